@@ -1,0 +1,1 @@
+"""Measuring what a deployed artefact costs and what it gets right."""

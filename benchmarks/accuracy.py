@@ -1,0 +1,88 @@
+"""Accuracy of an artefact, and what it lost against the float model on the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.contract import InputContract, OutputContract
+from edgeseg.data.folder import FolderDataset
+from edgeseg.metrics import (
+    Counts,
+    count_overlap,
+    delta_intervals,
+    delta_scores,
+    dice_per_image,
+    score_intervals,
+    scores_from_counts,
+)
+from edgeseg.parity import PER
+
+Labels = NDArray[np.uint8]  # (images, h, w)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Scores in 0..1, keys as `edgeseg.metrics.scores_from_counts` gives them.
+
+    Attributes:
+        accuracy, accuracy_ci95: Of the artefact against the true masks.
+        delta, delta_ci95: Minus the float model's; the interval is that of paired resampling.
+        flips_per_10k: Pixels per 10,000 whose label differs from the float model's.
+        worst_image: The image that lost most Dice, with what it lost and its flips.
+    """
+
+    accuracy: dict[str, float]
+    accuracy_ci95: dict[str, tuple[float, float]]
+    delta: dict[str, float]
+    delta_ci95: dict[str, tuple[float, float]]
+    flips_per_10k: float
+    worst_image: dict[str, Any]
+
+
+def true_labels(dataset: FolderDataset, inputs: InputContract, outputs: OutputContract) -> Labels:
+    """True label maps at the network's size, (images, h, w)."""
+    count = len(outputs.classes)
+    return np.stack(
+        [
+            outputs.shrink_labels(pair.read_labels(count), inputs.height, inputs.width)
+            for pair in dataset
+        ]
+    )
+
+
+def count_all(labels: Labels, truth: Labels, outputs: OutputContract) -> Counts:
+    count = len(outputs.classes)
+    pairs = zip(labels, truth, strict=True)
+    return np.stack([count_overlap(mine, true, count) for mine, true in pairs])
+
+
+def compare_with_reference(
+    labels: Labels,
+    reference: Labels,
+    truth: Labels,
+    names: Sequence[str],
+    outputs: OutputContract,
+) -> Accuracy:
+    """Score label maps against the truth and against the float model's."""
+    counts = count_all(labels, truth, outputs)
+    reference_counts = count_all(reference, truth, outputs)
+    flips = np.array([(a != b).mean() for a, b in zip(labels, reference, strict=True)]) * PER
+    lost = dice_per_image(counts) - dice_per_image(reference_counts)
+    worst = int(np.lexsort((-flips, lost))[0])
+    return Accuracy(
+        accuracy=scores_from_counts(counts),
+        accuracy_ci95=score_intervals(counts),
+        delta=delta_scores(counts, reference_counts),
+        delta_ci95=delta_intervals(counts, reference_counts),
+        flips_per_10k=float(flips.mean()),
+        worst_image={
+            "name": names[worst],
+            "delta_dice": float(lost[worst]),
+            "flips_per_10k": float(flips[worst]),
+        },
+    )

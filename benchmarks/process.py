@@ -1,0 +1,106 @@
+"""The parent's end of a benchmark worker."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from edgeseg.errors import BenchmarkError
+from edgeseg.records import RunnerSpec
+
+STDERR_TAIL = 600
+
+
+class WorkerProcess:
+    """One worker, ended when the block ends, however it ends.
+
+    Args:
+        name: For messages.
+        runner: What it opens.
+    """
+
+    def __init__(self, name: str, runner: RunnerSpec) -> None:
+        self.name = name
+        self.runner = runner
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in __exit__)
+        environment = dict(os.environ)
+        if runner.threads > 0:
+            # Numeric libraries read these at their first import.
+            for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+                environment[variable] = str(runner.threads)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "edgeseg.benchmarks.worker", str(runner.threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env=environment,
+            text=True,
+            encoding="utf-8",
+        )
+
+    def __enter__(self) -> WorkerProcess:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        self._stderr.close()
+
+    def ask(
+        self, command: str, *, on_step: Callable[[], None] | None = None, **arguments: Any
+    ) -> dict[str, Any]:
+        """Send a command and wait for its answer; `on_step` is called for each step it reports.
+
+        Raises:
+            BenchmarkError: The worker reports an error or dies.
+        """
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        try:
+            stdin.write(json.dumps({"command": command, **arguments}) + "\n")
+            stdin.flush()
+        except OSError as error:
+            raise BenchmarkError(self._death()) from error
+        while True:
+            line = stdout.readline()
+            if not line:
+                raise BenchmarkError(self._death())
+            answer: dict[str, Any] = json.loads(line)
+            if "error" in answer:
+                raise BenchmarkError(
+                    f"Measuring {self.name} failed: {answer['error']} Check the bundle with "
+                    "edgeseg verify."
+                )
+            if "done" not in answer:
+                return answer
+            if on_step is not None:
+                on_step()
+
+    def _death(self) -> str:
+        code = self._process.wait()
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        self._stderr.seek(0)
+        tail = self._stderr.read()[-STDERR_TAIL:].decode(errors="replace").strip()
+        said = f" It said: {tail}" if tail else ""
+        return (
+            f"The process that ran {self.name} ended with {how}.{said} Check the bundle with "
+            "edgeseg verify, and that the machine has enough free memory."
+        )

@@ -1,0 +1,139 @@
+"""Files and folders that appear whole or not at all, also when the process is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from .errors import EdgesegError
+
+PARTIAL = ".partial-"
+RENAME_EXCHANGE = 2  # linux/fs.h
+AT_FDCWD = -100
+
+
+def _partial_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}{PARTIAL}{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def _sync_folder(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def remove_stale_partials(path: Path) -> None:
+    """Delete what killed processes left beside `path` while they were writing it."""
+    prefix = f".{path.name}{PARTIAL}"
+    if not path.parent.is_dir():
+        return
+    for entry in path.parent.iterdir():
+        if entry.name.startswith(prefix):
+            pid = entry.name[len(prefix) :].partition("-")[0]
+            if pid.isdigit() and not _is_running(int(pid)):
+                _remove(entry)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing_file(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a binary file that takes the place of `path` when the block ends without error."""
+    path = path.absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_stale_partials(path)
+    partial = _partial_path(path)
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    with writing_file(path) as file:
+        file.write(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    write_bytes(path, content.encode())
+
+
+@contextlib.contextmanager
+def writing_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yield a new folder that becomes `path` when the block ends without error.
+
+    Args:
+        path: Must not exist, or be an empty folder, unless `replace` is true.
+        replace: Exchange an existing folder for the new one, in one step where the system can
+            (Linux), and delete the old one afterwards.
+
+    Raises:
+        EdgesegError: `path` has come into being meanwhile.
+    """
+    path = path.absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_stale_partials(path)
+    partial = _partial_path(path)
+    partial.mkdir()
+    try:
+        yield partial
+        for entry in partial.rglob("*"):
+            if stat.S_ISREG(entry.lstat().st_mode):
+                with entry.open("rb") as file:
+                    os.fsync(file.fileno())
+        if replace and path.exists():
+            _exchange(partial, path)
+        else:
+            try:
+                partial.rename(path)
+            except OSError as error:
+                raise EdgesegError(
+                    f"Cannot put the finished folder in place at {path}: {error.strerror}. "
+                    "Something was created there meanwhile; remove it and run the command again."
+                ) from error
+        _sync_folder(path.parent)
+    finally:
+        _remove(partial)
+
+
+def _exchange(new: Path, old: Path) -> None:
+    """Swap two folders, atomically where renameat2 exists."""
+    renameat2: Any = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is not None:
+        arguments = (AT_FDCWD, os.fsencode(new), AT_FDCWD, os.fsencode(old), RENAME_EXCHANGE)
+        if renameat2(*arguments) == 0:
+            return
+    aside = _partial_path(old)
+    old.rename(aside)
+    new.rename(old)
+    _remove(aside)

@@ -1,0 +1,81 @@
+"""Results of long steps, kept by what they were made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from .atomic import writing_folder
+from .lazy import BACKENDS, installed_version
+
+PACKAGE_FOLDERS = ("edgeseg", "edgeseg.quantize", "edgeseg.targets", "edgeseg.benchmarks")
+COMPLETE = ".complete"
+
+
+def cache_root() -> Path:
+    """`EDGESEG_CACHE_DIR`, else `edgeseg` in the user's cache folder."""
+    if os.environ.get("EDGESEG_CACHE_DIR"):
+        return Path(os.environ["EDGESEG_CACHE_DIR"])
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "edgeseg"
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """Hash of edgeseg's own source, so that a change of it never finds old results."""
+    import importlib
+
+    digest = hashlib.sha256()
+    for package in PACKAGE_FOLDERS:
+        for place in importlib.import_module(package).__path__:
+            for path in sorted(Path(place).rglob("*.py")):
+                digest.update(f"{package}/{path.relative_to(place).as_posix()}\0".encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def toolchain_versions() -> dict[str, str]:
+    """Versions of all backends that are installed."""
+    versions = {name: installed_version(name) for name in (*BACKENDS, "numpy")}
+    return {name: version for name, version in versions.items() if version is not None}
+
+
+def content_key(record: dict[str, Any]) -> str:
+    """Hash of a JSON record together with the code and the toolchain that will use it."""
+    full = {"record": record, "code": code_digest(), "toolchain": toolchain_versions()}
+    return hashlib.sha256(json.dumps(full, sort_keys=True).encode()).hexdigest()
+
+
+def get_or_make(
+    kind: str, record: dict[str, Any], make: Callable[[Path], None], *, enabled: bool = True
+) -> tuple[Path, bool]:
+    """Folder with the result for `record`.
+
+    Args:
+        kind: Subfolder of the cache.
+        record: Everything that decides the result; must be JSON.
+        make: Fills an empty folder. When it raises, nothing is kept.
+        enabled: False makes it anew and replaces what was there.
+
+    Returns:
+        The folder, which callers must not change, and whether it was there already.
+    """
+    folder = cache_root() / kind / content_key(record)
+    if enabled and (folder / COMPLETE).is_file():
+        return folder, True
+    with writing_folder(folder, replace=True) as partial:
+        make(partial)
+        (partial / COMPLETE).touch()
+    return folder, False
+
+
+def discard(folder: Path) -> None:
+    """Drop one result, when it turned out to be damaged."""
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,83 @@
+"""The command line. Heavy packages load inside the commands that use them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+import typer
+
+from edgeseg import __version__
+from edgeseg.errors import EdgesegError
+
+from . import bench, build, bundles, inspect, train
+from .console import print_error
+
+app = typer.Typer(
+    name="edgeseg",
+    help="Edge deployment of small medical-segmentation networks, measured and proved.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("build")(build.build)
+app.command("bench")(bench.bench)
+app.command("verify")(bundles.verify)
+app.command("predict")(bundles.predict)
+app.command("train")(train.train)
+app.command("evaluate")(train.evaluate)
+app.command("models")(inspect.models)
+app.command("doctor")(inspect.doctor)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        print(f"edgeseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    pass
+
+
+def _end_on_signal(number: int, frame: FrameType | None) -> None:
+    # Raising unwinds the blocks that remove half-written files.
+    raise SystemExit(128 + number)
+
+
+def main() -> None:
+    """Run the command line: exit code 0 done, 1 failed, 2 not a sensible request."""
+    signal.signal(signal.SIGTERM, _end_on_signal)
+    debug = bool(os.environ.get("EDGESEG_DEBUG"))
+    try:
+        app()
+    except EdgesegError as error:
+        if debug:
+            raise
+        print_error(str(error))
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if debug:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        print_error(f"{error.strerror or error}{where}. Check the path, its rights and the disk.")
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        print_error(
+            f"Internal error, a bug of edgeseg: {type(error).__name__}: {error}. Run again with "
+            "EDGESEG_DEBUG=1 and report what it prints."
+        )
+        sys.exit(1)

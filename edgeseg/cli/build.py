@@ -1,0 +1,67 @@
+"""edgeseg build"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .console import make_progress, parse_size, print_json, print_note
+
+DEFAULT_FOLDER = Path("bundles")
+
+
+def build(
+    model: Annotated[str, typer.Option("--model", "-m", help="See edgeseg models.")],
+    target: Annotated[str, typer.Option("--target", "-t", help="See edgeseg doctor.")],
+    precision: Annotated[str, typer.Option("--precision", "-p", help="fp32, bf16 or int8.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Bundle folder [bundles/MODEL-TARGET-PRECISION]."),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Checkpoint; left out, the shipped weights.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder with images/, for calibration and checks [the sample]."),
+    ] = None,
+    calibration_images: Annotated[int, typer.Option(help="Use at most so many.")] = 64,
+    method: Annotated[str | None, typer.Option(help="Quantisation method.")] = None,
+    size: Annotated[str | None, typer.Option(help="Input size, HxW [the model's].")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a bundle at --output.")] = False,
+    cache: Annotated[bool, typer.Option(help="Reuse results of equal builds.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
+) -> None:
+    """Build a bundle: a network compiled for a target, checked against the original."""
+    from edgeseg.pipeline.build import BuildRequest, build_bundle
+
+    request = BuildRequest(
+        model=model,
+        target=target,
+        precision=precision,
+        output=output or DEFAULT_FOLDER / f"{model}-{target}-{precision}",
+        weights=weights,
+        data=data,
+        calibration_images=calibration_images,
+        method=method,
+        size=parse_size(size),
+        overwrite=overwrite,
+        use_cache=cache,
+    )
+    bundle, was_cached = build_bundle(request, make_progress())
+    manifest = bundle.manifest
+    if as_json:
+        print_json(manifest.model_dump(mode="json"))
+        return
+    check = manifest.checks["artifact"]
+    print_note(
+        f"{check.images} images against torch: largest difference of a probability "
+        f"{check.max_abs_diff:.1e}, {check.flips_per_10k:.1f} of 10,000 pixels flip."
+    )
+    if manifest.model.weights_licence:
+        print_note(f"The shipped weights are licensed {manifest.model.weights_licence}.")
+    kilobytes = bundle.artifact_bytes / 1e3
+    source = " (from the cache)" if was_cached else ""
+    print(f"{bundle.folder}: {bundle.name}, artefact {kilobytes:.0f} kB{source}")

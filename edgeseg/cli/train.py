@@ -1,0 +1,94 @@
+"""edgeseg train, edgeseg evaluate"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeseg.errors import UsageError
+
+from .console import make_progress, parse_size, print_json
+
+
+def train(
+    model: Annotated[str, typer.Option("--model", "-m", help="See edgeseg models.")],
+    data: Annotated[Path, typer.Option(help="Folder with images/ and masks/.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Run folder [runs/MODEL].")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="published or short.")] = "published",
+    epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Instead of the recipe's.")] = None,
+    precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Checkpoint to start from.")] = None,
+    size: Annotated[str | None, typer.Option(help="Input size, HxW [the model's].")] = None,
+    resume: Annotated[bool, typer.Option(help="Continue the run in --output.")] = False,
+    workers: Annotated[int, typer.Option(help="Processes that load images.")] = 0,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+) -> None:
+    """Train a network; the weights of the epoch with the best val Dice are kept."""
+    from edgeseg.pipeline.train import TrainRequest, train_model
+
+    settings = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "precision": precision,
+        "seed": seed,
+    }
+    request = TrainRequest(
+        model=model,
+        data=data,
+        output=output or Path("runs") / model,
+        recipe=recipe,
+        settings=settings,
+        weights=weights,
+        size=parse_size(size),
+        resume=resume,
+        workers=workers,
+        accelerator=accelerator,
+    )
+    result = train_model(request, make_progress())
+    print(
+        f"{result.weights_path}: epoch {result.best_epoch} of {len(result.history)}, "
+        f"pooled Dice {result.best_dice:.4f} on val"
+    )
+
+
+def evaluate(
+    model: Annotated[str, typer.Option("--model", "-m", help="See edgeseg models.")],
+    weights: Annotated[
+        Path | None, typer.Option(help="Checkpoint; left out, the shipped weights.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with images/ and masks/ [the sample].")
+    ] = None,
+    split: Annotated[list[str] | None, typer.Option(help="May be repeated [test].")] = None,
+    size: Annotated[str | None, typer.Option(help="Input size, HxW [the model's].")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score the float network on labelled images, with 95 % bootstrap intervals."""
+    from edgeseg.models import find_model
+    from edgeseg.pipeline.build import open_split
+    from edgeseg.pipeline.train import evaluate_model
+
+    for name in split or []:
+        if not name:
+            raise UsageError("--split is empty. Name train, val or test.")
+    parsed = parse_size(size)
+    spec = find_model(model)
+    dataset = open_split(data, *(split or ["test"]))
+    scores = evaluate_model(
+        spec.at_size(*parsed) if parsed else spec, weights, dataset, make_progress()
+    )
+    if as_json:
+        print_json(scores)
+        return
+    print(f"{model} on {scores['images']} images of {dataset.root.name}, float torch")
+    for name, value in scores["accuracy"].items():
+        low, high = scores["accuracy_ci95"][name]
+        print(f"  {name:12} {value:.4f}  ({low:.4f}..{high:.4f})")

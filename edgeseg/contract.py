@@ -1,0 +1,253 @@
+"""What goes into a network and what comes out, as numbers and as numpy code.
+
+This one file prepares images in training, calibration, evaluation and on the device: a bundle
+carries a copy of it beside its runner. It therefore needs numpy only and nothing of edgeseg.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESIZE = "stretch, triangle filter widened by the scale when shrinking (antialias)"
+
+
+def filter_taps(size_in: int, size_out: int) -> list[tuple[int, NDArray[np.float32]]]:
+    """First source index and weights (summing to 1) of every output sample of a line resize.
+
+    Pixel centres lie at i + 0.5. The triangle is one source pixel wide to either side when
+    growing and `size_in / size_out` pixels when shrinking, the filter that image libraries call
+    bilinear with antialias.
+    """
+    scale = size_in / size_out
+    support = max(scale, 1.0)
+    taps = []
+    for index in range(size_out):
+        centre = (index + 0.5) * scale
+        first = max(int(centre - support + 0.5), 0)
+        last = min(int(centre + support + 0.5), size_in)
+        distance = np.abs(np.arange(first, last) + 0.5 - centre) / support
+        weights = np.maximum(1.0 - distance, 0.0)
+        taps.append((first, (weights / weights.sum()).astype(np.float32)))
+    return taps
+
+
+def resize_plane(array: NDArray[Any], height: int, width: int) -> NDArray[np.float32]:
+    """Resize (H, W) or (H, W, C) to (height, width[, C]), separable, in float32."""
+    result = array
+    if result.shape[0] != height:
+        rows = np.empty((height, *result.shape[1:]), np.float32)
+        for index, (first, weights) in enumerate(filter_taps(result.shape[0], height)):
+            band = result[first : first + len(weights)].astype(np.float32)
+            rows[index] = np.tensordot(weights, band, axes=1)
+        result = rows
+    if result.shape[1] != width:
+        columns = np.empty((height, width, *result.shape[2:]), np.float32)
+        for index, (first, weights) in enumerate(filter_taps(result.shape[1], width)):
+            band = result[:, first : first + len(weights)].astype(np.float32)
+            columns[:, index] = np.tensordot(band, weights, axes=(1, 0))
+        result = columns
+    return result.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class MinMax:
+    """Stretch each image from its own minimum and maximum to [low, high]. A flat one gives low."""
+
+    low: float = 0.0
+    high: float = 1.0
+    kind: str = "min_max"
+
+    def __post_init__(self) -> None:
+        if self.kind != "min_max":
+            raise ValueError(f"MinMax.kind is 'min_max', not {self.kind!r}.")
+        if not self.low < self.high:
+            raise ValueError(f"MinMax needs low < high, got {self.low} and {self.high}.")
+
+    def apply(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        least, most = float(pixels.min()), float(pixels.max())
+        if most <= least:
+            return np.full_like(pixels, self.low)
+        gain = np.float32((self.high - self.low) / (most - least))
+        return (pixels - np.float32(least)) * gain + np.float32(self.low)
+
+
+@dataclass(frozen=True)
+class MeanStd:
+    """(pixel / 255 - mean) / std per colour channel."""
+
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    kind: str = "mean_std"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", tuple(self.mean))
+        object.__setattr__(self, "std", tuple(self.std))
+        if self.kind != "mean_std":
+            raise ValueError(f"MeanStd.kind is 'mean_std', not {self.kind!r}.")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError(f"MeanStd needs 3 means and 3 positive std, got {self}.")
+
+    def apply(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
+        return (pixels / np.float32(255.0) - mean) / std
+
+
+@dataclass(frozen=True)
+class InputContract:
+    """The network's input tensor: float32, NCHW, batch 1, RGB.
+
+    Attributes:
+        height, width: Size in pixels that the network sees; images of any size are stretched.
+        stride: Height and width are multiples of it.
+        normalization: Applied to the resized image, whose values are in 0..255.
+        name: Of the tensor.
+    """
+
+    height: int
+    width: int
+    stride: int
+    normalization: MinMax | MeanStd
+    name: str = "image"
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1 or self.stride < 1:
+            raise ValueError(f"Sizes are positive, got {self.height}x{self.width}/{self.stride}.")
+        if self.height % self.stride or self.width % self.stride:
+            right = [
+                "x".join(str(rounding(side)) for side in (self.height, self.width))
+                for rounding in (self._round_down, self._round_up)
+            ]
+            raise ValueError(
+                f"Input size {self.height}x{self.width} (HxW) is not a multiple of the network's "
+                f"stride {self.stride}. The nearest right ones are {right[0]} and {right[1]}."
+            )
+
+    def _round_down(self, side: int) -> int:
+        return max(side // self.stride, 1) * self.stride
+
+    def _round_up(self, side: int) -> int:
+        return -(-side // self.stride) * self.stride
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return (1, 3, self.height, self.width)
+
+    def prepare(self, image: NDArray[Any]) -> NDArray[np.float32]:
+        """Turn a decoded image into the network's input.
+
+        Args:
+            image: (H, W, 3) RGB, any H and W, uint8, or uint16 with 65535 as white.
+
+        Returns:
+            (1, 3, height, width), float32, C-contiguous.
+
+        Raises:
+            ValueError: Another shape or dtype.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise ValueError(f"An image is (H, W, 3), got shape {image.shape}.")
+        if image.dtype not in (np.uint8, np.uint16):
+            raise ValueError(f"An image is uint8 or uint16, got {image.dtype}.")
+        pixels = resize_plane(image, self.height, self.width)
+        if image.dtype == np.uint16:
+            pixels /= np.float32(257.0)
+        normed = self.normalization.apply(pixels)
+        return np.ascontiguousarray(normed.transpose(2, 0, 1)[None])
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "layout": "NCHW",
+            "dtype": "float32",
+            "color": "RGB",
+            "height": self.height,
+            "width": self.width,
+            "stride": self.stride,
+            "resize": RESIZE,
+            "normalization": asdict(self.normalization),
+        }
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> InputContract:
+        settings = dict(record["normalization"])
+        kinds: dict[str, type[MinMax] | type[MeanStd]] = {"min_max": MinMax, "mean_std": MeanStd}
+        normalization = kinds[settings["kind"]](**settings)
+        return cls(
+            record["height"], record["width"], record["stride"], normalization, record["name"]
+        )
+
+
+@dataclass(frozen=True)
+class OutputContract:
+    """The network's output tensor: float32 probabilities, (1, C, H, W).
+
+    Attributes:
+        classes: Names in label order, background first. Two classes and one channel is a
+            sigmoid mask; otherwise one channel a class, softmax over channels.
+        channels: C.
+        threshold: Foreground is probability >= threshold (one channel only).
+        name: Of the tensor.
+    """
+
+    classes: tuple[str, ...]
+    channels: int
+    threshold: float = 0.5
+    name: str = "mask"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(self.classes))
+        if len(self.classes) < 2:
+            raise ValueError("Background counts as a class: at least two are needed.")
+        if self.channels != len(self.classes) and (self.channels, len(self.classes)) != (1, 2):
+            raise ValueError(
+                f"{self.channels} channels cannot hold {len(self.classes)} classes: use one "
+                "channel a class, or one channel for two."
+            )
+
+    def labels(self, probabilities: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+        """Class index per pixel, (H, W), of probabilities (1, C, H, W)."""
+        if self.channels == 1:
+            return np.asarray(probabilities[0, 0] >= self.threshold, np.uint8)
+        return np.asarray(probabilities[0].argmax(0), np.uint8)
+
+    def restore(
+        self, probabilities: NDArray[np.floating[Any]], height: int, width: int
+    ) -> NDArray[np.uint8]:
+        """Class index per pixel of the original image, (height, width).
+
+        Probabilities, not labels, are stretched back, so that edges stay smooth.
+        """
+        planes = resize_plane(probabilities[0].transpose(1, 2, 0), height, width)
+        return self.labels(planes.transpose(2, 0, 1)[None])
+
+    def shrink_labels(
+        self, labels: NDArray[np.uint8], height: int, width: int
+    ) -> NDArray[np.uint8]:
+        """Bring a true label map (H, W) to the network's size: the class that covers most."""
+        if labels.shape == (height, width):
+            return labels
+        if len(self.classes) == 2:
+            return (resize_plane(labels, height, width) >= 0.5).astype(np.uint8)
+        one_hot = np.stack([labels == index for index in range(len(self.classes))], axis=-1)
+        return np.asarray(resize_plane(one_hot, height, width).argmax(-1), np.uint8)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "layout": "NCHW",
+            "dtype": "float32",
+            "kind": "sigmoid" if self.channels == 1 else "softmax",
+            "channels": self.channels,
+            "classes": list(self.classes),
+            "threshold": self.threshold,
+        }
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> OutputContract:
+        return cls(
+            tuple(record["classes"]), record["channels"], record["threshold"], record["name"]
+        )

@@ -1,0 +1,119 @@
+"""Decoding of images and masks from files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..errors import DataError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+_SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+
+
+def _decode(path: Path, what: str) -> Image.Image:
+    """Read a whole file and turn it upright as its EXIF orientation says."""
+    try:
+        with Image.open(path) as file:
+            file.load()
+            return ImageOps.exif_transpose(file)
+    except FileNotFoundError as error:
+        raise DataError(f"No {what} at {path}. Check the path.") from error
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"{path} is not an image that can be read. Give a file of one of the kinds "
+            f"{', '.join(s[1:] for s in IMAGE_SUFFIXES)}."
+        ) from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"Cannot decode the {what} {path} ({error}). It is damaged, cut short or too large; "
+            "replace it or take it out of the data set."
+        ) from error
+
+
+def _sixteen_bit(image: Image.Image, path: Path) -> NDArray[np.uint16]:
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
+        raise DataError(
+            f"{path} holds values from {values.min()} to {values.max()}; at most 16 bits "
+            "(0..65535) are read. Window it to 8 or 16 bits first."
+        )
+    return values.astype(np.uint16)
+
+
+def read_image(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Read any common image file as RGB.
+
+    Grey is repeated to three channels, alpha is dropped (the colours that were recorded stay),
+    palettes, CMYK and 1 bit are converted, and EXIF orientation is applied.
+
+    Returns:
+        (H, W, 3): uint8, or uint16 when the file has 16-bit grey values.
+
+    Raises:
+        DataError: The file is missing, no image, damaged, or holds more than 16 bits.
+    """
+    image = _decode(path, "image")
+    if image.mode in _SIXTEEN_BIT_MODES:
+        return np.repeat(_sixteen_bit(image, path)[..., None], 3, axis=2)
+    if image.mode == "F":
+        raise DataError(
+            f"{path} holds floating-point values, whose white point is unknown. "
+            "Save it with 8 or 16 bits."
+        )
+    return np.asarray(image.convert("RGB"))
+
+
+def read_mask(path: Path, class_count: int) -> NDArray[np.uint8]:
+    """Read a mask file as class indices.
+
+    Two classes: 0 and 1 as they are; otherwise values of at least half of white are foreground,
+    so that masks saved as JPEG read right. More classes: the values are the indices. A coloured
+    palette stands for its indices.
+
+    Returns:
+        (H, W) uint8 with values below `class_count`.
+
+    Raises:
+        DataError: Not an image, coloured, or values that are no class.
+    """
+    values = _mask_values(_decode(path, "mask"), path)
+    highest = int(values.max())
+    if class_count == 2:
+        if highest <= 1:
+            return values.astype(np.uint8)
+        middle = 128 if highest <= 255 else 32768
+        # A dark JPEG is an empty mask with noise; other dark masks hold something else.
+        if highest < middle and path.suffix.lower() not in (".jpg", ".jpeg"):
+            raise DataError(
+                f"The brightest value of the mask {path} is {highest}, which is neither 1 nor "
+                "white. Save two-class masks with 0 and 1, or 0 and 255."
+            )
+        return (values >= middle).astype(np.uint8)
+    if highest >= class_count:
+        raise DataError(
+            f"The mask {path} holds the value {highest}, but there are {class_count} classes "
+            f"(0..{class_count - 1}). Give the right number of classes or repair the mask."
+        )
+    return values.astype(np.uint8)
+
+
+def _mask_values(image: Image.Image, path: Path) -> NDArray[np.unsignedinteger[Any]]:
+    """What the pixels of a mask stand for, (H, W), before it is turned into classes."""
+    if image.mode in _SIXTEEN_BIT_MODES:
+        return _sixteen_bit(image, path)
+    if image.mode == "1":
+        return np.asarray(image, np.uint8)
+    colors = np.asarray(image.convert("RGB"))
+    if not (colors == colors[..., :1]).all():
+        if image.mode == "P":
+            return np.asarray(image, np.uint8)
+        raise DataError(
+            f"The mask {path} is coloured (mode {image.mode}). "
+            "Save masks as grey images: 0 and 255, or one value a class."
+        )
+    return colors[..., 0]

@@ -1,0 +1,95 @@
+"""Errors a user can cause.
+
+    EdgesegError                 exit code 1: the work was tried and failed
+    ├── UsageError               exit code 2: the request cannot be meant as it stands
+    │   ├── UnknownNameError     no such model, target, precision, recipe, ...
+    │   └── OutputInUseError     the output folder holds something that would be lost
+    ├── MissingBackendError      a package is not installed; names the extra that adds it
+    ├── DataError                an image, mask, split list or data set cannot be used
+    ├── WeightsError             a checkpoint cannot be used
+    ├── TrainingError            training cannot go on
+    ├── ExportError              a model does not become ONNX
+    ├── ParityError              two forms of one model disagree
+    ├── CalibrationError         quantisation has nothing sound to work from
+    ├── TargetError              a target cannot do what is asked
+    ├── BundleError              a bundle is incomplete, changed or of another version
+    └── BenchmarkError           a measurement could not be taken
+
+Each message says what happened, to which thing with which value, and what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EdgesegError(Exception):
+    """Base of every deliberate error."""
+
+    exit_code = 1
+
+
+class UsageError(EdgesegError):
+    exit_code = 2
+
+
+class UnknownNameError(UsageError):
+    """A name that no registry knows.
+
+    Args:
+        kind: What the name should have been, such as "target".
+        name: What was given.
+        available: All names that would have been right.
+    """
+
+    def __init__(self, kind: str, name: str, available: Iterable[str]) -> None:
+        names = sorted(available)
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        listing = ", ".join(names) or "none"
+        super().__init__(f"Unknown {kind} '{name}'.{hint} Available: {listing}.")
+
+
+class OutputInUseError(UsageError):
+    pass
+
+
+class MissingBackendError(EdgesegError):
+    pass
+
+
+class DataError(EdgesegError):
+    pass
+
+
+class WeightsError(EdgesegError):
+    pass
+
+
+class TrainingError(EdgesegError):
+    pass
+
+
+class ExportError(EdgesegError):
+    pass
+
+
+class ParityError(EdgesegError):
+    pass
+
+
+class CalibrationError(EdgesegError):
+    pass
+
+
+class TargetError(EdgesegError):
+    pass
+
+
+class BundleError(EdgesegError):
+    pass
+
+
+class BenchmarkError(EdgesegError):
+    pass

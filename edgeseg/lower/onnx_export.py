@@ -1,0 +1,79 @@
+"""From torch to ONNX."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..contract import InputContract, OutputContract
+from ..errors import ExportError
+from ..lazy import require
+
+OPSET = 20  # the first with Gelu as one operator
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter logs and prints its progress; a failure comes as an exception anyway."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def onnx_from_torch(
+    network: nn.Module, inputs: InputContract, outputs: OutputContract, path: Path
+) -> None:
+    """Write a network as one ONNX file of fixed shape, batch 1, with torch's dynamo exporter.
+
+    Names of files and lines of the source, which the exporter adds to every node, are taken out:
+    they are most of the bytes of a small network, and they tell where it was built.
+
+    Raises:
+        ExportError: The exporter cannot trace or translate the network.
+    """
+    onnx = require("onnx", purpose="Export")
+    require("onnxscript", purpose="Export")
+    example = torch.rand(inputs.shape, generator=torch.Generator().manual_seed(0))
+    try:
+        with _quiet(), torch.inference_mode():
+            program = torch.onnx.export(
+                network.eval(),
+                (example,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[inputs.name],
+                output_names=[outputs.name],
+                verbose=False,
+            )
+    except Exception as error:
+        # The exporter raises many kinds; its first lines say which operator or line failed.
+        reason = " ".join(str(error).split())[:400]
+        raise ExportError(
+            f"{type(network).__name__} does not export to ONNX opset {OPSET}: {reason}. Rewrite "
+            "the named operation with one that ONNX has, and try again."
+        ) from error
+    assert program is not None
+    proto = program.model_proto
+    for node in proto.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output):
+        del value.metadata_props[:]
+    del proto.graph.metadata_props[:]
+    for function in proto.functions:
+        del function.metadata_props[:]
+    onnx.checker.check_model(proto, full_check=True)
+    onnx.save(proto, path)

@@ -1,0 +1,111 @@
+"""The schema of a bundle's manifest.json."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+
+Role = Literal["artifact", "golden", "runner", "source"]
+
+
+class Record(BaseModel):
+    """Base: unknown fields are errors, so that a mistyped or foreign manifest is noticed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileRecord(Record):
+    """One file of the bundle.
+
+    `role` tells what a device needs: "artifact" and "runner" to run, "golden" to verify;
+    "source" (float weights and graph) is the evidence that benchmarks compare with.
+    """
+
+    path: str
+    role: Role
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size_bytes: int = Field(ge=0)
+
+
+class ModelRecord(Record):
+    """Which network it is, and whose weights."""
+
+    name: str
+    parameters: int
+    source: str
+    weights_sha256: str
+    weights_data: str | None
+    weights_licence: str | None
+
+
+class ArtifactRecord(Record):
+    """What the backend loads: paths relative to the bundle, and the settings to load it with."""
+
+    format: str
+    files: tuple[str, ...]
+    runtime: dict[str, Any]
+
+
+class GoldenRecord(Record):
+    """An image, the mask that the artefact gave for it when it was built, and how far another
+    machine may be from it. `image` is (H, W, 3) uint8, `mask` (1, C, h, w) float16 probabilities.
+    """
+
+    image: str
+    mask: str
+    max_abs_diff: float
+    max_flips_per_10k: float
+
+
+class AgreementRecord(Record):
+    """See `edgeseg.parity.Agreement`."""
+
+    images: int
+    max_abs_diff: float
+    mean_abs_diff: float
+    flips_per_10k: float
+    worst_image: str
+
+
+class CalibrationImageRecord(Record):
+    name: str
+    sha256: str
+
+
+class QuantizationManifest(Record):
+    """See `edgeseg.records.QuantizationRecord`."""
+
+    method: str
+    settings: dict[str, Any]
+    images: tuple[CalibrationImageRecord, ...]
+    layers: dict[str, int]
+
+
+class Manifest(Record):
+    """All that is said of a bundle.
+
+    Attributes:
+        checks: How the exported graph ("onnx") and the artefact ("artifact") agree with the
+            torch model on images that calibration did not see.
+        measurements: Rows of `edgeseg bench --record`, newest last.
+    """
+
+    schema_version: Literal[1] = 1
+    edgeseg_version: str
+    created: str
+    model: ModelRecord
+    target: str
+    precision: str
+    input: dict[str, Any]
+    output: dict[str, Any]
+    artifact: ArtifactRecord
+    golden: GoldenRecord
+    quantization: QuantizationManifest | None
+    checks: dict[str, AgreementRecord]
+    toolchain: dict[str, str]
+    files: tuple[FileRecord, ...]
+    measurements: tuple[dict[str, Any], ...] = ()

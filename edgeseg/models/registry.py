@@ -1,0 +1,156 @@
+"""The models that edgeseg knows."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..contract import InputContract, MinMax, OutputContract
+from ..errors import UnknownNameError, UsageError, WeightsError
+from ..lazy import require
+
+if TYPE_CHECKING:
+    from torch import nn
+
+WEIGHTS_FOLDER = Path(__file__).parent / "shipped"
+
+
+@dataclass(frozen=True)
+class ShippedWeights:
+    """Weights that the package carries; the model card lies beside the file as NAME.md.
+
+    Attributes:
+        name: File name without ending.
+        data: What they were trained on.
+        licence: SPDX name; binds who uses the weights.
+    """
+
+    name: str
+    data: str
+    licence: str
+
+    @property
+    def path(self) -> Path:
+        return WEIGHTS_FOLDER / f"{self.name}.safetensors"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What is known of a network before it is built.
+
+    Attributes:
+        name: As on the command line.
+        place: "module:class" of an `nn.Module` with `forward(image) -> probabilities` and
+            `forward_logits(image)` for training.
+        title: One line.
+        source: Paper.
+        parameters: Trainable numbers.
+        macs: Multiply-accumulates of convolutions and matrix products of one forward pass at
+            the default input size.
+        inputs, outputs: The contracts.
+        weights: Shipped weights; None when the user must bring their own.
+    """
+
+    name: str
+    place: str
+    title: str
+    source: str
+    parameters: int
+    macs: int
+    inputs: InputContract
+    outputs: OutputContract
+    weights: ShippedWeights | None
+
+    def at_size(self, height: int, width: int) -> ModelSpec:
+        """The same network at another input size.
+
+        Raises:
+            UsageError: The size is no multiple of the network's stride.
+        """
+        try:
+            inputs = replace(self.inputs, height=height, width=width)
+        except ValueError as error:
+            raise UsageError(f"{self.name}: {error}") from error
+        return replace(self, inputs=inputs)
+
+    def make_network(self) -> nn.Module:
+        """A freshly initialised network.
+
+        Raises:
+            MissingBackendError: torch is not installed.
+        """
+        require("torch", purpose=f"The model {self.name}")
+        module, _, attribute = self.place.partition(":")
+        network: nn.Module = getattr(importlib.import_module(module), attribute)()
+        return network
+
+    def resolve_weights(self, path: Path | None) -> Path:
+        """The file to load: `path`, or the shipped one when None.
+
+        Raises:
+            UsageError: Neither is there.
+        """
+        if path is not None:
+            return path
+        if self.weights is None:
+            raise UsageError(f"No weights are shipped for {self.name}. Give them with --weights.")
+        if not self.weights.path.is_file():
+            raise WeightsError(
+                f"The shipped weights {self.weights.path} are missing. Reinstall edgeseg, or "
+                "give your own with --weights."
+            )
+        return self.weights.path
+
+    def load_network(self, weights_path: Path) -> nn.Module:
+        """The network with weights, in eval mode.
+
+        Raises:
+            WeightsError: See `edgeseg.models.weights.load_weights`.
+        """
+        from .weights import load_weights
+
+        network = self.make_network()
+        load_weights(network, weights_path)
+        return network.eval()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "title": self.title,
+            "source": self.source,
+            "parameters": self.parameters,
+            "macs": self.macs,
+            "input": self.inputs.to_json(),
+            "output": self.outputs.to_json(),
+            "weights": None
+            if self.weights is None
+            else {"data": self.weights.data, "licence": self.weights.licence},
+        }
+
+
+MODELS: dict[str, ModelSpec] = {
+    "egeunet": ModelSpec(
+        name="egeunet",
+        place="edgeseg.models.egeunet:EgeUnet",
+        title="EGE-UNet, skin lesions",
+        source="Ruan et al., MICCAI 2023, arXiv:2307.08473",
+        parameters=53_374,
+        macs=72_138_240,
+        inputs=InputContract(256, 256, 32, MinMax(0.0, 255.0)),
+        outputs=OutputContract(("background", "lesion"), 1),
+        weights=ShippedWeights("egeunet_isic2018", "isic2018_task1", "CC-BY-NC-4.0"),
+    ),
+}
+
+
+def find_model(name: str) -> ModelSpec:
+    """Spec of a model by name.
+
+    Raises:
+        UnknownNameError: No such model.
+    """
+    if name not in MODELS:
+        raise UnknownNameError("model", name, MODELS)
+    return MODELS[name]

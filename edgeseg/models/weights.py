@@ -1,0 +1,146 @@
+"""Reading and writing of network weights.
+
+What is read may come from anywhere, so nothing in a file is executed: safetensors, or pickles of
+plain tensors through `torch.load(weights_only=True)`.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..atomic import write_bytes
+from ..errors import WeightsError
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
+PREFIXES = ("module.", "_orig_mod.")
+LISTED_KEYS = 4
+
+
+def load_state(path: Path) -> dict[str, Tensor]:
+    """Read a checkpoint as a flat mapping from parameter name to tensor on the CPU.
+
+    Accepts safetensors and PyTorch files; a state dict wrapped in `state_dict`, `model`, ...;
+    and names prefixed by `module.` or `_orig_mod.`.
+
+    Raises:
+        WeightsError: The file is missing, truncated, holds code, or holds no state dict.
+    """
+    if not path.is_file():
+        raise WeightsError(f"No weights file at {path}. Check the path.")
+    raw = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    state = _unwrap(raw, path)
+    for prefix in PREFIXES:
+        if all(name.startswith(prefix) for name in state):
+            state = {name[len(prefix) :]: tensor for name, tensor in state.items()}
+    return state
+
+
+def _read_safetensors(path: Path) -> Any:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(path.read_bytes())
+    except (SafetensorError, ValueError, struct.error, json.JSONDecodeError) as error:
+        raise WeightsError(
+            f"{path} is not a whole safetensors file ({error}). Copy or download it again."
+        ) from error
+
+
+def _read_pickle(path: Path) -> Any:
+    import pickle
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Weights only load failed" in str(error) and "nsupported" in str(error):
+            raise WeightsError(
+                f"{path} holds more than tensors: loading it would run code from the file, so it "
+                "was refused. Save only the weights, torch.save(model.state_dict(), ...), or "
+                "safetensors, where you trust the file."
+            ) from error
+        raise WeightsError(_damaged(path, error)) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise WeightsError(_damaged(path, error)) from error
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return (
+        f"{path} is not a whole PyTorch or safetensors checkpoint ({reason}). "
+        "Copy or download it again."
+    )
+
+
+def _unwrap(raw: Any, path: Path) -> dict[str, Tensor]:
+    while isinstance(raw, Mapping) and not _is_state(raw):
+        inner = next((raw[key] for key in WRAPPERS if isinstance(raw.get(key), Mapping)), None)
+        if inner is None:
+            break
+        raw = inner
+    if not isinstance(raw, Mapping) or not _is_state(raw):
+        raise WeightsError(
+            f"{path} holds no state dict (found {type(raw).__name__}). "
+            "Save one with torch.save(model.state_dict(), ...)."
+        )
+    return dict(raw)
+
+
+def _is_state(raw: Mapping[Any, Any]) -> bool:
+    return bool(raw) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in raw.items()
+    )
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Load a checkpoint into a network; every name and shape must match.
+
+    Raises:
+        WeightsError: As `load_state`; or names or shapes differ; or a value is NaN or infinite.
+    """
+    state = load_state(path)
+    expected = network.state_dict()
+    missing = [name for name in expected if name not in state]
+    unexpected = [name for name in state if name not in expected]
+    if missing or unexpected:
+        raise WeightsError(
+            f"{path} does not fit {type(network).__name__}: {_list('missing', missing)}; "
+            f"{_list('unexpected', unexpected)}. Check that --model names the network that these "
+            "weights were trained for."
+        )
+    for name, tensor in state.items():
+        if tensor.shape != expected[name].shape:
+            raise WeightsError(
+                f"{path} does not fit {type(network).__name__}: '{name}' has shape "
+                f"{tuple(tensor.shape)}, the network needs {tuple(expected[name].shape)}. "
+                "Check widths and number of classes."
+            )
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise WeightsError(
+                f"{path} holds NaN or infinity in '{name}'. The training that wrote it "
+                "diverged; use an earlier checkpoint."
+            )
+    network.load_state_dict(state)
+
+
+def _list(title: str, names: list[str]) -> str:
+    shown = ", ".join(names[:LISTED_KEYS]) + (", ..." if len(names) > LISTED_KEYS else "")
+    return f"{len(names)} {title}" + (f" ({shown})" if names else "")
+
+
+def save_weights(path: Path, network: nn.Module) -> None:
+    """Write the weights as safetensors, atomically, on the CPU in their own precision."""
+    from safetensors.torch import save
+
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
+    }
+    write_bytes(path, save(state))

@@ -1,0 +1,1 @@
+"""Where models, quantisers, targets and benchmarks meet."""

@@ -1,0 +1,149 @@
+"""Measuring bundles: says what the benchmark processes open, and puts the rows together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeseg.benchmarks.measure import BenchSettings, Participant, Report, measure
+from edgeseg.targets import find_target
+
+from .. import cache
+from ..bundle import SOURCE_ONNX, SOURCE_WEIGHTS, Bundle
+from ..data.folder import FolderDataset
+from ..errors import BenchmarkError
+from ..progress import SILENT, Progress
+from ..records import RunnerSpec, sha256_of_file
+
+BASELINE_RECORD = "artifact.json"
+
+
+def bench_bundles(
+    bundles: Sequence[Bundle],
+    dataset: FolderDataset,
+    settings: BenchSettings,
+    progress: Progress = SILENT,
+) -> Report:
+    """Measure bundles in one interleaved run, each against its float baseline.
+
+    Args:
+        bundles: Of one model, weights and contract each; several targets may be mixed.
+        dataset: Labelled images for accuracy.
+
+    Raises:
+        BenchmarkError: A bundle has no source, or a process dies.
+    """
+    participants: list[Participant] = []
+    for bundle in bundles:
+        bundle.check_files()
+        baseline = baseline_participant(bundle, settings, progress)
+        if baseline.key not in {known.key for known in participants}:
+            participants.append(baseline)
+        participants.append(bundle_participant(bundle, baseline, settings))
+    return measure(participants, dataset, settings, progress)
+
+
+def bundle_participant(
+    bundle: Bundle, baseline: Participant, settings: BenchSettings
+) -> Participant:
+    manifest = bundle.manifest
+    artifact = manifest.artifact
+    return Participant(
+        key=str(bundle.folder.resolve()),
+        name=bundle.name,
+        model=manifest.model.name,
+        target=manifest.target,
+        precision=manifest.precision,
+        runner=_artifact_runner(
+            manifest.target, bundle.folder, artifact.files, artifact.runtime, settings.threads
+        ),
+        reference=baseline.reference,
+        reference_key=baseline.reference_key,
+        inputs=bundle.inputs,
+        outputs=bundle.outputs,
+        artifact_bytes=bundle.artifact_bytes,
+        baseline_key=baseline.key,
+    )
+
+
+def baseline_participant(
+    bundle: Bundle, settings: BenchSettings, progress: Progress
+) -> Participant:
+    """The plain FP32 artefact of the bundle's own ONNX file, compiled here and cached."""
+    manifest = bundle.manifest
+    onnx_path = bundle.folder / SOURCE_ONNX
+    if not onnx_path.is_file() or not (bundle.folder / SOURCE_WEIGHTS).is_file():
+        raise BenchmarkError(
+            f"{bundle.folder} has no source/ folder, so there is nothing to compare it with. "
+            "Measure the whole bundle that edgeseg build wrote."
+        )
+    target = find_target(manifest.target)
+    record = {"onnx": sha256_of_file(onnx_path), "target": target.name, "precision": "fp32"}
+
+    def make(folder: Path) -> None:
+        with progress.stage(f"compile the float baseline for {target.name}"):
+            artifact = target.compile(onnx_path, folder, "fp32")
+        content = {
+            "files": artifact.files,
+            "runtime": artifact.runtime,
+            "size_bytes": artifact.size_bytes,
+        }
+        (folder / BASELINE_RECORD).write_text(json.dumps(content), encoding="utf-8")
+
+    folder, _ = cache.get_or_make("baselines", record, make)
+    made = json.loads((folder / BASELINE_RECORD).read_text(encoding="utf-8"))
+    return Participant(
+        key=str(folder),
+        name=f"{manifest.model.name}-{target.name}-fp32 (float baseline)",
+        model=manifest.model.name,
+        target=target.name,
+        precision="fp32",
+        runner=_artifact_runner(
+            target.name, folder, made["files"], made["runtime"], settings.threads
+        ),
+        reference=_torch_runner(bundle),
+        reference_key=_reference_key(bundle),
+        inputs=bundle.inputs,
+        outputs=bundle.outputs,
+        artifact_bytes=made["size_bytes"],
+        baseline_key=str(folder),
+    )
+
+
+def _artifact_runner(
+    target: str, folder: Path, files: Sequence[str], runtime: dict[str, Any], threads: int
+) -> RunnerSpec:
+    return RunnerSpec(
+        place="edgeseg.targets:open_backend",
+        arguments={
+            "target": target,
+            "folder": str(folder.resolve()),
+            "files": list(files),
+            "runtime": runtime,
+            "threads": threads,
+        },
+        packages=find_target(target).run_packages,
+        threads=threads,
+    )
+
+
+def _torch_runner(bundle: Bundle) -> RunnerSpec:
+    inputs = bundle.inputs
+    return RunnerSpec(
+        place="edgeseg.float_model:open_torch",
+        arguments={
+            "model": bundle.manifest.model.name,
+            "weights": str((bundle.folder / SOURCE_WEIGHTS).resolve()),
+            "size": [inputs.height, inputs.width],
+        },
+        packages=("torch",),
+        threads=0,
+    )
+
+
+def _reference_key(bundle: Bundle) -> str:
+    weights = sha256_of_file(bundle.folder / SOURCE_WEIGHTS)
+    contracts = (bundle.inputs.to_json(), bundle.outputs.to_json())
+    return json.dumps([bundle.manifest.model.name, weights, contracts])

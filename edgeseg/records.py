@@ -1,0 +1,110 @@
+"""Plain data that the parts of edgeseg hand each other. No torch, no backend."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+def sha256_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A compiled network on disk.
+
+    Attributes:
+        target: Name of the target that made it.
+        precision: "fp32", "bf16" or "int8".
+        format: What the files are, such as "openvino-ir". A quantiser or a runner takes one.
+        folder: Where the files lie.
+        files: Paths relative to `folder`, the one to load first.
+        runtime: Settings that the runner must apply when it loads the files.
+        toolchain: Version of each package that had a hand in it.
+    """
+
+    target: str
+    precision: str
+    format: str
+    folder: Path
+    files: tuple[str, ...]
+    runtime: dict[str, Any] = field(default_factory=dict)
+    toolchain: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum((self.folder / name).stat().st_size for name in self.files)
+
+
+@dataclass(frozen=True)
+class QuantizationRecord:
+    """How an artefact was quantised, for the manifest.
+
+    Attributes:
+        method: Registered name of the quantiser.
+        settings: Its settings, all of them.
+        images: Name and sha256 of each calibration image, in the order of the hashes.
+        layers: What is known of the result, such as how many operators became INT8.
+    """
+
+    method: str
+    settings: dict[str, Any]
+    images: tuple[tuple[str, str], ...]
+    layers: dict[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        record = asdict(self)
+        record["images"] = [{"name": name, "sha256": digest} for name, digest in self.images]
+        return record
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What a target can do on this machine.
+
+    Attributes:
+        target: Its name.
+        can_build: Whether artefacts can be compiled here.
+        can_run: Whether they can be run here.
+        precisions: Those that would run here.
+        versions: Installed version of each package it uses; None when missing.
+        missing: One (package, command that adds it) for each that is missing.
+        notes: Other facts, such as the device's name.
+    """
+
+    target: str
+    can_build: bool
+    can_run: bool
+    precisions: tuple[str, ...]
+    versions: dict[str, str | None]
+    missing: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        record = asdict(self)
+        record["missing"] = [{"package": name, "install": how} for name, how in self.missing]
+        return record
+
+
+@dataclass(frozen=True)
+class RunnerSpec:
+    """How another process opens something that maps prepared images to masks.
+
+    Attributes:
+        place: "module:function"; called with `arguments`, it returns an object with `run(image)`.
+        arguments: JSON values only.
+        packages: Import names of the runtime, loaded before memory is first looked at.
+        threads: CPU threads that it may use.
+    """
+
+    place: str
+    arguments: dict[str, Any]
+    packages: tuple[str, ...]
+    threads: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)

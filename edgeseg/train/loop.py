@@ -1,0 +1,255 @@
+"""The training loop: Lightning Fabric for device and precision, resumable after any kill."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..atomic import write_text, writing_file
+from ..contract import InputContract, OutputContract
+from ..data.folder import FolderDataset
+from ..errors import OutputInUseError, TrainingError, UsageError
+from ..lazy import require
+from ..metrics import Counts, count_overlap, scores_from_counts
+from ..models.weights import save_weights
+from ..progress import SILENT, Progress, Stage
+from .batches import TrainingImages, epoch_batches
+from .losses import Loss, make_loss
+from .recipes import Recipe
+
+CHECKPOINT_NAME = "last.pt"
+WEIGHTS_NAME = "best.safetensors"
+HISTORY_NAME = "history.json"
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a finished run left.
+
+    Attributes:
+        weights_path: Weights of the epoch with the highest pooled Dice on val.
+        best_epoch: That epoch, from 1.
+        best_dice: Its pooled Dice on val, 0..1.
+        history: One record an epoch: `epoch`, `loss`, `dice_pooled`, `dice_image`, ...
+    """
+
+    weights_path: Path
+    best_epoch: int
+    best_dice: float
+    history: list[dict[str, float]]
+
+
+def predict_counts(
+    network: nn.Module,
+    dataset: Iterable[Any],
+    inputs: InputContract,
+    outputs: OutputContract,
+    device: torch.device | str = "cpu",
+    stage: Stage | None = None,
+) -> Counts:
+    """Overlap counts of a network on labelled pairs, at the network's size."""
+    counts = []
+    network.eval()
+    with torch.inference_mode():
+        for pair in dataset:
+            image, labels = pair.read_both(len(outputs.classes))
+            truth = outputs.shrink_labels(labels, inputs.height, inputs.width)
+            mask = network(torch.from_numpy(inputs.prepare(image)).to(device))
+            predicted = outputs.labels(mask.float().cpu().numpy())
+            counts.append(count_overlap(predicted, truth, len(outputs.classes)))
+            if stage is not None:
+                stage.advance()
+    return np.stack(counts)
+
+
+def make_optimizer(parameters: Iterable[Tensor], recipe: Recipe) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+
+
+def make_scheduler(
+    optimizer: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    if recipe.schedule == "one_cycle":
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, recipe.learning_rate, total_steps=recipe.epochs * steps_per_epoch
+        )
+    return torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimizer, recipe.cosine_period, recipe.min_learning_rate
+    )
+
+
+class Trainer:
+    """One run in one folder.
+
+    Args:
+        network: Freshly initialised, or with weights to start from. It offers
+            `forward_logits(image)` for the loss and `forward(image)` for probabilities.
+        inputs, outputs: The contracts it is trained under.
+        recipe: The settings.
+        folder: Receives `last.pt` (all that resuming needs), `best.safetensors` and
+            `history.json`, each written atomically at the end of an epoch.
+        workers: Loader processes; 0 loads in this one.
+        accelerator: As Lightning Fabric names it; "auto" takes a GPU where there is one.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        inputs: InputContract,
+        outputs: OutputContract,
+        recipe: Recipe,
+        folder: Path,
+        *,
+        workers: int = 0,
+        accelerator: str = "auto",
+    ) -> None:
+        fabric_package = require("lightning_fabric", purpose="Training")
+        self.fabric = fabric_package.Fabric(
+            accelerator=accelerator, devices=1, precision=recipe.precision
+        )
+        self.network = network
+        self.inputs = inputs
+        self.outputs = outputs
+        self.recipe = recipe
+        self.folder = folder
+        self.workers = workers
+        self.history: list[dict[str, float]] = []
+
+    @property
+    def checkpoint_path(self) -> Path:
+        return self.folder / CHECKPOINT_NAME
+
+    @property
+    def weights_path(self) -> Path:
+        return self.folder / WEIGHTS_NAME
+
+    def run(
+        self,
+        train: FolderDataset,
+        val: FolderDataset,
+        *,
+        resume: bool = False,
+        progress: Progress = SILENT,
+    ) -> TrainingResult:
+        """Train to the recipe's last epoch.
+
+        Raises:
+            OutputInUseError: The folder holds a run and `resume` is false.
+            TrainingError: The checkpoint belongs to another run, or the loss is not finite.
+        """
+        state = self._read_checkpoint(resume)
+        batch = self.recipe.batch_size
+        dropped = len(train) > batch and len(train) % batch == 1
+        steps = len(train) // batch if dropped else -(-len(train) // batch)
+        optimizer = make_optimizer(self.network.parameters(), self.recipe)
+        network, optimizer = self.fabric.setup(self.network, optimizer)
+        network.mark_forward_method("forward_logits")
+        scheduler = make_scheduler(optimizer, self.recipe, steps)
+        if state is not None:
+            network.load_state_dict(state["network"])
+            optimizer.load_state_dict(state["optimizer"])
+            scheduler.load_state_dict(state["scheduler"])
+            self.history = state["history"]
+        loss = make_loss(self.recipe.loss)
+        best = max((row["dice_pooled"] for row in self.history), default=-1.0)
+        for epoch in range(len(self.history) + 1, self.recipe.epochs + 1):
+            images = TrainingImages(train, self.inputs, self.outputs, self.recipe, epoch)
+            title = f"epoch {epoch}/{self.recipe.epochs}"
+            with progress.stage(title, total=steps + len(val)) as stage:
+                mean_loss = self._train_epoch(network, optimizer, scheduler, loss, images, stage)
+                counts = predict_counts(
+                    network, val, self.inputs, self.outputs, self.fabric.device, stage
+                )
+                scores = scores_from_counts(counts)
+                stage.note(f"loss {mean_loss:.4f}, val Dice {scores['dice_pooled']:.4f}")
+            self.history.append({"epoch": epoch, "loss": mean_loss, **scores})
+            if scores["dice_pooled"] > best:
+                best = scores["dice_pooled"]
+                save_weights(self.weights_path, self.network)
+            self._write_checkpoint(network, optimizer, scheduler)
+        best_row = max(self.history, key=lambda row: row["dice_pooled"])
+        return TrainingResult(
+            self.weights_path, int(best_row["epoch"]), best_row["dice_pooled"], self.history
+        )
+
+    def _train_epoch(
+        self,
+        network: Any,
+        optimizer: Any,
+        scheduler: Any,
+        loss: Loss,
+        images: TrainingImages,
+        stage: Stage,
+    ) -> float:
+        network.train()
+        # Dropout and the like draw from torch's generator: start it anew each epoch, so that a
+        # resumed run draws the same numbers.
+        torch.manual_seed(self.recipe.seed * 100_003 + images.epoch)
+        losses: list[float] = []
+        for image, labels in epoch_batches(images, self.workers):
+            image, labels = self.fabric.to_device((image, labels))
+            value = loss(network.forward_logits(image), labels)
+            number = float(value.detach())
+            if not np.isfinite(number):
+                raise TrainingError(
+                    f"The loss became {number} in epoch {images.epoch}, step {len(losses) + 1}. "
+                    "Lower --learning-rate, or look for broken images in the data set."
+                )
+            losses.append(number)
+            optimizer.zero_grad(set_to_none=True)
+            self.fabric.backward(value)
+            optimizer.step()
+            if self.recipe.schedule == "one_cycle":
+                scheduler.step()
+            stage.advance()
+        if self.recipe.schedule != "one_cycle":
+            scheduler.step()
+        return float(np.mean(losses))
+
+    def _read_checkpoint(self, resume: bool) -> dict[str, Any] | None:
+        if not self.checkpoint_path.exists():
+            return None
+        if not resume:
+            raise OutputInUseError(
+                f"{self.folder} already holds a training run. Continue it with --resume, "
+                "or choose another --output."
+            )
+        try:
+            state: dict[str, Any] = torch.load(
+                self.checkpoint_path, map_location="cpu", weights_only=True
+            )
+            recipe = Recipe.from_json(state["recipe"])
+        except Exception as error:
+            raise TrainingError(
+                f"Cannot resume from {self.checkpoint_path} ({type(error).__name__}). "
+                "It was not written by edgeseg train; start a new run in another --output."
+            ) from error
+        if recipe != self.recipe:
+            theirs, ours = recipe.to_json(), self.recipe.to_json()
+            changed = ", ".join(
+                f"{key} {theirs[key]} -> {ours[key]}" for key in ours if ours[key] != theirs[key]
+            )
+            raise UsageError(
+                f"The run in {self.folder} has other settings ({changed}). Resume it with its "
+                "own, or start a new run in another --output."
+            )
+        return state
+
+    def _write_checkpoint(self, network: Any, optimizer: Any, scheduler: Any) -> None:
+        write_text(self.folder / HISTORY_NAME, json.dumps(self.history, indent=1) + "\n")
+        state = {
+            "recipe": self.recipe.to_json(),
+            "network": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "scheduler": scheduler.state_dict(),
+            "history": self.history,
+        }
+        with writing_file(self.checkpoint_path) as file:
+            torch.save(state, file)

@@ -1,0 +1,67 @@
+"""The images that quantisation learns its ranges from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.contract import InputContract
+from edgeseg.data.folder import FolderDataset, Pair
+from edgeseg.errors import CalibrationError
+from edgeseg.records import sha256_of_file
+
+
+@dataclass(frozen=True)
+class CalibrationImages:
+    """A fixed choice of images, ordered by content.
+
+    The order is that of the files' hashes: it looks random, so that any number of first images
+    is a fair sample, and it does not depend on names or on the file system.
+
+    Attributes:
+        pairs: The images; masks are not used.
+        digests: sha256 of each file.
+        inputs: How they are prepared.
+    """
+
+    pairs: tuple[Pair, ...]
+    digests: tuple[str, ...]
+    inputs: InputContract
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        """Prepared images, (1, 3, H, W)."""
+        for pair in self.pairs:
+            yield self.inputs.prepare(pair.read_image())
+
+    def identities(self) -> tuple[tuple[str, str], ...]:
+        """Name and sha256 of each."""
+        names = (pair.name for pair in self.pairs)
+        return tuple(zip(names, self.digests, strict=True))
+
+
+def choose_calibration_images(
+    dataset: FolderDataset, inputs: InputContract, count: int
+) -> CalibrationImages:
+    """Take `count` images of a data set, or all when it has fewer; equal files count once.
+
+    Raises:
+        CalibrationError: `count` is not positive, or there is no image.
+    """
+    if count < 1:
+        raise CalibrationError(
+            f"{count} calibration images were asked for; quantisation needs at least one. "
+            "Raise --calibration-images."
+        )
+    by_digest = {sha256_of_file(pair.image_path): pair for pair in dataset}
+    if not by_digest:
+        raise CalibrationError(
+            "There is no image to calibrate with. Name a folder of real images with --data."
+        )
+    digests = tuple(sorted(by_digest)[:count])
+    return CalibrationImages(tuple(by_digest[digest] for digest in digests), digests, inputs)

@@ -1,0 +1,109 @@
+"""Post-training quantisation by NNCF, of OpenVINO IR."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.errors import CalibrationError
+from edgeseg.lazy import installed_version, require
+from edgeseg.progress import SILENT, Progress
+from edgeseg.records import Artifact, QuantizationRecord
+
+from .base import Quantizer
+from .calibration_images import CalibrationImages
+
+
+class NncfQuantizer(Quantizer):
+    """NNCF's algorithm with its defaults for a CPU, all of them stated.
+
+    Symmetric ranges from the calibration images' minima and maxima, per channel for weights,
+    then fast bias correction. Source: Krishnamoorthi 2018, arXiv:1806.08342, and Nagel et al.
+    2019, arXiv:1906.04721 (bias correction).
+    """
+
+    name = "nncf"
+    artifact_format = "openvino-ir"
+    packages = ("openvino", "nncf")
+
+    def settings(self) -> dict[str, Any]:
+        return {"preset": "performance", "target_device": "CPU", "fast_bias_correction": True}
+
+    def quantize(
+        self,
+        artifact: Artifact,
+        images: CalibrationImages,
+        folder: Path,
+        *,
+        input_name: str,
+        progress: Progress = SILENT,
+    ) -> tuple[Artifact, QuantizationRecord]:
+        openvino = require("openvino", purpose="Quantising for target intel")
+        # NNCF reports usage over the network unless this is set before its import.
+        os.environ["NNCF_CI"] = "1"
+        nncf = require("nncf", purpose="Quantising for target intel")
+        settings = self.settings()
+        # NNCF passes over the images for the ranges and again for the biases.
+        with progress.stage("quantise with NNCF", total=2 * len(images)) as stage:
+
+            def feed(image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+                stage.advance()
+                return {input_name: image}
+
+            model = openvino.Core().read_model(artifact.folder / artifact.files[0])
+            try:
+                with _quiet(nncf):
+                    quantized = nncf.quantize(
+                        model,
+                        nncf.Dataset(list(images), feed),
+                        preset=nncf.QuantizationPreset(settings["preset"]),
+                        target_device=nncf.TargetDevice(settings["target_device"]),
+                        subset_size=len(images),
+                        fast_bias_correction=settings["fast_bias_correction"],
+                    )
+            except Exception as error:
+                # NNCF raises its own kinds, OpenVINO's and plain ones.
+                raise CalibrationError(
+                    f"NNCF cannot quantise the graph: {' '.join(str(error).split())[:400]}. "
+                    "Build with --precision fp32."
+                ) from error
+        folder.mkdir(parents=True, exist_ok=True)
+        openvino.save_model(quantized, folder / artifact.files[0], compress_to_fp16=False)
+        toolchain = {**artifact.toolchain, "nncf": installed_version("nncf") or "unknown"}
+        made = Artifact(
+            target=artifact.target,
+            precision="int8",
+            format=artifact.format,
+            folder=folder,
+            files=artifact.files,
+            runtime=artifact.runtime,
+            toolchain=toolchain,
+        )
+        kinds = [op.get_type_name() for op in quantized.get_ops()]
+        layers = {
+            "fake_quantize": kinds.count("FakeQuantize"),
+            "convolutions": sum("Convolution" in kind for kind in kinds),
+        }
+        return made, QuantizationRecord(self.name, settings, images.identities(), layers)
+
+
+@contextlib.contextmanager
+def _quiet(nncf: Any) -> Iterator[None]:
+    """Keep NNCF's log and bars off the screen: edgeseg shows its own."""
+    import logging
+
+    logger = logging.getLogger("nncf")
+    level = logger.level
+    nncf.set_log_level(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)

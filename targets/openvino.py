@@ -1,0 +1,90 @@
+"""Target `intel`: OpenVINO on a CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgeseg.errors import TargetError
+from edgeseg.lazy import is_installed, require
+from edgeseg.records import Artifact
+
+from .base import Target
+
+MODEL_FILE = "model.xml"
+WEIGHTS_FILE = "model.bin"
+
+
+class OpenVinoTarget(Target):
+    """FP32, BF16 and INT8 as OpenVINO IR.
+
+    OpenVINO computes float graphs in BF16 of its own accord on CPUs that have it, which moves
+    masks. The precision is therefore always stated: artefacts are saved with full FP32 weights,
+    and `runtime_settings` holds the inference precision that the runner must ask for.
+    """
+
+    name = "intel"
+    title = "OpenVINO on x86 and ARM CPUs"
+    artifact_format = "openvino-ir"
+    compiled_precisions = ("fp32", "bf16")
+    quantized_precisions = ("int8",)
+    build_packages = ("openvino", "nncf")
+    run_packages = ("openvino",)
+    backend_module = "edgeseg.targets.runners.openvino_backend"
+
+    def refusal(self, precision: str) -> str | None:
+        if precision == "bf16" and is_installed("openvino"):
+            capabilities = self._core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+            if "BF16" not in capabilities:
+                return (
+                    "the CPU has no BF16 instructions (AVX512_BF16 or AMX), and emulating them "
+                    "would be slower than FP32"
+                )
+        return None
+
+    def compile(self, onnx_path: Path, folder: Path, precision: str) -> Artifact:
+        openvino = require("openvino", purpose="Building for target intel")
+        try:
+            # read_model rather than convert_model: the latter reports usage over the network.
+            model = self._core().read_model(onnx_path)
+        except RuntimeError as error:
+            raise TargetError(
+                f"OpenVINO does not read {onnx_path.name}: {' '.join(str(error).split())[:400]}. "
+                "Replace the named operator in the model."
+            ) from error
+        # Readers leave shape arithmetic in the graph that is constant here; it would be half the
+        # bytes of the artefact and a third of its loading time.
+        passes = require("openvino.passes", purpose="Building for target intel")
+        folding = passes.Manager()
+        folding.register_pass(passes.ConstantFolding())
+        folding.run_passes(model)
+        folder.mkdir(parents=True, exist_ok=True)
+        openvino.save_model(model, folder / MODEL_FILE, compress_to_fp16=False)
+        return Artifact(
+            target=self.name,
+            precision=precision,
+            format=self.artifact_format,
+            folder=folder,
+            files=(MODEL_FILE, WEIGHTS_FILE),
+            runtime=self.runtime_settings(precision),
+            toolchain=self.toolchain(),
+        )
+
+    def runtime_settings(self, precision: str) -> dict[str, Any]:
+        return {
+            "device": "CPU",
+            # What INT8 leaves in float is computed in FP32.
+            "inference_precision": "bf16" if precision == "bf16" else "f32",
+            "streams": 1,
+        }
+
+    def notes(self) -> tuple[str, ...]:
+        if not is_installed("openvino"):
+            return ()
+        core = self._core()
+        capabilities = ", ".join(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+        return (str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip(), capabilities)
+
+    @staticmethod
+    def _core() -> Any:
+        return require("openvino", purpose="Target intel").Core()

@@ -1,0 +1,1 @@
+"""Files that bundles carry: they import numpy and one runtime, and nothing of edgeseg."""

@@ -1,0 +1,49 @@
+"""Runs an OpenVINO IR. Needs numpy and openvino only; a bundle carries a copy as `backend.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Backend:
+    """A compiled model with one inference request.
+
+    Args:
+        folder: Where the files lie.
+        files: The .xml first.
+        runtime: `device`, `inference_precision` ("f32" or "bf16") and `streams`.
+        threads: CPU threads.
+    """
+
+    def __init__(
+        self, folder: Path, files: Sequence[str], runtime: Mapping[str, Any], threads: int
+    ) -> None:
+        import openvino
+
+        core = openvino.Core()
+        device, precision = runtime["device"], runtime["inference_precision"]
+        if precision == "bf16" and "BF16" not in core.get_property(
+            device, "OPTIMIZATION_CAPABILITIES"
+        ):
+            raise RuntimeError("this CPU has no BF16 instructions, for which the model was built")
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": precision,
+            "NUM_STREAMS": str(runtime["streams"]),
+            "INFERENCE_NUM_THREADS": threads,
+            # Who starts the process decides on which cores it runs.
+            "ENABLE_CPU_PINNING": False,
+        }
+        self._model = core.compile_model(Path(folder) / files[0], device, settings)
+        self._request = self._model.create_infer_request()
+        self._output = self._model.output(0)
+
+    def run(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (1, C, H, W) of a prepared image (1, 3, H, W)."""
+        result = self._request.infer([image], share_inputs=True, share_outputs=True)
+        return np.array(result[self._output], np.float32)

@@ -1,0 +1,84 @@
+"""Runs the network of this bundle. Needs numpy and the bundle's runtime, and nothing else.
+
+    python runner/run.py --verify                    replay the golden pair
+    python runner/run.py IMAGE.npy --output MASK.npy
+
+IMAGE.npy holds a decoded RGB image, (H, W, 3) uint8; MASK.npy receives the class of each of its
+pixels, (H, W) uint8. In an application:
+
+    from run import Network
+    network = Network("path/of/bundle")
+    mask = network.predict(image)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from backend import Backend  # type: ignore[import-not-found]
+from contract import InputContract, OutputContract  # type: ignore[import-not-found]
+
+
+class Network:
+    """The bundle's network, loaded.
+
+    Args:
+        folder: The bundle.
+        threads: CPU threads.
+    """
+
+    def __init__(self, folder: Any, threads: int = 1) -> None:
+        self.folder = Path(folder)
+        self.manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
+        artifact = self.manifest["artifact"]
+        self.inputs = InputContract.from_json(self.manifest["input"])
+        self.outputs = OutputContract.from_json(self.manifest["output"])
+        self.backend = Backend(self.folder, artifact["files"], artifact["runtime"], threads)
+
+    def predict(self, image: Any) -> Any:
+        """Class of each pixel, (H, W) uint8, of an RGB image (H, W, 3) uint8 of any size."""
+        probabilities = self.backend.run(self.inputs.prepare(image))
+        return self.outputs.restore(probabilities, image.shape[0], image.shape[1])
+
+    def verify(self) -> tuple[bool, str]:
+        """Replay the golden pair; returns whether it holds, and the numbers."""
+        golden = self.manifest["golden"]
+        image = np.load(self.folder / golden["image"])
+        expected = np.load(self.folder / golden["mask"]).astype(np.float32)
+        got = self.backend.run(self.inputs.prepare(image))
+        difference = float(np.abs(got - expected).max())
+        flips = float((self.outputs.labels(got) != self.outputs.labels(expected)).mean()) * 1e4
+        limit, flip_limit = golden["max_abs_diff"], golden["max_flips_per_10k"]
+        # Written so that NaN fails.
+        holds = flips <= flip_limit and difference <= limit
+        return holds, (
+            f"largest difference {difference:.2e} (allowed {limit:.0e}), "
+            f"{flips:.2f} of 10,000 pixels flip (allowed {flip_limit:g})"
+        )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("image", nargs="?", help="decoded RGB image, .npy, (H, W, 3) uint8")
+    parser.add_argument("--output", help="where the mask goes, .npy")
+    parser.add_argument("--verify", action="store_true", help="replay the golden pair")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    network = Network(Path(__file__).resolve().parent.parent, arguments.threads)
+    if arguments.verify:
+        holds, numbers = network.verify()
+        print(("ok: " if holds else "FAILED: ") + numbers)
+        return 0 if holds else 1
+    if arguments.image is None or arguments.output is None:
+        parser.error("give --verify, or an image and --output")
+    np.save(arguments.output, network.predict(np.load(arguments.image, allow_pickle=False)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
