@@ -1,0 +1,100 @@
+"""Fixtures that all tests share.
+
+The real data sets are looked for in `EDGESEG_DATA`, then beside the project.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from support import DATA_ENVIRONMENT, ROOT, UNTESTED, draw_pair
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if UNTESTED:
+        names = ", ".join(sorted(UNTESTED))
+        terminalreporter.write_line(f"Not tested, because it is not here: {names}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep the tests out of the user's cache; one cache for the whole run saves exports."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("EDGESEG_CACHE_DIR")
+    os.environ["EDGESEG_CACHE_DIR"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["EDGESEG_CACHE_DIR"]
+    else:
+        os.environ["EDGESEG_CACHE_DIR"] = before
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder with isic2018_task1 and the others; skips where there is none."""
+    for folder in (os.environ.get(DATA_ENVIRONMENT), ROOT.parent / "shared" / "data"):
+        if folder and Path(folder).is_dir():
+            return Path(folder)
+    UNTESTED.add(f"real data (set {DATA_ENVIRONMENT})")
+    pytest.skip(f"no real data: set {DATA_ENVIRONMENT}")
+
+
+@pytest.fixture
+def run_cli(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command line in this process: exit code, standard output and error."""
+    from edgeseg.cli import main
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        words = ["edgeseg", *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", words)
+        capfd.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
+        output = capfd.readouterr()
+        return subprocess.CompletedProcess(words, code, output.out, output.err)
+
+    return run
+
+
+@pytest.fixture
+def make_data_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Make a data folder with small synthetic pairs: a dark disc on a light ground."""
+
+    def make(
+        count: int = 4, size: tuple[int, int] = (40, 56), *, name: str = "data", masks: bool = True
+    ) -> Path:
+        root = tmp_path / name
+        (root / "images").mkdir(parents=True)
+        if masks:
+            (root / "masks").mkdir()
+        for index in range(count):
+            image, mask = draw_pair(size, seed=index)
+            Image.fromarray(image).save(root / "images" / f"pair{index}.png")
+            if masks:
+                Image.fromarray(mask * 255).save(root / "masks" / f"pair{index}.png")
+        return root
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of an untrained egeunet, always the same."""
+    torch = pytest.importorskip("torch")
+    from edgeseg.models import find_model
+    from edgeseg.models.weights import save_weights
+
+    torch.manual_seed(7)
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    save_weights(path, find_model("egeunet").make_network())
+    return path
