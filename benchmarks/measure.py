@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgeseg.contract import InputContract, OutputContract
 from edgeseg.data.folder import FolderDataset
-from edgeseg.errors import BenchmarkError
+from edgeseg.errors import UsageError
 from edgeseg.progress import SILENT, Progress
 from edgeseg.records import RunnerSpec
 
@@ -41,7 +41,7 @@ class BenchSettings:
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             if value < 1:
-                raise BenchmarkError(f"--{name.replace('_', '-')} is {value}; it is at least 1.")
+                raise UsageError(f"--{name.replace('_', '-')} is {value}; it is at least 1.")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from support import DATA_ENVIRONMENT, ROOT, UNTESTED, draw_pair
 
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if UNTESTED:
         names = ", ".join(sorted(UNTESTED))
@@ -98,3 +99,42 @@ def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "random.safetensors"
     save_weights(path, find_model("egeunet").make_network())
     return path
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Bundles of the shipped egeunet for target intel, by precision. Copy one to change it."""
+    for package in ("torch", "onnxruntime", "openvino", "nncf"):
+        pytest.importorskip(package)
+    from edgeseg.pipeline.build import BuildRequest, build_bundle
+
+    folder = tmp_path_factory.mktemp("bundles")
+    made = {}
+    for precision in ("fp32", "int8"):
+        request = BuildRequest("egeunet", "intel", precision, folder / precision)
+        bundle, _ = build_bundle(request)
+        made[precision] = bundle.folder
+    return made
+
+
+@pytest.fixture(scope="session")
+def small_onnx(random_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ONNX file of that network for 64x64; exporting takes seconds, so it is done once.
+
+    It comes from the cache of the run: `export_checked` of the same thing finds it there.
+    """
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    from edgeseg.data.folder import Pair
+    from edgeseg.float_model import export_checked, reference_images
+    from edgeseg.models import find_model
+
+    path = tmp_path_factory.mktemp("reference") / "disc.png"
+    Image.fromarray(draw_pair((64, 64), seed=1)[0]).save(path)
+    spec = find_model("egeunet").at_size(64, 64)
+    network = spec.load_network(random_weights)
+    pairs = [Pair("disc", path, None)]
+    onnx_path, _ = export_checked(
+        network, spec, random_weights, lambda: reference_images(network, spec, pairs)
+    )
+    return onnx_path

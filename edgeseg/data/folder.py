@@ -123,8 +123,9 @@ def open_folder(root: Path, splits: Sequence[str] = (), *, labelled: bool = True
     names = sorted(_names_of_splits(root, splits, images))
     if not names:
         raise DataError(
-            f"The split {'+'.join(splits)} of {root} is empty. Add names to its list, "
-            "or choose another split."
+            f"The split {'+'.join(splits)} of {root} is empty: none of its {len(images)} "
+            f"images is in it. Write the names that belong to it into {root / splits[0]}.txt, one a "
+            "line."
         )
     masks = _files_by_name(root / "masks") if (root / "masks").is_dir() else {}
     pairs = []

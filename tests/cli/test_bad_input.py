@@ -1,0 +1,190 @@
+"""What a user can get wrong: one message saying what to do, code 1 or 2, nothing written."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import numpy as np
+import pytest
+from PIL import Image
+from support import needs
+
+RunCli = Callable[..., "CompletedProcess[str]"]
+BUILD = ("build", "--model", "egeunet", "--target", "intel", "--precision", "fp32")
+
+pytestmark = needs("torch", "openvino")
+
+
+def refused(done: CompletedProcess[str], code: int, *advice: str) -> None:
+    """One message, the right code, no traceback."""
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("Error") == 1, done.stderr
+    for words in advice:
+        assert words in done.stderr
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+class Payload:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> object:
+        return Path.touch, (self.mark,)
+
+
+def test_a_pickle_with_code_is_not_run(run_cli: RunCli, tmp_path: Path, output: Path) -> None:
+    checkpoint, mark = tmp_path / "evil.pth", tmp_path / "was_run"
+    checkpoint.write_bytes(pickle.dumps({"state_dict": Payload(mark)}))
+    done = run_cli(*BUILD, "--weights", checkpoint, "--output", output)
+    refused(done, 1, "evil.pth", "Save only the weights")
+    assert not mark.exists()
+    assert not output.exists()
+
+
+def test_a_truncated_checkpoint_is_refused(
+    run_cli: RunCli, tmp_path: Path, output: Path, random_weights: Path
+) -> None:
+    checkpoint = tmp_path / "half.safetensors"
+    checkpoint.write_bytes(random_weights.read_bytes()[:5000])
+    done = run_cli(*BUILD, "--weights", checkpoint, "--output", output)
+    refused(done, 1, "half.safetensors", "Copy or download it again")
+    assert not output.exists()
+
+
+def test_a_checkpoint_of_another_network_is_refused(
+    run_cli: RunCli, tmp_path: Path, output: Path
+) -> None:
+    import torch
+
+    checkpoint = tmp_path / "other.pth"
+    torch.save({"stem.weight": torch.zeros(3)}, checkpoint)
+    done = run_cli(*BUILD, "--weights", checkpoint, "--output", output)
+    refused(done, 1, "missing", "unexpected (stem.weight)", "--model")
+    assert not output.exists()
+
+
+def test_nan_weights_are_refused(
+    run_cli: RunCli, tmp_path: Path, output: Path, random_weights: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(random_weights)
+    state["final.bias"][0] = float("nan")
+    save_file(state, tmp_path / "nan.safetensors")
+    done = run_cli(*BUILD, "--weights", tmp_path / "nan.safetensors", "--output", output)
+    refused(done, 1, "'final.bias'", "use an earlier checkpoint")
+    assert not output.exists()
+
+
+def test_missing_weights_are_named(run_cli: RunCli, tmp_path: Path, output: Path) -> None:
+    done = run_cli(*BUILD, "--weights", tmp_path / "none.pth", "--output", output)
+    refused(done, 2, "none.pth", "Check --weights")
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (("--model", "egunet", "--target", "intel"), "Did you mean egeunet?"),
+        (("--model", "egeunet", "--target", "jetsn"), "Unknown target 'jetsn'"),
+        (("--model", "egeunet", "--target", "intel", "--size", "big"), "such as 256x256"),
+        (("--model", "egeunet", "--target", "intel", "--size", "250x250"), "224x224 and 256x256"),
+    ],
+)
+def test_an_unknown_name_or_size_is_a_usage_error(
+    run_cli: RunCli, output: Path, words: tuple[str, ...], advice: str
+) -> None:
+    refused(run_cli("build", *words, "-p", "fp32", "-o", output), 2, advice)
+    assert not output.exists()
+
+
+def test_an_output_in_use_is_left_alone(run_cli: RunCli, output: Path) -> None:
+    output.mkdir()
+    (output / "thesis.txt").write_text("years of work")
+    refused(run_cli(*BUILD, "--output", output), 2, "Choose another --output")
+    assert [path.name for path in output.iterdir()] == ["thesis.txt"]
+
+
+def test_a_data_folder_without_images_is_refused(
+    run_cli: RunCli, tmp_path: Path, output: Path
+) -> None:
+    refused(run_cli(*BUILD, "--data", tmp_path, "--output", output), 1, "images/", "Put images in")
+    (tmp_path / "images").mkdir()
+    refused(run_cli(*BUILD, "--data", tmp_path, "--output", output), 1, "holds no image")
+
+
+def test_an_image_that_is_no_image_is_named(
+    run_cli: RunCli, make_data_folder: Callable[..., Path], output: Path
+) -> None:
+    data = make_data_folder()
+    (data / "val.txt").write_text("pair0")
+    (data / "images" / "pair0.png").write_text("hello")
+    done = run_cli(*BUILD, "--data", data, "--output", output)
+    refused(done, 1, "pair0.png is not an image")
+    assert not output.exists()
+
+
+def test_a_mask_of_another_size_is_named(
+    run_cli: RunCli, make_data_folder: Callable[..., Path]
+) -> None:
+    data = make_data_folder()
+    (data / "test.txt").write_text("pair0")
+    Image.fromarray(np.zeros((8, 9), np.uint8)).save(data / "masks" / "pair0.png")
+    done = run_cli("evaluate", "--model", "egeunet", "--data", data)
+    refused(done, 1, "pair0.png is 9x8 pixels, its image 56x40", "Resize the mask")
+
+
+def test_a_missing_mask_is_named(run_cli: RunCli, make_data_folder: Callable[..., Path]) -> None:
+    data = make_data_folder(masks=False)
+    (data / "test.txt").write_text("pair0")
+    done = run_cli("evaluate", "--model", "egeunet", "--data", data)
+    refused(done, 1, "has no mask", "masks/pair0.png")
+
+
+def test_a_tampered_bundle_is_refused_by_every_command(
+    run_cli: RunCli, built: dict[str, Path], tmp_path: Path
+) -> None:
+    bundle = shutil.copytree(built["fp32"], tmp_path / "bundle")
+    model = bundle / "artifact" / "model.xml"
+    model.write_text(model.read_text().replace("Sigmoid", "Relu", 1))
+    image = Path(__file__).parents[2] / "edgeseg/data/isic2016_cc0/images/ISIC_0000011.jpg"
+    for words in (
+        ("verify", bundle),
+        ("bench", bundle),
+        ("predict", bundle, image, "--output", tmp_path / "masks"),
+    ):
+        refused(run_cli(*words), 1, "model.xml was changed", "Do not use it")
+    assert not (tmp_path / "masks").exists()
+
+
+def test_a_folder_that_is_no_bundle_is_refused(run_cli: RunCli, tmp_path: Path) -> None:
+    refused(run_cli("verify", tmp_path), 1, "is not a bundle", "edgeseg build")
+
+
+def test_an_unwritable_place_is_named(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run_cli(*BUILD, "--size", "64x64", "--output", tmp_path / "file" / "bundle")
+    refused(done, 1, "Check the path")
+
+
+def test_training_on_overlapping_lists_is_refused(
+    run_cli: RunCli, make_data_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = make_data_folder()
+    (data / "train.txt").write_text("pair0\npair1")
+    (data / "val.txt").write_text("pair1")
+    done = run_cli("train", "--model", "egeunet", "--data", data, "-o", tmp_path / "run")
+    refused(done, 1, "in both train and val, such as pair1")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_option_is_a_usage_error(run_cli: RunCli) -> None:
+    assert run_cli("build", "--modle", "egeunet").returncode == 2

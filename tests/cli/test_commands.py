@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import numpy as np
+import pytest
+from PIL import Image
+from support import needs
+
+from edgeseg import __version__
+from edgeseg.data.folder import open_sample
+
+RunCli = Callable[..., "CompletedProcess[str]"]
+
+
+def test_the_version_is_printed(run_cli: RunCli) -> None:
+    assert run_cli("--version").stdout == f"edgeseg {__version__}\n"
+
+
+def test_models_tell_cost_and_contract(run_cli: RunCli) -> None:
+    (egeunet,) = json.loads(run_cli("models", "--json").stdout)
+    assert egeunet["parameters"] == 53374
+    assert egeunet["input"]["normalization"] == {"low": 0.0, "high": 255.0, "kind": "min_max"}
+    assert "53,374" in run_cli("models").stdout
+
+
+def test_doctor_names_every_target(run_cli: RunCli) -> None:
+    report = json.loads(run_cli("doctor", "--json").stdout)
+    assert [target["target"] for target in report["targets"]] == ["intel"]
+    assert "target intel" in run_cli("doctor").stdout
+
+
+def test_doctor_gives_the_command_that_adds_what_is_missing(tmp_path: Path) -> None:
+    script = """
+import importlib.util, sys
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "nncf" else find(name, *rest)
+sys.argv = ["edgeseg", "doctor"]
+from edgeseg.cli import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "pip install 'edgeseg[intel]'" in done.stdout
+
+
+@needs("torch", "openvino", "nncf")
+def test_build_prints_what_it_made(built: dict[str, Path], tmp_path: Path, run_cli: RunCli) -> None:
+    words = ("build", "-m", "egeunet", "-t", "intel", "-p", "int8", "-o", tmp_path / "out")
+    done = run_cli(*words)
+    assert done.returncode == 0, done.stderr
+    assert "from the cache" in done.stdout
+    assert "of 10,000 pixels flip" in done.stderr
+    assert "CC-BY-NC-4.0" in done.stderr
+    manifest = json.loads(run_cli(*words, "--overwrite", "--json").stdout)
+    assert manifest["precision"] == "int8"
+
+
+@needs("openvino")
+def test_verify_prints_that_all_is_well(built: dict[str, Path], run_cli: RunCli) -> None:
+    done = run_cli("verify", built["int8"])
+    assert done.returncode == 0
+    assert "ok. 9 files unchanged" in done.stdout
+    assert json.loads(run_cli("verify", built["int8"], "--json").stdout)["ok"] is True
+
+
+@needs("openvino")
+def test_predict_writes_masks_of_the_images_sizes(
+    built: dict[str, Path], tmp_path: Path, run_cli: RunCli
+) -> None:
+    pair = open_sample(["test"])[0]
+    grey = tmp_path / "grey.png"
+    Image.fromarray(pair.read_image()[:100, :120, 0].copy()).save(grey)
+    gallery = tmp_path / "gallery.png"
+    words = ("predict", built["int8"], pair.image_path, grey, "-o", tmp_path / "masks")
+    done = run_cli(*words, "--gallery", gallery)
+    assert done.returncode == 0, done.stderr
+    mask = np.asarray(Image.open(tmp_path / "masks" / f"{pair.name}.png"))
+    assert mask.shape == pair.read_image().shape[:2]
+    assert set(np.unique(mask)) == {0, 255}
+    truth = pair.read_labels(2)
+    dice = 2 * np.sum((mask > 0) & (truth > 0)) / (np.sum(mask > 0) + np.sum(truth))
+    assert dice > 0.8
+    assert np.asarray(Image.open(tmp_path / "masks" / "grey.png")).shape == (100, 120)
+    assert Image.open(gallery).size[0] > 3 * 224
+
+    again = run_cli(*words)
+    assert again.returncode == 2
+    assert "--overwrite" in again.stderr
+
+
+@needs("torch", "monai", "lightning_fabric")
+@pytest.mark.slow
+def test_a_network_is_trained_evaluated_and_built(
+    make_data_folder: Callable[..., Path], tmp_path: Path, run_cli: RunCli
+) -> None:
+    data = make_data_folder(12, (40, 56))
+    names = [f"pair{index}" for index in range(12)]
+    for split, part in (("train", names[:8]), ("val", names[8:10]), ("test", names[10:])):
+        (data / f"{split}.txt").write_text("\n".join(part))
+    run = tmp_path / "run"
+    common = ("--model", "egeunet", "--data", data, "--size", "32x32")
+    words = ("train", *common, "--output", run, "--recipe", "short", "--epochs", 2)
+    done = run_cli(*words)
+    assert done.returncode == 0, done.stderr
+    assert "pooled Dice" in done.stdout
+    assert len(json.loads((run / "history.json").read_text())) == 2
+    assert "--resume" in run_cli(*words).stderr
+
+    weights = run / "best.safetensors"
+    scored = run_cli("evaluate", *common, "--weights", weights, "--json")
+    assert scored.returncode == 0, scored.stderr
+    assert json.loads(scored.stdout)["images"] == 2
+
+
+def test_evaluate_scores_the_shipped_weights_on_the_sample(run_cli: RunCli) -> None:
+    pytest.importorskip("torch")
+    done = run_cli("evaluate", "--model", "egeunet", "--split", "val", "--json")
+    assert done.returncode == 0, done.stderr
+    scores = json.loads(done.stdout)
+    low, high = scores["accuracy_ci95"]["dice_pooled"]
+    assert 0.85 < low <= scores["accuracy"]["dice_pooled"] <= high < 1
+
+
+def test_python_dash_m_works(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeseg", "--version"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=True,
+    )
+    assert done.stdout.startswith("edgeseg ")

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support import needs
+
+from edgeseg.errors import UnknownNameError, UsageError, WeightsError
+from edgeseg.models import MODELS, ModelSpec, ShippedWeights, find_model
+
+WEIGHTS_LIMIT_BYTES = 5_000_000
+
+
+@pytest.fixture(params=sorted(MODELS))
+def spec(request: pytest.FixtureRequest) -> ModelSpec:
+    return MODELS[request.param]
+
+
+@needs("torch")
+def test_registered_parameters_are_counted_ones(spec: ModelSpec) -> None:
+    from edgeseg.models.complexity import count_parameters
+
+    assert count_parameters(spec.make_network()) == spec.parameters
+
+
+@needs("torch")
+def test_registered_macs_are_counted_ones(spec: ModelSpec) -> None:
+    from edgeseg.models.complexity import count_macs
+
+    assert count_macs(spec.make_network(), spec.inputs) == spec.macs
+
+
+@needs("torch")
+def test_network_keeps_its_contracts(spec: ModelSpec) -> None:
+    import torch
+
+    small = spec.at_size(2 * spec.inputs.stride, spec.inputs.stride)
+    with torch.inference_mode():
+        mask = small.make_network().eval()(torch.rand(small.inputs.shape) * 255)
+    assert mask.shape == (1, spec.outputs.channels, small.inputs.height, small.inputs.width)
+    assert float(mask.min()) >= 0
+    assert float(mask.max()) <= 1
+
+
+def test_names_are_their_keys() -> None:
+    assert [spec.name for spec in MODELS.values()] == list(MODELS)
+
+
+def test_record_is_json(spec: ModelSpec) -> None:
+    record = json.loads(json.dumps(spec.to_json()))
+    assert record["name"] == spec.name
+    assert record["input"]["height"] == spec.inputs.height
+
+
+def test_wrong_size_names_nearest_right_ones() -> None:
+    with pytest.raises(UsageError, match=re.escape("nearest right ones are 96x224 and 128x256")):
+        find_model("egeunet").at_size(100, 250)
+
+
+def test_size_below_stride_names_one_that_works() -> None:
+    with pytest.raises(UsageError, match="nearest right ones are 32x32"):
+        find_model("egeunet").at_size(10, 10)
+
+
+def test_other_size_keeps_the_rest() -> None:
+    spec = find_model("egeunet")
+    small = spec.at_size(64, 96)
+    assert small.inputs.shape == (1, 3, 64, 96)
+    assert replace(small, inputs=spec.inputs) == spec
+
+
+def test_unknown_model_names_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"Did you mean egeunet\? Available: .*egeunet"):
+        find_model("egunet")
+
+
+def test_given_weights_win(spec: ModelSpec, tmp_path: Path) -> None:
+    assert spec.resolve_weights(tmp_path / "mine.pth") == tmp_path / "mine.pth"
+
+
+def test_model_without_shipped_weights_asks_for_some(spec: ModelSpec) -> None:
+    with pytest.raises(UsageError, match="Give them with --weights"):
+        replace(spec, weights=None).resolve_weights(None)
+
+
+def test_lost_shipped_weights_tell_what_to_do(spec: ModelSpec) -> None:
+    gone = replace(spec, weights=ShippedWeights("not_there", "some data", "CC0-1.0"))
+    with pytest.raises(WeightsError, match=r"Reinstall edgeseg, or give your own with --weights"):
+        gone.resolve_weights(None)
+
+
+@pytest.fixture
+def shipped(spec: ModelSpec) -> ShippedWeights:
+    if spec.weights is None:
+        pytest.skip(f"{spec.name} ships no weights")
+    if not spec.weights.path.is_file():
+        pytest.skip(f"{spec.weights.path.name} is not made yet")
+    return spec.weights
+
+
+@needs("torch")
+def test_shipped_weights_load(spec: ModelSpec, shipped: ShippedWeights) -> None:
+    network = spec.load_network(spec.resolve_weights(None))
+    assert not network.training
+
+
+def test_shipped_weights_are_small(shipped: ShippedWeights) -> None:
+    assert shipped.path.stat().st_size < WEIGHTS_LIMIT_BYTES
+
+
+def test_model_card_names_data_licence_and_split(shipped: ShippedWeights) -> None:
+    card = shipped.path.with_suffix(".md").read_text(encoding="utf-8")
+    assert shipped.data in card
+    assert shipped.licence in card
+    assert re.search(r"\bsplits?\b", card, re.IGNORECASE)

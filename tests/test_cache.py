@@ -1,0 +1,184 @@
+"""Results are found again by what they were made from, and only whole ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeseg import cache
+from edgeseg.cache import cache_root, content_key, discard, get_or_make
+
+RECORD = {"weights": "a1b2", "size": [256, 256]}
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EDGESEG_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def fresh_digest() -> Iterator[None]:
+    """Forget the hash of the code before and after a test that changes it."""
+    cache.code_digest.cache_clear()
+    yield
+    cache.code_digest.cache_clear()
+
+
+class Maker:
+    """Writes how often it was called."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, folder: Path) -> None:
+        self.calls += 1
+        (folder / "result").write_text(str(self.calls))
+
+
+def test_the_second_time_nothing_is_made(own_cache: Path) -> None:
+    make = Maker()
+    first, was_there = get_or_make("onnx", RECORD, make)
+    assert not was_there
+    assert first.is_relative_to(own_cache / "onnx")
+    assert get_or_make("onnx", RECORD, make) == (first, True)
+    assert make.calls == 1
+    assert (first / "result").read_text() == "1"
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_another_record_or_kind_is_another_result() -> None:
+    make = Maker()
+    folders = {
+        get_or_make(kind, record, make)[0]
+        for kind in ("onnx", "artifact")
+        for record in (RECORD, RECORD | {"size": [256, 128]})
+    }
+    assert len(folders) == make.calls == 4
+
+
+def test_a_failure_keeps_nothing(own_cache: Path) -> None:
+    def fail(folder: Path) -> None:
+        (folder / "half").write_text("half")
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        get_or_make("onnx", RECORD, fail)
+    assert [path for path in own_cache.rglob("*") if path.is_file()] == []
+    folder, was_there = get_or_make("onnx", RECORD, Maker())
+    assert not was_there
+    assert not (folder / "half").exists()
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_without_the_cache_the_result_is_made_anew_and_kept() -> None:
+    make = Maker()
+    get_or_make("onnx", RECORD, make)
+    folder, was_there = get_or_make("onnx", RECORD, make, enabled=False)
+    assert not was_there
+    assert (folder / "result").read_text() == "2"
+    assert get_or_make("onnx", RECORD, make) == (folder, True)
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_failed_renewal_keeps_the_old_result() -> None:
+    def fail(folder: Path) -> None:
+        raise RuntimeError("out of memory")
+
+    folder, _ = get_or_make("onnx", RECORD, Maker())
+    with pytest.raises(RuntimeError, match="out of memory"):
+        get_or_make("onnx", RECORD, fail, enabled=False)
+    assert get_or_make("onnx", RECORD, fail) == (folder, True)
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_an_incomplete_result_is_made_anew() -> None:
+    make = Maker()
+    folder, _ = get_or_make("onnx", RECORD, make)
+    (folder / cache.COMPLETE).unlink()
+    assert get_or_make("onnx", RECORD, make) == (folder, False)
+    assert (folder / "result").read_text() == "2"
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_discarded_result_is_made_anew() -> None:
+    make = Maker()
+    folder, _ = get_or_make("onnx", RECORD, make)
+    discard(folder)
+    discard(folder)  # nothing there is no error
+    assert get_or_make("onnx", RECORD, make) == (folder, False)
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_another_process_may_finish_the_same_result_first() -> None:
+    def make(folder: Path) -> None:
+        get_or_make("onnx", RECORD, Maker())
+        (folder / "result").write_text("ours")
+
+    folder, was_there = get_or_make("onnx", RECORD, make)
+    assert not was_there
+    assert (folder / "result").read_text() == "ours"
+
+
+def test_the_order_of_a_record_does_not_matter() -> None:
+    assert content_key({"a": 1, "b": 2}) == content_key({"b": 2, "a": 1})
+
+
+def test_every_value_of_a_record_matters() -> None:
+    records = [{}, {"a": 1}, {"a": 2}, {"a": "1"}, {"b": 1}, {"a": [1]}, {"a": None}]
+    assert len({content_key(record) for record in records}) == len(records)
+
+
+def test_what_is_no_json_is_no_record() -> None:
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        content_key({"path": Path("x")})
+
+
+def test_another_toolchain_gives_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = content_key(RECORD)
+    newer = cache.toolchain_versions() | {"numpy": "99.0"}
+    monkeypatch.setattr(cache, "toolchain_versions", lambda: newer)
+    assert content_key(RECORD) != before
+
+
+def test_the_toolchain_names_what_is_installed() -> None:
+    versions = cache.toolchain_versions()
+    assert versions["numpy"] == np.__version__
+    assert None not in versions.values()
+
+
+@pytest.mark.usefixtures("fresh_digest")
+def test_other_code_gives_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "cached_code" / "inner" / "step.py"
+    source.parent.mkdir(parents=True)
+    (tmp_path / "cached_code" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(cache, "PACKAGE_FOLDERS", ("cached_code",))
+
+    def key() -> str:
+        cache.code_digest.cache_clear()
+        return content_key(RECORD)
+
+    source.write_text("scale = 2\n")
+    before = key()
+    assert key() == before
+    source.write_text("scale = 3\n")
+    changed = key()
+    source.rename(source.with_name("move.py"))
+    assert len({before, changed, key()}) == 3
+
+
+def test_the_cache_lies_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGESEG_CACHE_DIR", str(tmp_path / "own"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert cache_root() == tmp_path / "own"
+    monkeypatch.delenv("EDGESEG_CACHE_DIR")
+    assert cache_root() == tmp_path / "xdg" / "edgeseg"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_root() == tmp_path / "home" / ".cache" / "edgeseg"

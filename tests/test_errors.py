@@ -1,0 +1,48 @@
+"""The error tree is what its docstring draws, and an unknown name helps on."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+
+from edgeseg import errors
+from edgeseg.errors import EdgesegError, OutputInUseError, UnknownNameError, UsageError
+
+CLASSES = [
+    value
+    for _, value in inspect.getmembers(errors, inspect.isclass)
+    if value.__module__ == errors.__name__
+]
+
+
+def test_the_docstring_names_every_error() -> None:
+    named = set(re.findall(r"\w+Error\b", errors.__doc__ or ""))
+    assert named == {error.__name__ for error in CLASSES}
+
+
+@pytest.mark.parametrize("error", CLASSES)
+def test_every_error_is_an_edgeseg_error_with_its_exit_code(error: type[EdgesegError]) -> None:
+    assert issubclass(error, EdgesegError)
+    assert error.exit_code == (2 if issubclass(error, UsageError) else 1)
+
+
+def test_wrong_requests_are_usage_errors() -> None:
+    assert issubclass(UnknownNameError, UsageError)
+    assert issubclass(OutputInUseError, UsageError)
+
+
+def test_a_mistyped_name_gets_a_suggestion() -> None:
+    error = UnknownNameError("target", "jetsn", ["jetson", "intel"])
+    expected = "Unknown target 'jetsn'. Did you mean jetson? Available: intel, jetson."
+    assert str(error) == expected
+
+
+def test_a_far_name_gets_the_list_only() -> None:
+    error = UnknownNameError("model", "xyz", iter(["unet", "egeunet"]))
+    assert str(error) == "Unknown model 'xyz'. Available: egeunet, unet."
+
+
+def test_an_empty_list_says_none() -> None:
+    assert str(UnknownNameError("recipe", "fast", [])) == "Unknown recipe 'fast'. Available: none."

@@ -1,0 +1,92 @@
+"""Backends load late, and a missing one names the command that adds it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import ROOT
+
+from edgeseg import lazy
+from edgeseg.errors import MissingBackendError
+from edgeseg.lazy import BACKENDS, install_command, installed_version, is_installed, require
+
+
+@pytest.fixture
+def backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Folder whose modules can be imported; `engine` and `absent` count as backends."""
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("engine", "absent"):
+        monkeypatch.setitem(lazy.BACKENDS, name, (f"{name}-dist", "intel"))
+    yield tmp_path
+    for name in ("engine", "engine.part"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("module", BACKENDS)
+def test_the_extra_of_each_backend_installs_it(module: str) -> None:
+    distribution, extra = BACKENDS[module]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    requirements = project["optional-dependencies"][extra]
+    assert distribution in {re.split(r"[<>=\[]", line)[0] for line in requirements}
+
+
+def test_a_backend_is_found_without_being_imported(backends: Path) -> None:
+    (backends / "engine.py").write_text("raise RuntimeError('imported')\n")
+    assert is_installed("engine")
+    assert not is_installed("absent")
+    assert not is_installed("absent.part")
+
+
+def test_a_backend_is_imported(backends: Path) -> None:
+    (backends / "engine.py").write_text("speed = 3\n")
+    assert require("engine", purpose="Building an engine").speed == 3
+
+
+def test_a_part_of_a_backend_is_imported(backends: Path) -> None:
+    (backends / "engine").mkdir()
+    (backends / "engine" / "__init__.py").touch()
+    (backends / "engine" / "part.py").write_text("speed = 4\n")
+    assert require("engine.part", purpose="Building an engine").speed == 4
+
+
+@pytest.mark.usefixtures("backends")
+def test_a_missing_backend_names_its_extra() -> None:
+    with pytest.raises(MissingBackendError) as caught:
+        require("absent", purpose="Building an engine")
+    assert str(caught.value) == (
+        "Building an engine needs the package 'absent-dist', which is not installed. "
+        "Install it with: pip install 'edgeseg[intel]'"
+    )
+
+
+@pytest.mark.parametrize("error", ["ImportError", "OSError"])
+def test_a_backend_that_does_not_load_is_to_be_reinstalled(backends: Path, error: str) -> None:
+    (backends / "engine.py").write_text(f"raise {error}('libcuda.so.1: no such file')\n")
+    with pytest.raises(MissingBackendError, match="does not load") as caught:
+        require("engine", purpose="Building an engine")
+    for words in ("'engine-dist'", "libcuda.so.1", "'edgeseg[intel]' --force-reinstall"):
+        assert words in str(caught.value)
+
+
+def test_a_missing_part_of_a_backend_is_to_be_reinstalled(backends: Path) -> None:
+    (backends / "engine.py").touch()
+    with pytest.raises(MissingBackendError, match=r"engine\.part.*--force-reinstall"):
+        require("engine.part", purpose="Building an engine")
+
+
+def test_a_version_is_that_of_the_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(lazy.BACKENDS, "PIL", ("pillow", "intel"))  # two names, as lightning_fabric
+    assert installed_version("PIL") == importlib.metadata.version("pillow")
+    assert installed_version("numpy") == np.__version__
+    assert installed_version("no_such_package") is None
+
+
+def test_the_install_command_is_quoted_for_the_shell() -> None:
+    assert install_command("train") == "pip install 'edgeseg[train]'"

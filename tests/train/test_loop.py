@@ -1,0 +1,305 @@
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import needs
+
+torch = pytest.importorskip("torch")
+
+from edgeseg.data.folder import open_folder  # noqa: E402
+from edgeseg.errors import OutputInUseError, TrainingError, UsageError  # noqa: E402
+from edgeseg.models import find_model  # noqa: E402
+from edgeseg.models.weights import load_state  # noqa: E402
+from edgeseg.train.loop import make_optimizer, make_scheduler, predict_counts  # noqa: E402
+from edgeseg.train.recipes import Recipe  # noqa: E402
+
+pytestmark = needs("monai", "lightning_fabric")
+
+PROGRAM = Path(__file__).with_name("killed_run.py")
+
+
+def load_program() -> Any:
+    spec = importlib.util.spec_from_file_location("killed_run", PROGRAM)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+RUN = load_program()
+
+
+class Interrupt:
+    """Progress that stops the run at the beginning of an epoch."""
+
+    def __init__(self, epoch: int) -> None:
+        self.title = f"epoch {epoch}/"
+
+    @contextlib.contextmanager
+    def stage(self, title: str, total: float | None = None) -> Iterator[Interrupt]:
+        if title.startswith(self.title):
+            raise KeyboardInterrupt
+        yield self
+
+    def advance(self, steps: float = 1) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+
+class Recorder(Interrupt):
+    """Progress that keeps what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.totals: list[float | None] = []
+        self.steps = 0.0
+        self.notes: list[str] = []
+
+    @contextlib.contextmanager
+    def stage(self, title: str, total: float | None = None) -> Iterator[Recorder]:
+        self.totals.append(total)
+        yield self
+
+    def advance(self, steps: float = 1) -> None:
+        self.steps += steps
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture
+def data(make_data_folder: Callable[..., Path]) -> Path:
+    return make_data_folder(4, (32, 32))
+
+
+def checkpoint_of(folder: Path) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(folder / "last.pt", weights_only=True)
+    return state
+
+
+def assert_same_run(ours: Path, theirs: Path) -> None:
+    mine, other = checkpoint_of(ours), checkpoint_of(theirs)
+    assert mine["history"] == other["history"]
+    assert mine["scheduler"] == other["scheduler"]
+    assert list(mine["network"]) == list(other["network"])
+    for name, tensor in mine["network"].items():
+        assert torch.equal(tensor, other["network"][name]), name
+    for name in ("history.json", "best.safetensors"):
+        assert (ours / name).read_bytes() == (theirs / name).read_bytes(), name
+
+
+def rates_of(recipe: Recipe, steps_per_epoch: int, steps: int) -> list[float]:
+    """Learning rate of each step."""
+    optimizer = make_optimizer([torch.nn.Parameter(torch.zeros(1))], recipe)
+    scheduler = make_scheduler(optimizer, recipe, steps_per_epoch)
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+def test_cosine_falls_in_its_period_and_rises_again() -> None:
+    recipe = Recipe("test", learning_rate=1e-3, min_learning_rate=1e-5, cosine_period=2)
+    middle = (1e-3 + 1e-5) / 2
+    expected = [1e-3, middle, 1e-5, middle, 1e-3]
+    assert rates_of(recipe, 7, 5) == pytest.approx(expected, rel=1e-9)
+
+
+def test_one_cycle_peaks_at_the_rate_and_ends_near_zero() -> None:
+    recipe = Recipe("test", epochs=2, learning_rate=1e-2, schedule="one_cycle")
+    rates = rates_of(recipe, 10, 20)
+    # torch's defaults: start at 1/25 of the peak, peak at 30 % of 20 steps, end at 1/10,000 of
+    # the start.
+    assert rates[0] == pytest.approx(1e-2 / 25)
+    assert rates.index(max(rates)) == 0.3 * 20 - 1
+    assert max(rates) == pytest.approx(1e-2)
+    assert rates[-1] == pytest.approx(1e-2 / 25 / 1e4)
+
+
+def test_optimizer_is_adamw_with_the_settings() -> None:
+    recipe = Recipe("test", learning_rate=0.5, weight_decay=0.1)
+    weight = torch.nn.Parameter(torch.tensor([2.0]))
+    optimizer = make_optimizer([weight], recipe)
+    weight.grad = torch.tensor([3.0])
+    optimizer.step()
+    # Decoupled decay 2 * (1 - 0.5 * 0.1) = 1.9, then the first step of Adam is the rate.
+    assert float(weight.detach()) == pytest.approx(1.9 - 0.5, rel=1e-6)
+
+
+@pytest.mark.parametrize(("schedule", "ticks"), [("one_cycle", 4), ("cosine", 2)])
+def test_one_cycle_goes_by_step_and_cosine_by_epoch(
+    data: Path, tmp_path: Path, schedule: str, ticks: int
+) -> None:
+    recipe = replace(RUN.RECIPE, epochs=2, schedule=schedule)
+    RUN.train(data, tmp_path / "run", recipe)
+    assert checkpoint_of(tmp_path / "run")["scheduler"]["last_epoch"] == ticks
+
+
+def test_run_learns_and_leaves_its_files(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    recipe = replace(RUN.RECIPE, epochs=8, learning_rate=5e-3)
+    result = RUN.train(data, output, recipe)
+    assert sorted(path.name for path in output.iterdir()) == [
+        "best.safetensors",
+        "history.json",
+        "last.pt",
+    ]
+    assert [row["epoch"] for row in result.history] == list(range(1, 9))
+    assert result.history[-1]["loss"] < result.history[0]["loss"]
+    assert json.loads((output / "history.json").read_text()) == result.history
+    assert result.weights_path == output / "best.safetensors"
+
+
+def test_best_weights_are_those_of_the_best_epoch(data: Path, tmp_path: Path) -> None:
+    result = RUN.train(data, tmp_path / "run")
+    images = open_folder(data)
+    network = RUN.SPEC.load_network(result.weights_path)
+    counts = predict_counts(network, images, RUN.SPEC.inputs, RUN.SPEC.outputs)
+    hits, false_positives, false_negatives = counts.sum(axis=(0, 1))
+    dice = 2 * hits / (2 * hits + false_positives + false_negatives)
+    dices = [row["dice_pooled"] for row in result.history]
+    assert result.best_dice == max(dices) == pytest.approx(dice, abs=1e-9)
+    assert result.best_epoch == dices.index(max(dices)) + 1
+
+
+def test_progress_counts_every_step_and_image(data: Path, tmp_path: Path) -> None:
+    recorder = Recorder()
+    RUN.train(data, tmp_path / "run", progress=recorder)
+    assert recorder.totals == [2 + 4] * 3  # steps of two images, then the images of val
+    assert recorder.steps == sum(recorder.totals)
+    assert all("loss" in note and "val Dice" in note for note in recorder.notes)
+
+
+def test_same_run_twice_is_bit_equal(data: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        RUN.train(data, tmp_path / name)
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine"])
+def test_resumed_run_equals_uninterrupted_one(data: Path, tmp_path: Path, schedule: str) -> None:
+    recipe = replace(RUN.RECIPE, schedule=schedule)
+    RUN.train(data, tmp_path / "whole", recipe)
+    with pytest.raises(KeyboardInterrupt):
+        RUN.train(data, tmp_path / "parts", recipe, progress=Interrupt(2))
+    assert len(checkpoint_of(tmp_path / "parts")["history"]) == 1
+    images = open_folder(data)
+    # Another seed of the network shows that everything comes from the checkpoint.
+    trainer = RUN.make_trainer(tmp_path / "parts", recipe, seed=1)
+    result = trainer.run(images, images, resume=True)
+    assert_same_run(tmp_path / "parts", tmp_path / "whole")
+    assert len(result.history) == recipe.epochs
+
+
+def test_finished_run_resumes_to_the_same_result(data: Path, tmp_path: Path) -> None:
+    first = RUN.train(data, tmp_path / "run")
+    before = (tmp_path / "run" / "last.pt").read_bytes()
+    assert RUN.train(data, tmp_path / "run", resume=True) == first
+    assert (tmp_path / "run" / "last.pt").read_bytes() == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["step", "save"])
+def test_killed_process_leaves_resumable_folder(data: Path, tmp_path: Path, moment: str) -> None:
+    output = tmp_path / "killed"
+    words = [sys.executable, PROGRAM, moment, data, output]
+    killed = subprocess.run([*map(str, words)], check=False, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len(checkpoint_of(output)["history"]) == 1
+    RUN.train(data, tmp_path / "whole")
+    RUN.train(data, output, resume=True)
+    assert_same_run(output, tmp_path / "whole")
+    assert sorted(path.name for path in output.iterdir()) == sorted(
+        path.name for path in (tmp_path / "whole").iterdir()
+    )
+
+
+def test_existing_run_needs_resume(data: Path, tmp_path: Path) -> None:
+    recipe = replace(RUN.RECIPE, epochs=1)
+    RUN.train(data, tmp_path / "run", recipe)
+    before = (tmp_path / "run" / "last.pt").read_bytes()
+    with pytest.raises(OutputInUseError, match=r"Continue it with --resume, or choose another"):
+        RUN.train(data, tmp_path / "run", recipe)
+    assert (tmp_path / "run" / "last.pt").read_bytes() == before
+
+
+def test_resume_with_other_settings_names_them(data: Path, tmp_path: Path) -> None:
+    RUN.train(data, tmp_path / "run", replace(RUN.RECIPE, epochs=1))
+    other = replace(RUN.RECIPE, epochs=2, batch_size=4)
+    with pytest.raises(
+        UsageError, match=r"\(epochs 1 -> 2, batch_size 2 -> 4\)\. Resume it with its own"
+    ):
+        RUN.train(data, tmp_path / "run", other, resume=True)
+
+
+@pytest.mark.xfail(strict=True, reason="the checkpoint does not hold the input contract")
+def test_resume_with_other_input_size_is_refused(data: Path, tmp_path: Path) -> None:
+    images = open_folder(data)
+    with pytest.raises(KeyboardInterrupt):
+        RUN.train(data, tmp_path / "run", progress=Interrupt(2))
+    trainer = RUN.make_trainer(tmp_path / "run")
+    trainer.inputs = find_model("egeunet").at_size(64, 64).inputs
+    with pytest.raises(UsageError, match="32x32"):
+        trainer.run(images, images, resume=True)
+
+
+@pytest.mark.xfail(strict=True, reason="OneCycleLR's ValueError comes through in the last epoch")
+def test_resume_with_more_images_is_refused(
+    data: Path, tmp_path: Path, make_data_folder: Callable[..., Path]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        RUN.train(data, tmp_path / "run", progress=Interrupt(2))
+    more = make_data_folder(12, (32, 32), name="more")
+    with pytest.raises((UsageError, TrainingError), match="images"):
+        RUN.train(more, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"some text", b"\x80\x02."])
+def test_foreign_checkpoint_is_refused(data: Path, tmp_path: Path, content: bytes) -> None:
+    output = tmp_path / "run"
+    output.mkdir()
+    (output / "last.pt").write_bytes(content)
+    with pytest.raises(TrainingError, match=r"last\.pt.*start a new run in another --output"):
+        RUN.train(data, output, resume=True)
+
+
+def test_loss_that_is_not_finite_says_where(data: Path, tmp_path: Path) -> None:
+    trainer = RUN.make_trainer(tmp_path / "run")
+    torch.nn.init.constant_(trainer.network.final.bias, float("nan"))
+    images = open_folder(data)
+    with pytest.raises(
+        TrainingError, match=r"became nan in epoch 1, step 1\. Lower --learning-rate, or look for"
+    ):
+        trainer.run(images, images)
+    assert not (tmp_path / "run" / "last.pt").exists()
+
+
+def test_counts_are_of_the_network_at_its_size(data: Path) -> None:
+    class Everything(torch.nn.Module):
+        def forward(self, image: Any) -> Any:
+            return torch.ones_like(image[:, :1])
+
+    images = open_folder(data)
+    counts = predict_counts(Everything(), images, RUN.SPEC.inputs, RUN.SPEC.outputs)
+    inside = [int(pair.read_labels(2).sum()) for pair in images]
+    assert counts[:, 0].tolist() == [[count, 32 * 32 - count, 0] for count in inside]
+
+
+def test_saved_weights_have_the_names_of_the_network(data: Path, tmp_path: Path) -> None:
+    result = RUN.train(data, tmp_path / "run", replace(RUN.RECIPE, epochs=1))
+    assert set(load_state(result.weights_path)) == set(RUN.SPEC.make_network().state_dict())

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from support import needs
+
+torch = pytest.importorskip("torch")
+
+from edgeseg.errors import UnknownNameError  # noqa: E402
+from edgeseg.models.egeunet import EgeUnetLogits  # noqa: E402
+from edgeseg.train.losses import BceDice, make_loss  # noqa: E402
+
+pytestmark = needs("monai")
+
+SURE = 50.0  # a logit whose sigmoid is 1 in float32
+HALF = torch.tensor([[[1, 1], [0, 0]]])
+EMPTY = torch.zeros(1, 2, 2, dtype=torch.int64)
+# Probability 0.5 everywhere. Cross-entropy ln 2; Dice 1 - (2 * 1 + 1) / (2 + 2 + 1) = 0.4.
+UNSURE_ON_HALF = math.log(2) + 0.4
+
+
+def unsure(count: int = 1) -> Any:
+    return torch.zeros(count, 1, 2, 2)
+
+
+def right(truth: Any) -> Any:
+    return torch.where(truth[:, None] > 0, SURE, -SURE)
+
+
+def test_unsure_mask_by_hand() -> None:
+    assert float(BceDice()(unsure(), HALF)) == pytest.approx(UNSURE_ON_HALF, rel=1e-6)
+
+
+def test_right_mask_costs_nothing() -> None:
+    assert float(BceDice()(right(HALF), HALF)) == pytest.approx(0, abs=1e-6)
+
+
+def test_right_empty_mask_costs_nothing() -> None:
+    # Smoothing: 1 - (0 + 1) / (0 + 1).
+    assert float(BceDice()(right(EMPTY), EMPTY)) == pytest.approx(0, abs=1e-6)
+
+
+def test_wrong_mask_by_hand() -> None:
+    # Cross-entropy is the logit's size; Dice 1 - (0 + 1) / (2 + 2 + 1).
+    value = float(BceDice()(-right(HALF), HALF))
+    assert value == pytest.approx(SURE + 0.8, rel=1e-6)
+
+
+def test_dice_is_taken_per_sample() -> None:
+    # The empty sample has Dice loss 1 - 1 / (2 + 1); pooled over both it would be 1 - 3 / 7.
+    value = float(BceDice()(unsure(2), torch.cat((HALF, EMPTY))))
+    assert value == pytest.approx(math.log(2) + (0.4 + 2 / 3) / 2, rel=1e-6)
+
+
+def test_every_class_above_background_is_foreground() -> None:
+    assert float(BceDice()(unsure(), HALF * 3)) == pytest.approx(UNSURE_ON_HALF, rel=1e-6)
+
+
+def test_all_outputs_unsure_by_hand() -> None:
+    loss = make_loss("deep_supervised_bce_dice")
+    value = float(loss(EgeUnetLogits(unsure(), (unsure(),) * 5), HALF))
+    assert value == pytest.approx((1 + 0.1 + 0.2 + 0.3 + 0.4 + 0.5) * UNSURE_ON_HALF, rel=1e-6)
+
+
+@pytest.mark.parametrize(("place", "weight"), enumerate((0.1, 0.2, 0.3, 0.4, 0.5)))
+def test_side_outputs_weigh_more_the_shallower_they_are(place: int, weight: float) -> None:
+    side = [right(HALF)] * 5
+    side[place] = unsure()
+    loss = make_loss("deep_supervised_bce_dice")
+    value = float(loss(EgeUnetLogits(right(HALF), tuple(side)), HALF))
+    assert value == pytest.approx(weight * UNSURE_ON_HALF, rel=1e-5)
+
+
+def test_loss_has_gradient_for_every_output() -> None:
+    outputs = [unsure().requires_grad_() for _ in range(6)]
+    loss = make_loss("deep_supervised_bce_dice")
+    loss(EgeUnetLogits(outputs[0], tuple(outputs[1:])), HALF).backward()
+    assert all(output.grad is not None and output.grad.abs().min() > 0 for output in outputs)
+
+
+def test_missing_side_output_is_an_error() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        make_loss("deep_supervised_bce_dice")(EgeUnetLogits(unsure(), (unsure(),) * 4), HALF)
+
+
+def test_unknown_loss_lists_known_ones() -> None:
+    with pytest.raises(UnknownNameError, match="Available: deep_supervised_bce_dice"):
+        make_loss("dice")

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from edgeseg.errors import UnknownNameError, UsageError
+from edgeseg.models import MODELS
+from edgeseg.train.recipes import RECIPES, Recipe, find_recipe
+
+
+def test_published_recipe_is_that_of_the_paper() -> None:
+    recipe = find_recipe("egeunet", "published")
+    assert recipe.loss == "deep_supervised_bce_dice"
+    assert (recipe.epochs, recipe.batch_size) == (300, 8)
+    assert (recipe.learning_rate, recipe.weight_decay) == (1e-3, 1e-2)
+    assert (recipe.schedule, recipe.cosine_period) == ("cosine", 50)
+    assert recipe.min_learning_rate == 1e-5
+
+
+@pytest.mark.parametrize("model", sorted(RECIPES))
+def test_recipes_belong_to_models_and_know_their_names(model: str) -> None:
+    assert model in MODELS
+    assert [recipe.name for recipe in RECIPES[model].values()] == list(RECIPES[model])
+
+
+@pytest.mark.parametrize("model", sorted(RECIPES))
+def test_recipes_survive_json(model: str) -> None:
+    for recipe in RECIPES[model].values():
+        assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+
+
+def test_unknown_recipe_names_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"recipe of egeunet 'shrt'\. Did you mean short\?"):
+        find_recipe("egeunet", "shrt")
+
+
+def test_model_without_recipes_says_so() -> None:
+    with pytest.raises(UnknownNameError, match="Available: none"):
+        find_recipe("nonet", "short")
+
+
+def test_misspelt_setting_names_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"'epoch'\. Did you mean epochs\?"):
+        Recipe.from_json({"name": "mine", "epoch": 3})
+
+
+@pytest.mark.parametrize("setting", ["schedule", "rotation", "precision"])
+def test_unknown_choice_is_refused(setting: str) -> None:
+    with pytest.raises(UnknownNameError, match=f"Unknown {setting} 'sideways'.*Available"):
+        Recipe("mine", **{setting: "sideways"})
+
+
+@pytest.mark.parametrize("setting", ["epochs", "batch_size", "learning_rate", "cosine_period"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_settings_above_zero(setting: str, value: int) -> None:
+    with pytest.raises(UsageError, match=f"{setting} is {value}; it must be above zero"):
+        Recipe("mine", **{setting: value})
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_probability_lies_in_its_range(share: float) -> None:
+    with pytest.raises(UsageError, match=rf"flip_probability is {share}; it lies in 0\.\.1"):
+        Recipe("mine", flip_probability=share)
+
+
+def test_changed_replaces_what_is_given() -> None:
+    recipe = Recipe("mine", epochs=5)
+    assert recipe.changed(epochs=None, batch_size=2) == Recipe("mine", epochs=5, batch_size=2)
+    with pytest.raises(UsageError, match="epochs is 0"):
+        recipe.changed(epochs=0)
+
+
+def test_recipe_is_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Recipe("mine").epochs = 2
