@@ -89,13 +89,15 @@ def write_text(path: Path, content: str) -> None:
 
 
 @contextlib.contextmanager
-def writing_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+def writing_folder(path: Path, *, replace: bool = False, keep: bool = False) -> Iterator[Path]:
     """Yield a new folder that becomes `path` when the block ends without error.
 
     Args:
-        path: Must not exist, or be an empty folder, unless `replace` is true.
+        path: Must not exist, or be an empty folder, unless `replace` or `keep` is true.
         replace: Exchange an existing folder for the new one, in one step where the system can
             (Linux), and delete the old one afterwards.
+        keep: Throw the new folder away when `path` exists at the end: another process was
+            faster, and its result is as good.
 
     Raises:
         EdgesegError: `path` has come into being meanwhile.
@@ -111,12 +113,12 @@ def writing_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
             if stat.S_ISREG(entry.lstat().st_mode):
                 with entry.open("rb") as file:
                     os.fsync(file.fileno())
-        if replace and path.exists():
-            _exchange(partial, path)
-        else:
-            try:
-                partial.rename(path)
-            except OSError as error:
+        try:
+            partial.rename(path)
+        except OSError as error:
+            if replace and path.is_dir():
+                _exchange(partial, path)
+            elif not (keep and path.is_dir()):
                 raise EdgesegError(
                     f"Cannot put the finished folder in place at {path}: {error.strerror}. "
                     "Something was created there meanwhile; remove it and run the command again."

@@ -73,33 +73,31 @@ class Bundle:
         Raises:
             BundleError: A file is missing, changed, or not named by the manifest.
         """
-        listed = {file.path for file in self.manifest.files}
+        listed = {file.path for file in self.manifest.files} | {MANIFEST_NAME}
         for file in self.manifest.files:
             path = self.folder / file.path
-            if not path.is_file():
+            if not path.is_file() or path.is_symlink():
                 raise BundleError(
                     f"The bundle {self.folder} lacks {file.path}. Copy it again, or build it anew."
                 )
-            if sha256_of_file(path) != file.sha256:
+            if path.stat().st_size != file.size_bytes or sha256_of_file(path) != file.sha256:
                 raise BundleError(
                     f"{path} was changed after the bundle was built: its sha256 is not the "
                     "manifest's. Do not use it; copy the bundle again, or build it anew."
                 )
         for path in sorted(self.folder.rglob("*")):
-            relative = path.relative_to(self.folder)
-            generated = "__pycache__" in relative.parts
-            if path.is_file() and not generated and relative.as_posix() not in listed:
-                if relative.as_posix() == MANIFEST_NAME:
-                    continue
+            is_folder = path.is_dir() and not path.is_symlink()
+            if not is_folder and path.relative_to(self.folder).as_posix() not in listed:
                 raise BundleError(
                     f"{path} does not belong to the bundle: the manifest does not name it. "
                     "Remove it, or copy the bundle again."
                 )
 
     def with_measurements(self, rows: Iterable[dict[str, Any]]) -> Bundle:
-        """Add benchmark rows to the manifest on disk, atomically."""
-        measurements = (*self.manifest.measurements, *rows)
-        manifest = self.manifest.model_copy(update={"measurements": measurements})
+        """Add benchmark rows to the manifest as it is on disk now, atomically."""
+        present = open_bundle(self.folder).manifest
+        measurements = (*present.measurements, *rows)
+        manifest = present.model_copy(update={"measurements": measurements})
         write_text(self.folder / MANIFEST_NAME, manifest_text(manifest))
         return Bundle(self.folder, manifest)
 
@@ -190,7 +188,7 @@ def require_free_output(folder: Path, *, overwrite: bool) -> None:
         raise OutputInUseError(f"{folder} is not a folder. Choose another --output.")
     if not any(folder.iterdir()):
         return
-    if not (folder / MANIFEST_NAME).is_file():
+    if not _holds_bundle(folder):
         raise OutputInUseError(
             f"The output folder {folder} is in use and holds no bundle. Choose another --output."
         )
@@ -199,3 +197,12 @@ def require_free_output(folder: Path, *, overwrite: bool) -> None:
             f"The output folder {folder} already holds a bundle. Replace it with --overwrite, or "
             "choose another --output."
         )
+
+
+def _holds_bundle(folder: Path) -> bool:
+    """Whether a folder was written by `edgeseg build`, of this version or another."""
+    try:
+        record = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and {"schema_version", "edgeseg_version"} <= record.keys()

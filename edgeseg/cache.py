@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Callable
 from functools import lru_cache
@@ -42,8 +43,9 @@ def code_digest() -> str:
 
 @lru_cache(maxsize=1)
 def toolchain_versions() -> dict[str, str]:
-    """Versions of all backends that are installed."""
-    versions = {name: installed_version(name) for name in (*BACKENDS, "numpy")}
+    """Versions of Python and of all packages that results may depend on."""
+    versions = {name: installed_version(name) for name in (*BACKENDS, "numpy", "pillow")}
+    versions["python"] = platform.python_version()
     return {name: version for name, version in versions.items() if version is not None}
 
 
@@ -70,7 +72,9 @@ def get_or_make(
     folder = cache_root() / kind / content_key(record)
     if enabled and (folder / COMPLETE).is_file():
         return folder, True
-    with writing_folder(folder, replace=True) as partial:
+    if not (folder / COMPLETE).is_file():
+        discard(folder)  # the rest of one whose removal was cut short
+    with writing_folder(folder, replace=not enabled, keep=enabled) as partial:
         make(partial)
         (partial / COMPLETE).touch()
     return folder, False
@@ -78,4 +82,5 @@ def get_or_make(
 
 def discard(folder: Path) -> None:
     """Drop one result, when it turned out to be damaged."""
+    (folder / COMPLETE).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)

@@ -6,7 +6,7 @@ carries a copy of it beside its runner. It therefore needs numpy only and nothin
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,19 @@ def resize_plane(array: NDArray[Any], height: int, width: int) -> NDArray[np.flo
     return result.astype(np.float32)
 
 
+def require_equal(meant: dict[str, Any], given: dict[str, Any]) -> None:
+    """Refuse a record that says something which this code would not do.
+
+    Raises:
+        ValueError: Names the entries.
+    """
+    keys = meant.keys() | given.keys()
+    wrong = sorted(key for key in keys if meant.get(key) != given.get(key))
+    if wrong:
+        listing = ", ".join(f"{key} {given.get(key)!r}" for key in wrong)
+        raise ValueError(f"The contract asks for what this version cannot honour: {listing}.")
+
+
 @dataclass(frozen=True)
 class MinMax:
     """Stretch each image from its own minimum and maximum to [low, high]. A flat one gives low."""
@@ -64,8 +77,11 @@ class MinMax:
     def __post_init__(self) -> None:
         if self.kind != "min_max":
             raise ValueError(f"MinMax.kind is 'min_max', not {self.kind!r}.")
-        if not self.low < self.high:
+        if not -np.inf < self.low < self.high < np.inf:
             raise ValueError(f"MinMax needs low < high, got {self.low} and {self.high}.")
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "low": self.low, "high": self.high}
 
     def apply(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         least, most = float(pixels.min()), float(pixels.max())
@@ -88,8 +104,13 @@ class MeanStd:
         object.__setattr__(self, "std", tuple(self.std))
         if self.kind != "mean_std":
             raise ValueError(f"MeanStd.kind is 'mean_std', not {self.kind!r}.")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise ValueError(f"MeanStd needs 3 means and 3 positive std, got {self}.")
+        if len(self.mean) != 3 or len(self.std) != 3 or not np.isfinite(self.mean).all():
+            raise ValueError(f"MeanStd needs 3 finite means and 3 std, got {self}.")
+        if not all(0 < std < np.inf for std in self.std):
+            raise ValueError(f"MeanStd needs positive finite std, got {self.std}.")
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "mean": list(self.mean), "std": list(self.std)}
 
     def apply(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
@@ -117,13 +138,13 @@ class InputContract:
         if self.height < 1 or self.width < 1 or self.stride < 1:
             raise ValueError(f"Sizes are positive, got {self.height}x{self.width}/{self.stride}.")
         if self.height % self.stride or self.width % self.stride:
-            right = [
+            right = dict.fromkeys(
                 "x".join(str(rounding(side)) for side in (self.height, self.width))
                 for rounding in (self._round_down, self._round_up)
-            ]
+            )
             raise ValueError(
                 f"Input size {self.height}x{self.width} (HxW) is not a multiple of the network's "
-                f"stride {self.stride}. The nearest right ones are {right[0]} and {right[1]}."
+                f"stride {self.stride}. Nearest right: {' and '.join(right)}."
             )
 
     def _round_down(self, side: int) -> int:
@@ -168,7 +189,7 @@ class InputContract:
             "width": self.width,
             "stride": self.stride,
             "resize": RESIZE,
-            "normalization": asdict(self.normalization),
+            "normalization": self.normalization.to_json(),
         }
 
     @classmethod
@@ -176,9 +197,11 @@ class InputContract:
         settings = dict(record["normalization"])
         kinds: dict[str, type[MinMax] | type[MeanStd]] = {"min_max": MinMax, "mean_std": MeanStd}
         normalization = kinds[settings["kind"]](**settings)
-        return cls(
+        made = cls(
             record["height"], record["width"], record["stride"], normalization, record["name"]
         )
+        require_equal(made.to_json(), record)
+        return made
 
 
 @dataclass(frozen=True)
@@ -200,6 +223,8 @@ class OutputContract:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))
+        if not 0 < self.threshold < 1:
+            raise ValueError(f"The threshold lies between 0 and 1, got {self.threshold}.")
         if len(self.classes) < 2:
             raise ValueError("Background counts as a class: at least two are needed.")
         if self.channels != len(self.classes) and (self.channels, len(self.classes)) != (1, 2):
@@ -248,6 +273,8 @@ class OutputContract:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> OutputContract:
-        return cls(
+        made = cls(
             tuple(record["classes"]), record["channels"], record["threshold"], record["name"]
         )
+        require_equal(made.to_json(), record)
+        return made

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .cache import get_or_make
+from .cache import discard, get_or_make
 from .contract import InputContract, OutputContract
+from .errors import ParityError
 from .lazy import require
 from .models import ModelSpec, find_model
 from .parity import Agreement, Predictor, compare_predictions, require_parity
@@ -109,10 +110,14 @@ def export_checked(
     folder, _ = get_or_make("onnx", record, make, enabled=use_cache)
     path = folder / ONNX_NAME
     with progress.stage("check ONNX against torch"):
-        agreement = reference().compare(
-            onnx_predictor(path, spec.outputs, spec.inputs), spec.outputs, "The ONNX graph"
-        )
-        require_parity(agreement, ONNX_TOLERANCE, "The ONNX graph")
+        try:
+            agreement = reference().compare(
+                onnx_predictor(path, spec.outputs, spec.inputs), spec.outputs, "The ONNX graph"
+            )
+            require_parity(agreement, ONNX_TOLERANCE, "The ONNX graph")
+        except ParityError:
+            discard(folder)
+            raise
     return path, agreement
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image, ImageDraw
 from .atomic import write_bytes
 from .contract import resize_plane
 from .data.folder import MASK_ENDINGS
-from .data.images import read_mask
+from .data.images import IMAGE_SUFFIXES, read_mask
 
 TILE = 224  # pixels, side of a picture
 GAP = 8
@@ -51,8 +52,9 @@ def write_mask(path: Path, labels: NDArray[np.uint8], class_count: int) -> None:
 
 def find_truth(image_path: Path, class_count: int) -> NDArray[np.uint8] | None:
     """True mask of an image that lies in a data folder, beside its masks/."""
-    for ending in MASK_ENDINGS:
-        path = image_path.parent.parent / "masks" / f"{image_path.stem}{ending}.png"
+    folder = image_path.parent.parent / "masks"
+    for ending, suffix in itertools.product(MASK_ENDINGS, IMAGE_SUFFIXES):
+        path = folder / f"{image_path.stem}{ending}{suffix}"
         if path.is_file():
             return read_mask(path, class_count)
     return None

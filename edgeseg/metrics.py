@@ -33,6 +33,12 @@ def count_overlap(
     """
     if predicted.shape != truth.shape:
         raise ValueError(f"Shapes differ: {predicted.shape} and {truth.shape}.")
+    for labels in (predicted, truth):
+        if labels.size and not 0 <= labels.min() <= labels.max() < class_count:
+            raise ValueError(
+                f"Labels run from {labels.min()} to {labels.max()}, but there are {class_count} "
+                "classes."
+            )
     joint = np.bincount(
         truth.ravel().astype(np.int64) * class_count + predicted.ravel(),
         minlength=class_count * class_count,
@@ -67,6 +73,8 @@ def dice_per_image(counts: Counts) -> NDArray[np.float64]:
 
 def scores_from_counts(counts: Counts) -> Scores:
     """Dice and IoU in 0..1, keys `dice_pooled`, `dice_image`, `iou_pooled`, `iou_image`."""
+    if len(counts) == 0:
+        raise ValueError("There is no image to score.")
     return {name: float(values[0]) for name, values in _resampled_scores(counts, None).items()}
 
 
@@ -106,6 +114,8 @@ def score_intervals(counts: Counts) -> dict[str, tuple[float, float]]:
 
 def delta_scores(counts: Counts, reference: Counts) -> Scores:
     """Scores minus those of the reference on the same images, in the same order."""
+    if len(counts) != len(reference):
+        raise ValueError(f"{len(counts)} images cannot be compared with {len(reference)}.")
     ours, theirs = scores_from_counts(counts), scores_from_counts(reference)
     return {name: ours[name] - theirs[name] for name in ours}
 

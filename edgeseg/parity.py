@@ -73,6 +73,11 @@ def compare_predictions(
                 f"{what} returns shape {got.shape} for {name}, expected {expected.shape}. "
                 "The compiled graph is not the model that was given; report this as a bug."
             )
+        if not np.isfinite(expected).all():
+            raise ParityError(
+                f"The float model itself returns NaN or infinity for {name}. "
+                "Use another checkpoint."
+            )
         if not np.isfinite(got).all():
             raise ParityError(
                 f"{what} returns NaN or infinity for {name}. Build with another --precision."

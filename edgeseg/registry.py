@@ -56,4 +56,12 @@ class Registry:
         if name not in places:
             raise UnknownNameError(self.kind, name, places)
         module, _, attribute = places[name].partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            if name in self._built_in:
+                raise
+            raise EdgesegError(
+                f"The {self.kind} '{name}' is registered as {places[name]}, which does not load "
+                f"({error}). Reinstall or uninstall the package that brought it."
+            ) from error

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgeseg.errors import CalibrationError
 from edgeseg.lazy import installed_version, require
+from edgeseg.openvino_ir import save_ir
 from edgeseg.progress import SILENT, Progress
 from edgeseg.records import Artifact, QuantizationRecord
 
@@ -74,8 +75,7 @@ class NncfQuantizer(Quantizer):
                     f"NNCF cannot quantise the graph: {' '.join(str(error).split())[:400]}. "
                     "Build with --precision fp32."
                 ) from error
-        folder.mkdir(parents=True, exist_ok=True)
-        openvino.save_model(quantized, folder / artifact.files[0], compress_to_fp16=False)
+        save_ir(quantized, folder / artifact.files[0])
         toolchain = {**artifact.toolchain, "nncf": installed_version("nncf") or "unknown"}
         made = Artifact(
             target=artifact.target,

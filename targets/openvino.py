@@ -7,6 +7,7 @@ from typing import Any
 
 from edgeseg.errors import TargetError
 from edgeseg.lazy import is_installed, require
+from edgeseg.openvino_ir import save_ir
 from edgeseg.records import Artifact
 
 from .base import Target
@@ -43,7 +44,6 @@ class OpenVinoTarget(Target):
         return None
 
     def compile(self, onnx_path: Path, folder: Path, precision: str) -> Artifact:
-        openvino = require("openvino", purpose="Building for target intel")
         try:
             # read_model rather than convert_model: the latter reports usage over the network.
             model = self._core().read_model(onnx_path)
@@ -58,8 +58,7 @@ class OpenVinoTarget(Target):
         folding = passes.Manager()
         folding.register_pass(passes.ConstantFolding())
         folding.run_passes(model)
-        folder.mkdir(parents=True, exist_ok=True)
-        openvino.save_model(model, folder / MODEL_FILE, compress_to_fp16=False)
+        save_ir(model, folder / MODEL_FILE)
         return Artifact(
             target=self.name,
             precision=precision,

@@ -15,6 +15,9 @@ import pytest
 from PIL import Image
 from support import DATA_ENVIRONMENT, ROOT, UNTESTED, draw_pair
 
+# OpenMP's threads wait by spinning: beside other work, tiny networks get a hundred times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if UNTESTED:

@@ -118,9 +118,18 @@ def test_another_process_may_finish_the_same_result_first() -> None:
         get_or_make("onnx", RECORD, Maker())
         (folder / "result").write_text("ours")
 
-    folder, was_there = get_or_make("onnx", RECORD, make)
+    folder, _ = get_or_make("onnx", RECORD, make)
+    # Someone may be reading theirs, and it is as good as ours.
+    assert (folder / "result").read_text() != "ours"
+
+
+def test_the_rest_of_a_removal_cut_short_is_no_result() -> None:
+    folder, _ = get_or_make("onnx", RECORD, Maker())
+    (folder / ".complete").unlink()
+    (folder / "result").write_text("half of it")
+    again, was_there = get_or_make("onnx", RECORD, Maker())
     assert not was_there
-    assert (folder / "result").read_text() == "ours"
+    assert (again / "result").read_text() != "half of it"
 
 
 def test_the_order_of_a_record_does_not_matter() -> None:

@@ -65,7 +65,6 @@ def test_a_taken_name_is_an_error(install: Install) -> None:
         assert words in str(caught.value)
 
 
-@pytest.mark.xfail(strict=True, reason="a broken package of another shows as a bug of edgeseg")
 @pytest.mark.parametrize("place", ["orchard_missing:Pear", "orchard:Plum"])
 def test_a_broken_package_is_named(install: Install, place: str) -> None:
     install(plum=place)

@@ -11,6 +11,7 @@ test, the same on every machine and unchanged for old names when images are adde
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,9 +124,9 @@ def open_folder(root: Path, splits: Sequence[str] = (), *, labelled: bool = True
     names = sorted(_names_of_splits(root, splits, images))
     if not names:
         raise DataError(
-            f"The split {'+'.join(splits)} of {root} is empty: none of its {len(images)} "
-            f"images is in it. Write the names that belong to it into {root / splits[0]}.txt, one a "
-            "line."
+            f"The split {'+'.join(splits)} of {root} is empty: none of its {len(images)} images is "
+            f"in it. Write the lists {', '.join(f'{split}.txt' for split in SPLITS)} into the "
+            "folder, one name a line."
         )
     masks = _files_by_name(root / "masks") if (root / "masks").is_dir() else {}
     pairs = []
@@ -135,6 +136,11 @@ def open_folder(root: Path, splits: Sequence[str] = (), *, labelled: bool = True
             raise DataError(
                 f"The image {images[name]} has no mask. Add {root / 'masks' / name}.png or "
                 "take the image out of the data set."
+            )
+        if len(found) > 1:
+            raise DataError(
+                f"{images[name].name} has two masks, {found[0].name} and {found[1].name}. "
+                f"Remove one of them from {root / 'masks'}."
             )
         pairs.append(Pair(name, images[name], found[0] if found else None))
     return FolderDataset(root, tuple(splits), tuple(pairs))
@@ -165,22 +171,41 @@ def _names_of_splits(root: Path, splits: Sequence[str], images: dict[str, Path])
     has_lists = any((root / f"{split}.txt").is_file() for split in SPLITS)
     if not has_lists:
         return {name for name in images if split_of_name(name) in splits}
+    lists = {split: _read_list(root / f"{split}.txt", images) for split in SPLITS}
+    for first, second in itertools.combinations(SPLITS, 2):
+        shared = (lists[first] or set()) & (lists[second] or set())
+        if shared:
+            raise DataError(
+                f"{len(shared)} images of {root} are in both {first}.txt and {second}.txt, such as "
+                f"{min(shared)}. Take them out of one: a score on images that were trained on "
+                "says nothing."
+            )
     names: set[str] = set()
     for split in splits:
-        path = root / f"{split}.txt"
-        if not path.is_file():
+        listed = lists[split]
+        if listed is None:
             raise DataError(
-                f"{root} has split lists, but no {path.name}. Add it, or choose another split."
+                f"{root} has split lists, but no {split}.txt. Add it, or choose another split."
             )
-        for line in path.read_text(encoding="utf-8").splitlines():
-            name = _name_of_line(line.strip())
-            if name and name not in images:
-                raise DataError(
-                    f"{path} names '{name}', but {root / 'images'} has no such image. "
-                    "Add the image or remove the line."
-                )
-            if name:
-                names.add(name)
+        names |= listed
+    return names
+
+
+def _read_list(path: Path, images: dict[str, Path]) -> set[str] | None:
+    """Names in a split list; None when there is no such list."""
+    if not path.is_file():
+        return None
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text. Save the list as UTF-8.") from error
+    names = {_name_of_line(line.strip()) for line in lines if line.strip()}
+    for name in sorted(names):
+        if name not in images:
+            raise DataError(
+                f"{path} names '{name}', but the folder images/ beside it has no such image. "
+                "Add the image or remove the line."
+            )
     return names
 
 

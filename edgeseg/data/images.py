@@ -17,17 +17,20 @@ _SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 def _decode(path: Path, what: str) -> Image.Image:
     """Read a whole file and turn it upright as its EXIF orientation says."""
+    if not path.is_file():
+        raise DataError(f"No {what} at {path}. Check the path.")
     try:
-        with Image.open(path) as file:
+        # Given a path, Pillow 13 maps uncompressed TIFFs into memory with the sides swapped.
+        with path.open("rb") as raw, Image.open(raw) as file:
             file.load()
             return ImageOps.exif_transpose(file)
-    except FileNotFoundError as error:
-        raise DataError(f"No {what} at {path}. Check the path.") from error
     except UnidentifiedImageError as error:
         raise DataError(
             f"{path} is not an image that can be read. Give a file of one of the kinds "
             f"{', '.join(s[1:] for s in IMAGE_SUFFIXES)}."
         ) from error
+    except PermissionError as error:
+        raise DataError(f"No right to read the {what} {path}. Change its permissions.") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(
             f"Cannot decode the {what} {path} ({error}). It is damaged, cut short or too large; "
@@ -60,11 +63,7 @@ def read_image(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     image = _decode(path, "image")
     if image.mode in _SIXTEEN_BIT_MODES:
         return np.repeat(_sixteen_bit(image, path)[..., None], 3, axis=2)
-    if image.mode == "F":
-        raise DataError(
-            f"{path} holds floating-point values, whose white point is unknown. "
-            "Save it with 8 or 16 bits."
-        )
+    _refuse_floats(image, path)
     return np.asarray(image.convert("RGB"))
 
 
@@ -104,16 +103,36 @@ def read_mask(path: Path, class_count: int) -> NDArray[np.uint8]:
 
 def _mask_values(image: Image.Image, path: Path) -> NDArray[np.unsignedinteger[Any]]:
     """What the pixels of a mask stand for, (H, W), before it is turned into classes."""
+    _refuse_floats(image, path)
     if image.mode in _SIXTEEN_BIT_MODES:
         return _sixteen_bit(image, path)
     if image.mode == "1":
         return np.asarray(image, np.uint8)
+    if image.mode == "P" and not _is_grey(np.reshape(image.getpalette("RGB") or [], (-1, 3))):
+        return np.asarray(image, np.uint8)
     colors = np.asarray(image.convert("RGB"))
-    if not (colors == colors[..., :1]).all():
-        if image.mode == "P":
-            return np.asarray(image, np.uint8)
+    if image.mode in ("RGBA", "LA") and np.ptp(colors) == 0:
+        low, high = image.getchannel("A").getextrema()
+        if low != high:
+            raise DataError(
+                f"The mask {path} has one colour and holds its shape in alpha. "
+                "Save the alpha channel as a grey image: 0 and 255, or one value a class."
+            )
+    if not _is_grey(colors):
         raise DataError(
             f"The mask {path} is coloured (mode {image.mode}). "
             "Save masks as grey images: 0 and 255, or one value a class."
         )
     return colors[..., 0]
+
+
+def _is_grey(colors: NDArray[Any]) -> bool:
+    return bool((colors == colors[..., :1]).all())
+
+
+def _refuse_floats(image: Image.Image, path: Path) -> None:
+    if image.mode == "F":
+        raise DataError(
+            f"{path} holds floating-point values, whose white point is unknown. "
+            "Save it with 8 or 16 bits."
+        )

@@ -28,7 +28,7 @@ from ..bundle import (
     require_free_output,
 )
 from ..data.folder import FolderDataset, Pair, open_folder, open_sample
-from ..errors import BundleError, DataError
+from ..errors import BundleError, UsageError
 from ..float_model import ReferenceImages, export_checked, reference_images
 from ..manifest import (
     MANIFEST_NAME,
@@ -129,7 +129,7 @@ class _Build:
         self.target.require_precision(request.precision)
         self.weights_path = self.spec.resolve_weights(request.weights)
         if not self.weights_path.is_file():
-            raise DataError(f"No weights file at {self.weights_path}. Check --weights.")
+            raise UsageError(f"No weights file at {self.weights_path}. Check --weights.")
         self.is_quantized = request.precision in self.target.quantized_precisions
         self.quantizer = (
             find_quantizer(request.method, self.target.artifact_format)

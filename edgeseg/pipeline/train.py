@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data.folder import FolderDataset, open_folder
-from ..errors import DataError
 from ..lazy import require
 from ..metrics import score_intervals, scores_from_counts
 from ..models import ModelSpec, find_model
@@ -57,12 +56,6 @@ def train_model(request: TrainRequest, progress: Progress = SILENT) -> TrainingR
     recipe = find_recipe(request.model, request.recipe).changed(**request.settings)
     train = open_folder(request.data, ["train"])
     val = open_folder(request.data, ["val"])
-    shared = {pair.name for pair in train} & {pair.name for pair in val}
-    if shared:
-        raise DataError(
-            f"{len(shared)} images of {request.data} are in both train and val, such as "
-            f"{min(shared)}. Take them out of one list: val would not measure anything."
-        )
     require("monai", purpose="Training")
     require("lightning_fabric", purpose="Training")
     torch = require("torch", purpose="Training")

@@ -6,8 +6,9 @@
 IMAGE.npy holds a decoded RGB image, (H, W, 3) uint8; MASK.npy receives the class of each of its
 pixels, (H, W) uint8. In an application:
 
-    from run import Network
-    network = Network("path/of/bundle")
+    import runpy
+    Network = runpy.run_path("BUNDLE/runner/run.py")["Network"]
+    network = Network("BUNDLE")
     mask = network.predict(image)
 """
 
@@ -16,12 +17,30 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from backend import Backend  # type: ignore[import-not-found]
-from contract import InputContract, OutputContract  # type: ignore[import-not-found]
+
+HERE = Path(__file__).resolve().parent
+
+
+def load_beside(name: str) -> Any:
+    """Run a file of this folder as a module that only this bundle uses.
+
+    An application may load several bundles, whose files have the same names. Compiled copies
+    are neither written, which would change the bundle, nor read, which nobody could check.
+    """
+    path = HERE / f"{name}.py"
+    module = types.ModuleType(f"edgeseg_bundle:{path}")
+    sys.modules[module.__name__] = module
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), module.__dict__)
+    return module
+
+
+contract = load_beside("contract")
+backend = load_beside("backend")
 
 
 class Network:
@@ -36,9 +55,9 @@ class Network:
         self.folder = Path(folder)
         self.manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
         artifact = self.manifest["artifact"]
-        self.inputs = InputContract.from_json(self.manifest["input"])
-        self.outputs = OutputContract.from_json(self.manifest["output"])
-        self.backend = Backend(self.folder, artifact["files"], artifact["runtime"], threads)
+        self.inputs = contract.InputContract.from_json(self.manifest["input"])
+        self.outputs = contract.OutputContract.from_json(self.manifest["output"])
+        self.backend = backend.Backend(self.folder, artifact["files"], artifact["runtime"], threads)
 
     def predict(self, image: Any) -> Any:
         """Class of each pixel, (H, W) uint8, of an RGB image (H, W, 3) uint8 of any size."""
@@ -69,7 +88,7 @@ def main() -> int:
     parser.add_argument("--verify", action="store_true", help="replay the golden pair")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    network = Network(Path(__file__).resolve().parent.parent, arguments.threads)
+    network = Network(HERE.parent, arguments.threads)
     if arguments.verify:
         holds, numbers = network.verify()
         print(("ok: " if holds else "FAILED: ") + numbers)

@@ -23,7 +23,7 @@ def refused(done: CompletedProcess[str], code: int, *advice: str) -> None:
     """One message, the right code, no traceback."""
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
-    assert done.stderr.count("Error") == 1, done.stderr
+    assert [line[:7] for line in done.stderr.splitlines()].count("Error: ") == 1, done.stderr
     for words in advice:
         assert words in done.stderr
 
@@ -182,7 +182,7 @@ def test_training_on_overlapping_lists_is_refused(
     (data / "train.txt").write_text("pair0\npair1")
     (data / "val.txt").write_text("pair1")
     done = run_cli("train", "--model", "egeunet", "--data", data, "-o", tmp_path / "run")
-    refused(done, 1, "in both train and val, such as pair1")
+    refused(done, 1, "in both train.txt and val.txt, such as pair1")
     assert not (tmp_path / "run").exists()
 
 

@@ -56,12 +56,12 @@ def test_record_is_json(spec: ModelSpec) -> None:
 
 
 def test_wrong_size_names_nearest_right_ones() -> None:
-    with pytest.raises(UsageError, match=re.escape("nearest right ones are 96x224 and 128x256")):
+    with pytest.raises(UsageError, match=r"\bNearest right: 96x224 and 128x256\."):
         find_model("egeunet").at_size(100, 250)
 
 
 def test_size_below_stride_names_one_that_works() -> None:
-    with pytest.raises(UsageError, match="nearest right ones are 32x32"):
+    with pytest.raises(UsageError, match=r"Nearest right: 32x32\."):
         find_model("egeunet").at_size(10, 10)
 
 
@@ -111,8 +111,13 @@ def test_shipped_weights_are_small(shipped: ShippedWeights) -> None:
     assert shipped.path.stat().st_size < WEIGHTS_LIMIT_BYTES
 
 
+def words_of(text: str) -> str:
+    """Text with one space between words; a licence is written with hyphens or spaces."""
+    return " ".join(text.lower().replace("-", " ").split())
+
+
 def test_model_card_names_data_licence_and_split(shipped: ShippedWeights) -> None:
     card = shipped.path.with_suffix(".md").read_text(encoding="utf-8")
     assert shipped.data in card
-    assert shipped.licence in card
+    assert words_of(shipped.licence) in words_of(card)
     assert re.search(r"\bsplits?\b", card, re.IGNORECASE)

@@ -213,7 +213,6 @@ def test_finished_run_resumes_to_the_same_result(data: Path, tmp_path: Path) -> 
     assert (tmp_path / "run" / "last.pt").read_bytes() == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["step", "save"])
 def test_killed_process_leaves_resumable_folder(data: Path, tmp_path: Path, moment: str) -> None:
     output = tmp_path / "killed"

@@ -64,7 +64,7 @@ def test_all_outputs_unsure_by_hand() -> None:
     assert value == pytest.approx((1 + 0.1 + 0.2 + 0.3 + 0.4 + 0.5) * UNSURE_ON_HALF, rel=1e-6)
 
 
-@pytest.mark.parametrize(("place", "weight"), enumerate((0.1, 0.2, 0.3, 0.4, 0.5)))
+@pytest.mark.parametrize(("place", "weight"), list(enumerate((0.1, 0.2, 0.3, 0.4, 0.5))))
 def test_side_outputs_weigh_more_the_shallower_they_are(place: int, weight: float) -> None:
     side = [right(HALF)] * 5
     side[place] = unsure()

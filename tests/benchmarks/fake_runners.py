@@ -1,0 +1,88 @@
+"""Runner places for benchmark workers; the tests put this folder on PYTHONPATH."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Images = NDArray[np.float32]
+
+
+class Runner:
+    def __init__(self, function: Callable[[Images], Images]) -> None:
+        self.run = function
+
+
+def dark_is_foreground(image: Images) -> Images:
+    return (image[:, :1] < 127).astype(np.float32)
+
+
+def open_threshold() -> Runner:
+    return Runner(dark_is_foreground)
+
+
+def open_shifted(rows: int) -> Runner:
+    """Finds everything some rows too low."""
+    return Runner(lambda image: np.roll(dark_is_foreground(image), rows, axis=2))
+
+
+def open_broken(reason: str) -> Runner:
+    raise ValueError(reason)
+
+
+def open_deliberate(reason: str) -> Runner:
+    from edgeseg.errors import TargetError
+
+    raise TargetError(reason)
+
+
+def open_nan() -> Runner:
+    return Runner(lambda image: np.full_like(image[:, :1], np.nan))
+
+
+def open_chatty() -> Runner:
+    """Prints as libraries do: through Python, and past it."""
+
+    def run(image: Images) -> Images:
+        print("a library says something", flush=True)
+        os.write(1, b"{ and native code too\n")
+        return dark_is_foreground(image)
+
+    print("hello")
+    return Runner(run)
+
+
+def open_killed() -> Runner:
+    """Dies as a process does that the system takes the memory from."""
+
+    def run(image: Images) -> Images:
+        print("asking for much memory", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+        return image
+
+    return Runner(run)
+
+
+def open_leaving(code: int) -> Runner:
+    os._exit(code)
+
+
+def open_hungry(megabytes: int) -> Runner:
+    """Uses so much memory while it runs, and gives it back."""
+
+    def run(image: Images) -> Images:
+        np.ones(megabytes * 1_000_000, np.uint8)
+        return dark_is_foreground(image)
+
+    return Runner(run)
+
+
+def open_environment() -> Runner:
+    """Tells what surrounds it by way of an error."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    raise ValueError(f"cores {cores}, OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS')}")

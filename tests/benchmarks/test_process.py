@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from edgeseg.benchmarks.process import WorkerProcess
+from edgeseg.benchmarks.worker import pin_threads
+
+from edgeseg.contract import OutputContract
+from edgeseg.data.folder import open_folder
+from edgeseg.errors import BenchmarkError
+from edgeseg.models import find_model
+from edgeseg.records import RunnerSpec
+
+FakeRunner = Callable[..., RunnerSpec]
+INPUTS = find_model("egeunet").at_size(32, 32).inputs
+OUTPUTS = OutputContract(("background", "dark"), 1)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> str:
+    """Two prepared images."""
+    path = tmp_path / "images.npy"
+    np.save(path, np.random.default_rng(0).uniform(0, 255, (2, *INPUTS.shape)).astype(np.float32))
+    return str(path)
+
+
+def test_worker_answers_every_command(fake_runner: FakeRunner, images: str) -> None:
+    runner = fake_runner("open_threshold")
+    with WorkerProcess("the fake", runner) as worker:
+        loaded = worker.ask("load", runner=runner.to_json(), images=images)
+        assert loaded["load_ms"] >= 0
+        assert loaded["bare_rss_bytes"] > 1_000_000
+        assert worker.ask("first")["first_ms"] > 0
+        latencies = worker.ask("time", count=7)["latencies_ms"]
+        assert len(latencies) == 7
+        assert min(latencies) > 0
+        assert worker.ask("memory")["peak_rss_bytes"] >= loaded["bare_rss_bytes"]
+
+
+def test_labels_are_those_of_the_runner(
+    fake_runner: FakeRunner, make_data_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    dataset = open_folder(make_data_folder(3, (40, 56)))
+    runner = fake_runner("open_threshold")
+    steps: list[None] = []
+    with WorkerProcess("the fake", runner) as worker:
+        worker.ask("load", runner=runner.to_json())
+        worker.ask(
+            "label",
+            on_step=lambda: steps.append(None),
+            images=[str(pair.image_path) for pair in dataset],
+            inputs=INPUTS.to_json(),
+            outputs=OUTPUTS.to_json(),
+            result=str(tmp_path / "labels.npy"),
+        )
+    labels = np.load(tmp_path / "labels.npy")
+    assert len(steps) == 3
+    assert (labels.shape, labels.dtype) == ((3, 32, 32), np.uint8)
+    for label, pair in zip(labels, dataset, strict=True):
+        assert np.array_equal(label, INPUTS.prepare(pair.read_image())[0, 0] < 127)
+
+
+def test_memory_of_the_runner_is_seen(fake_runner: FakeRunner, images: str) -> None:
+    runner = fake_runner("open_hungry", megabytes=50)
+    with WorkerProcess("the fake", runner) as worker:
+        loaded = worker.ask("load", runner=runner.to_json(), images=images)
+        worker.ask("first")
+        used = worker.ask("memory")["peak_rss_bytes"] - loaded["bare_rss_bytes"]
+    assert abs(used - 50_000_000) < 5_000_000
+
+
+def test_printing_does_not_disturb_the_answers(fake_runner: FakeRunner, images: str) -> None:
+    runner = fake_runner("open_chatty")
+    with WorkerProcess("the fake", runner) as worker:
+        worker.ask("load", runner=runner.to_json(), images=images)
+        for _ in range(2):
+            assert len(worker.ask("time", count=5)["latencies_ms"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        ("open_broken", "ValueError: no such file"),
+        ("open_deliberate", "no such file"),
+    ],
+)
+def test_error_of_the_runner_comes_through(
+    fake_runner: FakeRunner, function: str, words: str
+) -> None:
+    runner = fake_runner(function, reason="no such file")
+    with (
+        WorkerProcess("the fake", runner) as worker,
+        pytest.raises(
+            BenchmarkError,
+            match=rf"Measuring the fake failed: {words}.* Check the bundle with edgeseg verify",
+        ),
+    ):
+        worker.ask("load", runner=runner.to_json())
+
+
+@pytest.mark.xfail(strict=True, reason="no full stop between a library's words and the advice")
+def test_error_of_a_library_ends_before_the_advice(fake_runner: FakeRunner) -> None:
+    runner = fake_runner("open_broken", reason="no such file")
+    with (
+        WorkerProcess("the fake", runner) as worker,
+        pytest.raises(BenchmarkError, match=r"no such file\. Check the bundle"),
+    ):
+        worker.ask("load", runner=runner.to_json())
+
+
+def test_unknown_place_is_an_error(fake_runner: FakeRunner) -> None:
+    runner = fake_runner("open_nothing")
+    with (
+        WorkerProcess("the fake", runner) as worker,
+        pytest.raises(BenchmarkError, match=r"AttributeError.*open_nothing"),
+    ):
+        worker.ask("load", runner=runner.to_json())
+
+
+def test_nan_names_the_image(
+    fake_runner: FakeRunner, make_data_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    dataset = open_folder(make_data_folder(1))
+    runner = fake_runner("open_nan")
+    with WorkerProcess("the fake", runner) as worker:
+        worker.ask("load", runner=runner.to_json())
+        with pytest.raises(BenchmarkError, match=r"The mask of .*pair0\.png holds NaN"):
+            worker.ask(
+                "label",
+                images=[str(dataset[0].image_path)],
+                inputs=INPUTS.to_json(),
+                outputs=OUTPUTS.to_json(),
+                result=str(tmp_path / "labels.npy"),
+            )
+
+
+def test_killed_worker_names_the_signal_and_what_it_said(
+    fake_runner: FakeRunner, images: str
+) -> None:
+    runner = fake_runner("open_killed")
+    with WorkerProcess("the fake", runner) as worker:
+        worker.ask("load", runner=runner.to_json(), images=images)
+        with pytest.raises(BenchmarkError) as caught:
+            worker.ask("first")
+        message = str(caught.value)
+        assert "The process that ran the fake ended with signal SIGKILL." in message
+        assert "It said: asking for much memory" in message
+        assert "that the machine has enough free memory" in message
+        with pytest.raises(BenchmarkError, match="SIGKILL"):
+            worker.ask("first")
+
+
+def test_worker_that_leaves_names_its_code(fake_runner: FakeRunner) -> None:
+    runner = fake_runner("open_leaving", code=3)
+    with (
+        WorkerProcess("the fake", runner) as worker,
+        pytest.raises(BenchmarkError, match="ended with exit code 3"),
+    ):
+        worker.ask("load", runner=runner.to_json())
+
+
+def test_worker_ends_when_its_block_fails(fake_runner: FakeRunner) -> None:
+    pids: list[int] = []
+
+    def fail_midway() -> None:
+        with WorkerProcess("the fake", fake_runner("open_threshold")) as worker:
+            pids.append(worker._process.pid)
+            raise RuntimeError("midway")
+
+    with pytest.raises(RuntimeError, match="midway"):
+        fail_midway()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no thread pinning here")
+def test_worker_is_kept_on_its_cores(fake_runner: FakeRunner) -> None:
+    runner = fake_runner("open_environment", threads=1)
+    with (
+        WorkerProcess("the fake", runner) as worker,
+        pytest.raises(BenchmarkError, match="cores 1, OMP_NUM_THREADS 1"),
+    ):
+        worker.ask("load", runner=runner.to_json())
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no thread pinning here")
+def test_zero_threads_leave_the_worker_free(fake_runner: FakeRunner) -> None:
+    runner = fake_runner("open_environment", threads=0)
+    every = len(os.sched_getaffinity(0))
+    with (
+        WorkerProcess("the fake", runner) as worker,
+        pytest.raises(BenchmarkError, match=re.escape(f"cores {every},")),
+    ):
+        worker.ask("load", runner=runner.to_json())
+    assert pin_threads(0) == []
+    assert len(os.sched_getaffinity(0)) == every

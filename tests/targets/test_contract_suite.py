@@ -1,0 +1,265 @@
+"""What holds for every registered target; a new one is tested here by being registered."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from edgeseg.targets import TARGETS, Target, find_target, open_backend
+from numpy.typing import NDArray
+from support import needs
+
+from edgeseg.errors import MissingBackendError, TargetError, UnknownNameError
+from edgeseg.float_model import torch_predictor
+from edgeseg.lazy import BACKENDS, install_command
+from edgeseg.models import find_model
+from edgeseg.records import Artifact
+
+SPEC = find_model("egeunet").at_size(64, 64)
+TOLERANCE = 1e-3  # of a probability, between torch and an FP32 artefact
+
+ALL = TARGETS.names()
+BUILDABLE = [
+    pytest.param(name, marks=needs("torch", "onnx", *find_target(name).build_packages))
+    for name in ALL
+]
+
+
+@pytest.fixture(scope="module", params=BUILDABLE)
+def target(request: pytest.FixtureRequest) -> Target:
+    return find_target(request.param)
+
+
+@pytest.fixture(scope="module")
+def artifact(
+    target: Target, small_onnx: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Artifact:
+    return target.compile(small_onnx, tmp_path_factory.mktemp(target.name) / "new", "fp32")
+
+
+@pytest.fixture
+def image() -> NDArray[np.float32]:
+    return np.random.default_rng(3).uniform(0, 255, SPEC.inputs.shape).astype(np.float32)
+
+
+def block(monkeypatch: pytest.MonkeyPatch, target: Target) -> None:
+    """Make the target's packages look as if they were not installed."""
+    for package in {*target.build_packages, *target.run_packages}:
+        for name in [name for name in sys.modules if name.startswith(f"{package}.")]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, package, None)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_class_states_what_the_interface_asks(name: str) -> None:
+    target = find_target(name)
+    assert target.name == name
+    assert target.title
+    assert target.artifact_format
+    assert "fp32" in target.compiled_precisions
+    assert len(set(target.precisions)) == len(target.precisions)
+    assert set(target.build_packages) | set(target.run_packages) <= set(BACKENDS)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_runtime_settings_are_json(name: str) -> None:
+    target = find_target(name)
+    for precision in target.precisions:
+        settings = target.runtime_settings(precision)
+        assert json.loads(json.dumps(settings)) == settings
+
+
+def test_artifact_describes_its_files(target: Target, artifact: Artifact) -> None:
+    assert (artifact.target, artifact.precision) == (target.name, "fp32")
+    assert artifact.format == target.artifact_format
+    assert artifact.runtime == target.runtime_settings("fp32")
+    assert {path.name for path in artifact.folder.iterdir()} == set(artifact.files)
+    sizes = [(artifact.folder / name).stat().st_size for name in artifact.files]
+    assert artifact.size_bytes == sum(sizes)
+    assert min(sizes) > 0
+    assert set(artifact.toolchain) == set(target.build_packages)
+
+
+def test_artifact_computes_what_torch_computes(
+    target: Target, artifact: Artifact, image: NDArray[np.float32], random_weights: Path
+) -> None:
+    backend = target.load(artifact.folder, artifact.files, artifact.runtime, 1)
+    expected = torch_predictor(SPEC.load_network(random_weights))(image)
+    mask = backend.run(image)
+    assert mask.dtype == np.float32
+    assert mask.shape == expected.shape
+    assert np.abs(mask - expected).max() <= TOLERANCE
+
+
+def test_artifact_works_where_it_is_moved(
+    target: Target, artifact: Artifact, image: NDArray[np.float32], tmp_path: Path
+) -> None:
+    before = target.load(artifact.folder, artifact.files, artifact.runtime, 1).run(image)
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(artifact.folder, moved)
+    again = open_backend(target.name, str(moved), list(artifact.files), artifact.runtime, 1)
+    assert np.array_equal(again.run(image), before)
+
+
+def test_answers_do_not_share_memory(
+    target: Target, artifact: Artifact, image: NDArray[np.float32]
+) -> None:
+    backend = target.load(artifact.folder, artifact.files, artifact.runtime, 1)
+    first = backend.run(image)
+    kept = first.copy()
+    backend.run(255 - image)
+    assert np.array_equal(first, kept)
+
+
+def test_compiling_twice_gives_equal_answers(
+    target: Target,
+    artifact: Artifact,
+    small_onnx: Path,
+    image: NDArray[np.float32],
+    tmp_path: Path,
+) -> None:
+    # Not equal bytes: OpenVINO numbers its layers through the whole life of a process.
+    again = target.compile(small_onnx, tmp_path / "again", "fp32")
+    masks = [
+        target.load(made.folder, made.files, made.runtime, 1).run(image)
+        for made in (artifact, again)
+    ]
+    assert np.array_equal(*masks)
+
+
+def test_artifact_does_not_tell_where_it_was_built(artifact: Artifact, small_onnx: Path) -> None:
+    for name in artifact.files:
+        content = (artifact.folder / name).read_bytes()
+        for place in (small_onnx.parent, artifact.folder, Path(__file__).parent):
+            assert str(place).encode() not in content
+
+
+def test_other_precisions_that_run_here_load_and_answer(
+    target: Target, small_onnx: Path, image: NDArray[np.float32], tmp_path: Path
+) -> None:
+    for precision in target.compiled_precisions:
+        if target.refusal(precision) is None:
+            made = target.compile(small_onnx, tmp_path / precision, precision)
+            assert made.precision == precision
+            mask = target.load(made.folder, made.files, made.runtime, 1).run(image)
+            assert mask.shape == (1, 1, 64, 64)
+            assert np.isfinite(mask).all()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_unknown_precision_lists_known_ones(name: str) -> None:
+    target = find_target(name)
+    with pytest.raises(UnknownNameError, match=f"precision of target {name} 'fp33'") as caught:
+        target.require_precision("fp33")
+    assert "Did you mean fp32?" in str(caught.value)
+    assert all(precision in str(caught.value) for precision in target.precisions)
+
+
+def test_fp32_is_never_refused(target: Target) -> None:
+    target.require_precision("fp32")
+
+
+def test_compiling_without_package_names_the_command(
+    target: Target, small_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block(monkeypatch, target)
+    command = install_command(BACKENDS[target.build_packages[0]][1])
+    with pytest.raises(MissingBackendError, match="Install it with") as caught:
+        target.compile(small_onnx, tmp_path / "new", "fp32")
+    assert command in str(caught.value)
+
+
+def test_loading_without_package_names_the_command(
+    target: Target, artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block(monkeypatch, target)
+    command = install_command(BACKENDS[target.run_packages[0]][1])
+    with pytest.raises(MissingBackendError, match=f"Running on target {target.name}") as caught:
+        target.load(artifact.folder, artifact.files, artifact.runtime, 1)
+    assert command in str(caught.value)
+
+
+def test_diagnosis_here_says_it_works(target: Target) -> None:
+    diagnosis = target.diagnose()
+    assert diagnosis.can_build
+    assert diagnosis.can_run
+    assert "fp32" in diagnosis.precisions
+    assert diagnosis.missing == ()
+    assert all(version for version in diagnosis.versions.values())
+    assert json.loads(json.dumps(diagnosis.to_json()))["target"] == target.name
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_diagnosis_without_packages_says_how_to_add_them(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = find_target(name)
+    block(monkeypatch, target)
+    diagnosis = target.diagnose()
+    assert not diagnosis.can_build
+    assert not diagnosis.can_run
+    assert diagnosis.precisions == ()
+    packages = dict.fromkeys(target.build_packages + target.run_packages)
+    assert diagnosis.missing == tuple(
+        (BACKENDS[package][0], install_command(BACKENDS[package][1])) for package in packages
+    )
+
+
+@pytest.mark.xfail(
+    strict=True, reason="refusal() and notes() raise when an installed package does not load"
+)
+@pytest.mark.parametrize("name", ALL)
+def test_diagnosis_of_broken_packages_does_not_raise(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = find_target(name)
+    block(monkeypatch, target)
+    for package in {*target.build_packages, *target.run_packages}:
+        (tmp_path / f"{package}.py").write_text("raise ImportError('libfoo.so.1 is missing')\n")
+        monkeypatch.delitem(sys.modules, package)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "fp32" not in target.diagnose().precisions
+
+
+@pytest.mark.parametrize("content", ["", "text", "half"])
+def test_broken_onnx_is_refused(
+    target: Target, small_onnx: Path, tmp_path: Path, content: str
+) -> None:
+    whole = small_onnx.read_bytes()
+    pieces = {"": b"", "text": b"this is no graph", "half": whole[: len(whole) // 2]}
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(pieces[content])
+    with pytest.raises(TargetError, match=r"broken\.onnx"):
+        target.compile(broken, tmp_path / "new", "fp32")
+
+
+def test_missing_onnx_is_refused(target: Target, tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match=r"gone\.onnx"):
+        target.compile(tmp_path / "gone.onnx", tmp_path / "new", "fp32")
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "half", "text"])
+def test_broken_artifact_says_what_to_do(
+    target: Target, artifact: Artifact, tmp_path: Path, damage: str
+) -> None:
+    for name in artifact.files:
+        folder = tmp_path / name
+        shutil.copytree(artifact.folder, folder)
+        path = folder / name
+        whole = path.read_bytes()
+        if damage == "gone":
+            path.unlink()
+        else:
+            pieces = {"empty": b"", "half": whole[: len(whole) // 2], "text": b"no network"}
+            path.write_bytes(pieces[damage])
+        with pytest.raises(TargetError, match="edgeseg verify, or build it again"):
+            target.load(folder, artifact.files, artifact.runtime, 1)
+
+
+def test_unknown_target_names_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"Unknown target 'intle'\. Did you mean intel\?"):
+        find_target("intle")
