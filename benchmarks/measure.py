@@ -41,7 +41,7 @@ class BenchSettings:
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             if value < 1:
-                raise UsageError(f"--{name.replace('_', '-')} is {value}; it is at least 1.")
+                raise UsageError(f"The number of {name} is {value}; it must be at least 1.")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from edgeseg.errors import BenchmarkError
 from edgeseg.records import RunnerSpec
 
 STDERR_TAIL = 600
+END_SECONDS = 10  # for a process that has closed its answers
 
 
 class WorkerProcess:
@@ -86,8 +87,8 @@ class WorkerProcess:
             answer: dict[str, Any] = json.loads(line)
             if "error" in answer:
                 raise BenchmarkError(
-                    f"Measuring {self.name} failed: {answer['error']} Check the bundle with "
-                    "edgeseg verify."
+                    f"Measuring {self.name} failed: {answer['error'].rstrip('.')}. Check the "
+                    "bundle with edgeseg verify."
                 )
             if "done" not in answer:
                 return answer
@@ -95,7 +96,11 @@ class WorkerProcess:
                 on_step()
 
     def _death(self) -> str:
-        code = self._process.wait()
+        try:
+            code = self._process.wait(timeout=END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         self._stderr.seek(0)
         tail = self._stderr.read()[-STDERR_TAIL:].decode(errors="replace").strip()

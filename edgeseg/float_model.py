@@ -101,7 +101,11 @@ def export_checked(
     """
     from .lower.onnx_export import onnx_from_torch
 
-    record = {"weights": sha256_of_file(weights_path), **spec.to_json(), "place": spec.place}
+    record = {
+        "weights_sha256": sha256_of_file(weights_path),
+        "model": spec.to_json(),
+        "place": spec.place,
+    }
 
     def make(folder: Path) -> None:
         with progress.stage("export to ONNX"):

@@ -58,7 +58,9 @@ def choose_calibration_images(
             f"{count} calibration images were asked for; quantisation needs at least one. "
             "Raise --calibration-images."
         )
-    by_digest = {sha256_of_file(pair.image_path): pair for pair in dataset}
+    by_digest: dict[str, Pair] = {}
+    for pair in dataset:
+        by_digest.setdefault(sha256_of_file(pair.image_path), pair)
     if not by_digest:
         raise CalibrationError(
             "There is no image to calibrate with. Name a folder of real images with --data."

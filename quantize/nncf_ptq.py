@@ -51,8 +51,7 @@ class NncfQuantizer(Quantizer):
         os.environ["NNCF_CI"] = "1"
         nncf = require("nncf", purpose="Quantising for target intel")
         settings = self.settings()
-        # NNCF passes over the images for the ranges and again for the biases.
-        with progress.stage("quantise with NNCF", total=2 * len(images)) as stage:
+        with progress.stage("quantise with NNCF", total=len(images)) as stage:
 
             def feed(image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
                 stage.advance()

@@ -120,19 +120,25 @@ class Target(abc.ABC):
             if not is_installed(name)
         )
         can_run = all(is_installed(name) for name in self.run_packages)
-        precisions = (
-            tuple(name for name in self.precisions if self.refusal(name) is None) if can_run else ()
-        )
+        precisions: tuple[str, ...] = ()
+        notes: tuple[str, ...] = ()
+        if can_run:
+            try:
+                precisions = tuple(name for name in self.precisions if self.refusal(name) is None)
+                notes = self.notes()
+            except Exception as error:
+                # A runtime that is there and does not load fails in its own ways.
+                can_run, notes = False, (str(error),)
         return Diagnosis(
             target=self.name,
-            can_build=all(is_installed(name) for name in self.build_packages),
+            can_build=can_run and all(is_installed(name) for name in self.build_packages),
             can_run=can_run,
             precisions=precisions,
             versions={name: installed_version(name) for name in packages},
             missing=missing,
-            notes=(f"{platform.system()} {platform.machine()}", *self.notes()),
+            notes=(f"{platform.system()} {platform.machine()}", *notes),
         )
 
     def notes(self) -> tuple[str, ...]:
-        """Facts about this machine that matter to the target."""
+        """Facts about this machine that matter to the target, asked where it can run."""
         return ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgeseg.errors import TargetError
+from edgeseg.errors import TargetError, UnknownNameError
 from edgeseg.lazy import is_installed, require
 from edgeseg.openvino_ir import save_ir
 from edgeseg.records import Artifact
@@ -44,13 +44,15 @@ class OpenVinoTarget(Target):
         return None
 
     def compile(self, onnx_path: Path, folder: Path, precision: str) -> Artifact:
+        if precision not in self.compiled_precisions:
+            raise UnknownNameError("compiled precision", precision, self.compiled_precisions)
         try:
             # read_model rather than convert_model: the latter reports usage over the network.
             model = self._core().read_model(onnx_path)
         except RuntimeError as error:
             raise TargetError(
                 f"OpenVINO does not read {onnx_path.name}: {' '.join(str(error).split())[:400]}. "
-                "Replace the named operator in the model."
+                "If it names an operator, replace that in the model; otherwise export it again."
             ) from error
         # Readers leave shape arithmetic in the graph that is constant here; it would be half the
         # bytes of the artefact and a third of its loading time.
@@ -78,8 +80,6 @@ class OpenVinoTarget(Target):
         }
 
     def notes(self) -> tuple[str, ...]:
-        if not is_installed("openvino"):
-            return ()
         core = self._core()
         capabilities = ", ".join(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         return (str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip(), capabilities)

@@ -26,8 +26,8 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Checkpoint to start from.")] = None,
     size: Annotated[str | None, typer.Option(help="Input size, HxW [the model's].")] = None,
-    resume: Annotated[bool, typer.Option(help="Continue the run in --output.")] = False,
-    workers: Annotated[int, typer.Option(help="Processes that load images.")] = 0,
+    resume: Annotated[bool, typer.Option(help="Continue a run in --output.")] = False,
+    workers: Annotated[int, typer.Option(help="Threads that load images ahead.", min=0)] = 1,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
 ) -> None:
     """Train a network; the weights of the epoch with the best val Dice are kept."""

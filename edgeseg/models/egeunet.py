@@ -2,8 +2,8 @@
 
 Source: Ruan et al., "EGE-UNet: an Efficient Group Enhanced UNet for skin lesion segmentation",
 MICCAI 2023, arXiv:2307.08473. Parameter names are those of the published checkpoints, so that
-such a file loads unchanged. The gates of the Hadamard attention depend on parameters only; at a
-fixed input size they are constants, which `edgeseg.lower` makes use of.
+such a file loads unchanged. The gates of the Hadamard attention depend on parameters only: at a
+fixed input size they are constants.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class TrainRequest:
         weights: Checkpoint to start from; None starts from random weights.
         size: (height, width) of the input; None is the model's default.
         resume: Continue the run in `output`.
-        workers: Loader processes.
+        workers: Threads that load images ahead.
         accelerator: As Lightning Fabric names it.
     """
 

@@ -1,18 +1,20 @@
 """Training batches whose content depends on seed, epoch and image only.
 
 A run that was killed and resumed therefore sees exactly what an uninterrupted one sees, with any
-number of loader processes.
+number of loader threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from ..contract import InputContract, OutputContract
 from ..data.folder import FolderDataset
@@ -20,6 +22,7 @@ from ..lazy import require
 from .recipes import Recipe
 
 FULL_TURN = 2 * np.pi
+BATCHES_AHEAD = 3
 
 
 def make_augmentation(recipe: Recipe) -> Any:
@@ -45,7 +48,7 @@ def make_augmentation(recipe: Recipe) -> Any:
     return transforms.Compose(steps)
 
 
-class TrainingImages(Dataset[tuple[Tensor, Tensor]]):
+class TrainingImages:
     """Prepared and augmented images of one epoch: image (3, h, w) float32, labels (h, w) int64."""
 
     def __init__(
@@ -61,7 +64,7 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor]]):
         self.outputs = outputs
         self.recipe = recipe
         self.epoch = epoch
-        self.augment = make_augmentation(recipe)
+        self._of_thread = threading.local()
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -70,8 +73,11 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor]]):
         image, labels = self.dataset[index].read_both(len(self.outputs.classes))
         small = self.outputs.shrink_labels(labels, self.inputs.height, self.inputs.width)
         seeds = np.random.SeedSequence((self.recipe.seed, self.epoch, index))
-        self.augment.set_random_state(seed=int(seeds.generate_state(1)[0]))
-        out = self.augment(
+        if not hasattr(self._of_thread, "augment"):
+            self._of_thread.augment = make_augmentation(self.recipe)  # it holds a random state
+        augment = self._of_thread.augment
+        augment.set_random_state(seed=int(seeds.generate_state(1)[0]))
+        out = augment(
             {
                 "image": torch.from_numpy(self.inputs.prepare(image)[0]),
                 "label": torch.from_numpy(small[None].astype(np.float32)),
@@ -91,15 +97,40 @@ def epoch_order(count: int, recipe: Recipe, epoch: int) -> list[int]:
     return order
 
 
+def step_count(image_count: int, batch_size: int) -> int:
+    """Batches in an epoch; a last batch of one image is dropped, it has no statistics."""
+    full, rest = divmod(image_count, batch_size)
+    return full + (rest > 1 or full == 0)
+
+
 def epoch_batches(images: TrainingImages, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of one epoch; a last batch of one image is dropped, it has no statistics."""
-    recipe = images.recipe
-    order = epoch_order(len(images), recipe, images.epoch)
-    loader = DataLoader(
-        images,
-        batch_size=recipe.batch_size,
-        sampler=order,
-        num_workers=workers,
-        drop_last=len(images) > recipe.batch_size and len(images) % recipe.batch_size == 1,
-    )
-    yield from loader
+    """Batches of one epoch, images (N, 3, h, w) and labels (N, h, w).
+
+    Args:
+        workers: Threads that load ahead; 0 loads on demand. Threads, because decoding, resizing
+            and augmentation leave Python's lock alone, and because forking a process in which
+            runtimes have started threads of their own crashes.
+    """
+    size = images.recipe.batch_size
+    order = epoch_order(len(images), images.recipe, images.epoch)
+    steps = [order[step * size : (step + 1) * size] for step in range(step_count(len(order), size))]
+    if workers == 0:
+        for step in steps:
+            yield _stack(map(images.__getitem__, step))
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        ahead: deque[list[Future[tuple[Tensor, Tensor]]]] = deque()
+        try:
+            for step in steps:
+                ahead.append([pool.submit(images.__getitem__, index) for index in step])
+                if len(ahead) > BATCHES_AHEAD:
+                    yield _stack(future.result() for future in ahead.popleft())
+            while ahead:
+                yield _stack(future.result() for future in ahead.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _stack(pairs: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    images, labels = zip(*pairs, strict=True)
+    return torch.stack(images), torch.stack(labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from ..lazy import require
 from ..metrics import Counts, count_overlap, scores_from_counts
 from ..models.weights import save_weights
 from ..progress import SILENT, Progress, Stage
-from .batches import TrainingImages, epoch_batches
+from .batches import TrainingImages, epoch_batches, step_count
 from .losses import Loss, make_loss
 from .recipes import Recipe
 
@@ -95,7 +96,7 @@ class Trainer:
         recipe: The settings.
         folder: Receives `last.pt` (all that resuming needs), `best.safetensors` and
             `history.json`, each written atomically at the end of an epoch.
-        workers: Loader processes; 0 loads in this one.
+        workers: Threads that load images ahead; 0 loads on demand.
         accelerator: As Lightning Fabric names it; "auto" takes a GPU where there is one.
     """
 
@@ -144,10 +145,9 @@ class Trainer:
             OutputInUseError: The folder holds a run and `resume` is false.
             TrainingError: The checkpoint belongs to another run, or the loss is not finite.
         """
-        state = self._read_checkpoint(resume)
-        batch = self.recipe.batch_size
-        dropped = len(train) > batch and len(train) % batch == 1
-        steps = len(train) // batch if dropped else -(-len(train) // batch)
+        identity = self._identity(train, val)
+        state = self._read_checkpoint(resume, identity)
+        steps = step_count(len(train), self.recipe.batch_size)
         optimizer = make_optimizer(self.network.parameters(), self.recipe)
         network, optimizer = self.fabric.setup(self.network, optimizer)
         network.mark_forward_method("forward_logits")
@@ -173,7 +173,7 @@ class Trainer:
             if scores["dice_pooled"] > best:
                 best = scores["dice_pooled"]
                 save_weights(self.weights_path, self.network)
-            self._write_checkpoint(network, optimizer, scheduler)
+            self._write_checkpoint(network, optimizer, scheduler, identity)
         best_row = max(self.history, key=lambda row: row["dice_pooled"])
         return TrainingResult(
             self.weights_path, int(best_row["epoch"]), best_row["dice_pooled"], self.history
@@ -213,7 +213,21 @@ class Trainer:
             scheduler.step()
         return float(np.mean(losses))
 
-    def _read_checkpoint(self, resume: bool) -> dict[str, Any] | None:
+    def _identity(self, train: FolderDataset, val: FolderDataset) -> dict[str, Any]:
+        """What makes a run this run: resuming with anything else would mix two experiments."""
+        return {
+            **self.recipe.to_json(),
+            "network": type(self.network).__name__,
+            "input size": f"{self.inputs.height}x{self.inputs.width}",
+            "normalization": self.inputs.normalization.to_json(),
+            "classes": list(self.outputs.classes),
+            **{
+                f"{name} images": f"{len(dataset)} ({_names_digest(dataset)})"
+                for name, dataset in (("train", train), ("val", val))
+            },
+        }
+
+    def _read_checkpoint(self, resume: bool, identity: dict[str, Any]) -> dict[str, Any] | None:
         if not self.checkpoint_path.exists():
             return None
         if not resume:
@@ -225,16 +239,17 @@ class Trainer:
             state: dict[str, Any] = torch.load(
                 self.checkpoint_path, map_location="cpu", weights_only=True
             )
-            recipe = Recipe.from_json(state["recipe"])
+            theirs = dict(state["identity"])
         except Exception as error:
             raise TrainingError(
                 f"Cannot resume from {self.checkpoint_path} ({type(error).__name__}). "
                 "It was not written by edgeseg train; start a new run in another --output."
             ) from error
-        if recipe != self.recipe:
-            theirs, ours = recipe.to_json(), self.recipe.to_json()
+        if theirs != identity:
             changed = ", ".join(
-                f"{key} {theirs[key]} -> {ours[key]}" for key in ours if ours[key] != theirs[key]
+                f"{key} {theirs.get(key)} -> {identity[key]}"
+                for key in identity
+                if theirs.get(key) != identity[key]
             )
             raise UsageError(
                 f"The run in {self.folder} has other settings ({changed}). Resume it with its "
@@ -242,10 +257,12 @@ class Trainer:
             )
         return state
 
-    def _write_checkpoint(self, network: Any, optimizer: Any, scheduler: Any) -> None:
+    def _write_checkpoint(
+        self, network: Any, optimizer: Any, scheduler: Any, identity: dict[str, Any]
+    ) -> None:
         write_text(self.folder / HISTORY_NAME, json.dumps(self.history, indent=1) + "\n")
         state = {
-            "recipe": self.recipe.to_json(),
+            "identity": identity,
             "network": network.state_dict(),
             "optimizer": optimizer.state_dict(),
             "scheduler": scheduler.state_dict(),
@@ -253,3 +270,8 @@ class Trainer:
         }
         with writing_file(self.checkpoint_path) as file:
             torch.save(state, file)
+
+
+def _names_digest(dataset: FolderDataset) -> str:
+    names = "\n".join(pair.name for pair in dataset)
+    return hashlib.sha256(names.encode()).hexdigest()[:8]

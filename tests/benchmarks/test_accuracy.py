@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgeseg.benchmarks.accuracy import Labels, compare_with_reference, count_all, true_labels
 
+from edgeseg.benchmarks.accuracy import Labels, compare_with_reference, count_all, true_labels
 from edgeseg.contract import OutputContract
 from edgeseg.data.folder import open_folder
 from edgeseg.models import find_model

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from edgeseg.benchmarks import environment
 
 CPU_INFO = """processor : 0

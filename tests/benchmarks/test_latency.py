@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import pytest
+
 from edgeseg.benchmarks.latency import (
     WARM_UP_BLOCKS,
     WARM_UP_COUNT,

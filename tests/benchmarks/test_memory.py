@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from edgeseg.benchmarks.memory import peak_rss_bytes, reset_peak_rss, rss_bytes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux")

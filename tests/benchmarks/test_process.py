@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from edgeseg.benchmarks.process import WorkerProcess
 from edgeseg.benchmarks.worker import pin_threads
-
 from edgeseg.contract import OutputContract
 from edgeseg.data.folder import open_folder
 from edgeseg.errors import BenchmarkError
@@ -103,7 +103,6 @@ def test_error_of_the_runner_comes_through(
         worker.ask("load", runner=runner.to_json())
 
 
-@pytest.mark.xfail(strict=True, reason="no full stop between a library's words and the advice")
 def test_error_of_a_library_ends_before_the_advice(fake_runner: FakeRunner) -> None:
     runner = fake_runner("open_broken", reason="no such file")
     with (

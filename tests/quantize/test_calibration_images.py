@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgeseg.quantize.calibration_images import choose_calibration_images
 
 from edgeseg.data.folder import FolderDataset, open_folder
 from edgeseg.errors import CalibrationError
 from edgeseg.models import find_model
+from edgeseg.quantize.calibration_images import choose_calibration_images
 
 INPUTS = find_model("egeunet").at_size(32, 64).inputs
 

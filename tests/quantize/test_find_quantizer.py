@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from edgeseg.quantize import QUANTIZERS, Quantizer, find_quantizer
 
 from edgeseg.errors import UnknownNameError, UsageError
 from edgeseg.lazy import BACKENDS
+from edgeseg.quantize import QUANTIZERS, Quantizer, find_quantizer
 
 
 @pytest.mark.parametrize("name", QUANTIZERS.names())

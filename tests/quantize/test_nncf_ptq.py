@@ -10,16 +10,16 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from edgeseg.quantize.calibration_images import CalibrationImages, choose_calibration_images
-from edgeseg.quantize.nncf_ptq import NncfQuantizer
-from edgeseg.targets import find_target
 from PIL import Image
 from support import draw_pair, needs
 
 from edgeseg.data.folder import open_folder
 from edgeseg.errors import CalibrationError, MissingBackendError
 from edgeseg.models import find_model
+from edgeseg.quantize.calibration_images import CalibrationImages, choose_calibration_images
+from edgeseg.quantize.nncf_ptq import NncfQuantizer
 from edgeseg.records import Artifact, QuantizationRecord
+from edgeseg.targets import find_target
 
 pytestmark = needs("openvino", "nncf", "torch", "onnx", "onnxscript", "onnxruntime")
 
@@ -109,7 +109,6 @@ def test_record_is_complete(made: Made) -> None:
     assert set(record["layers"]) == {"fake_quantize", "convolutions"}
 
 
-@pytest.mark.xfail(strict=True, reason="NNCF passes over the images once, the total says twice")
 def test_progress_ends_full(made: Made) -> None:
     assert made.total == made.steps
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgeseg.targets import TARGETS, Target, find_target, open_backend
 from numpy.typing import NDArray
 from support import needs
 
@@ -18,6 +17,7 @@ from edgeseg.float_model import torch_predictor
 from edgeseg.lazy import BACKENDS, install_command
 from edgeseg.models import find_model
 from edgeseg.records import Artifact
+from edgeseg.targets import TARGETS, Target, find_target, open_backend
 
 SPEC = find_model("egeunet").at_size(64, 64)
 TOLERANCE = 1e-3  # of a probability, between torch and an FP32 artefact
@@ -209,9 +209,6 @@ def test_diagnosis_without_packages_says_how_to_add_them(
     )
 
 
-@pytest.mark.xfail(
-    strict=True, reason="refusal() and notes() raise when an installed package does not load"
-)
 @pytest.mark.parametrize("name", ALL)
 def test_diagnosis_of_broken_packages_does_not_raise(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edgeseg.targets.openvino import WEIGHTS_FILE, OpenVinoTarget
 from support import needs
 
 from edgeseg.errors import TargetError
 from edgeseg.models import find_model
 from edgeseg.records import Artifact
+from edgeseg.targets.openvino import WEIGHTS_FILE, OpenVinoTarget
 
 pytestmark = needs("openvino", "torch", "onnx", "onnxscript", "onnxruntime")
 

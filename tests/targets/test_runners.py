@@ -8,17 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import edgeseg.targets.runners
 import numpy as np
 import pytest
-from edgeseg.targets import TARGETS, find_target
 
 import edgeseg.contract
+import edgeseg.targets.runners
 from edgeseg.contract import OutputContract
 from edgeseg.models import find_model
+from edgeseg.targets import TARGETS, find_target
 
 RUNNERS = Path(edgeseg.targets.runners.__path__[0])
-SIBLINGS = {"backend", "contract"}  # names of the copies in a bundle
 BACKEND_FILES = sorted(RUNNERS.glob("*_backend.py"))
 CARRIED = [*BACKEND_FILES, RUNNERS / "run.py", Path(edgeseg.contract.__file__)]
 YOUNGER_THAN_3_10 = {"tomllib"}
@@ -53,7 +52,7 @@ def test_every_target_has_its_backend_file() -> None:
 
 @pytest.mark.parametrize("path", CARRIED, ids=lambda path: path.name)
 def test_carried_file_needs_numpy_and_its_runtime_only(path: Path) -> None:
-    allowed = {"numpy", *packages_of(path)} | (SIBLINGS if path.name == "run.py" else set())
+    allowed = {"numpy", *packages_of(path)}
     foreign = imports_of(path) - sys.stdlib_module_names
     assert foreign <= allowed
     assert "numpy" in foreign

@@ -246,7 +246,6 @@ def test_resume_with_other_settings_names_them(data: Path, tmp_path: Path) -> No
         RUN.train(data, tmp_path / "run", other, resume=True)
 
 
-@pytest.mark.xfail(strict=True, reason="the checkpoint does not hold the input contract")
 def test_resume_with_other_input_size_is_refused(data: Path, tmp_path: Path) -> None:
     images = open_folder(data)
     with pytest.raises(KeyboardInterrupt):
@@ -257,7 +256,6 @@ def test_resume_with_other_input_size_is_refused(data: Path, tmp_path: Path) -> 
         trainer.run(images, images, resume=True)
 
 
-@pytest.mark.xfail(strict=True, reason="OneCycleLR's ValueError comes through in the last epoch")
 def test_resume_with_more_images_is_refused(
     data: Path, tmp_path: Path, make_data_folder: Callable[..., Path]
 ) -> None:
