@@ -19,6 +19,11 @@ SIBLINGS = ("quantize", "targets", "benchmarks")
 # Modules that are network code themselves and therefore import torch at once.
 TORCH_MODULES = (
     "edgeseg.models.egeunet",
+    "edgeseg.models.ulite",
+    "edgeseg.models.miniseg",
+    "edgeseg.models.res2net",
+    "edgeseg.models.msnet",
+    "edgeseg.models.m2snet",
     "edgeseg.models.weights",
     "edgeseg.models.complexity",
     "edgeseg.lower.onnx_export",

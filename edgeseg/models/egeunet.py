@@ -141,7 +141,7 @@ class EgeUnet(nn.Module):
     """The network of the paper, with its default widths.
 
     Args:
-        classes: Channels of the main output. 1 is a sigmoid mask.
+        classes: Channels of the main output. 1 is a sigmoid mask, more a softmax.
         channels: Widths of the six encoder stages.
 
     Input (N, 3, H, W), H and W multiples of 32, values 0..255 (see the model's input contract).
@@ -201,4 +201,5 @@ class EgeUnet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Mask probabilities (N, classes, H, W), in 0..1. Side outputs are for training only."""
-        return torch.sigmoid(self.forward_logits(image).mask)
+        logits = self.forward_logits(image).mask
+        return torch.sigmoid(logits) if logits.shape[1] == 1 else torch.softmax(logits, dim=1)

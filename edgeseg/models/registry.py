@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..contract import InputContract, MinMax, OutputContract
+from ..contract import InputContract, MeanStd, MinMax, OutputContract
 from ..errors import UnknownNameError, UsageError, WeightsError
 from ..lazy import require
 
 if TYPE_CHECKING:
     from torch import nn
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 WEIGHTS_FOLDER = Path(__file__).parent / "shipped"
 
 
@@ -141,6 +143,50 @@ MODELS: dict[str, ModelSpec] = {
         inputs=InputContract(256, 256, 32, MinMax(0.0, 255.0)),
         outputs=OutputContract(("background", "lesion"), 1),
         weights=ShippedWeights("egeunet_isic2018", "isic2018_task1", "CC-BY-NC-4.0"),
+    ),
+    "ulite": ModelSpec(
+        name="ulite",
+        place="edgeseg.models.ulite:ULite",
+        title="U-Lite, skin lesions, cells, CT",
+        source="Dinh et al., APSIPA 2023, arXiv:2306.16103",
+        parameters=878_417,
+        macs=736_509_952,
+        inputs=InputContract(256, 256, 32, MeanStd()),
+        outputs=OutputContract(("background", "lesion"), 1),
+        weights=None,
+    ),
+    "miniseg": ModelSpec(
+        name="miniseg",
+        place="edgeseg.models.miniseg:MiniSeg",
+        title="MiniSeg, COVID-19 infections in CT",
+        source="Qiu et al., AAAI 2021, arXiv:2004.09750",
+        parameters=82_912,
+        macs=476_577_792,
+        inputs=InputContract(512, 512, 16, MeanStd()),
+        outputs=OutputContract(("background", "infection"), 2),
+        weights=None,
+    ),
+    "msnet": ModelSpec(
+        name="msnet",
+        place="edgeseg.models.msnet:MsNet",
+        title="MSNet, polyps",
+        source="Zhao et al., MICCAI 2021, arXiv:2108.05082",
+        parameters=29_741_329,
+        macs=16_844_005_376,
+        inputs=InputContract(352, 352, 32, MeanStd(IMAGENET_MEAN, IMAGENET_STD)),
+        outputs=OutputContract(("background", "polyp"), 1),
+        weights=None,
+    ),
+    "m2snet": ModelSpec(
+        name="m2snet",
+        place="edgeseg.models.m2snet:M2SNet",
+        title="M2SNet, polyps, CT, ultrasound, OCT",
+        source="Zhao et al., arXiv:2303.10894",
+        parameters=29_741_585,
+        macs=16_844_005_376,
+        inputs=InputContract(352, 352, 32, MeanStd(IMAGENET_MEAN, IMAGENET_STD)),
+        outputs=OutputContract(("background", "polyp"), 1),
+        weights=None,
     ),
 }
 

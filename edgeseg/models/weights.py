@@ -138,6 +138,10 @@ def load_weights(network: nn.Module, path: Path) -> None:
     """
     state = load_state(path)
     expected = network.state_dict()
+    for name in expected:
+        # Counts batches since the start of training; old checkpoints lack it, nothing uses it.
+        if name.endswith("num_batches_tracked"):
+            state.setdefault(name, expected[name])
     missing = [name for name in expected if name not in state]
     unexpected = [name for name in state if name not in expected]
     if missing or unexpected:

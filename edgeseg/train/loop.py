@@ -149,6 +149,8 @@ class Trainer:
         state = self._read_checkpoint(resume, identity)
         steps = step_count(len(train), self.recipe.batch_size)
         optimizer = make_optimizer(self.network.parameters(), self.recipe)
+        if self.recipe.channels_last:
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network, optimizer = self.fabric.setup(self.network, optimizer)
         network.mark_forward_method("forward_logits")
         scheduler = make_scheduler(optimizer, self.recipe, steps)
@@ -195,6 +197,8 @@ class Trainer:
         losses: list[float] = []
         for image, labels in epoch_batches(images, self.workers):
             image, labels = self.fabric.to_device((image, labels))
+            if self.recipe.channels_last:
+                image = image.contiguous(memory_format=torch.channels_last)
             value = loss(network.forward_logits(image), labels)
             number = float(value.detach())
             if not np.isfinite(number):

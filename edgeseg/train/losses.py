@@ -48,7 +48,23 @@ class DeepSupervisedBceDice(BceDice):
         return total
 
 
+class BatchDice:
+    """Dice loss over all pixels of a batch at once, smoothing 1e-3, of a one-channel mask.
+
+    Source: arXiv:2306.16103, section III.
+    """
+
+    def __init__(self) -> None:
+        losses = require("monai.losses", purpose="Training")
+        self.dice = losses.DiceLoss(sigmoid=True, batch=True, smooth_nr=1e-3, smooth_dr=1e-3)
+
+    def __call__(self, logit: Any, truth: Tensor) -> Tensor:
+        return torch.as_tensor(self.dice(logit, (truth > 0).unsqueeze(1).to(logit.dtype)))
+
+
 LOSSES: dict[str, Callable[[], Loss]] = {
+    "batch_dice": BatchDice,
+    "bce_dice": BceDice,
     "deep_supervised_bce_dice": DeepSupervisedBceDice,
 }
 

@@ -32,6 +32,8 @@ class Recipe:
         rotation: "none", "quarter" (multiples of 90 degrees) or "any" (0 to 360, half of the
             time, border filled with zeros).
         precision: As Lightning Fabric names it.
+        channels_last: Keep the channels of a pixel side by side in memory. Twice as fast on a
+            CPU where depthwise convolutions rule; the same function.
         seed: Of weights, order and augmentation.
     """
 
@@ -47,6 +49,7 @@ class Recipe:
     flip_probability: float = 0.5
     rotation: str = "any"
     precision: str = "32-true"
+    channels_last: bool = False
     seed: int = 42
 
     def __post_init__(self) -> None:

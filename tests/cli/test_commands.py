@@ -23,7 +23,7 @@ def test_the_version_is_printed(run_cli: RunCli) -> None:
 
 
 def test_models_tell_cost_and_contract(run_cli: RunCli) -> None:
-    (egeunet,) = json.loads(run_cli("models", "--json").stdout)
+    egeunet = json.loads(run_cli("models", "--json").stdout)[0]
     assert egeunet["parameters"] == 53374
     assert egeunet["input"]["normalization"] == {"low": 0.0, "high": 255.0, "kind": "min_max"}
     assert "53,374" in run_cli("models").stdout
