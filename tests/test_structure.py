@@ -30,6 +30,7 @@ TORCH_MODULES = (
     "edgeseg.train.batches",
     "edgeseg.train.losses",
     "edgeseg.train.loop",
+    "edgeseg.train.optimization",
 )
 # Files that only work inside a bundle.
 BUNDLE_FILES = ("edgeseg.targets.runners.run",)

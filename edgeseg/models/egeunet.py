@@ -62,7 +62,7 @@ def depthwise_then_pointwise(channels: int, out_channels: int) -> nn.Sequential:
 
 
 class Ghpa(nn.Module):
-    """Grouped multi-axis Hadamard Product Attention (paper, section 2.1).
+    """Grouped multi-axis Hadamard Product Attention.
 
     The channels are split in four. Three parts are multiplied by learned gates, stretched over
     the (H, W), (C, H) and (C, W) planes; the fourth passes a small convolution.
@@ -111,7 +111,7 @@ class Ghpa(nn.Module):
 
 
 class Gab(nn.Module):
-    """Group Aggregation Bridge (paper, section 2.2): a skip connection guided by a coarse mask."""
+    """Group Aggregation Bridge: a skip connection guided by a coarse mask."""
 
     def __init__(self, high_channels: int, low_channels: int) -> None:
         super().__init__()

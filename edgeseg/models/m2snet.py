@@ -46,7 +46,7 @@ class M2SNet(MsNet):
         self.conv_5 = BoxFilter(5)
 
     def difference(self, deep: Tensor, shallow: Tensor) -> Tensor:
-        """|A - B| + |f3(A) - f3(B)| + |f5(A) - f5(B)| (paper, equation 3)."""
+        """|A - B| + |f3(A) - f3(B)| + |f5(A) - f5(B)|."""
         near = (self.conv_3(deep) - self.conv_3(shallow)).abs()
         far = (self.conv_5(deep) - self.conv_5(shallow)).abs()
         result: Tensor = (deep - shallow).abs() + near + far

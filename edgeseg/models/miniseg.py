@@ -49,7 +49,7 @@ class ConvBlock(nn.Module):
 
 
 class AhspBlock(nn.Module):
-    """Attentive hierarchical spatial pyramid (paper, section 3.1).
+    """Attentive hierarchical spatial pyramid.
 
     Four depthwise convolutions of growing dilation on a quarter of the channels, each adding the
     result of the one before it, the first an average pool; each is weighted by one plus its

@@ -61,7 +61,7 @@ class MsNet(nn.Module):
         self.classes = classes
 
     def difference(self, deep: Tensor, shallow: Tensor) -> Tensor:
-        """What a subtraction unit sees of two maps of one size (paper, equation 1)."""
+        """What a subtraction unit sees of two maps of one size."""
         return (deep - shallow).abs()
 
     def _subtract(self, unit: nn.Module, deep: Tensor, shallow: Tensor) -> Tensor:

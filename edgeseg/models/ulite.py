@@ -17,7 +17,7 @@ BOTTLENECK_DILATIONS = (1, 2, 3)
 
 
 class AxialDepthwise(nn.Module):
-    """x + depthwise (k x 1) of x + depthwise (1 x k) of x (paper, equation 1).
+    """x + depthwise (k x 1) of x + depthwise (1 x k) of x.
 
     It equals one depthwise k x k convolution whose kernel is a cross. Padding is written in
     numbers: padding="same" with dilation exports as auto_pad, which ONNX Runtime refuses.

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..contract import InputContract, OutputContract
 from ..data.folder import FolderDataset
@@ -134,3 +135,27 @@ def epoch_batches(images: TrainingImages, workers: int) -> Iterator[tuple[Tensor
 def _stack(pairs: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     images, labels = zip(*pairs, strict=True)
     return torch.stack(images), torch.stack(labels)
+
+
+def rescale_batch(
+    images: Tensor, labels: Tensor, recipe: Recipe, epoch: int, step: int
+) -> tuple[Tensor, Tensor]:
+    """Bring a batch to one of the recipe's scales, drawn anew for each batch."""
+    if not recipe.scales:
+        return images, labels
+    generator = np.random.default_rng(np.random.SeedSequence((recipe.seed, epoch, step, 1)))
+    scale = recipe.scales[int(generator.integers(len(recipe.scales)))]
+    size = [round(side * scale) for side in images.shape[2:]]
+    resized = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+    nearest = F.interpolate(labels[:, None].float(), size=size, mode="nearest")
+    return resized, nearest[:, 0].long()
+
+
+def class_shares(dataset: FolderDataset, outputs: OutputContract) -> list[float]:
+    """Share of each class in the pixels of a data set, background first."""
+    count = len(outputs.classes)
+    totals = np.zeros(count)
+    for pair in dataset:
+        labels = pair.read_labels(count)
+        totals += np.bincount(labels.ravel(), minlength=count) / labels.size
+    return [float(share) for share in totals / len(dataset)]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..atomic import write_text, writing_file
 from ..contract import InputContract, OutputContract
@@ -21,8 +21,9 @@ from ..lazy import require
 from ..metrics import Counts, count_overlap, scores_from_counts
 from ..models.weights import save_weights
 from ..progress import SILENT, Progress, Stage
-from .batches import TrainingImages, epoch_batches, step_count
+from .batches import TrainingImages, class_shares, epoch_batches, rescale_batch, step_count
 from .losses import Loss, make_loss
+from .optimization import Schedule, make_optimizer
 from .recipes import Recipe
 
 CHECKPOINT_NAME = "last.pt"
@@ -68,22 +69,6 @@ def predict_counts(
             if stage is not None:
                 stage.advance()
     return np.stack(counts)
-
-
-def make_optimizer(parameters: Iterable[Tensor], recipe: Recipe) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-
-
-def make_scheduler(
-    optimizer: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    if recipe.schedule == "one_cycle":
-        return torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, recipe.learning_rate, total_steps=recipe.epochs * steps_per_epoch
-        )
-    return torch.optim.lr_scheduler.CosineAnnealingLR(
-        optimizer, recipe.cosine_period, recipe.min_learning_rate
-    )
 
 
 class Trainer:
@@ -148,34 +133,35 @@ class Trainer:
         identity = self._identity(train, val)
         state = self._read_checkpoint(resume, identity)
         steps = step_count(len(train), self.recipe.batch_size)
-        optimizer = make_optimizer(self.network.parameters(), self.recipe)
+        optimizer = make_optimizer(self.network, self.recipe)
         if self.recipe.channels_last:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network, optimizer = self.fabric.setup(self.network, optimizer)
         network.mark_forward_method("forward_logits")
-        scheduler = make_scheduler(optimizer, self.recipe, steps)
+        schedule = Schedule(optimizer, self.recipe, steps)
         if state is not None:
             network.load_state_dict(state["network"])
             optimizer.load_state_dict(state["optimizer"])
-            scheduler.load_state_dict(state["scheduler"])
+            schedule.load_state_dict(state["schedule"])
             self.history = state["history"]
-        loss = make_loss(self.recipe.loss)
+        loss = make_loss(self.recipe.loss, lambda: class_shares(train, self.outputs))
         best = max((row["dice_pooled"] for row in self.history), default=-1.0)
         for epoch in range(len(self.history) + 1, self.recipe.epochs + 1):
             images = TrainingImages(train, self.inputs, self.outputs, self.recipe, epoch)
             title = f"epoch {epoch}/{self.recipe.epochs}"
             with progress.stage(title, total=steps + len(val)) as stage:
-                mean_loss = self._train_epoch(network, optimizer, scheduler, loss, images, stage)
+                mean_loss = self._train_epoch(network, optimizer, schedule, loss, images, stage)
                 counts = predict_counts(
                     network, val, self.inputs, self.outputs, self.fabric.device, stage
                 )
                 scores = scores_from_counts(counts)
                 stage.note(f"loss {mean_loss:.4f}, val Dice {scores['dice_pooled']:.4f}")
+            schedule.end_epoch(scores["dice_pooled"])
             self.history.append({"epoch": epoch, "loss": mean_loss, **scores})
             if scores["dice_pooled"] > best:
                 best = scores["dice_pooled"]
                 save_weights(self.weights_path, self.network)
-            self._write_checkpoint(network, optimizer, scheduler, identity)
+            self._write_checkpoint(network, optimizer, schedule, identity)
         best_row = max(self.history, key=lambda row: row["dice_pooled"])
         return TrainingResult(
             self.weights_path, int(best_row["epoch"]), best_row["dice_pooled"], self.history
@@ -185,7 +171,7 @@ class Trainer:
         self,
         network: Any,
         optimizer: Any,
-        scheduler: Any,
+        schedule: Schedule,
         loss: Loss,
         images: TrainingImages,
         stage: Stage,
@@ -197,6 +183,7 @@ class Trainer:
         losses: list[float] = []
         for image, labels in epoch_batches(images, self.workers):
             image, labels = self.fabric.to_device((image, labels))
+            image, labels = rescale_batch(image, labels, self.recipe, images.epoch, len(losses))
             if self.recipe.channels_last:
                 image = image.contiguous(memory_format=torch.channels_last)
             value = loss(network.forward_logits(image), labels)
@@ -210,11 +197,8 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
             self.fabric.backward(value)
             optimizer.step()
-            if self.recipe.schedule == "one_cycle":
-                scheduler.step()
+            schedule.end_step()
             stage.advance()
-        if self.recipe.schedule != "one_cycle":
-            scheduler.step()
         return float(np.mean(losses))
 
     def _identity(self, train: FolderDataset, val: FolderDataset) -> dict[str, Any]:
@@ -262,14 +246,14 @@ class Trainer:
         return state
 
     def _write_checkpoint(
-        self, network: Any, optimizer: Any, scheduler: Any, identity: dict[str, Any]
+        self, network: Any, optimizer: Any, schedule: Schedule, identity: dict[str, Any]
     ) -> None:
         write_text(self.folder / HISTORY_NAME, json.dumps(self.history, indent=1) + "\n")
         state = {
             "identity": identity,
             "network": network.state_dict(),
             "optimizer": optimizer.state_dict(),
-            "scheduler": scheduler.state_dict(),
+            "schedule": schedule.state_dict(),
             "history": self.history,
         }
         with writing_file(self.checkpoint_path) as file:

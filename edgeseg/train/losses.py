@@ -6,7 +6,8 @@ int64, and returns a scalar.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +19,9 @@ from ..lazy import require
 
 Loss = Callable[[Any, Tensor], Tensor]
 
+AUXILIARY_WEIGHT = 0.4
+EDGE_WINDOW = 31  # pixels
+EDGE_GAIN = 5.0
 SIDE_WEIGHTS = (0.1, 0.2, 0.3, 0.4, 0.5)  # deep to shallow
 
 
@@ -37,7 +41,7 @@ class BceDice:
 class DeepSupervisedBceDice(BceDice):
     """EGE-UNet's loss: main output plus weighted side outputs.
 
-    Source: arXiv:2307.08473, equations 3-5. The weights of the published code are used, 0.1 for
+    Source: arXiv:2307.08473. The weights of the published code are used, 0.1 for
     the deepest output to 0.5 for the shallowest.
     """
 
@@ -51,7 +55,7 @@ class DeepSupervisedBceDice(BceDice):
 class BatchDice:
     """Dice loss over all pixels of a batch at once, smoothing 1e-3, of a one-channel mask.
 
-    Source: arXiv:2306.16103, section III.
+    Source: arXiv:2306.16103
     """
 
     def __init__(self) -> None:
@@ -62,14 +66,67 @@ class BatchDice:
         return torch.as_tensor(self.dice(logit, (truth > 0).unsqueeze(1).to(logit.dtype)))
 
 
-LOSSES: dict[str, Callable[[], Loss]] = {
-    "batch_dice": BatchDice,
-    "bce_dice": BceDice,
-    "deep_supervised_bce_dice": DeepSupervisedBceDice,
+class DeepSupervisedCrossEntropy:
+    """MiniSeg's loss: weighted cross-entropy of the main and the auxiliary outputs.
+
+    Source: arXiv:2004.09750 A class with share p of the training pixels weighs
+    1 / ln(1.10 + p); auxiliary outputs weigh 0.4 each.
+    """
+
+    def __init__(self, shares: Sequence[float]) -> None:
+        self.class_weights = torch.tensor([1 / math.log(1.10 + share) for share in shares])
+
+    def __call__(self, logits: Any, truth: Tensor) -> Tensor:
+        weights = self.class_weights.to(truth.device)
+        main, *auxiliary = [F.cross_entropy(output, truth, weights) for output in logits]
+        return torch.as_tensor(main + AUXILIARY_WEIGHT * sum(auxiliary))
+
+
+class WeightedBceIou:
+    """MSNet's loss without its perceptual term: pixels near an edge weigh up to six times.
+
+    The weight is 1 + 5 |mean of the mask over 31 x 31 - mask|; binary cross-entropy is averaged
+    with it, and 1 - IoU computed with it (smoothing 1), per image.
+
+    Source: Wei et al., "F3Net", AAAI 2020, arXiv:1911.11445, which
+    arXiv:2303.10894, uses.
+    """
+
+    def __call__(self, logit: Any, truth: Tensor) -> Tensor:
+        target = (truth > 0).unsqueeze(1).to(logit.dtype)
+        near = F.avg_pool2d(target, EDGE_WINDOW, stride=1, padding=EDGE_WINDOW // 2)
+        weight = 1 + EDGE_GAIN * (near - target).abs()
+        cross_entropy = F.binary_cross_entropy_with_logits(logit, target, reduction="none")
+        mean_entropy = (weight * cross_entropy).sum((2, 3)) / weight.sum((2, 3))
+        probability = torch.sigmoid(logit)
+        shared = (probability * target * weight).sum((2, 3))
+        joined = ((probability + target) * weight).sum((2, 3))
+        iou = (shared + 1) / (joined - shared + 1)
+        return torch.as_tensor((mean_entropy + 1 - iou).mean())
+
+
+ClassShares = Callable[[], Sequence[float]]
+
+# Each takes a function that looks up the shares of the classes; few need them.
+LOSSES: dict[str, Callable[[ClassShares], Loss]] = {
+    "batch_dice": lambda _: BatchDice(),
+    "bce_dice": lambda _: BceDice(),
+    "deep_supervised_bce_dice": lambda _: DeepSupervisedBceDice(),
+    "deep_supervised_cross_entropy": lambda shares: DeepSupervisedCrossEntropy(shares()),
+    "weighted_bce_iou": lambda _: WeightedBceIou(),
 }
 
 
-def make_loss(name: str) -> Loss:
+def make_loss(name: str, class_shares: ClassShares) -> Loss:
+    """Loss by name.
+
+    Args:
+        class_shares: Gives the share of each class in the training pixels; asked only by the
+            losses that weigh classes.
+
+    Raises:
+        UnknownNameError: No such loss.
+    """
     if name not in LOSSES:
         raise UnknownNameError("loss", name, LOSSES)
-    return LOSSES[name]()
+    return LOSSES[name](class_shares)

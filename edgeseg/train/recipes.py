@@ -8,7 +8,8 @@ from typing import Any
 
 from ..errors import UnknownNameError, UsageError
 
-SCHEDULES = ("cosine", "one_cycle")
+OPTIMIZERS = ("adamw", "adam", "sgd")
+SCHEDULES = ("cosine", "one_cycle", "plateau", "poly", "triangle")
 ROTATIONS = ("none", "quarter", "any")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
@@ -22,12 +23,18 @@ class Recipe:
         loss: Key of `edgeseg.train.losses.LOSSES`.
         epochs: Passes over the training images.
         batch_size: Images a step.
-        learning_rate: Of AdamW; the peak for `one_cycle`, the start for `cosine`.
-        weight_decay: Of AdamW.
-        schedule: "cosine" (restarts every `2 * cosine_period` epochs, by epoch) or "one_cycle"
-            (by step).
+        optimizer: "adamw", "adam" or "sgd" (Nesterov).
+        learning_rate: Its highest.
+        weight_decay: Of the optimiser.
+        momentum: Of "sgd".
+        backbone: Submodule whose parameters learn more slowly; empty for none.
+        backbone_rate: Their share of the learning rate.
+        schedule: "cosine" (by epoch, down and up again every `2 * cosine_period`), "one_cycle"
+            (by step), "plateau" (halved after 10 epochs without a better val Dice), "poly" (by
+            step, power 0.9) or "triangle" (by step, up to the middle and down).
         cosine_period: Epochs from the highest to the lowest rate.
         min_learning_rate: Lowest rate of the cosine.
+        scales: Of the input size; each batch is brought to one of them. Empty for none.
         flip_probability: Of a flip along each axis.
         rotation: "none", "quarter" (multiples of 90 degrees) or "any" (0 to 360, half of the
             time, border filled with zeros).
@@ -41,11 +48,16 @@ class Recipe:
     loss: str = "deep_supervised_bce_dice"
     epochs: int = 300
     batch_size: int = 8
+    optimizer: str = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
+    momentum: float = 0.9
+    backbone: str = ""
+    backbone_rate: float = 1.0
     schedule: str = "cosine"
     cosine_period: int = 50
     min_learning_rate: float = 1e-5
+    scales: tuple[float, ...] = ()
     flip_probability: float = 0.5
     rotation: str = "any"
     precision: str = "32-true"
@@ -53,7 +65,9 @@ class Recipe:
     seed: int = 42
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "scales", tuple(self.scales))
         for name, known in (
+            ("optimizer", OPTIMIZERS),
             ("schedule", SCHEDULES),
             ("rotation", ROTATIONS),
             ("precision", PRECISIONS),
@@ -67,7 +81,7 @@ class Recipe:
             raise UsageError(f"flip_probability is {self.flip_probability}; it lies in 0..1.")
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "scales": list(self.scales)}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Recipe:
@@ -83,8 +97,24 @@ class Recipe:
         return replace(self, **given)
 
 
-# The paper's settings (arXiv:2307.08473, section 3.2), and a shorter schedule that reaches the
-# same Dice on isic2018_task1 in an eighth of the epochs: what the shipped weights were made with.
+def _polyp_recipe() -> Recipe:
+    """arXiv:2303.10894, without the perceptual term of its loss."""
+    return Recipe(
+        "published",
+        loss="weighted_bce_iou",
+        epochs=50,
+        batch_size=16,
+        optimizer="sgd",
+        learning_rate=0.05,
+        weight_decay=5e-4,
+        backbone="resnet",
+        backbone_rate=0.1,
+        schedule="triangle",
+    )
+
+
+# "published" is the paper's settings. "short" is what shipped weights were made with: a one-cycle
+# schedule that gets there in a fraction of the epochs.
 RECIPES: dict[str, dict[str, Recipe]] = {
     "egeunet": {
         "published": Recipe("published"),
@@ -92,6 +122,45 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             "short", epochs=35, learning_rate=2e-3, schedule="one_cycle", rotation="quarter"
         ),
     },
+    "ulite": {
+        # arXiv:2306.16103
+        "published": Recipe(
+            "published",
+            loss="batch_dice",
+            epochs=200,
+            optimizer="adam",
+            learning_rate=2e-3,
+            weight_decay=0.0,
+            schedule="plateau",
+            rotation="none",
+        ),
+        "short": Recipe(
+            "short",
+            loss="bce_dice",
+            epochs=20,
+            learning_rate=2e-3,
+            schedule="one_cycle",
+            rotation="quarter",
+            precision="bf16-mixed",
+            channels_last=True,
+        ),
+    },
+    "miniseg": {
+        # arXiv:2004.09750; the scales are 768, 640, 384 and 512 of 512 pixels.
+        "published": Recipe(
+            "published",
+            loss="deep_supervised_cross_entropy",
+            epochs=80,
+            batch_size=5,
+            optimizer="adam",
+            weight_decay=1e-4,
+            schedule="poly",
+            scales=(1.5, 1.25, 0.75, 1.0),
+            rotation="none",
+        ),
+    },
+    "msnet": {"published": _polyp_recipe()},
+    "m2snet": {"published": _polyp_recipe()},
 }
 
 

@@ -20,8 +20,7 @@ from edgeseg.data.folder import open_folder  # noqa: E402
 from edgeseg.errors import OutputInUseError, TrainingError, UsageError  # noqa: E402
 from edgeseg.models import find_model  # noqa: E402
 from edgeseg.models.weights import load_state  # noqa: E402
-from edgeseg.train.loop import make_optimizer, make_scheduler, predict_counts  # noqa: E402
-from edgeseg.train.recipes import Recipe  # noqa: E402
+from edgeseg.train.loop import predict_counts  # noqa: E402
 
 pytestmark = needs("monai", "lightning_fabric")
 
@@ -93,7 +92,7 @@ def checkpoint_of(folder: Path) -> dict[str, Any]:
 def assert_same_run(ours: Path, theirs: Path) -> None:
     mine, other = checkpoint_of(ours), checkpoint_of(theirs)
     assert mine["history"] == other["history"]
-    assert mine["scheduler"] == other["scheduler"]
+    assert mine["schedule"] == other["schedule"]
     assert list(mine["network"]) == list(other["network"])
     for name, tensor in mine["network"].items():
         assert torch.equal(tensor, other["network"][name]), name
@@ -101,53 +100,15 @@ def assert_same_run(ours: Path, theirs: Path) -> None:
         assert (ours / name).read_bytes() == (theirs / name).read_bytes(), name
 
 
-def rates_of(recipe: Recipe, steps_per_epoch: int, steps: int) -> list[float]:
-    """Learning rate of each step."""
-    optimizer = make_optimizer([torch.nn.Parameter(torch.zeros(1))], recipe)
-    scheduler = make_scheduler(optimizer, recipe, steps_per_epoch)
-    rates = []
-    for _ in range(steps):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step()
-    return rates
-
-
-def test_cosine_falls_in_its_period_and_rises_again() -> None:
-    recipe = Recipe("test", learning_rate=1e-3, min_learning_rate=1e-5, cosine_period=2)
-    middle = (1e-3 + 1e-5) / 2
-    expected = [1e-3, middle, 1e-5, middle, 1e-3]
-    assert rates_of(recipe, 7, 5) == pytest.approx(expected, rel=1e-9)
-
-
-def test_one_cycle_peaks_at_the_rate_and_ends_near_zero() -> None:
-    recipe = Recipe("test", epochs=2, learning_rate=1e-2, schedule="one_cycle")
-    rates = rates_of(recipe, 10, 20)
-    # torch's defaults: start at 1/25 of the peak, peak at 30 % of 20 steps, end at 1/10,000 of
-    # the start.
-    assert rates[0] == pytest.approx(1e-2 / 25)
-    assert rates.index(max(rates)) == 0.3 * 20 - 1
-    assert max(rates) == pytest.approx(1e-2)
-    assert rates[-1] == pytest.approx(1e-2 / 25 / 1e4)
-
-
-def test_optimizer_is_adamw_with_the_settings() -> None:
-    recipe = Recipe("test", learning_rate=0.5, weight_decay=0.1)
-    weight = torch.nn.Parameter(torch.tensor([2.0]))
-    optimizer = make_optimizer([weight], recipe)
-    weight.grad = torch.tensor([3.0])
-    optimizer.step()
-    # Decoupled decay 2 * (1 - 0.5 * 0.1) = 1.9, then the first step of Adam is the rate.
-    assert float(weight.detach()) == pytest.approx(1.9 - 0.5, rel=1e-6)
-
-
-@pytest.mark.parametrize(("schedule", "ticks"), [("one_cycle", 4), ("cosine", 2)])
+@pytest.mark.parametrize(
+    ("schedule", "ticks"), [("one_cycle", 4), ("poly", 4), ("cosine", 2), ("plateau", 2)]
+)
 def test_one_cycle_goes_by_step_and_cosine_by_epoch(
     data: Path, tmp_path: Path, schedule: str, ticks: int
 ) -> None:
     recipe = replace(RUN.RECIPE, epochs=2, schedule=schedule)
     RUN.train(data, tmp_path / "run", recipe)
-    assert checkpoint_of(tmp_path / "run")["scheduler"]["last_epoch"] == ticks
+    assert checkpoint_of(tmp_path / "run")["schedule"]["last_epoch"] == ticks
 
 
 def test_run_learns_and_leaves_its_files(data: Path, tmp_path: Path) -> None:

@@ -21,6 +21,10 @@ EMPTY = torch.zeros(1, 2, 2, dtype=torch.int64)
 UNSURE_ON_HALF = math.log(2) + 0.4
 
 
+def no_shares() -> list[float]:
+    raise AssertionError("this loss does not weigh classes")
+
+
 def unsure(count: int = 1) -> Any:
     return torch.zeros(count, 1, 2, 2)
 
@@ -59,7 +63,7 @@ def test_every_class_above_background_is_foreground() -> None:
 
 
 def test_all_outputs_unsure_by_hand() -> None:
-    loss = make_loss("deep_supervised_bce_dice")
+    loss = make_loss("deep_supervised_bce_dice", no_shares)
     value = float(loss(EgeUnetLogits(unsure(), (unsure(),) * 5), HALF))
     assert value == pytest.approx((1 + 0.1 + 0.2 + 0.3 + 0.4 + 0.5) * UNSURE_ON_HALF, rel=1e-6)
 
@@ -68,23 +72,61 @@ def test_all_outputs_unsure_by_hand() -> None:
 def test_side_outputs_weigh_more_the_shallower_they_are(place: int, weight: float) -> None:
     side = [right(HALF)] * 5
     side[place] = unsure()
-    loss = make_loss("deep_supervised_bce_dice")
+    loss = make_loss("deep_supervised_bce_dice", no_shares)
     value = float(loss(EgeUnetLogits(right(HALF), tuple(side)), HALF))
     assert value == pytest.approx(weight * UNSURE_ON_HALF, rel=1e-5)
 
 
 def test_loss_has_gradient_for_every_output() -> None:
     outputs = [unsure().requires_grad_() for _ in range(6)]
-    loss = make_loss("deep_supervised_bce_dice")
+    loss = make_loss("deep_supervised_bce_dice", no_shares)
     loss(EgeUnetLogits(outputs[0], tuple(outputs[1:])), HALF).backward()
     assert all(output.grad is not None and output.grad.abs().min() > 0 for output in outputs)
 
 
 def test_missing_side_output_is_an_error() -> None:
     with pytest.raises(ValueError, match="zip"):
-        make_loss("deep_supervised_bce_dice")(EgeUnetLogits(unsure(), (unsure(),) * 4), HALF)
+        make_loss("deep_supervised_bce_dice", no_shares)(
+            EgeUnetLogits(unsure(), (unsure(),) * 4), HALF
+        )
 
 
 def test_unknown_loss_lists_known_ones() -> None:
-    with pytest.raises(UnknownNameError, match="Available: deep_supervised_bce_dice"):
-        make_loss("dice")
+    with pytest.raises(
+        UnknownNameError, match="Available: batch_dice, bce_dice, deep_supervised_bce_dice"
+    ):
+        make_loss("dice", no_shares)
+
+
+def test_batch_dice_is_taken_over_the_batch() -> None:
+    # Half of 4 true pixels are hit softly: 2 * (2 * 0.5) / (2 + 8 * 0.5), smoothing 1e-3.
+    loss = make_loss("batch_dice", no_shares)
+    value = float(loss(unsure(2), torch.cat((HALF, EMPTY))))
+    assert value == pytest.approx(1 - (2 + 1e-3) / (6 + 1e-3), rel=1e-6)
+
+
+def test_rare_classes_weigh_more_in_cross_entropy() -> None:
+    loss = make_loss("deep_supervised_cross_entropy", lambda: [0.9, 0.1])
+    weights = [1 / math.log(2.0), 1 / math.log(1.2)]
+    # All outputs unsure: each pixel costs ln 2 whatever its weight, the mean is weighted.
+    outputs = tuple(torch.zeros(1, 2, 2, 2) for _ in range(4))
+    assert float(loss(outputs, HALF)) == pytest.approx((1 + 3 * 0.4) * math.log(2), rel=1e-6)
+    # Sure of background everywhere: the two lesion pixels cost 1 each, the others nothing.
+    sure = torch.stack((torch.full((1, 2, 2), SURE), torch.zeros(1, 2, 2)), dim=1)
+    expected = SURE * weights[1] / (weights[0] + weights[1])
+    assert float(loss((sure,), HALF)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_edge_weighted_loss_by_hand() -> None:
+    # The window covers the whole 2 x 2 mask and is divided by its 31 * 31 pixels: 2 / 961.
+    near = 2 / 961
+    inside, outside = 1 + 5 * (1 - near), 1 + 5 * near
+    shared, joined = 2 * inside * 0.5, 2 * inside * 1.5 + 2 * outside * 0.5
+    iou = (shared + 1) / (joined - shared + 1)
+    value = float(make_loss("weighted_bce_iou", no_shares)(unsure(), HALF))
+    assert value == pytest.approx(math.log(2) + 1 - iou, rel=1e-6)
+
+
+def test_edge_weighted_loss_of_a_right_mask_is_nothing() -> None:
+    value = float(make_loss("weighted_bce_iou", no_shares)(right(HALF), HALF))
+    assert value == pytest.approx(0, abs=1e-6)
