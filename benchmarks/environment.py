@@ -20,6 +20,13 @@ NOTABLE_FLAGS = (
 )  # fmt: skip
 
 
+def allowed_cores() -> list[int]:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
 def describe_environment(threads: int) -> dict[str, Any]:
     """Facts that a latency figure is worth nothing without."""
     cpu, flags = _cpu()
@@ -30,6 +37,7 @@ def describe_environment(threads: int) -> dict[str, Any]:
         "cpu_flags": [flag for flag in NOTABLE_FLAGS if flag in flags],
         "cores": os.cpu_count(),
         "threads": threads,
+        "pinned_to_cores": allowed_cores()[:threads],
         "load_average_1min": load,
         "os": platform.platform(),
         "python": platform.python_version(),

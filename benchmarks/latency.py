@@ -14,7 +14,7 @@ STEADY_RATIO = 1.03  # medians of two blocks in a row this close are steady
 WARM_UP_BLOCKS = 30
 WARM_UP_COUNT = 5
 BLOCK_MS = 120.0
-SMALLEST_BLOCK = 5
+LEAST_ROUNDS = 12  # so that the speed-up has an interval
 BOOTSTRAP_SAMPLES = 2000
 
 
@@ -61,8 +61,9 @@ def warm_up(time_block: TimeBlock) -> WarmUp:
 
 
 def block_size(median_ms: float, runs: int) -> int:
-    """Inferences in one turn: about `BLOCK_MS` of work, so that turns change often."""
-    return max(min(round(BLOCK_MS / max(median_ms, 1e-3)), runs), SMALLEST_BLOCK)
+    """Inferences in one turn: about `BLOCK_MS` of work, and few enough for `LEAST_ROUNDS`."""
+    by_time = round(BLOCK_MS / max(median_ms, 1e-3))
+    return max(min(by_time, -(-runs // LEAST_ROUNDS)), 1)
 
 
 def interleave(
@@ -89,7 +90,9 @@ def interleave(
 
 
 def round_count(sizes: Sequence[int], runs: int) -> int:
-    return -(-runs // min(sizes))
+    """Rounds until each has its runs: at least `LEAST_ROUNDS`, and even, so that orders balance."""
+    rounds = max(-(-runs // min(sizes)), LEAST_ROUNDS)
+    return rounds + rounds % 2
 
 
 def summarize(blocks: Sequence[Sequence[float]]) -> LatencySummary:

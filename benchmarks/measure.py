@@ -19,7 +19,7 @@ from edgeseg.progress import SILENT, Progress
 from edgeseg.records import RunnerSpec
 
 from .accuracy import Accuracy, compare_with_reference, true_labels
-from .environment import describe_environment
+from .environment import allowed_cores, describe_environment
 from .latency import block_size, interleave, paired_speedup, round_count, summarize, warm_up
 from .process import WorkerProcess
 
@@ -42,6 +42,11 @@ class BenchSettings:
         for name, value in asdict(self).items():
             if value < 1:
                 raise UsageError(f"The number of {name} is {value}; it must be at least 1.")
+        if self.threads > len(allowed_cores()):
+            raise UsageError(
+                f"{self.threads} threads were asked for, but this process may use "
+                f"{len(allowed_cores())} cores. Lower --threads."
+            )
 
 
 @dataclass(frozen=True)
@@ -157,6 +162,11 @@ def _time(
         workers = []
         sizes = []
         with progress.stage("load and warm up", total=len(participants)) as stage:
+            for participant in participants:
+                # One that does not count: it brings the files into the system's cache, which
+                # otherwise the first participant would pay for.
+                with WorkerProcess(participant.name, participant.runner) as worker:
+                    worker.ask("load", runner=participant.runner.to_json())
             for number, participant in enumerate(participants):
                 worker = stack.enter_context(WorkerProcess(participant.name, participant.runner))
                 workers.append(worker)

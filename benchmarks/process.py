@@ -37,8 +37,9 @@ class WorkerProcess:
             # Numeric libraries read these at their first import.
             for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
                 environment[variable] = str(runner.threads)
+        # -P: what lies in the working folder must not be taken for a library.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "edgeseg.benchmarks.worker", str(runner.threads)],
+            [sys.executable, "-P", "-m", "edgeseg.benchmarks.worker", str(runner.threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from edgeseg.contract import InputContract, OutputContract
 from edgeseg.errors import EdgesegError
 
+from .environment import allowed_cores
 from .memory import peak_rss_bytes, reset_peak_rss, rss_bytes
 
 
@@ -108,7 +109,7 @@ def pin_threads(threads: int) -> list[int]:
     """Keep this process on its first `threads` allowed cores; 0 leaves it free."""
     if threads <= 0 or not hasattr(os, "sched_setaffinity"):
         return []
-    cores = sorted(os.sched_getaffinity(0))[:threads]
+    cores = allowed_cores()[:threads]
     os.sched_setaffinity(0, cores)
     return cores
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from .errors import EdgesegError
+from .errors import OutputInUseError
 
 PARTIAL = ".partial-"
 RENAME_EXCHANGE = 2  # linux/fs.h
@@ -100,7 +100,7 @@ def writing_folder(path: Path, *, replace: bool = False, keep: bool = False) -> 
             faster, and its result is as good.
 
     Raises:
-        EdgesegError: `path` has come into being meanwhile.
+        OutputInUseError: `path` has come into being meanwhile.
     """
     path = path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,11 +119,32 @@ def writing_folder(path: Path, *, replace: bool = False, keep: bool = False) -> 
             if replace and path.is_dir():
                 _exchange(partial, path)
             elif not (keep and path.is_dir()):
-                raise EdgesegError(
+                raise OutputInUseError(
                     f"Cannot put the finished folder in place at {path}: {error.strerror}. "
-                    "Something was created there meanwhile; remove it and run the command again."
+                    "Something was created there meanwhile; remove it or choose another output."
                 ) from error
         _sync_folder(path.parent)
+    finally:
+        _remove(partial)
+
+
+@contextlib.contextmanager
+def adding_files(folder: Path) -> Iterator[Path]:
+    """Yield a folder whose files move into `folder` when the block ends without error.
+
+    `folder` may hold other files; those of equal names are replaced, each in one step.
+    """
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    remove_stale_partials(folder)
+    partial = _partial_path(folder)
+    partial.mkdir()
+    try:
+        yield partial
+        folder.mkdir(exist_ok=True)
+        for entry in sorted(partial.iterdir()):
+            entry.replace(folder / entry.name)
+        _sync_folder(folder)
     finally:
         _remove(partial)
 

@@ -10,6 +10,7 @@ source/           float weights and ONNX graph: evidence for benchmarks, not for
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -183,6 +184,12 @@ def require_free_output(folder: Path, *, overwrite: bool) -> None:
             one and `overwrite` is false.
     """
     if not folder.exists() and not folder.is_symlink():
+        parent = next(place for place in folder.absolute().parents if place.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK):
+            raise OutputInUseError(
+                f"{folder} cannot be created: {parent} is no folder that can be written. "
+                "Choose another --output."
+            )
         return
     if not folder.is_dir() or folder.is_symlink():
         raise OutputInUseError(f"{folder} is not a folder. Choose another --output.")

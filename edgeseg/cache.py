@@ -14,6 +14,7 @@ from typing import Any
 
 from .atomic import writing_folder
 from .lazy import BACKENDS, installed_version
+from .records import sha256_of_file
 
 PACKAGE_FOLDERS = ("edgeseg", "edgeseg.quantize", "edgeseg.targets", "edgeseg.benchmarks")
 COMPLETE = ".complete"
@@ -70,14 +71,32 @@ def get_or_make(
         The folder, which callers must not change, and whether it was there already.
     """
     folder = cache_root() / kind / content_key(record)
-    if enabled and (folder / COMPLETE).is_file():
-        return folder, True
-    if not (folder / COMPLETE).is_file():
-        discard(folder)  # the rest of one whose removal was cut short
+    if _is_whole(folder):
+        if enabled:
+            return folder, True
+    else:
+        discard(folder)  # damaged, or the rest of one whose removal was cut short
     with writing_folder(folder, replace=not enabled, keep=enabled) as partial:
         make(partial)
-        (partial / COMPLETE).touch()
+        (partial / COMPLETE).write_text(json.dumps(_digests(partial)), encoding="utf-8")
     return folder, False
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): sha256_of_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != COMPLETE
+    }
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a result is as it was made."""
+    try:
+        recorded = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
+        return bool(recorded == _digests(folder))
+    except (OSError, ValueError):
+        return False
 
 
 def discard(folder: Path) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ONNX_TOLERANCE = 1e-4  # of a probability, between torch and ONNX Runtime on one machine
 ONNX_NAME = "model.onnx"
+EXPORT_PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,21 @@ class ReferenceImages:
 
 
 def torch_predictor(network: nn.Module) -> Predictor:
-    """Run a torch network on prepared numpy images."""
+    """Run a torch network on prepared numpy images, on one thread.
+
+    Threads of one small network wait for each other at every operator; on a machine that does
+    other work too, that was measured to take a hundred times as long as one thread takes.
+    """
     import torch
 
     def predict(image: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            mask: NDArray[np.float32] = network(torch.from_numpy(image)).numpy()
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with torch.inference_mode():
+                mask: NDArray[np.float32] = network(torch.from_numpy(image)).numpy()
+        finally:
+            torch.set_num_threads(threads)
         return mask
 
     return predict

@@ -60,6 +60,15 @@ def find_truth(image_path: Path, class_count: int) -> NDArray[np.uint8] | None:
     return None
 
 
+def shrink_row(row: GalleryRow) -> GalleryRow:
+    """The row at the size that it is drawn in: a gallery of many photos must fit in memory."""
+    small = resize_plane(row.image, TILE, TILE).round()
+    truth = None if row.truth is None else _shrink(row.truth)
+    if row.image.dtype == np.uint16:
+        return GalleryRow(row.name, small.astype(np.uint16), _shrink(row.labels), truth)
+    return GalleryRow(row.name, small.astype(np.uint8), _shrink(row.labels), truth)
+
+
 def draw_gallery(rows: Sequence[GalleryRow], path: Path) -> None:
     """Write one PNG: image, predicted mask and overlay side by side, a line for each image."""
     line = TILE + CAPTION + GAP

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+from collections.abc import Iterable
 from typing import Any
 
 from .errors import MissingBackendError
@@ -39,31 +40,46 @@ def installed_version(module: str) -> str | None:
         return None
 
 
-def install_command(extra: str) -> str:
-    return f"pip install 'edgeseg[{extra}]'"
+def install_command(module: str) -> str:
+    """Command that adds a backend: an extra of edgeseg, or the package of another's plug-in."""
+    extra = BACKENDS[module][1] if module in BACKENDS else None
+    return f"pip install 'edgeseg[{extra}]'" if extra else f"pip install {module}"
+
+
+def distribution_of(module: str) -> str:
+    return BACKENDS[module][0] if module in BACKENDS else module
+
+
+def require_installed(modules: Iterable[str], *, purpose: str) -> None:
+    """Refuse at once what would fail for want of a package after long work.
+
+    Raises:
+        MissingBackendError: One is not installed.
+    """
+    for module in modules:
+        if not is_installed(module):
+            raise MissingBackendError(
+                f"{purpose} needs the package '{distribution_of(module)}', which is not "
+                f"installed. Install it with: {install_command(module)}"
+            )
 
 
 def require(module: str, *, purpose: str) -> Any:
     """Import a backend, or say which extra adds it.
 
     Args:
-        module: Import name, a key of `BACKENDS` or a submodule of one.
+        module: Import name, or a submodule.
         purpose: Begins the message, such as "Building an engine".
 
     Raises:
         MissingBackendError: The package is not installed or does not load.
     """
     top = module.partition(".")[0]
-    extra = BACKENDS[top][1]
-    if not is_installed(top):
-        raise MissingBackendError(
-            f"{purpose} needs the package '{BACKENDS[top][0]}', which is not installed. "
-            f"Install it with: {install_command(extra)}"
-        )
+    require_installed([top], purpose=purpose)
     try:
         return importlib.import_module(module)
     except (ImportError, OSError) as error:
         raise MissingBackendError(
-            f"{purpose} needs the package '{BACKENDS[top][0]}', which is installed but does not "
-            f"load ({error}). Reinstall it with: {install_command(extra)} --force-reinstall"
+            f"{purpose} needs the package '{distribution_of(top)}', which is installed but does "
+            f"not load ({error}). Reinstall it with: {install_command(top)} --force-reinstall"
         ) from error

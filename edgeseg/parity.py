@@ -108,6 +108,5 @@ def require_parity(agreement: Agreement, tolerance: float, what: str) -> None:
     if not agreement.max_abs_diff <= tolerance:
         raise ParityError(
             f"{what} does not compute what the torch model computes: {agreement}; allowed is "
-            f"{tolerance:.0e}. Nothing was written. Report the model as a bug, or try another "
-            "--target."
+            f"{tolerance:.0e}. Nothing was written. Report it as a bug, with the model."
         )

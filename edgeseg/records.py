@@ -68,18 +68,16 @@ class Diagnosis:
 
     Attributes:
         target: Its name.
-        can_build: Whether artefacts can be compiled here.
-        can_run: Whether they can be run here.
-        precisions: Those that would run here.
+        builds: Precisions that it can make here.
+        runs: Precisions that would run here.
         versions: Installed version of each package it uses; None when missing.
         missing: One (package, command that adds it) for each that is missing.
         notes: Other facts, such as the device's name.
     """
 
     target: str
-    can_build: bool
-    can_run: bool
-    precisions: tuple[str, ...]
+    builds: tuple[str, ...]
+    runs: tuple[str, ...]
     versions: dict[str, str | None]
     missing: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()

@@ -13,7 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.errors import TargetError, UnknownNameError
-from edgeseg.lazy import BACKENDS, install_command, installed_version, is_installed, require
+from edgeseg.lazy import (
+    distribution_of,
+    install_command,
+    installed_version,
+    is_installed,
+    require,
+)
 from edgeseg.records import Artifact, Diagnosis
 
 
@@ -35,7 +41,8 @@ class Target(abc.ABC):
         artifact_format: Of what `compile` writes; quantisers are chosen by it.
         compiled_precisions: Those that `compile` makes from a float graph.
         quantized_precisions: Those that a quantiser makes from the FP32 artefact.
-        build_packages, run_packages: Import names that building and running need.
+        build_packages, run_packages: Import names that compiling and running need; quantisers
+            name their own.
         backend_module: Module with the standalone class `Backend`.
     """
 
@@ -114,28 +121,26 @@ class Target(abc.ABC):
     def diagnose(self) -> Diagnosis:
         """Say what works on this machine, without raising."""
         packages = tuple(dict.fromkeys(self.build_packages + self.run_packages))
-        missing = tuple(
-            (BACKENDS[name][0], install_command(BACKENDS[name][1]))
-            for name in packages
-            if not is_installed(name)
-        )
-        can_run = all(is_installed(name) for name in self.run_packages)
-        precisions: tuple[str, ...] = ()
+        runs: tuple[str, ...] = ()
         notes: tuple[str, ...] = ()
-        if can_run:
+        if all(is_installed(name) for name in self.run_packages):
             try:
-                precisions = tuple(name for name in self.precisions if self.refusal(name) is None)
+                runs = tuple(name for name in self.precisions if self.refusal(name) is None)
                 notes = self.notes()
             except Exception as error:
                 # A runtime that is there and does not load fails in its own ways.
-                can_run, notes = False, (str(error),)
+                runs, notes = (), (str(error),)
+        compiles = all(is_installed(name) for name in self.build_packages)
         return Diagnosis(
             target=self.name,
-            can_build=can_run and all(is_installed(name) for name in self.build_packages),
-            can_run=can_run,
-            precisions=precisions,
+            builds=self.compiled_precisions if compiles else (),
+            runs=runs,
             versions={name: installed_version(name) for name in packages},
-            missing=missing,
+            missing=tuple(
+                (distribution_of(name), install_command(name))
+                for name in packages
+                if not is_installed(name)
+            ),
             notes=(f"{platform.system()} {platform.machine()}", *notes),
         )
 

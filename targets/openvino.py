@@ -29,7 +29,7 @@ class OpenVinoTarget(Target):
     artifact_format = "openvino-ir"
     compiled_precisions = ("fp32", "bf16")
     quantized_precisions = ("int8",)
-    build_packages = ("openvino", "nncf")
+    build_packages = ("openvino",)
     run_packages = ("openvino",)
     backend_module = "edgeseg.targets.runners.openvino_backend"
 

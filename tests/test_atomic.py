@@ -190,7 +190,7 @@ def test_a_folder_that_came_into_being_is_kept(tmp_path: Path) -> None:
             path.mkdir()
             (path / "theirs").touch()
 
-    with pytest.raises(EdgesegError, match="remove it and run the command again") as caught:
+    with pytest.raises(EdgesegError, match="remove it or choose another output") as caught:
         write()
     assert str(path) in str(caught.value)
     assert names_in(path) == ["theirs"]

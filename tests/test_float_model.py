@@ -122,7 +122,7 @@ def test_graph_that_differs_is_refused_with_the_numbers(
         "of 10,000 pixels flip",
         "worst image disc1",
         "allowed is 1e-04",
-        "Report the model as a bug, or try another --target",
+        "Report it as a bug, with the model",
     ):
         assert words in message
 

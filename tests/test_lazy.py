@@ -89,4 +89,10 @@ def test_a_version_is_that_of_the_distribution(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_install_command_is_quoted_for_the_shell() -> None:
-    assert install_command("train") == "pip install 'edgeseg[train]'"
+    assert install_command("monai") == "pip install 'edgeseg[train]'"
+
+
+def test_a_package_of_a_plug_in_is_installed_by_its_own_name() -> None:
+    assert install_command("coremltools") == "pip install coremltools"
+    with pytest.raises(MissingBackendError, match="pip install coremltools_not_there"):
+        require("coremltools_not_there", purpose="A plug-in")

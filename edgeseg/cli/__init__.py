@@ -55,6 +55,8 @@ def _end_on_signal(number: int, frame: FrameType | None) -> None:
 def main() -> None:
     """Run the command line: exit code 0 done, 1 failed, 2 not a sensible request."""
     signal.signal(signal.SIGTERM, _end_on_signal)
+    # Threads of torch that wait by spinning starve each other on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     debug = bool(os.environ.get("EDGESEG_DEBUG"))
     try:
         app()

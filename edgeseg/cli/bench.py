@@ -19,14 +19,15 @@ DEFAULT_SPLITS = ["val", "test"]
 def bench(
     bundles: Annotated[list[Path], typer.Argument(help="Bundles that edgeseg build wrote.")],
     data: Annotated[
-        Path | None, typer.Option(help="Folder with images/ and masks/ [the sample].")
+        Path | None, typer.Option(help="Folder with images/ and masks/ (default: the sample).")
     ] = None,
     split: Annotated[
-        list[str] | None, typer.Option(help="Split to measure on; may be repeated [val, test].")
+        list[str] | None,
+        typer.Option(help="Split to measure on; may be repeated (default: val, test)."),
     ] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Also write to FILE.")] = None,
-    threads: Annotated[int, typer.Option(help="CPU threads of each artefact.")] = 1,
-    runs: Annotated[int, typer.Option(help="Counted inferences of each artefact.")] = 200,
+    threads: Annotated[int, typer.Option(help="CPU threads of each artefact.", min=1)] = 1,
+    runs: Annotated[int, typer.Option(help="Counted inferences of each artefact.", min=1)] = 200,
     record: Annotated[bool, typer.Option(help="Add the rows to the bundles' manifests.")] = False,
 ) -> None:
     """Measure speed, memory and accuracy of bundles against their float baseline."""

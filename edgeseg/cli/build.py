@@ -18,18 +18,22 @@ def build(
     precision: Annotated[str, typer.Option("--precision", "-p", help="fp32, bf16 or int8.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Bundle folder [bundles/MODEL-TARGET-PRECISION]."),
+        typer.Option(
+            "--output", "-o", help="Bundle folder (default: bundles/MODEL-TARGET-PRECISION)."
+        ),
     ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="Checkpoint; left out, the shipped weights.")
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder with images/, for calibration and checks [the sample]."),
+        typer.Option(help="Folder with images/, for calibration and checks (default: the sample)."),
     ] = None,
     calibration_images: Annotated[int, typer.Option(help="Use at most so many.")] = 64,
     method: Annotated[str | None, typer.Option(help="Quantisation method.")] = None,
-    size: Annotated[str | None, typer.Option(help="Input size, HxW [the model's].")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Input size, HxW (default: the model's).")
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a bundle at --output.")] = False,
     cache: Annotated[bool, typer.Option(help="Reuse results of equal builds.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,

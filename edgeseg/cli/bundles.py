@@ -35,30 +35,32 @@ def predict(
         Path | None, typer.Option(help="Also write one PNG with images and masks.")
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace masks that exist.")] = False,
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    threads: Annotated[int, typer.Option(help="CPU threads.", min=1)] = 1,
 ) -> None:
     """Write the mask of each image, as a PNG of the image's size.
 
     Two classes: 0 and 255. More: the class index.
     """
+    from edgeseg.atomic import adding_files
     from edgeseg.bundle import open_bundle
-    from edgeseg.gallery import GalleryRow, draw_gallery, find_truth, write_mask
+    from edgeseg.gallery import GalleryRow, draw_gallery, find_truth, shrink_row, write_mask
     from edgeseg.pipeline.verify import predict_images
 
     opened = open_bundle(bundle)
     opened.check_files()
     paths = _list_images(images)
-    results = _plan_outputs(paths, output, overwrite=overwrite)
+    names = _plan_outputs(paths, output, gallery, overwrite=overwrite)
     class_count = len(opened.outputs.classes)
     rows = []
-    with make_progress().stage("predict", total=len(paths)) as stage:
+    progress = make_progress()
+    with adding_files(output) as folder, progress.stage("predict", total=len(paths)) as stage:
         for prediction in predict_images(opened, paths, threads=threads):
-            write_mask(results[prediction.path], prediction.labels, class_count)
+            write_mask(folder / names[prediction.path], prediction.labels, class_count)
             if gallery is not None:
-                truth = find_truth(prediction.path, class_count)
-                rows.append(
-                    GalleryRow(prediction.path.stem, prediction.image, prediction.labels, truth)
-                )
+                path = prediction.path
+                truth = find_truth(path, class_count)
+                row = GalleryRow(path.stem, prediction.image, prediction.labels, truth)
+                rows.append(shrink_row(row))
             stage.advance()
     if gallery is not None:
         draw_gallery(rows, gallery)
@@ -82,23 +84,32 @@ def _list_images(places: list[Path]) -> list[Path]:
     return paths
 
 
-def _plan_outputs(paths: list[Path], folder: Path, *, overwrite: bool) -> dict[Path, Path]:
+def _plan_outputs(
+    paths: list[Path], folder: Path, gallery: Path | None, *, overwrite: bool
+) -> dict[Path, str]:
+    """Name of each image's mask in `folder`; refuses what would destroy something."""
     if folder.exists() and not folder.is_dir():
         raise OutputInUseError(f"{folder} is not a folder. Choose another --output.")
-    results: dict[Path, Path] = {}
+    inputs = {path.resolve() for path in paths}
+    names: dict[Path, str] = {}
     for path in paths:
-        result = folder / f"{path.stem}.png"
-        if result in results.values():
+        name = f"{path.stem}.png"
+        if name in names.values():
             raise UsageError(
-                f"Two images would write {result}. Predict them into different --output folders."
+                f"Two images would write {folder / name}. Predict them into different --output "
+                "folders."
             )
-        if result.exists() and not overwrite:
-            raise OutputInUseError(
-                f"{result} exists. Replace it with --overwrite, or choose another --output."
-            )
-        if result.resolve() == path.resolve():
-            raise OutputInUseError(
-                f"The mask would replace the image {path}. Choose another --output."
-            )
-        results[path] = result
-    return results
+        _require_free(folder / name, inputs, "--output", overwrite=overwrite)
+        names[path] = name
+    if gallery is not None:
+        _require_free(gallery, inputs, "--gallery", overwrite=overwrite)
+    return names
+
+
+def _require_free(result: Path, inputs: set[Path], option: str, *, overwrite: bool) -> None:
+    if result.resolve() in inputs:
+        raise OutputInUseError(f"The image {result} would be replaced. Choose another {option}.")
+    if result.exists() and not overwrite:
+        raise OutputInUseError(
+            f"{result} exists. Replace it with --overwrite, or choose another {option}."
+        )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 PIPE_WIDTH = 220
+LARGEST_SIDE = 8192
 
 
 def error_console() -> Console:
@@ -57,6 +58,8 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     height, cross, width = text.lower().partition("x")
     if not (cross and height.isdigit() and width.isdigit() and int(height) and int(width)):
         raise UsageError(f"--size {text} is no size. Write height x width, such as 256x256.")
+    if max(int(height), int(width)) > LARGEST_SIDE:
+        raise UsageError(f"--size {text} is too large; a side has at most {LARGEST_SIDE} pixels.")
     return int(height), int(width)
 
 

@@ -59,14 +59,13 @@ def doctor(
         table.add_row(part["name"], ready, _versions(part["versions"]), _commands(part["missing"]))
     for target in report["targets"]:
         works = [
-            word
-            for word, can in (("build", target["can_build"]), ("run", target["can_run"]))
-            if can
+            f"{word} {', '.join(precisions)}"
+            for word, precisions in (("builds", target["builds"]), ("runs", target["runs"]))
+            if precisions
         ]
-        precisions = f" ({', '.join(target['precisions'])})" if target["precisions"] else ""
         table.add_row(
             f"target {target['target']}",
-            (" and ".join(works) or "no") + precisions,
+            "\n".join(works) or "no",
             _versions(target["versions"]),
             _commands(target["missing"]),
         )

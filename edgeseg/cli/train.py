@@ -16,7 +16,7 @@ def train(
     model: Annotated[str, typer.Option("--model", "-m", help="See edgeseg models.")],
     data: Annotated[Path, typer.Option(help="Folder with images/ and masks/.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Run folder [runs/MODEL].")
+        Path | None, typer.Option("--output", "-o", help="Run folder (default: runs/MODEL).")
     ] = None,
     recipe: Annotated[str, typer.Option(help="published or short.")] = "published",
     epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
@@ -25,7 +25,9 @@ def train(
     precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Checkpoint to start from.")] = None,
-    size: Annotated[str | None, typer.Option(help="Input size, HxW [the model's].")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Input size, HxW (default: the model's).")
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Continue a run in --output.")] = False,
     workers: Annotated[int, typer.Option(help="Threads that load images ahead.", min=0)] = 1,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
@@ -65,10 +67,14 @@ def evaluate(
         Path | None, typer.Option(help="Checkpoint; left out, the shipped weights.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Folder with images/ and masks/ [the sample].")
+        Path | None, typer.Option(help="Folder with images/ and masks/ (default: the sample).")
     ] = None,
-    split: Annotated[list[str] | None, typer.Option(help="May be repeated [test].")] = None,
-    size: Annotated[str | None, typer.Option(help="Input size, HxW [the model's].")] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="May be repeated (default: test).")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Input size, HxW (default: the model's).")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score the float network on labelled images, with 95 % bootstrap intervals."""

@@ -93,7 +93,10 @@ class ModelSpec:
 
         Raises:
             UsageError: Neither is there.
+            WeightsError: The shipped file was removed.
         """
+        if path is not None and not path.is_file():
+            raise UsageError(f"No weights file at {path}. Check --weights.")
         if path is not None:
             return path
         if self.weights is None:

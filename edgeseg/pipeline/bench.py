@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from edgeseg.targets import find_target
 from .. import cache
 from ..bundle import SOURCE_ONNX, SOURCE_WEIGHTS, Bundle
 from ..data.folder import FolderDataset
-from ..errors import BenchmarkError
+from ..errors import BenchmarkError, UsageError
 from ..progress import SILENT, Progress
 from ..records import RunnerSpec, sha256_of_file
 
@@ -36,12 +37,19 @@ def bench_bundles(
         BenchmarkError: A bundle has no source, or a process dies.
     """
     participants: list[Participant] = []
+    folders = [bundle.folder.resolve() for bundle in bundles]
+    names = [bundle.name for bundle in bundles]
     for bundle in bundles:
+        if folders.count(bundle.folder.resolve()) > 1:
+            raise UsageError(f"{bundle.folder} was named twice. Name each bundle once.")
         bundle.check_files()
         baseline = baseline_participant(bundle, settings, progress)
         if baseline.key not in {known.key for known in participants}:
             participants.append(baseline)
-        participants.append(bundle_participant(bundle, baseline, settings))
+        participant = bundle_participant(bundle, baseline, settings)
+        if names.count(bundle.name) > 1:
+            participant = replace(participant, name=f"{participant.name} ({bundle.folder.name})")
+        participants.append(participant)
     return measure(participants, dataset, settings, progress)
 
 

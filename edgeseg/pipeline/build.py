@@ -28,8 +28,9 @@ from ..bundle import (
     require_free_output,
 )
 from ..data.folder import FolderDataset, Pair, open_folder, open_sample
-from ..errors import BundleError, UsageError
-from ..float_model import ReferenceImages, export_checked, reference_images
+from ..errors import UsageError
+from ..float_model import EXPORT_PACKAGES, ReferenceImages, export_checked, reference_images
+from ..lazy import require_installed
 from ..manifest import (
     MANIFEST_NAME,
     AgreementRecord,
@@ -86,6 +87,8 @@ def open_split(data: Path | None, *splits: str, labelled: bool = True) -> Folder
     """Splits of a data folder, or of the sample."""
     if data is None:
         return open_sample(splits)
+    if not data.is_dir():
+        raise UsageError(f"No data folder at {data}. Check --data.")
     return open_folder(data, splits, labelled=labelled)
 
 
@@ -103,13 +106,6 @@ def build_bundle(request: BuildRequest, progress: Progress = SILENT) -> tuple[Bu
     folder, was_cached = cache.get_or_make(
         "bundles", build.record(), build.write, enabled=request.use_cache
     )
-    if was_cached:
-        try:
-            with progress.stage("check the cached bundle"):
-                open_bundle(folder / "bundle").check_files()
-        except BundleError:
-            cache.discard(folder)
-            folder, was_cached = cache.get_or_make("bundles", build.record(), build.write)
     if request.output.is_dir() and not any(request.output.iterdir()):
         request.output.rmdir()
     with writing_folder(request.output, replace=request.overwrite) as partial:
@@ -128,14 +124,23 @@ class _Build:
         self.target: Target = find_target(request.target)
         self.target.require_precision(request.precision)
         self.weights_path = self.spec.resolve_weights(request.weights)
-        if not self.weights_path.is_file():
-            raise UsageError(f"No weights file at {self.weights_path}. Check --weights.")
         self.is_quantized = request.precision in self.target.quantized_precisions
         self.quantizer = (
             find_quantizer(request.method, self.target.artifact_format)
             if self.is_quantized
             else None
         )
+        if self.quantizer is None and request.method is not None:
+            raise UsageError(
+                f"--method {request.method} goes with a quantised precision; {request.precision} "
+                "is none. Leave --method out."
+            )
+        packages = (
+            *EXPORT_PACKAGES,
+            *self.target.build_packages,
+            *(self.quantizer.packages if self.quantizer else ()),
+        )
+        require_installed(packages, purpose=f"Building for target {self.target.name}")
         self.check_pairs = self._choose_check_pairs()
 
     def _choose_check_pairs(self) -> tuple[Pair, ...]:
@@ -154,7 +159,7 @@ class _Build:
             quantization = {
                 "method": self.quantizer.name,
                 "settings": self.quantizer.settings(),
-                "images": self.calibration.digests,
+                "images": self.calibration.identities(),
             }
         return {
             "model": self.spec.to_json(),
@@ -163,7 +168,7 @@ class _Build:
             "shipped": self.request.weights is None,
             "target": self.request.target,
             "precision": self.request.precision,
-            "checks": [sha256_of_file(pair.image_path) for pair in self.check_pairs],
+            "checks": [(pair.name, sha256_of_file(pair.image_path)) for pair in self.check_pairs],
             "quantization": quantization,
         }
 

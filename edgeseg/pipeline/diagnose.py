@@ -3,40 +3,77 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from typing import Any
 
 from edgeseg import __version__
-from edgeseg.targets import TARGETS, find_target
+from edgeseg.quantize import QUANTIZERS
+from edgeseg.targets import TARGETS, Target, find_target
 
 from ..cache import cache_root
-from ..lazy import BACKENDS, install_command, installed_version, is_installed
+from ..errors import EdgesegError
+from ..float_model import EXPORT_PACKAGES
+from ..lazy import distribution_of, install_command, installed_version, is_installed
+from ..records import Diagnosis
 
-PARTS = {"export": "export", "training": "train"}
+TRAIN_PACKAGES = ("torch", "monai", "lightning_fabric")
 
 
 def diagnose() -> dict[str, Any]:
     """JSON record of the parts, the targets, and the cache."""
-    parts = []
-    for name, extra in PARTS.items():
-        modules = [module for module, (_, owner) in BACKENDS.items() if owner == extra]
-        missing = [module for module in modules if not is_installed(module)]
-        parts.append(
-            {
-                "name": name,
-                "is_ready": not missing,
-                "versions": {module: installed_version(module) for module in modules},
-                "missing": [
-                    {"package": BACKENDS[module][0], "install": install_command(extra)}
-                    for module in missing
-                ],
-            }
-        )
     root = cache_root()
     size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
     return {
         "edgeseg": __version__,
         "python": platform.python_version(),
-        "parts": parts,
-        "targets": [find_target(name).diagnose().to_json() for name in TARGETS.names()],
+        "parts": [
+            _part("export", EXPORT_PACKAGES),
+            _part("training", TRAIN_PACKAGES),
+        ],
+        "targets": [_target(name).to_json() for name in TARGETS.names()],
         "cache": {"folder": str(root), "size_bytes": size},
     }
+
+
+def _missing(modules: tuple[str, ...]) -> list[tuple[str, str]]:
+    return [
+        (distribution_of(name), install_command(name)) for name in modules if not is_installed(name)
+    ]
+
+
+def _part(name: str, modules: tuple[str, ...]) -> dict[str, Any]:
+    missing = _missing(modules)
+    return {
+        "name": name,
+        "is_ready": not missing,
+        "versions": {module: installed_version(module) for module in modules},
+        "missing": [{"package": package, "install": how} for package, how in missing],
+    }
+
+
+def _target(name: str) -> Diagnosis:
+    """A target's own diagnosis, with what export and quantisers add to it or take away."""
+    try:
+        target = find_target(name)
+    except EdgesegError as error:
+        return Diagnosis(name, (), (), {}, notes=(str(error),))
+    own = target.diagnose()
+    quantizer_packages = _quantizer_packages(target)
+    needed = (*EXPORT_PACKAGES, *quantizer_packages)
+    builds = own.builds
+    if builds and all(is_installed(module) for module in quantizer_packages):
+        builds += target.quantized_precisions
+    if _missing(EXPORT_PACKAGES):
+        builds = ()
+    missing = dict.fromkeys((*own.missing, *_missing(needed)))
+    versions = {**own.versions, **{m: installed_version(m) for m in quantizer_packages}}
+    return replace(own, builds=builds, versions=versions, missing=tuple(missing))
+
+
+def _quantizer_packages(target: Target) -> tuple[str, ...]:
+    for name in QUANTIZERS.names():
+        quantizer = QUANTIZERS.find(name)
+        if quantizer.artifact_format == target.artifact_format:
+            packages: tuple[str, ...] = quantizer.packages
+            return packages
+    return ()

@@ -97,9 +97,16 @@ class Trainer:
         accelerator: str = "auto",
     ) -> None:
         fabric_package = require("lightning_fabric", purpose="Training")
-        self.fabric = fabric_package.Fabric(
-            accelerator=accelerator, devices=1, precision=recipe.precision
-        )
+        try:
+            self.fabric = fabric_package.Fabric(
+                accelerator=accelerator, devices=1, precision=recipe.precision
+            )
+        except Exception as error:
+            # Fabric raises several kinds for a device that is not there.
+            raise UsageError(
+                f"Cannot train on --accelerator {accelerator} with precision {recipe.precision}: "
+                f"{' '.join(str(error).split())[:200]}. Use --accelerator cpu."
+            ) from error
         self.network = network
         self.inputs = inputs
         self.outputs = outputs
@@ -216,13 +223,15 @@ class Trainer:
         }
 
     def _read_checkpoint(self, resume: bool, identity: dict[str, Any]) -> dict[str, Any] | None:
-        if not self.checkpoint_path.exists():
-            return None
-        if not resume:
+        names = (CHECKPOINT_NAME, WEIGHTS_NAME, HISTORY_NAME)
+        present = [name for name in names if (self.folder / name).exists()]
+        if present and not resume:
             raise OutputInUseError(
-                f"{self.folder} already holds a training run. Continue it with --resume, "
+                f"{self.folder} already holds {present[0]}. Continue that run with --resume, "
                 "or choose another --output."
             )
+        if not self.checkpoint_path.exists():
+            return None
         try:
             state: dict[str, Any] = torch.load(
                 self.checkpoint_path, map_location="cpu", weights_only=True

@@ -77,6 +77,8 @@ class Recipe:
         for name in ("epochs", "batch_size", "learning_rate", "cosine_period"):
             if getattr(self, name) <= 0:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be above zero.")
+        if self.seed < 0:
+            raise UsageError(f"seed is {self.seed}; it must not be below zero.")
         if not 0 <= self.flip_probability <= 1:
             raise UsageError(f"flip_probability is {self.flip_probability}; it lies in 0..1.")
 

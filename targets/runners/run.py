@@ -88,6 +88,14 @@ def main() -> int:
     parser.add_argument("--verify", action="store_true", help="replay the golden pair")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
+    try:
+        return run(parser, arguments)
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+
+
+def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     network = Network(HERE.parent, arguments.threads)
     if arguments.verify:
         holds, numbers = network.verify()

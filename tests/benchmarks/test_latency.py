@@ -79,10 +79,10 @@ def test_machine_that_never_settles_is_reported() -> None:
     ("median_ms", "runs", "size"),
     [
         (12.0, 200, 10),  # 120 ms of work
-        (1000.0, 200, 5),  # never below five
-        (0.1, 200, 200),  # never above what is asked for
-        (0.0, 200, 200),
-        (1000.0, 1, 5),
+        (1000.0, 200, 1),  # never below one
+        (0.1, 200, 17),  # 200 runs in twelve rounds
+        (0.0, 200, 17),
+        (1000.0, 1, 1),
     ],
 )
 def test_block_size_by_hand(median_ms: float, runs: int, size: int) -> None:
@@ -103,20 +103,25 @@ def test_order_is_reversed_every_other_round() -> None:
     interleave(
         [participant(name) for name in "abc"], [2, 2, 2], 6, lambda: rounds.append(len(calls))
     )
-    assert "".join(calls) == "abc" + "cba" + "abc"
-    assert rounds == [3, 6, 9]
+    assert "".join(calls) == ("abc" + "cba") * 6
+    assert rounds == list(range(3, 37, 3))
 
 
 def test_everyone_gets_as_many_rounds_and_enough_runs() -> None:
     sizes = [5, 12]
-    blocks = interleave([lambda count: [1.0] * count] * 2, sizes, 12)
-    assert round_count(sizes, 12) == 3  # 12 runs in blocks of 5
-    assert [[len(block) for block in own] for own in blocks] == [[5] * 3, [12] * 3]
+    blocks = interleave([lambda count: [1.0] * count] * 2, sizes, 63)
+    assert round_count(sizes, 63) == 14  # 63 runs in blocks of 5 are 13 rounds; made even
+    assert [[len(block) for block in own] for own in blocks] == [[5] * 14, [12] * 14]
+
+
+def test_there_are_always_enough_rounds_for_an_interval() -> None:
+    for median_ms in (0.01, 1.0, 50.0):
+        assert round_count([block_size(median_ms, 200)], 200) >= 12
 
 
 def test_blocks_come_back_to_their_participants() -> None:
     blocks = interleave([lambda count: [1.0] * count, lambda count: [2.0] * count], [1, 1], 2)
-    assert blocks == [[[1.0], [1.0]], [[2.0], [2.0]]]
+    assert blocks == [[[1.0]] * 12, [[2.0]] * 12]
 
 
 def test_percentiles_by_hand() -> None:

@@ -198,3 +198,12 @@ def test_zero_threads_leave_the_worker_free(fake_runner: FakeRunner) -> None:
         worker.ask("load", runner=runner.to_json())
     assert pin_threads(0) == []
     assert len(os.sched_getaffinity(0)) == every
+
+
+def test_the_working_folder_is_not_searched_for_libraries(
+    fake_runner: FakeRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "numpy.py").write_text("raise RuntimeError('the wrong numpy')")
+    monkeypatch.chdir(tmp_path)
+    with WorkerProcess("the fake", fake_runner("open_threshold")) as worker:
+        assert worker.ask("memory")["peak_rss_bytes"] > 0

@@ -172,7 +172,76 @@ def test_a_folder_that_is_no_bundle_is_refused(run_cli: RunCli, tmp_path: Path) 
 def test_an_unwritable_place_is_named(run_cli: RunCli, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = run_cli(*BUILD, "--size", "64x64", "--output", tmp_path / "file" / "bundle")
-    refused(done, 1, "Check the path")
+    refused(done, 2, "Choose another --output")
+
+
+def test_prediction_writes_all_masks_or_none(
+    run_cli: RunCli, built: dict[str, Path], tmp_path: Path
+) -> None:
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("hello")
+    words = ("predict", built["fp32"], tmp_path / "a.png", tmp_path / "b.png")
+    refused(run_cli(*words, "-o", tmp_path / "masks"), 1, "b.png is not an image")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+
+
+def test_prediction_never_replaces_its_images(
+    run_cli: RunCli, built: dict[str, Path], tmp_path: Path
+) -> None:
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    before = (tmp_path / "a.png").read_bytes()
+    words = ("predict", built["fp32"], tmp_path / "a.png", "--overwrite")
+    refused(run_cli(*words, "-o", tmp_path), 2, "Choose another --output")
+    gallery = ("-o", tmp_path / "masks", "--gallery", tmp_path / "a.png")
+    refused(run_cli(*words, *gallery), 2, "Choose another --gallery")
+    assert (tmp_path / "a.png").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (("--seed", -1), "must not be below zero"),
+        (("--accelerator", "tpu"), "Use --accelerator cpu"),
+        (("--size", "99999968x99999968"), "at most 8192 pixels"),
+    ],
+)
+def test_training_settings_that_cannot_work_are_refused(
+    run_cli: RunCli,
+    make_data_folder: Callable[..., Path],
+    tmp_path: Path,
+    words: tuple[object, ...],
+    advice: str,
+) -> None:
+    data = make_data_folder()
+    (data / "train.txt").write_text("pair0\npair1")
+    (data / "val.txt").write_text("pair2")
+    run = ("train", "-m", "egeunet", "--data", data, "-o", tmp_path / "run")
+    refused(run_cli(*run, *words), 2, advice)
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_another_run_are_not_overwritten(
+    run_cli: RunCli, make_data_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = make_data_folder()
+    (data / "train.txt").write_text("pair0\npair1")
+    (data / "val.txt").write_text("pair2")
+    (tmp_path / "best.safetensors").write_text("precious")
+    words = ("train", "-m", "egeunet", "--data", data, "-o", tmp_path, "--size", "32x32")
+    refused(run_cli(*words), 2, "best.safetensors", "--resume")
+    assert (tmp_path / "best.safetensors").read_text() == "precious"
+
+
+def test_a_method_without_quantisation_is_refused(run_cli: RunCli, output: Path) -> None:
+    refused(run_cli(*BUILD, "--method", "nncf", "-o", output), 2, "Leave --method out")
+
+
+def test_a_bundle_named_twice_is_refused(run_cli: RunCli, built: dict[str, Path]) -> None:
+    refused(run_cli("bench", built["fp32"], built["fp32"]), 2, "Name each bundle once")
+
+
+def test_more_threads_than_cores_are_refused(run_cli: RunCli, built: dict[str, Path]) -> None:
+    refused(run_cli("bench", built["fp32"], "--threads", 4096), 2, "Lower --threads")
 
 
 def test_training_on_overlapping_lists_is_refused(

@@ -29,18 +29,35 @@ def test_models_tell_cost_and_contract(run_cli: RunCli) -> None:
     assert "53,374" in run_cli("models").stdout
 
 
+@pytest.mark.parametrize("command", ["build", "bench", "predict", "train", "evaluate"])
+def test_help_tells_the_defaults(run_cli: RunCli, command: str) -> None:
+    words = " ".join(run_cli(command, "--help").stdout.replace("│", " ").split())
+    assert "[the" not in words
+    if command != "predict":
+        assert "default: the" in words
+
+
 def test_doctor_names_every_target(run_cli: RunCli) -> None:
     report = json.loads(run_cli("doctor", "--json").stdout)
     assert [target["target"] for target in report["targets"]] == ["intel"]
     assert "target intel" in run_cli("doctor").stdout
 
 
-def test_doctor_gives_the_command_that_adds_what_is_missing(tmp_path: Path) -> None:
-    script = """
+@pytest.mark.parametrize(
+    ("blocked", "builds", "command"),
+    [
+        ("nncf", ["fp32", "bf16"], "pip install 'edgeseg[intel]'"),
+        ("torch", [], "pip install 'edgeseg[export]'"),
+    ],
+)
+def test_doctor_gives_the_command_that_adds_what_is_missing(
+    tmp_path: Path, blocked: str, builds: list[str], command: str
+) -> None:
+    script = f"""
 import importlib.util, sys
 find = importlib.util.find_spec
-importlib.util.find_spec = lambda name, *rest: None if name == "nncf" else find(name, *rest)
-sys.argv = ["edgeseg", "doctor"]
+importlib.util.find_spec = lambda name, *rest: None if name == {blocked!r} else find(name, *rest)
+sys.argv = ["edgeseg", "doctor", "--json"]
 from edgeseg.cli import main
 main()
 """
@@ -48,7 +65,10 @@ main()
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "pip install 'edgeseg[intel]'" in done.stdout
+    (intel,) = json.loads(done.stdout)["targets"]
+    assert intel["builds"] == builds
+    assert "fp32" in intel["runs"]
+    assert command in [item["install"] for item in intel["missing"]]
 
 
 @needs("torch", "openvino", "nncf")
@@ -94,6 +114,7 @@ def test_predict_writes_masks_of_the_images_sizes(
     again = run_cli(*words)
     assert again.returncode == 2
     assert "--overwrite" in again.stderr
+    assert run_cli(*words, "--overwrite").returncode == 0
 
 
 @needs("torch", "monai", "lightning_fabric")

@@ -78,6 +78,9 @@ def test_unknown_model_names_nearest() -> None:
 
 
 def test_given_weights_win(spec: ModelSpec, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"mine\.pth\. Check --weights"):
+        spec.resolve_weights(tmp_path / "mine.pth")
+    (tmp_path / "mine.pth").touch()
     assert spec.resolve_weights(tmp_path / "mine.pth") == tmp_path / "mine.pth"
 
 

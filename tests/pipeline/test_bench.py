@@ -78,4 +78,4 @@ def test_a_bundle_without_source_cannot_be_compared(
 def test_numbers_of_runs_and_threads_are_checked(built: dict[str, Path], run_cli: RunCli) -> None:
     done = run_cli("bench", built["fp32"], "--runs", 0)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "The number of runs is 0; it must be at least 1" in done.stderr
+    assert "--runs" in done.stderr

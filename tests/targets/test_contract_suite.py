@@ -167,7 +167,7 @@ def test_compiling_without_package_names_the_command(
     target: Target, small_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     block(monkeypatch, target)
-    command = install_command(BACKENDS[target.build_packages[0]][1])
+    command = install_command(target.build_packages[0])
     with pytest.raises(MissingBackendError, match="Install it with") as caught:
         target.compile(small_onnx, tmp_path / "new", "fp32")
     assert command in str(caught.value)
@@ -177,7 +177,7 @@ def test_loading_without_package_names_the_command(
     target: Target, artifact: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     block(monkeypatch, target)
-    command = install_command(BACKENDS[target.run_packages[0]][1])
+    command = install_command(target.run_packages[0])
     with pytest.raises(MissingBackendError, match=f"Running on target {target.name}") as caught:
         target.load(artifact.folder, artifact.files, artifact.runtime, 1)
     assert command in str(caught.value)
@@ -185,9 +185,8 @@ def test_loading_without_package_names_the_command(
 
 def test_diagnosis_here_says_it_works(target: Target) -> None:
     diagnosis = target.diagnose()
-    assert diagnosis.can_build
-    assert diagnosis.can_run
-    assert "fp32" in diagnosis.precisions
+    assert diagnosis.builds == target.compiled_precisions
+    assert "fp32" in diagnosis.runs
     assert diagnosis.missing == ()
     assert all(version for version in diagnosis.versions.values())
     assert json.loads(json.dumps(diagnosis.to_json()))["target"] == target.name
@@ -200,12 +199,10 @@ def test_diagnosis_without_packages_says_how_to_add_them(
     target = find_target(name)
     block(monkeypatch, target)
     diagnosis = target.diagnose()
-    assert not diagnosis.can_build
-    assert not diagnosis.can_run
-    assert diagnosis.precisions == ()
+    assert diagnosis.builds == diagnosis.runs == ()
     packages = dict.fromkeys(target.build_packages + target.run_packages)
     assert diagnosis.missing == tuple(
-        (BACKENDS[package][0], install_command(BACKENDS[package][1])) for package in packages
+        (BACKENDS[package][0], install_command(package)) for package in packages
     )
 
 
@@ -219,7 +216,7 @@ def test_diagnosis_of_broken_packages_does_not_raise(
         (tmp_path / f"{package}.py").write_text("raise ImportError('libfoo.so.1 is missing')\n")
         monkeypatch.delitem(sys.modules, package)
     monkeypatch.syspath_prepend(tmp_path)
-    assert "fp32" not in target.diagnose().precisions
+    assert "fp32" not in target.diagnose().runs
 
 
 @pytest.mark.parametrize("content", ["", "text", "half"])

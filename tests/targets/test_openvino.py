@@ -137,7 +137,7 @@ def test_bf16_is_refused_where_the_cpu_lacks_it(monkeypatch: pytest.MonkeyPatch)
 def test_diagnosis_leaves_out_what_the_cpu_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OpenVinoTarget, "_core", staticmethod(CoreWithoutBf16))
     diagnosis = TARGET.diagnose()
-    assert diagnosis.precisions == ("fp32", "int8")
+    assert diagnosis.runs == ("fp32", "int8")
     assert diagnosis.notes[1:] == ("Old CPU", "FP32, INT8, BIN")
 
 

@@ -193,7 +193,9 @@ def test_existing_run_needs_resume(data: Path, tmp_path: Path) -> None:
     recipe = replace(RUN.RECIPE, epochs=1)
     RUN.train(data, tmp_path / "run", recipe)
     before = (tmp_path / "run" / "last.pt").read_bytes()
-    with pytest.raises(OutputInUseError, match=r"Continue it with --resume, or choose another"):
+    with pytest.raises(
+        OutputInUseError, match=r"Continue that run with --resume, or choose another"
+    ):
         RUN.train(data, tmp_path / "run", recipe)
     assert (tmp_path / "run" / "last.pt").read_bytes() == before
 
