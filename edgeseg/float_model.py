@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from .cache import discard, get_or_make
 from .contract import InputContract, OutputContract
 from .errors import ParityError
 from .lazy import require
-from .models import ModelSpec, find_model
+from .models import ModelSpec
 from .parity import Agreement, Predictor, compare_predictions, require_parity
 from .progress import SILENT, Progress
 from .records import sha256_of_file
@@ -114,7 +115,6 @@ def export_checked(
     record = {
         "weights_sha256": sha256_of_file(weights_path),
         "model": spec.to_json(),
-        "place": spec.place,
     }
 
     def make(folder: Path) -> None:
@@ -145,7 +145,14 @@ class TorchRunner:
         return self.predictor(image)
 
 
-def open_torch(model: str, weights: str, size: Sequence[int]) -> TorchRunner:
-    """Load a registered model by plain values, as another process receives them."""
-    spec = find_model(model).at_size(size[0], size[1])
-    return TorchRunner(torch_predictor(spec.load_network(Path(weights))))
+def open_torch(model: dict[str, Any], weights: str, folder: str | None = None) -> TorchRunner:
+    """Load a model by plain values, as another process receives them.
+
+    Args:
+        model: As `ModelSpec.to_json` gives it.
+        weights: Path of the checkpoint.
+        folder: Where else to look for the class of a user's model.
+    """
+    if folder is not None:
+        sys.path.append(folder)
+    return TorchRunner(torch_predictor(ModelSpec.from_json(model).load_network(Path(weights))))

@@ -32,11 +32,12 @@ class FileRecord(Record):
 
 
 class ModelRecord(Record):
-    """Which network it is, and whose weights."""
+    """Which network it is (`spec`: as `edgeseg.models.ModelSpec` writes it), and whose weights."""
 
     name: str
     parameters: int
     source: str
+    spec: dict[str, Any]
     weights_sha256: str
     weights_data: str | None
     weights_licence: str | None

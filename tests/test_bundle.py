@@ -52,6 +52,7 @@ def folder(tmp_path: Path) -> Path:
             name="egeunet",
             parameters=3,
             source="by hand",
+            spec={},
             weights_sha256="0" * 64,
             weights_data=None,
             weights_licence=None,

@@ -138,10 +138,14 @@ def test_missing_runtime_names_the_install_command(
 def test_open_torch_answers_as_the_network(
     random_weights: Path, references: ReferenceImages
 ) -> None:
-    runner = open_torch("egeunet", str(random_weights), [64, 64])
+    runner = open_torch(SPEC.to_json(), str(random_weights))
     assert np.array_equal(runner.run(references.inputs[0]), references.masks[0])
 
 
-def test_open_torch_refuses_a_wrong_size(random_weights: Path) -> None:
-    with pytest.raises(UsageError, match="64x64"):
-        open_torch("egeunet", str(random_weights), [60, 60])
+def test_open_torch_runs_nothing_but_networks(random_weights: Path, tmp_path: Path) -> None:
+    """The record may come from a bundle that somebody sent."""
+    mark = tmp_path / "was_run"
+    record = SPEC.to_json() | {"place": "os:mkdir", "arguments": {"path": str(mark)}}
+    with pytest.raises(UsageError, match=r"os:mkdir is no torch\.nn\.Module"):
+        open_torch(record, str(random_weights))
+    assert not mark.exists()

@@ -25,6 +25,7 @@ TORCH_MODULES = (
     "edgeseg.models.msnet",
     "edgeseg.models.m2snet",
     "edgeseg.models.weights",
+    "edgeseg.models.logits",
     "edgeseg.models.complexity",
     "edgeseg.lower.onnx_export",
     "edgeseg.train.batches",

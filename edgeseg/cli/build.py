@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-from .console import make_progress, parse_size, print_json, print_note
+from .console import make_progress, parse_size, print_json, print_note, short_name
 
 DEFAULT_FOLDER = Path("bundles")
 
 
 def build(
-    model: Annotated[str, typer.Option("--model", "-m", help="See edgeseg models.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="See edgeseg models; or package.module:Class.")
+    ],
     target: Annotated[str, typer.Option("--target", "-t", help="See edgeseg doctor.")],
     precision: Annotated[str, typer.Option("--precision", "-p", help="fp32, bf16 or int8.")],
     output: Annotated[
@@ -24,6 +26,9 @@ def build(
     ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="Checkpoint; left out, the shipped weights.")
+    ] = None,
+    spec: Annotated[
+        Path | None, typer.Option(help="TOML that describes a network of your own.")
     ] = None,
     data: Annotated[
         Path | None,
@@ -45,9 +50,10 @@ def build(
         model=model,
         target=target,
         precision=precision,
-        output=output or DEFAULT_FOLDER / f"{model}-{target}-{precision}",
+        output=output or DEFAULT_FOLDER / f"{short_name(model)}-{target}-{precision}",
         weights=weights,
         data=data,
+        spec=spec,
         calibration_images=calibration_images,
         method=method,
         size=parse_size(size),

@@ -63,6 +63,11 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
+def short_name(model: str) -> str:
+    """Name of a model for folders: that of the class, in small letters, for a user's own."""
+    return model.rpartition(":")[2].lower()
+
+
 def make_progress() -> Progress:
     """Bars on a terminal, one line a stage elsewhere."""
     console = error_console()

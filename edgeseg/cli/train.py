@@ -9,16 +9,23 @@ import typer
 
 from edgeseg.errors import UsageError
 
-from .console import make_progress, parse_size, print_json
+from .console import make_progress, parse_size, print_json, short_name
 
 
 def train(
-    model: Annotated[str, typer.Option("--model", "-m", help="See edgeseg models.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="See edgeseg models; or package.module:Class.")
+    ],
     data: Annotated[Path, typer.Option(help="Folder with images/ and masks/.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Run folder (default: runs/MODEL).")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="published or short.")] = "published",
+    recipe: Annotated[
+        str | None, typer.Option(help="published, short, ... (default: the model's first).")
+    ] = None,
+    spec: Annotated[
+        Path | None, typer.Option(help="TOML that describes a network of your own.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Instead of the recipe's.")] = None,
@@ -45,8 +52,9 @@ def train(
     request = TrainRequest(
         model=model,
         data=data,
-        output=output or Path("runs") / model,
+        output=output or Path("runs") / short_name(model),
         recipe=recipe,
+        spec=spec,
         settings=settings,
         weights=weights,
         size=parse_size(size),
@@ -62,9 +70,14 @@ def train(
 
 
 def evaluate(
-    model: Annotated[str, typer.Option("--model", "-m", help="See edgeseg models.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="See edgeseg models; or package.module:Class.")
+    ],
     weights: Annotated[
         Path | None, typer.Option(help="Checkpoint; left out, the shipped weights.")
+    ] = None,
+    spec: Annotated[
+        Path | None, typer.Option(help="TOML that describes a network of your own.")
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Folder with images/ and masks/ (default: the sample).")
@@ -86,10 +99,10 @@ def evaluate(
         if not name:
             raise UsageError("--split is empty. Name train, val or test.")
     parsed = parse_size(size)
-    spec = find_model(model)
+    found = find_model(model, spec)
     dataset = open_split(data, *(split or ["test"]))
     scores = evaluate_model(
-        spec.at_size(*parsed) if parsed else spec, weights, dataset, make_progress()
+        found.at_size(*parsed) if parsed else found, weights, dataset, make_progress()
     )
     if as_json:
         print_json(scores)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from ..lazy import require
 if TYPE_CHECKING:
     from torch import nn
 
+RETURNS = ("probabilities", "logits")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 WEIGHTS_FOLDER = Path(__file__).parent / "shipped"
@@ -53,6 +54,8 @@ class ModelSpec:
             the default input size.
         inputs, outputs: The contracts.
         weights: Shipped weights; None when the user must bring their own.
+        arguments: Keyword arguments of the class.
+        returns: What `forward` gives: "probabilities", or "logits", which are then finished.
     """
 
     name: str
@@ -64,6 +67,12 @@ class ModelSpec:
     inputs: InputContract
     outputs: OutputContract
     weights: ShippedWeights | None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    returns: str = "probabilities"
+
+    def __post_init__(self) -> None:
+        if self.returns not in RETURNS:
+            raise ValueError(f"returns is one of {', '.join(RETURNS)}, not {self.returns!r}.")
 
     def at_size(self, height: int, width: int) -> ModelSpec:
         """The same network at another input size.
@@ -78,15 +87,50 @@ class ModelSpec:
         return replace(self, inputs=inputs)
 
     def make_network(self) -> nn.Module:
-        """A freshly initialised network.
+        """A freshly initialised network: `forward` gives probabilities, `forward_logits` logits.
 
         Raises:
             MissingBackendError: torch is not installed.
+            UsageError: `place` names no network, or it does not take `arguments`.
         """
-        require("torch", purpose=f"The model {self.name}")
+        torch = require("torch", purpose=f"The model {self.name}")
         module, _, attribute = self.place.partition(":")
-        network: nn.Module = getattr(importlib.import_module(module), attribute)()
+        try:
+            network_class = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UsageError(
+                f"Cannot find the network {self.place} ({error}). Run the command where Python "
+                "can import it, or set PYTHONPATH."
+            ) from error
+        if not (isinstance(network_class, type) and issubclass(network_class, torch.nn.Module)):
+            raise UsageError(f"{self.place} is no torch.nn.Module. Name the network's class.")
+        try:
+            network: nn.Module = network_class(**self.arguments)
+        except TypeError as error:
+            raise UsageError(
+                f"{self.place} does not take the arguments {self.arguments} ({error}). Correct "
+                "[arguments] in the spec."
+            ) from error
+        if self.returns == "logits":
+            from .logits import LogitsNetwork
+
+            return LogitsNetwork(network)
         return network
+
+    def counted(self) -> ModelSpec:
+        """The same with parameters and MACs counted on a fresh network."""
+        from .complexity import count_macs, count_parameters
+
+        network = self.make_network()
+        try:
+            macs = count_macs(network, self.inputs)
+        except RuntimeError as error:
+            raise UsageError(
+                f"{self.place} does not take an image of {self.inputs.height}x"
+                f"{self.inputs.width} ({' '.join(str(error).split())[:200]}). Correct height, "
+                "width and stride in the spec."
+            ) from error
+        return replace(self, parameters=count_parameters(network), macs=macs)
 
     def resolve_weights(self, path: Path | None) -> Path:
         """The file to load: `path`, or the shipped one when None.
@@ -123,6 +167,9 @@ class ModelSpec:
     def to_json(self) -> dict[str, Any]:
         return {
             "name": self.name,
+            "place": self.place,
+            "arguments": self.arguments,
+            "returns": self.returns,
             "title": self.title,
             "source": self.source,
             "parameters": self.parameters,
@@ -133,6 +180,23 @@ class ModelSpec:
             if self.weights is None
             else {"data": self.weights.data, "licence": self.weights.licence},
         }
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> ModelSpec:
+        """Spec of a record that `to_json` made; it has no shipped weights."""
+        return cls(
+            name=record["name"],
+            place=record["place"],
+            title=record["title"],
+            source=record["source"],
+            parameters=record["parameters"],
+            macs=record["macs"],
+            inputs=InputContract.from_json(record["input"]),
+            outputs=OutputContract.from_json(record["output"]),
+            weights=None,
+            arguments=record["arguments"],
+            returns=record["returns"],
+        )
 
 
 MODELS: dict[str, ModelSpec] = {
@@ -194,12 +258,25 @@ MODELS: dict[str, ModelSpec] = {
 }
 
 
-def find_model(name: str) -> ModelSpec:
-    """Spec of a model by name.
+def find_model(name: str, spec_path: Path | None = None) -> ModelSpec:
+    """Spec of a model.
+
+    Args:
+        name: Of a registered model, or "package.module:Class" of the user's.
+        spec_path: Describes the user's.
 
     Raises:
         UnknownNameError: No such model.
+        UsageError: See `edgeseg.models.user.read_user_model`.
     """
+    if ":" in name:
+        from .user import read_user_model
+
+        return read_user_model(name, spec_path)
     if name not in MODELS:
         raise UnknownNameError("model", name, MODELS)
+    if spec_path is not None:
+        raise UsageError(
+            f"--spec describes networks of your own; {name} is edgeseg's. Leave it out."
+        )
     return MODELS[name]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..atomic import write_bytes
 from ..errors import WeightsError
+from .logits import inner_network
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
 PREFIXES = ("module.", "_orig_mod.")
@@ -136,6 +137,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
     Raises:
         WeightsError: As `load_state`; or names or shapes differ; or a value is NaN or infinite.
     """
+    network = inner_network(network)
     state = load_state(path)
     expected = network.state_dict()
     for name in expected:
@@ -182,6 +184,7 @@ def save_weights(path: Path, network: nn.Module) -> None:
     from safetensors.torch import save
 
     state = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in inner_network(network).state_dict().items()
     }
     write_bytes(path, save(state))

@@ -138,13 +138,12 @@ def _artifact_runner(
 
 
 def _torch_runner(bundle: Bundle) -> RunnerSpec:
-    inputs = bundle.inputs
     return RunnerSpec(
         place="edgeseg.float_model:open_torch",
         arguments={
-            "model": bundle.manifest.model.name,
+            "model": bundle.manifest.model.spec,
             "weights": str((bundle.folder / SOURCE_WEIGHTS).resolve()),
-            "size": [inputs.height, inputs.width],
+            "folder": str(Path.cwd()),
         },
         packages=("torch",),
         threads=0,
@@ -153,5 +152,4 @@ def _torch_runner(bundle: Bundle) -> RunnerSpec:
 
 def _reference_key(bundle: Bundle) -> str:
     weights = sha256_of_file(bundle.folder / SOURCE_WEIGHTS)
-    contracts = (bundle.inputs.to_json(), bundle.outputs.to_json())
-    return json.dumps([bundle.manifest.model.name, weights, contracts])
+    return json.dumps([bundle.manifest.model.spec, weights])

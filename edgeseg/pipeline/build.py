@@ -63,6 +63,7 @@ class BuildRequest:
         weights: Checkpoint; None takes the shipped one.
         data: Folder with real images, for calibration (train) and checks (val); None takes the
             sample that the package carries.
+        spec: Describes a model of the user's own, "package.module:Class".
         calibration_images: At most so many are used.
         method: Quantisation method; None takes the target's first.
         size: (height, width) of the input; None is the model's default.
@@ -76,6 +77,7 @@ class BuildRequest:
     output: Path
     weights: Path | None = None
     data: Path | None = None
+    spec: Path | None = None
     calibration_images: int = 64
     method: str | None = None
     size: tuple[int, int] | None = None
@@ -119,7 +121,7 @@ class _Build:
     def __init__(self, request: BuildRequest, progress: Progress) -> None:
         self.request = request
         self.progress = progress
-        spec = find_model(request.model)
+        spec = find_model(request.model, request.spec)
         self.spec: ModelSpec = spec.at_size(*request.size) if request.size else spec
         self.target: Target = find_target(request.target)
         self.target.require_precision(request.precision)
@@ -163,7 +165,6 @@ class _Build:
             }
         return {
             "model": self.spec.to_json(),
-            "place": self.spec.place,
             "weights": sha256_of_file(self.weights_path),
             "shipped": self.request.weights is None,
             "target": self.request.target,
@@ -273,6 +274,7 @@ class _Build:
                 name=self.spec.name,
                 parameters=self.spec.parameters,
                 source=self.spec.source,
+                spec=self.spec.to_json(),
                 weights_sha256=sha256_of_file(self.weights_path),
                 weights_data=shipped.data if shipped else None,
                 weights_licence=shipped.licence if shipped else None,

@@ -22,7 +22,9 @@ class TrainRequest:
     """What to train.
 
     Attributes:
-        model, recipe: Names.
+        model: Name, or "package.module:Class".
+        recipe: Name; None takes the model's first.
+        spec: Describes a model of the user's own.
         data: Folder with train and val.
         output: Run folder.
         settings: Recipe settings that differ from the preset; None keeps the preset's.
@@ -36,7 +38,8 @@ class TrainRequest:
     model: str
     data: Path
     output: Path
-    recipe: str = "published"
+    recipe: str | None = None
+    spec: Path | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     weights: Path | None = None
     size: tuple[int, int] | None = None
@@ -51,9 +54,10 @@ def train_model(request: TrainRequest, progress: Progress = SILENT) -> TrainingR
     Raises:
         EdgesegError: Of any kind; an epoch that was finished stays in `output`.
     """
-    spec = find_model(request.model)
+    spec = find_model(request.model, request.spec)
     spec = spec.at_size(*request.size) if request.size else spec
-    recipe = find_recipe(request.model, request.recipe).changed(**request.settings)
+    recipe = find_recipe(spec.name, request.recipe, spec.outputs.channels)
+    recipe = recipe.changed(**request.settings)
     train = open_folder(request.data, ["train"])
     val = open_folder(request.data, ["val"])
     require("monai", purpose="Training")

@@ -26,15 +26,19 @@ FULL_TURN = 2 * np.pi
 BATCHES_AHEAD = 3
 
 
-def make_augmentation(recipe: Recipe) -> Any:
-    """MONAI transform of a dictionary with `image` (3, H, W) and `label` (1, H, W)."""
+def make_augmentation(recipe: Recipe, *, is_square: bool = True) -> Any:
+    """MONAI transform of a dictionary with `image` (3, H, W) and `label` (1, H, W).
+
+    Quarter turns are left out where height and width differ: they would exchange them. Half
+    turns come from the flips.
+    """
     transforms = require("monai.transforms", purpose="Training")
     keys = ("image", "label")
     steps = [
         transforms.RandFlipd(keys, prob=recipe.flip_probability, spatial_axis=axis)
         for axis in (0, 1)
     ]
-    if recipe.rotation == "quarter":
+    if recipe.rotation == "quarter" and is_square:
         steps.append(transforms.RandRotate90d(keys, prob=0.75, max_k=3))
     elif recipe.rotation == "any":
         steps.append(
@@ -75,7 +79,10 @@ class TrainingImages:
         small = self.outputs.shrink_labels(labels, self.inputs.height, self.inputs.width)
         seeds = np.random.SeedSequence((self.recipe.seed, self.epoch, index))
         if not hasattr(self._of_thread, "augment"):
-            self._of_thread.augment = make_augmentation(self.recipe)  # it holds a random state
+            # One for each thread, since it holds a random state.
+            self._of_thread.augment = make_augmentation(
+                self.recipe, is_square=self.inputs.height == self.inputs.width
+            )
         augment = self._of_thread.augment
         augment.set_random_state(seed=int(seeds.generate_state(1)[0]))
         out = augment(

@@ -96,6 +96,11 @@ class Trainer:
         workers: int = 0,
         accelerator: str = "auto",
     ) -> None:
+        if not hasattr(network, "forward_logits"):
+            raise TrainingError(
+                f"{type(network).__name__} has no forward_logits(image), which training needs. "
+                'Let its forward return logits and say returns = "logits" in the spec.'
+            )
         fabric_package = require("lightning_fabric", purpose="Training")
         try:
             self.fabric = fabric_package.Fabric(

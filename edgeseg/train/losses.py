@@ -66,6 +66,17 @@ class BatchDice:
         return torch.as_tensor(self.dice(logit, (truth > 0).unsqueeze(1).to(logit.dtype)))
 
 
+class CrossEntropyDice:
+    """Cross-entropy plus the mean Dice loss of all classes, of one channel a class."""
+
+    def __init__(self) -> None:
+        losses = require("monai.losses", purpose="Training")
+        self.loss = losses.DiceCELoss(softmax=True, to_onehot_y=True, smooth_nr=1.0, smooth_dr=1.0)
+
+    def __call__(self, logits: Any, truth: Tensor) -> Tensor:
+        return torch.as_tensor(self.loss(logits, truth.unsqueeze(1)))
+
+
 class DeepSupervisedCrossEntropy:
     """MiniSeg's loss: weighted cross-entropy of the main and the auxiliary outputs.
 
@@ -111,6 +122,7 @@ ClassShares = Callable[[], Sequence[float]]
 LOSSES: dict[str, Callable[[ClassShares], Loss]] = {
     "batch_dice": lambda _: BatchDice(),
     "bce_dice": lambda _: BceDice(),
+    "cross_entropy_dice": lambda _: CrossEntropyDice(),
     "deep_supervised_bce_dice": lambda _: DeepSupervisedBceDice(),
     "deep_supervised_cross_entropy": lambda shares: DeepSupervisedCrossEntropy(shares()),
     "weighted_bce_iou": lambda _: WeightedBceIou(),

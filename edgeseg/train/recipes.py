@@ -166,13 +166,26 @@ RECIPES: dict[str, dict[str, Recipe]] = {
 }
 
 
-def find_recipe(model: str, name: str) -> Recipe:
-    """Preset `name` of a model.
+def generic_recipes(channels: int) -> dict[str, Recipe]:
+    """Presets of networks that have none of their own."""
+    loss = "bce_dice" if channels == 1 else "cross_entropy_dice"
+    return {
+        "generic": Recipe("generic", loss=loss, epochs=50, schedule="one_cycle", rotation="quarter")
+    }
+
+
+def find_recipe(model: str, name: str | None, channels: int = 1) -> Recipe:
+    """Preset `name` of a model; None gives its first.
+
+    Args:
+        channels: Of its output; decides the loss of a network without presets.
 
     Raises:
         UnknownNameError: The model has no such preset.
     """
-    presets = RECIPES.get(model, {})
+    presets = RECIPES.get(model) or generic_recipes(channels)
+    if name is None:
+        return next(iter(presets.values()))
     if name not in presets:
         raise UnknownNameError(f"recipe of {model}", name, presets)
     return presets[name]

@@ -93,7 +93,7 @@ def test_missing_side_output_is_an_error() -> None:
 
 def test_unknown_loss_lists_known_ones() -> None:
     with pytest.raises(
-        UnknownNameError, match="Available: batch_dice, bce_dice, deep_supervised_bce_dice"
+        UnknownNameError, match="Available: batch_dice, bce_dice, cross_entropy_dice"
     ):
         make_loss("dice", no_shares)
 
@@ -130,3 +130,10 @@ def test_edge_weighted_loss_by_hand() -> None:
 def test_edge_weighted_loss_of_a_right_mask_is_nothing() -> None:
     value = float(make_loss("weighted_bce_iou", no_shares)(right(HALF), HALF))
     assert value == pytest.approx(0, abs=1e-6)
+
+
+def test_cross_entropy_and_dice_of_all_classes_by_hand() -> None:
+    # Unsure of two classes: cross-entropy ln 2, Dice of each 1 - (2 * 1 + 1) / (2 + 2 + 1).
+    loss = make_loss("cross_entropy_dice", no_shares)
+    value = float(loss(torch.zeros(1, 2, 2, 2), HALF))
+    assert value == pytest.approx(math.log(2) + 0.4, rel=1e-6)

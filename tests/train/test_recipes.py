@@ -36,9 +36,15 @@ def test_unknown_recipe_names_nearest() -> None:
         find_recipe("egeunet", "shrt")
 
 
-def test_model_without_recipes_says_so() -> None:
-    with pytest.raises(UnknownNameError, match="Available: none"):
-        find_recipe("nonet", "short")
+def test_a_model_without_recipes_gets_a_generic_one() -> None:
+    assert find_recipe("mynet", None, channels=1).loss == "bce_dice"
+    assert find_recipe("mynet", None, channels=3).loss == "cross_entropy_dice"
+    with pytest.raises(UnknownNameError, match="Available: generic"):
+        find_recipe("mynet", "short")
+
+
+def test_no_name_gives_the_published_recipe() -> None:
+    assert find_recipe("egeunet", None) == find_recipe("egeunet", "published")
 
 
 def test_misspelt_setting_names_nearest() -> None:

@@ -1,0 +1,172 @@
+"""A network of the user's own, with three classes, goes through every command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support import needs
+
+from edgeseg.errors import UsageError
+from edgeseg.models import find_model
+
+pytestmark = needs("torch", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf", "monai")
+
+MODULE = """
+from torch import nn
+
+class TinyNet(nn.Module):
+    def __init__(self, features=8):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, features, 3, padding=1), nn.BatchNorm2d(features), nn.ReLU(),
+            nn.Conv2d(features, features, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(features, 3, 1),
+        )
+
+    def forward(self, x):
+        return self.body(x)
+
+class NotANet:
+    pass
+"""
+SPEC = """
+title = "A small network"
+classes = ["background", "disc", "centre"]
+channels = 3
+returns = "logits"
+height = 32
+width = 48
+stride = 1
+
+[normalization]
+kind = "mean_std"
+mean = [0.5, 0.5, 0.5]
+std = [0.25, 0.25, 0.25]
+
+[arguments]
+features = 12
+"""
+NAMES = [f"pair{index}" for index in range(10)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Working folder with the module, the spec and data of three classes."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "my_package").mkdir()
+    (folder / "my_package" / "nets.py").write_text(MODULE)
+    (folder / "tiny.toml").write_text(SPEC)
+    for name in ("images", "masks"):
+        (folder / "data" / name).mkdir(parents=True)
+    rows, columns = np.mgrid[:40, :60]
+    colors = np.array([(200, 190, 180), (120, 60, 40), (30, 120, 40)])
+    for index, name in enumerate(NAMES):
+        distance = np.hypot(rows - 20, columns - 24 - index)
+        labels = (distance < 15).astype(np.uint8) + (distance < 6)
+        noise = np.random.default_rng(index).normal(0, 6, (40, 60, 3))
+        image = (colors[labels] + noise).clip(0, 255).astype(np.uint8)
+        Image.fromarray(image).save(folder / "data" / "images" / f"{name}.png")
+        Image.fromarray(labels).save(folder / "data" / "masks" / f"{name}.png")
+    for split, names in (("train", NAMES[:6]), ("val", NAMES[6:8]), ("test", NAMES[8:])):
+        (folder / "data" / f"{split}.txt").write_text("\n".join(names))
+    return folder
+
+
+def run(folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeseg", *words],
+        cwd=folder,
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_every_command_works_with_a_network_of_three_classes(folder: Path) -> None:
+    model = ("--model", "my_package.nets:TinyNet", "--spec", "tiny.toml")
+    training = ("--epochs", "60", "--batch-size", "3", "--learning-rate", "0.02")
+    run(folder, "train", *model, "--data", "data", *training)
+    weights = ("--weights", "runs/tinynet/best.safetensors")
+    scored = json.loads(run(folder, "evaluate", *model, *weights, "--data", "data", "--json"))
+    assert scored["accuracy"]["dice_pooled"] > 0.9  # mean of disc and centre
+
+    run(folder, "build", *model, *weights, "--data", "data", "-t", "intel", "-p", "int8")
+    bundle = "bundles/tinynet-intel-int8"
+    manifest = json.loads((folder / bundle / "manifest.json").read_text())
+    assert manifest["model"]["parameters"] == 3 * 12 * 9 + 12 + 24 + 12 * 12 * 9 + 12 + 12 * 3 + 3
+    assert manifest["output"]["kind"] == "softmax"
+    assert manifest["checks"]["artifact"]["flips_per_10k"] < 200
+    assert "ok." in run(folder, "verify", bundle)
+
+    image = f"data/images/{NAMES[-1]}.png"
+    run(folder, "predict", bundle, image, "-o", "masks", "--gallery", "gallery.png")
+    mask = np.asarray(Image.open(folder / "masks" / f"{NAMES[-1]}.png"))
+    truth = np.asarray(Image.open(folder / "data" / "masks" / f"{NAMES[-1]}.png"))
+    assert mask.shape == truth.shape
+    assert (mask == truth).mean() > 0.9
+    assert set(np.unique(mask)) == {0, 1, 2}
+
+    run(folder, "bench", bundle, "--data", "data", "--runs", "12", "--json", "bench.json")
+    report = json.loads((folder / "bench.json").read_text())
+    assert report["reference"][0]["accuracy"] == pytest.approx(
+        scored_on_val_and_test(folder, model)
+    )
+    assert [row["precision"] for row in report["rows"]] == ["fp32", "int8"]
+
+
+def scored_on_val_and_test(folder: Path, model: tuple[str, ...]) -> dict[str, float]:
+    splits = ("--split", "val", "--split", "test")
+    weights = ("--weights", "runs/tinynet/best.safetensors")
+    words = ("evaluate", *model, *weights, "--data", "data", *splits, "--json")
+    accuracy: dict[str, float] = json.loads(run(folder, *words))["accuracy"]
+    return accuracy
+
+
+@pytest.mark.parametrize(
+    ("place", "old", "new", "advice"),
+    [
+        ("my_package.nets:TinyNet", "features", "colour", "Correct \\[arguments\\]"),
+        ("my_package.nets:NotANet", "", "", "no torch.nn.Module"),
+        ("my_package.nets:Missing", "", "", "set PYTHONPATH"),
+        ("nowhere:TinyNet", "", "", "set PYTHONPATH"),
+        ("my_package.nets:TinyNet", "height = 32", "heigth = 32", "lacks height .*heigth"),
+        ("my_package.nets:TinyNet", "channels = 3", "channels = 2", "Correct that entry"),
+        ("my_package.nets:TinyNet", '"logits"', '"scores"', "probabilities, logits"),
+        ("my_package.nets:TinyNet", "mean_std", "z_score", "Correct that entry"),
+        ("my_package.nets:TinyNet", "stride = 1", "stride = ", "is no TOML"),
+    ],
+)
+def test_a_spec_that_does_not_fit_says_what_to_correct(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    old: str,
+    new: str,
+    advice: str,
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "spec.toml").write_text(SPEC.replace(old, new) if old else SPEC)
+    with pytest.raises(UsageError, match=advice):
+        find_model(place, tmp_path / "spec.toml")
+
+
+def test_a_network_of_the_user_needs_a_spec_and_ours_take_none(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="give that with --spec"):
+        find_model("my_package.nets:TinyNet")
+    with pytest.raises(UsageError, match="Check --spec"):
+        find_model("my_package.nets:TinyNet", tmp_path / "none.toml")
+    with pytest.raises(UsageError, match="Leave it out"):
+        find_model("egeunet", tmp_path / "none.toml")
