@@ -89,6 +89,19 @@ def write_text(path: Path, content: str) -> None:
 
 
 @contextlib.contextmanager
+def _partial_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside the absolute `path`; what is left of it at the end goes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_stale_partials(path)
+    partial = _partial_path(path)
+    partial.mkdir()
+    try:
+        yield partial
+    finally:
+        _remove(partial)
+
+
+@contextlib.contextmanager
 def writing_folder(path: Path, *, replace: bool = False, keep: bool = False) -> Iterator[Path]:
     """Yield a new folder that becomes `path` when the block ends without error.
 
@@ -103,11 +116,7 @@ def writing_folder(path: Path, *, replace: bool = False, keep: bool = False) -> 
         OutputInUseError: `path` has come into being meanwhile.
     """
     path = path.absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_stale_partials(path)
-    partial = _partial_path(path)
-    partial.mkdir()
-    try:
+    with _partial_folder(path) as partial:
         yield partial
         for entry in partial.rglob("*"):
             if stat.S_ISREG(entry.lstat().st_mode):
@@ -124,8 +133,6 @@ def writing_folder(path: Path, *, replace: bool = False, keep: bool = False) -> 
                     "Something was created there meanwhile; remove it or choose another output."
                 ) from error
         _sync_folder(path.parent)
-    finally:
-        _remove(partial)
 
 
 @contextlib.contextmanager
@@ -135,18 +142,12 @@ def adding_files(folder: Path) -> Iterator[Path]:
     `folder` may hold other files; those of equal names are replaced, each in one step.
     """
     folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    remove_stale_partials(folder)
-    partial = _partial_path(folder)
-    partial.mkdir()
-    try:
+    with _partial_folder(folder) as partial:
         yield partial
         folder.mkdir(exist_ok=True)
         for entry in sorted(partial.iterdir()):
             entry.replace(folder / entry.name)
         _sync_folder(folder)
-    finally:
-        _remove(partial)
 
 
 def _exchange(new: Path, old: Path) -> None:
