@@ -11,6 +11,7 @@ from edgeseg.openvino_ir import save_ir
 from edgeseg.records import Artifact
 
 from .base import Target
+from .openvino_repairs import guard_pooled_activations
 
 MODEL_FILE = "model.xml"
 WEIGHTS_FILE = "model.bin"
@@ -60,6 +61,7 @@ class OpenVinoTarget(Target):
         folding = passes.Manager()
         folding.register_pass(passes.ConstantFolding())
         folding.run_passes(model)
+        guard_pooled_activations(model)
         save_ir(model, folder / MODEL_FILE)
         return Artifact(
             target=self.name,
