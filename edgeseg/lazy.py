@@ -17,10 +17,29 @@ BACKENDS = {
     "onnxscript": ("onnxscript", "export"),
     "onnxruntime": ("onnxruntime", "export"),
     "monai": ("monai", "train"),
+    "scipy": ("scipy", "train"),
     "lightning_fabric": ("lightning-fabric", "train"),
     "openvino": ("openvino", "intel"),
     "nncf": ("nncf", "intel"),
+    "onnx2tf": ("onnx2tf", "android"),
+    "ai_edge_litert": ("ai-edge-litert", "android"),
+    "ai_edge_quantizer": ("ai-edge-quantizer", "android"),
+    "tensorrt_rtx": ("tensorrt-rtx", "jetson"),
 }
+
+# Import name -> packages that do the same and are taken where it is missing.
+ALTERNATIVES = {
+    "ai_edge_litert": ("tflite_runtime",),
+    "cuda": ("pycuda",),
+}
+
+
+def provider_of(module: str) -> str:
+    """`module`, or the first of its alternatives that is installed where it is not."""
+    for candidate in (module, *ALTERNATIVES.get(module, ())):
+        if is_installed(candidate):
+            return candidate
+    return module
 
 
 def is_installed(module: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 
 Role = Literal["artifact", "golden", "runner", "source"]
@@ -90,12 +90,15 @@ class Manifest(Record):
     """All that is said of a bundle.
 
     Attributes:
+        options: Of the target, beside the precision.
+        checked_by: What computed the artefact for its check and its golden mask: the target's
+            own runtime, or what stood in for it.
         checks: How the exported graph ("onnx") and the artefact ("artifact") agree with the
             torch model on images that calibration did not see.
         measurements: Rows of `edgeseg bench --record`, newest last.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     edgeseg_version: str
     created: str
     model: ModelRecord
@@ -106,6 +109,8 @@ class Manifest(Record):
     artifact: ArtifactRecord
     golden: GoldenRecord
     quantization: QuantizationManifest | None
+    options: dict[str, Any]
+    checked_by: str
     checks: dict[str, AgreementRecord]
     toolchain: dict[str, str]
     files: tuple[FileRecord, ...]

@@ -13,13 +13,16 @@ def sha256_of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+ONNX_FORMAT = "onnx"  # of a graph that is not compiled for a target yet
+
+
 @dataclass(frozen=True)
 class Artifact:
-    """A compiled network on disk.
+    """A network on disk, compiled for a target or on its way there.
 
     Attributes:
-        target: Name of the target that made it.
-        precision: "fp32", "bf16" or "int8".
+        target: Name of the target that made it; empty for an ONNX graph.
+        precision: "fp32", "fp16", "bf16" or "int8".
         format: What the files are, such as "openvino-ir". A quantiser or a runner takes one.
         folder: Where the files lie.
         files: Paths relative to `folder`, the one to load first.

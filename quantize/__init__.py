@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edgeseg.errors import UsageError
 from edgeseg.registry import Registry
 
@@ -18,11 +20,13 @@ QUANTIZERS = Registry(
 )
 
 
-def find_quantizer(name: str | None, artifact_format: str) -> Quantizer:
-    """Make a quantiser for artefacts of a format.
+def find_quantizer(name: str | None, formats: Sequence[str]) -> Quantizer:
+    """Make a quantiser for one of some formats.
 
     Args:
-        name: Registered name; None takes the first that handles the format.
+        name: Registered name; None takes the first that handles the first format for which
+            there is one.
+        formats: What may be quantised, the preferred one first.
 
     Raises:
         UnknownNameError: No such method.
@@ -30,14 +34,15 @@ def find_quantizer(name: str | None, artifact_format: str) -> Quantizer:
     """
     if name is not None:
         quantizer: Quantizer = QUANTIZERS.find(name)()
-        if quantizer.artifact_format != artifact_format:
+        if quantizer.artifact_format not in formats:
             raise UsageError(
                 f"The quantisation method {name} takes {quantizer.artifact_format}, not "
-                f"{artifact_format}. Leave --method out to get one that does."
+                f"{' or '.join(formats)}. Leave --method out to get one that does."
             )
         return quantizer
-    for candidate in QUANTIZERS.names():
-        quantizer = QUANTIZERS.find(candidate)()
-        if quantizer.artifact_format == artifact_format:
-            return quantizer
-    raise UsageError(f"No quantisation method takes {artifact_format}. Build with fp32.")
+    for wanted in formats:
+        for candidate in QUANTIZERS.names():
+            quantizer = QUANTIZERS.find(candidate)()
+            if quantizer.artifact_format == wanted:
+                return quantizer
+    raise UsageError(f"No quantisation method takes {' or '.join(formats)}. Build with fp32.")

@@ -13,7 +13,7 @@ from .calibration_images import CalibrationImages
 
 
 class Quantizer(abc.ABC):
-    """Makes an INT8 artefact from a float one of the same format.
+    """Makes an INT8 network from a float one of the same format: ONNX, or a target's artefact.
 
     Attributes:
         name: As registered.

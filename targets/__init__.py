@@ -8,9 +8,9 @@ from typing import Any
 
 from edgeseg.registry import Registry
 
-from .base import Backend, Target
+from .base import Backend, Target, TargetOptions
 
-__all__ = ["TARGETS", "Backend", "Target", "find_target", "open_backend"]
+__all__ = ["TARGETS", "Backend", "Target", "TargetOptions", "find_target", "open_backend"]
 
 TARGETS = Registry(
     "target",
@@ -21,14 +21,18 @@ TARGETS = Registry(
 )
 
 
-def find_target(name: str) -> Target:
+def find_target(name: str, options: Mapping[str, str] | None = None) -> Target:
     """Make the target of that name.
 
+    Args:
+        options: Of the target, as words of a command line; the defaults for the rest.
+
     Raises:
-        UnknownNameError: No such target.
+        UnknownNameError: No such target, or it has no such option.
+        UsageError: An option has a value that it cannot have.
     """
-    target: Target = TARGETS.find(name)()
-    return target
+    target_class: type[Target] = TARGETS.find(name)
+    return target_class(target_class.options_class.from_text(name, options or {}))
 
 
 def open_backend(

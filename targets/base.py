@@ -6,21 +6,59 @@ import abc
 import importlib
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.errors import TargetError, UnknownNameError
+from edgeseg.errors import TargetError, UnknownNameError, UsageError
 from edgeseg.lazy import (
     distribution_of,
     install_command,
     installed_version,
     is_installed,
+    provider_of,
     require,
 )
 from edgeseg.records import Artifact, Diagnosis
+
+FP32_TOLERANCE = 1e-3  # of a probability
+
+
+@dataclass(frozen=True)
+class TargetOptions:
+    """Base of what can be chosen for a target with --option NAME=VALUE: nothing.
+
+    A subclass has fields with defaults of type int, float or str, checked in `__post_init__`.
+    """
+
+    @classmethod
+    def from_text(cls, target: str, given: Mapping[str, str]) -> Self:
+        """Options from the words of a command line.
+
+        Raises:
+            UnknownNameError: The target has no such option.
+            UsageError: A value is not of the option's type.
+        """
+        known = {field.name: field for field in fields(cls)}
+        values: dict[str, Any] = {}
+        for name, text in given.items():
+            if name not in known:
+                raise UnknownNameError(f"option of target {target}", name, known)
+            kind = type(known[name].default)
+            try:
+                values[name] = kind(text)
+            except ValueError as error:
+                raise UsageError(
+                    f"The option {name} of target {target} is '{text}', which is not of type "
+                    f"{kind.__name__}. Give it as {name}={known[name].default}."
+                ) from error
+        return cls(**values)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 class Backend(Protocol):
@@ -38,22 +76,35 @@ class Target(abc.ABC):
     Attributes:
         name: As registered.
         title: One line for people.
-        artifact_format: Of what `compile` writes; quantisers are chosen by it.
+        artifact_format: Of what `compile` writes.
+        quantized_from: Formats that quantisers may take, the preferred one first: "onnx" when
+            `compile` takes graphs with Q/DQ, `artifact_format` when artefacts are quantised.
         compiled_precisions: Those that `compile` makes from a float graph.
-        quantized_precisions: Those that a quantiser makes from the FP32 artefact.
+        quantized_precisions: Those that need a quantiser.
+        tolerances: Largest difference of a probability to torch that is accepted, by precision.
+            What is not named is measured and not bounded.
         build_packages, run_packages: Import names that compiling and running need; quantisers
             name their own.
         backend_module: Module with the standalone class `Backend`.
+        runner_modules: Further standalone modules for the bundle's runner/, by file name.
+        options_class: What may be chosen beside the precision.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     artifact_format: ClassVar[str]
+    quantized_from: ClassVar[tuple[str, ...]]
     compiled_precisions: ClassVar[tuple[str, ...]]
     quantized_precisions: ClassVar[tuple[str, ...]]
     build_packages: ClassVar[tuple[str, ...]]
     run_packages: ClassVar[tuple[str, ...]]
     backend_module: ClassVar[str]
+    tolerances: ClassVar[Mapping[str, float]] = {"fp32": FP32_TOLERANCE}
+    runner_modules: ClassVar[Mapping[str, str]] = {}
+    options_class: ClassVar[type[TargetOptions]] = TargetOptions
+
+    def __init__(self, options: TargetOptions | None = None) -> None:
+        self.options = options if options is not None else self.options_class()
 
     @property
     def precisions(self) -> tuple[str, ...]:
@@ -81,7 +132,11 @@ class Target(abc.ABC):
 
     @abc.abstractmethod
     def compile(self, onnx_path: Path, folder: Path, precision: str) -> Artifact:
-        """Turn a float ONNX file into the target's own form in `folder`.
+        """Turn an ONNX file into the target's own form in `folder`.
+
+        Args:
+            onnx_path: Float graph; with Q/DQ operators for a quantised precision of a target
+                that takes "onnx".
 
         Raises:
             TargetError: The runtime refuses the graph; the message names the reason.
@@ -101,7 +156,7 @@ class Target(abc.ABC):
             TargetError: The runtime does not load the files.
         """
         for package in self.run_packages:
-            require(package, purpose=f"Running on target {self.name}")
+            require(provider_of(package), purpose=f"Running on target {self.name}")
         backend_class = importlib.import_module(self.backend_module).Backend
         try:
             backend: Backend = backend_class(folder, files, dict(runtime), threads)
@@ -113,6 +168,15 @@ class Target(abc.ABC):
             ) from error
         return backend
 
+    def load_for_check(
+        self, folder: Path, files: tuple[str, ...], runtime: Mapping[str, Any]
+    ) -> tuple[Backend, str]:
+        """What computes an artefact on this machine for a check, and its name.
+
+        A target whose device is elsewhere gives what comes nearest to it here.
+        """
+        return self.load(folder, files, runtime, 1), self.name
+
     def toolchain(self) -> dict[str, str]:
         """Versions that an artefact depends on."""
         versions = {name: installed_version(name) for name in self.build_packages}
@@ -123,7 +187,7 @@ class Target(abc.ABC):
         packages = tuple(dict.fromkeys(self.build_packages + self.run_packages))
         runs: tuple[str, ...] = ()
         notes: tuple[str, ...] = ()
-        if all(is_installed(name) for name in self.run_packages):
+        if all(is_installed(provider_of(name)) for name in self.run_packages):
             try:
                 runs = tuple(name for name in self.precisions if self.refusal(name) is None)
                 notes = self.notes()
@@ -139,7 +203,7 @@ class Target(abc.ABC):
             missing=tuple(
                 (distribution_of(name), install_command(name))
                 for name in packages
-                if not is_installed(name)
+                if not is_installed(provider_of(name))
             ),
             notes=(f"{platform.system()} {platform.machine()}", *notes),
         )

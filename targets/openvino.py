@@ -8,7 +8,7 @@ from typing import Any
 from edgeseg.errors import TargetError, UnknownNameError
 from edgeseg.lazy import is_installed, require
 from edgeseg.openvino_ir import save_ir
-from edgeseg.records import Artifact
+from edgeseg.records import ONNX_FORMAT, Artifact
 
 from .base import Target
 from .openvino_repairs import guard_pooled_activations
@@ -28,6 +28,7 @@ class OpenVinoTarget(Target):
     name = "intel"
     title = "OpenVINO on x86 and ARM CPUs"
     artifact_format = "openvino-ir"
+    quantized_from = ("openvino-ir", ONNX_FORMAT)
     compiled_precisions = ("fp32", "bf16")
     quantized_precisions = ("int8",)
     build_packages = ("openvino",)
@@ -45,8 +46,8 @@ class OpenVinoTarget(Target):
         return None
 
     def compile(self, onnx_path: Path, folder: Path, precision: str) -> Artifact:
-        if precision not in self.compiled_precisions:
-            raise UnknownNameError("compiled precision", precision, self.compiled_precisions)
+        if precision not in self.precisions:
+            raise UnknownNameError("compiled precision", precision, self.precisions)
         try:
             # read_model rather than convert_model: the latter reports usage over the network.
             model = self._core().read_model(onnx_path)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .console import make_progress, parse_size, print_json, print_note, short_name
+from .console import make_progress, parse_options, parse_size, print_json, print_note, short_name
 
 DEFAULT_FOLDER = Path("bundles")
 
@@ -17,7 +17,7 @@ def build(
         str, typer.Option("--model", "-m", help="See edgeseg models; or package.module:Class.")
     ],
     target: Annotated[str, typer.Option("--target", "-t", help="See edgeseg doctor.")],
-    precision: Annotated[str, typer.Option("--precision", "-p", help="fp32, bf16 or int8.")],
+    precision: Annotated[str, typer.Option("--precision", "-p", help="fp32, fp16, bf16 or int8.")],
     output: Annotated[
         Path | None,
         typer.Option(
@@ -36,6 +36,10 @@ def build(
     ] = None,
     calibration_images: Annotated[int, typer.Option(help="Use at most so many.")] = 64,
     method: Annotated[str | None, typer.Option(help="Quantisation method.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE, an option of the target; may be repeated."),
+    ] = None,
     size: Annotated[
         str | None, typer.Option(help="Input size, HxW (default: the model's).")
     ] = None,
@@ -56,6 +60,7 @@ def build(
         spec=spec,
         calibration_images=calibration_images,
         method=method,
+        options=parse_options(option or []),
         size=parse_size(size),
         overwrite=overwrite,
         use_cache=cache,
@@ -70,6 +75,8 @@ def build(
         f"{check.images} images against torch: largest difference of a probability "
         f"{check.max_abs_diff:.1e}, {check.flips_per_10k:.1f} of 10,000 pixels flip."
     )
+    if manifest.checked_by != manifest.target:
+        print_note(f"Computed by {manifest.checked_by}: the device is not this machine.")
     if manifest.model.weights_licence:
         print_note(f"The shipped weights are licensed {manifest.model.weights_licence}.")
     kilobytes = bundle.artifact_bytes / 1e3

@@ -20,11 +20,16 @@ def verify(
     from edgeseg.pipeline.verify import verify_bundle
 
     with make_progress().stage("verify"):
-        opened, agreement = verify_bundle(bundle)
+        opened, agreement, computed_by = verify_bundle(bundle)
     if as_json:
-        print_json({"bundle": opened.name, "ok": True, "golden": agreement.to_json()})
+        record = {"computed_by": computed_by, **agreement.to_json()}
+        print_json({"bundle": opened.name, "ok": True, "golden": record})
         return
-    print(f"{bundle}: ok. {len(opened.manifest.files)} files unchanged; golden mask: {agreement}")
+    stand_in = "" if computed_by == opened.manifest.target else f" by {computed_by}"
+    print(
+        f"{bundle}: ok. {len(opened.manifest.files)} files unchanged; golden mask{stand_in}: "
+        f"{agreement}"
+    )
 
 
 def predict(

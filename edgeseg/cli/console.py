@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgeseg.errors import UsageError
@@ -61,6 +61,23 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if max(int(height), int(width)) > LARGEST_SIDE:
         raise UsageError(f"--size {text} is too large; a side has at most {LARGEST_SIDE} pixels.")
     return int(height), int(width)
+
+
+def parse_options(words: Sequence[str]) -> dict[str, str]:
+    """Read "NAME=VALUE" words.
+
+    Raises:
+        UsageError: A word without a name or an equals sign, or a name given twice.
+    """
+    options: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not (name and equals):
+            raise UsageError(f"--option {word} is no option. Write NAME=VALUE.")
+        if name in options:
+            raise UsageError(f"--option {name} was given twice. Give it once.")
+        options[name] = value
+    return options
 
 
 def short_name(model: str) -> str:

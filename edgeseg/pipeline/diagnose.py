@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from edgeseg import __version__
-from edgeseg.quantize import QUANTIZERS
+from edgeseg.quantize import find_quantizer
 from edgeseg.targets import TARGETS, Target, find_target
 
 from ..cache import cache_root
@@ -71,9 +71,6 @@ def _target(name: str) -> Diagnosis:
 
 
 def _quantizer_packages(target: Target) -> tuple[str, ...]:
-    for name in QUANTIZERS.names():
-        quantizer = QUANTIZERS.find(name)
-        if quantizer.artifact_format == target.artifact_format:
-            packages: tuple[str, ...] = quantizer.packages
-            return packages
-    return ()
+    if not target.quantized_precisions:
+        return ()
+    return find_quantizer(None, target.quantized_from).packages

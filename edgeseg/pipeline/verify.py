@@ -29,10 +29,14 @@ def load_bundle(bundle: Bundle, *, threads: int = 1) -> Backend:
     return target.load(bundle.folder, artifact.files, artifact.runtime, threads)
 
 
-def verify_bundle(folder: Path, *, threads: int = 1) -> tuple[Bundle, Agreement]:
+def verify_bundle(folder: Path) -> tuple[Bundle, Agreement, str]:
     """Check a bundle's files and replay its golden pair through the installed runtime.
 
     The code in the bundle is not run: the same code, as part of the installed edgeseg, is.
+
+    Returns:
+        The bundle, the agreement, and what computed the masks: the target's own runtime, or what
+        stands in for it on this machine.
 
     Raises:
         BundleError: A file is missing or changed, or the mask is further off than the manifest
@@ -42,7 +46,9 @@ def verify_bundle(folder: Path, *, threads: int = 1) -> tuple[Bundle, Agreement]
     bundle.check_files()
     image, mask = bundle.golden_pair()
     reference = ReferenceImages(("golden",), (bundle.inputs.prepare(image),), (mask,))
-    backend = load_bundle(bundle, threads=threads)
+    artifact = bundle.manifest.artifact
+    target = find_target(bundle.manifest.target)
+    backend, computed_by = target.load_for_check(bundle.folder, artifact.files, artifact.runtime)
     agreement = reference.compare(backend.run, bundle.outputs, f"The artefact of {folder}")
     golden = bundle.manifest.golden
     holds = (
@@ -55,7 +61,7 @@ def verify_bundle(folder: Path, *, threads: int = 1) -> tuple[Bundle, Agreement]
             f"{golden.max_abs_diff:.0e} and {golden.max_flips_per_10k:g} flips. Build it anew "
             "with the runtime that is installed here."
         )
-    return bundle, agreement
+    return bundle, agreement, computed_by
 
 
 @dataclass(frozen=True)
