@@ -14,6 +14,7 @@ from .errors import MissingBackendError
 BACKENDS = {
     "torch": ("torch", "export"),
     "onnx": ("onnx", "export"),
+    "onnx_ir": ("onnx-ir", "export"),
     "onnxscript": ("onnxscript", "export"),
     "onnxruntime": ("onnxruntime", "export"),
     "monai": ("monai", "train"),
@@ -28,7 +29,7 @@ BACKENDS = {
 }
 
 # Import name -> packages that do the same and are taken where it is missing.
-ALTERNATIVES = {
+ALTERNATIVES: dict[str, tuple[str, ...]] = {
     "ai_edge_litert": ("tflite_runtime",),
     "cuda": ("pycuda",),
 }

@@ -22,14 +22,14 @@ BOOTSTRAP_SAMPLES = 2000
 BOOTSTRAP_SEED = 20260
 
 
-def count_overlap(
+def count_classes(
     predicted: NDArray[np.integer[Any]], truth: NDArray[np.integer[Any]], class_count: int
 ) -> NDArray[np.int64]:
-    """Count one image's pixels: (class_count - 1, 3), true and false positives, false negatives.
+    """Count one image's pixels: (class_count, 3), true and false positives, false negatives.
 
     Args:
         predicted, truth: Class indices, same shape.
-        class_count: Background included; background itself is not counted.
+        class_count: Background included, which is the first row.
     """
     if predicted.shape != truth.shape:
         raise ValueError(f"Shapes differ: {predicted.shape} and {truth.shape}.")
@@ -48,27 +48,37 @@ def count_overlap(
     counts[:, 0] = hit
     counts[:, 1] = joint.sum(0) - hit
     counts[:, 2] = joint.sum(1) - hit
-    return counts[1:]
+    return counts
 
 
-def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> NDArray[np.float64]:
+def count_overlap(
+    predicted: NDArray[np.integer[Any]], truth: NDArray[np.integer[Any]], class_count: int
+) -> NDArray[np.int64]:
+    """As :func:`count_classes` without the background's row: (class_count - 1, 3)."""
+    return count_classes(predicted, truth, class_count)[1:]
+
+
+def ratio_or_one(numerator: NDArray[Any], denominator: NDArray[Any]) -> NDArray[np.float64]:
+    """Quotient; 1 where the denominator is 0: nothing to find, nothing missed."""
     empty = denominator == 0
     return np.where(empty, 1.0, numerator / np.where(empty, 1, denominator))
 
 
-def _dice(counts: NDArray[Any]) -> NDArray[np.float64]:
+def dice_from_counts(counts: NDArray[Any]) -> NDArray[np.float64]:
+    """Dice of counts (..., 3)."""
     hit, false_positive, false_negative = np.moveaxis(counts, -1, 0)
-    return _ratio(2 * hit, 2 * hit + false_positive + false_negative)
+    return ratio_or_one(2 * hit, 2 * hit + false_positive + false_negative)
 
 
-def _iou(counts: NDArray[Any]) -> NDArray[np.float64]:
+def iou_from_counts(counts: NDArray[Any]) -> NDArray[np.float64]:
+    """IoU of counts (..., 3)."""
     hit, false_positive, false_negative = np.moveaxis(counts, -1, 0)
-    return _ratio(hit, hit + false_positive + false_negative)
+    return ratio_or_one(hit, hit + false_positive + false_negative)
 
 
 def dice_per_image(counts: Counts) -> NDArray[np.float64]:
     """Dice of each image, (images,)."""
-    return np.asarray(_dice(counts).mean(-1))
+    return np.asarray(dice_from_counts(counts).mean(-1))
 
 
 def scores_from_counts(counts: Counts) -> Scores:
@@ -87,16 +97,22 @@ def _resampled_scores(
     pooled = np.tensordot(weights, counts, axes=1)
     image_share = weights / weights.sum(1, keepdims=True)
     return {
-        "dice_pooled": _dice(pooled).mean(-1),
-        "dice_image": image_share @ _dice(counts).mean(-1),
-        "iou_pooled": _iou(pooled).mean(-1),
-        "iou_image": image_share @ _iou(counts).mean(-1),
+        "dice_pooled": dice_from_counts(pooled).mean(-1),
+        "dice_image": image_share @ dice_from_counts(counts).mean(-1),
+        "iou_pooled": iou_from_counts(pooled).mean(-1),
+        "iou_image": image_share @ iou_from_counts(counts).mean(-1),
     }
 
 
-def _bootstrap(
+def bootstrap_intervals(
     image_count: int, statistic: Callable[[NDArray[np.int64]], dict[str, NDArray[np.float64]]]
 ) -> dict[str, tuple[float, float]]:
+    """95 % percentile bootstrap interval over images.
+
+    Args:
+        statistic: Values by name, one per row of weights (resamples, images), which say how
+            often each image was drawn.
+    """
     generator = np.random.default_rng(BOOTSTRAP_SEED)
     even = np.full(image_count, 1 / image_count)
     weights = generator.multinomial(image_count, even, size=BOOTSTRAP_SAMPLES)
@@ -109,7 +125,7 @@ def _bootstrap(
 
 def score_intervals(counts: Counts) -> dict[str, tuple[float, float]]:
     """95 % percentile bootstrap interval over images of each score."""
-    return _bootstrap(len(counts), lambda weights: _resampled_scores(counts, weights))
+    return bootstrap_intervals(len(counts), lambda weights: _resampled_scores(counts, weights))
 
 
 def delta_scores(counts: Counts, reference: Counts) -> Scores:
@@ -127,4 +143,4 @@ def delta_intervals(counts: Counts, reference: Counts) -> dict[str, tuple[float,
         ours, theirs = _resampled_scores(counts, weights), _resampled_scores(reference, weights)
         return {name: ours[name] - theirs[name] for name in ours}
 
-    return _bootstrap(len(counts), statistic)
+    return bootstrap_intervals(len(counts), statistic)

@@ -47,7 +47,7 @@ class TargetOptions:
         for name, text in given.items():
             if name not in known:
                 raise UnknownNameError(f"option of target {target}", name, known)
-            kind = type(known[name].default)
+            kind: Any = type(known[name].default)
             try:
                 values[name] = kind(text)
             except ValueError as error:

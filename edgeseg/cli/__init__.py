@@ -57,6 +57,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _end_on_signal)
     # Threads of torch that wait by spinning starve each other on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # MONAI imports TensorFlow where it is installed, which logs from its import on.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     debug = bool(os.environ.get("EDGESEG_DEBUG"))
     try:
         app()

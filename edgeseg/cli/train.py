@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -88,6 +88,10 @@ def evaluate(
     size: Annotated[
         str | None, typer.Option(help="Input size, HxW (default: the model's).")
     ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="paper: what the model's paper prints; all. See docs/measuring.md."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score the float network on labelled images, with 95 % bootstrap intervals."""
@@ -102,12 +106,35 @@ def evaluate(
     found = find_model(model, spec)
     dataset = open_split(data, *(split or ["test"]))
     scores = evaluate_model(
-        found.at_size(*parsed) if parsed else found, weights, dataset, make_progress()
+        found.at_size(*parsed) if parsed else found, weights, dataset, make_progress(), metrics
     )
     if as_json:
         print_json(scores)
         return
     print(f"{model} on {scores['images']} images of {dataset.root.name}, float torch")
+    if metrics is not None:
+        _print_metrics(scores["metrics"], found.source)
+        return
     for name, value in scores["accuracy"].items():
         low, high = scores["accuracy_ci95"][name]
         print(f"  {name:12} {value:.4f}  ({low:.4f}..{high:.4f})")
+
+
+def _print_metrics(record: dict[str, Any], source: str) -> None:
+    print("All metrics" if record["set"] == "all" else f"Metrics of the paper ({source})")
+    if record["stretches_maps"]:
+        print("Each map is first stretched to 0..1 from its own minimum and maximum.")
+    for name, score in record["scores"].items():
+        digits = 2 if name.endswith("_px") else 4
+        value, low, high = (f"{number:.{digits}f}" for number in (score["value"], *score["ci95"]))
+        interval = f"({low}..{high})"
+        meaning = f"{score['definition']} [{score['source']}]"
+        print(f"  {name:18} {value:>7}  {interval:18}  {meaning}")
+    empty = record["empty_images"]
+    print(
+        f"Images empty in the truth only: {empty['truth']}, in the prediction only: "
+        f"{empty['prediction']}, in both: {empty['both']}. A ratio that has nothing to divide by "
+        "is 1; a distance to nothing is the image's diagonal, from nothing to nothing 0."
+    )
+    if record["left_out"]:
+        print(f"Left out, defined for one foreground class: {', '.join(record['left_out'])}.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..contract import InputContract, MeanStd, MinMax, OutputContract
 from ..errors import UnknownNameError, UsageError, WeightsError
 from ..lazy import require
+from ..paper_metrics import MetricSet
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,6 +23,11 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 CT100_MEAN = (0.5257, 0.5257, 0.5257)
 CT100_STD = (0.3169, 0.3169, 0.3169)
 WEIGHTS_FOLDER = Path(__file__).parent / "shipped"
+# MSNet's and M2SNet's published code stretches each map before it scores anything.
+POLYP_METRICS = MetricSet(
+    ("soft_dice_image", "iou_image", "weighted_f", "s_measure", "e_measure", "mae"),
+    stretches_maps=True,
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,8 @@ class ModelSpec:
         weights: Shipped weights; None when the user must bring their own.
         arguments: Keyword arguments of the class.
         returns: What `forward` gives: "probabilities", or "logits", which are then finished.
+        paper_metrics: What the paper prints; None where there is no paper, as for a network of
+            the user's or one from a record.
     """
 
     name: str
@@ -73,10 +81,13 @@ class ModelSpec:
     weights: ShippedWeights | None
     arguments: dict[str, Any] = field(default_factory=dict)
     returns: str = "probabilities"
+    paper_metrics: MetricSet | None = None
 
     def __post_init__(self) -> None:
         if self.returns not in RETURNS:
             raise ValueError(f"returns is one of {', '.join(RETURNS)}, not {self.returns!r}.")
+        if self.paper_metrics and self.paper_metrics.stretches_maps and self.outputs.channels > 1:
+            raise ValueError(f"{self.name}: only a map of one channel can be stretched.")
 
     def at_size(self, height: int, width: int) -> ModelSpec:
         """The same network at another input size.
@@ -214,6 +225,9 @@ MODELS: dict[str, ModelSpec] = {
         inputs=InputContract(256, 256, 32, MinMax(0.0, 255.0)),
         outputs=OutputContract(("background", "lesion"), 1),
         weights=ShippedWeights("egeunet_isic2018", "isic2018_task1", "CC-BY-NC-4.0"),
+        paper_metrics=MetricSet(
+            ("iou_pooled", "dice_pooled", "accuracy", "specificity_pooled", "sensitivity_pooled")
+        ),
     ),
     "ulite": ModelSpec(
         name="ulite",
@@ -225,6 +239,7 @@ MODELS: dict[str, ModelSpec] = {
         inputs=InputContract(256, 256, 32, MeanStd()),
         outputs=OutputContract(("background", "lesion"), 1),
         weights=ShippedWeights("ulite_isic2018", "isic2018_task1", "CC-BY-NC-4.0"),
+        paper_metrics=MetricSet(("soft_dice_image", "iou_image")),
     ),
     "miniseg": ModelSpec(
         name="miniseg",
@@ -236,6 +251,9 @@ MODELS: dict[str, ModelSpec] = {
         inputs=InputContract(512, 512, 16, MeanStd(CT100_MEAN, CT100_STD)),
         outputs=OutputContract(("background", "infection"), 2),
         weights=None,
+        paper_metrics=MetricSet(
+            ("miou_pooled", "sensitivity_image", "specificity_image", "dice_image", "hd_px")
+        ),
     ),
     "msnet": ModelSpec(
         name="msnet",
@@ -247,6 +265,7 @@ MODELS: dict[str, ModelSpec] = {
         inputs=InputContract(352, 352, 32, MeanStd(IMAGENET_MEAN, IMAGENET_STD)),
         outputs=OutputContract(("background", "polyp"), 1),
         weights=None,
+        paper_metrics=POLYP_METRICS,
     ),
     "m2snet": ModelSpec(
         name="m2snet",
@@ -258,6 +277,7 @@ MODELS: dict[str, ModelSpec] = {
         inputs=InputContract(352, 352, 32, MeanStd(IMAGENET_MEAN, IMAGENET_STD)),
         outputs=OutputContract(("background", "polyp"), 1),
         weights=None,
+        paper_metrics=POLYP_METRICS,
     ),
 }
 

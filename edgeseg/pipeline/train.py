@@ -6,10 +6,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..data.folder import FolderDataset, open_folder
-from ..lazy import require
-from ..metrics import score_intervals, scores_from_counts
+from ..errors import UnknownNameError
+from ..lazy import require, require_installed
+from ..metrics import count_overlap, score_intervals, scores_from_counts
 from ..models import ModelSpec, find_model
+from ..paper_metrics import (
+    ALL_METRICS,
+    METRICS,
+    ImageScores,
+    MetricSet,
+    ScoreTable,
+    gather_scores,
+    score_image,
+)
 from ..progress import SILENT, Progress
 from ..train.recipes import find_recipe
 
@@ -84,26 +96,99 @@ def train_model(request: TrainRequest, progress: Progress = SILENT) -> TrainingR
     return trainer.run(train, val, resume=request.resume, progress=progress)
 
 
+@dataclass(frozen=True)
+class ChosenMetrics:
+    """A set of metrics for one model.
+
+    Attributes:
+        name: "paper", or "all".
+        metrics: Those that apply to the model.
+        left_out: Names of those that are defined for one foreground class, of which it has more.
+    """
+
+    name: str
+    metrics: MetricSet
+    left_out: tuple[str, ...]
+
+
+def choose_metrics(spec: ModelSpec, name: str) -> ChosenMetrics:
+    """The set of that name: what the model's paper prints, or all; all where there is no paper.
+
+    Raises:
+        UnknownNameError: No such set.
+        MissingBackendError: A package that the set needs is not installed.
+    """
+    sets = {"paper": spec.paper_metrics or ALL_METRICS, "all": ALL_METRICS}
+    if name not in sets:
+        raise UnknownNameError("set of metrics", name, sets)
+    left_out = sets[name].binary_names() if len(spec.outputs.classes) > 2 else ()
+    metrics = sets[name].without(left_out)
+    require_installed(metrics.packages, purpose=f"--metrics {name}")
+    return ChosenMetrics(name if spec.paper_metrics else "all", metrics, left_out)
+
+
 def evaluate_model(
-    spec: ModelSpec, weights: Path | None, dataset: FolderDataset, progress: Progress = SILENT
+    spec: ModelSpec,
+    weights: Path | None,
+    dataset: FolderDataset,
+    progress: Progress = SILENT,
+    metrics: str | None = None,
 ) -> dict[str, Any]:
     """Score the float torch network.
 
+    Args:
+        metrics: "paper" or "all" adds that set.
+
     Returns:
-        JSON record: `model`, `images`, `accuracy` and `accuracy_ci95` by score.
+        JSON record: `model`, `images`, `accuracy` and `accuracy_ci95` by score, and `metrics`
+        where a set was asked for.
     """
+    chosen = None if metrics is None else choose_metrics(spec, metrics)
     weights_path = spec.resolve_weights(weights)
     with progress.stage("load the model"):
         network = spec.load_network(weights_path)
-    from ..train.loop import predict_counts
+    from ..train.loop import predict_pairs
 
+    overlaps = []
+    images: list[ImageScores] = []
     with progress.stage("evaluate", total=len(dataset)) as stage:
-        counts = predict_counts(network, dataset, spec.inputs, spec.outputs, stage=stage)
-    return {
+        pairs = predict_pairs(network, dataset, spec.inputs, spec.outputs, stage=stage)
+        for mask, truth in pairs:
+            predicted = spec.outputs.labels(mask)
+            overlaps.append(count_overlap(predicted, truth, len(spec.outputs.classes)))
+            if chosen is not None:
+                images.append(score_image(mask, truth, spec.outputs, chosen.metrics))
+    counts = np.stack(overlaps)
+    record = {
         "model": spec.name,
         "weights": weights_path.name,
         "splits": list(dataset.splits),
         "images": len(dataset),
         "accuracy": scores_from_counts(counts),
         "accuracy_ci95": score_intervals(counts),
+    }
+    if chosen is not None:
+        names = [pair.name for pair in dataset]
+        record["metrics"] = _metrics_record(chosen, gather_scores(images, chosen.metrics), names)
+    return record
+
+
+def _metrics_record(chosen: ChosenMetrics, table: ScoreTable, names: list[str]) -> dict[str, Any]:
+    intervals = table.intervals()
+    return {
+        "set": chosen.name,
+        "stretches_maps": chosen.metrics.stretches_maps,
+        "scores": {
+            name: {
+                "value": value,
+                "ci95": intervals[name],
+                "definition": METRICS[name].definition,
+                "source": METRICS[name].source,
+            }
+            for name, value in table.scores().items()
+        },
+        "left_out": list(chosen.left_out),
+        "empty_images": table.count_empty(),
+        "image_names": names,
+        "per_image": {name: values.tolist() for name, values in table.per_image.items()},
     }

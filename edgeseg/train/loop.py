@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from ..atomic import write_text, writing_file
@@ -48,6 +49,29 @@ class TrainingResult:
     history: list[dict[str, float]]
 
 
+def predict_pairs(
+    network: nn.Module,
+    dataset: Iterable[Any],
+    inputs: InputContract,
+    outputs: OutputContract,
+    device: torch.device | str = "cpu",
+    stage: Stage | None = None,
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.uint8]]]:
+    """Probabilities (1, C, H, W) and true labels (H, W) of labelled pairs, at the network's size.
+
+    A step of the stage ends when the next pair is asked for.
+    """
+    network.eval()
+    for pair in dataset:
+        image, labels = pair.read_both(len(outputs.classes))
+        truth = outputs.shrink_labels(labels, inputs.height, inputs.width)
+        with torch.inference_mode():
+            mask = network(torch.from_numpy(inputs.prepare(image)).to(device))
+        yield mask.float().cpu().numpy(), truth
+        if stage is not None:
+            stage.advance()
+
+
 def predict_counts(
     network: nn.Module,
     dataset: Iterable[Any],
@@ -57,18 +81,9 @@ def predict_counts(
     stage: Stage | None = None,
 ) -> Counts:
     """Overlap counts of a network on labelled pairs, at the network's size."""
-    counts = []
-    network.eval()
-    with torch.inference_mode():
-        for pair in dataset:
-            image, labels = pair.read_both(len(outputs.classes))
-            truth = outputs.shrink_labels(labels, inputs.height, inputs.width)
-            mask = network(torch.from_numpy(inputs.prepare(image)).to(device))
-            predicted = outputs.labels(mask.float().cpu().numpy())
-            counts.append(count_overlap(predicted, truth, len(outputs.classes)))
-            if stage is not None:
-                stage.advance()
-    return np.stack(counts)
+    pairs = predict_pairs(network, dataset, inputs, outputs, device, stage)
+    count = len(outputs.classes)
+    return np.stack([count_overlap(outputs.labels(mask), truth, count) for mask, truth in pairs])
 
 
 class Trainer:

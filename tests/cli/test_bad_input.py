@@ -149,6 +149,20 @@ def test_a_missing_mask_is_named(run_cli: RunCli, make_data_folder: Callable[...
     refused(done, 1, "has no mask", "masks/pair0.png")
 
 
+def test_an_unknown_set_of_metrics_is_named(run_cli: RunCli) -> None:
+    done = run_cli("evaluate", "--model", "egeunet", "--metrics", "papr")
+    refused(done, 2, "'papr'", "Did you mean paper?", "Available: all, paper")
+
+
+def test_metrics_without_their_packages_are_refused_before_the_work(
+    run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeseg.lazy.is_installed", lambda module: module != "monai")
+    done = run_cli("evaluate", "--model", "egeunet", "--metrics", "all")
+    refused(done, 1, "--metrics all needs the package 'monai'", "pip install 'edgeseg[train]'")
+    assert "evaluate ..." not in done.stderr
+
+
 def test_a_tampered_bundle_is_refused_by_every_command(
     run_cli: RunCli, built: dict[str, Path], tmp_path: Path
 ) -> None:

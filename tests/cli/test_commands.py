@@ -150,6 +150,66 @@ def test_evaluate_scores_the_shipped_weights_on_the_sample(run_cli: RunCli) -> N
     assert 0.85 < low <= scores["accuracy"]["dice_pooled"] <= high < 1
 
 
+def test_evaluate_prints_the_metrics_of_the_paper_with_their_definitions(run_cli: RunCli) -> None:
+    pytest.importorskip("torch")
+    words = ("evaluate", "--model", "egeunet", "--split", "val", "--metrics", "paper")
+    scored = json.loads(run_cli(*words, "--json").stdout)
+    scores = scored["metrics"]["scores"]
+    assert list(scores) == [
+        "iou_pooled",
+        "dice_pooled",
+        "accuracy",
+        "specificity_pooled",
+        "sensitivity_pooled",
+    ]
+    for name in ("iou_pooled", "dice_pooled"):
+        assert scores[name]["value"] == pytest.approx(scored["accuracy"][name])
+        assert scores[name]["ci95"] == pytest.approx(scored["accuracy_ci95"][name])
+    assert scored["metrics"]["empty_images"] == {"truth": 0, "prediction": 0, "both": 0}
+
+    printed = run_cli(*words).stdout
+    assert "Metrics of the paper (Ruan et al., MICCAI 2023" in printed
+    for name, score in scores.items():
+        (line,) = [line for line in printed.splitlines() if line.split()[:1] == [name]]
+        assert f"{score['value']:.4f}" in line
+        assert score["definition"] in line
+        assert score["source"] in line
+    assert "in both: 0" in printed
+    assert "stretched" not in printed
+
+
+@needs("torch", "monai", "scipy")
+def test_evaluate_prints_all_metrics_and_keeps_each_images_distance(run_cli: RunCli) -> None:
+    words = ("evaluate", "--model", "ulite", "--split", "val", "--metrics", "all")
+    record = json.loads(run_cli(*words, "--json").stdout)["metrics"]
+    distances = record["per_image"]["hd95_px"]
+    assert len(distances) == len(record["image_names"])
+    assert record["scores"]["hd95_px"]["value"] == pytest.approx(np.mean(distances))
+    printed = run_cli(*words).stdout
+    assert "All metrics" in printed
+    assert "hd95_px" in printed
+
+
+@needs("torch", "scipy")
+@pytest.mark.slow
+def test_evaluate_says_that_maps_are_stretched(
+    make_data_folder: Callable[..., Path], tmp_path: Path, run_cli: RunCli
+) -> None:
+    from edgeseg.models import find_model
+    from edgeseg.models.weights import save_weights
+
+    data = make_data_folder(2, (40, 56))
+    (data / "test.txt").write_text("pair0\npair1")
+    weights = tmp_path / "random.safetensors"
+    save_weights(weights, find_model("msnet").make_network())
+    words = ("--weights", weights, "--data", data, "--size", "64x64", "--metrics", "paper")
+    done = run_cli("evaluate", "--model", "msnet", *words)
+    assert done.returncode == 0, done.stderr
+    assert "stretched to 0..1 from its own minimum and maximum" in done.stdout
+    for name in ("soft_dice_image", "iou_image", "weighted_f", "s_measure", "e_measure", "mae"):
+        assert name in done.stdout
+
+
 def test_python_dash_m_works(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "edgeseg", "--version"],

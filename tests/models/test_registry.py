@@ -72,6 +72,12 @@ def test_other_size_keeps_the_rest() -> None:
     assert replace(small, inputs=spec.inputs) == spec
 
 
+def test_a_map_of_two_channels_is_not_stretched() -> None:
+    miniseg = find_model("miniseg")
+    with pytest.raises(ValueError, match="miniseg: only a map of one channel"):
+        replace(miniseg, paper_metrics=find_model("msnet").paper_metrics)
+
+
 def test_unknown_model_names_nearest() -> None:
     with pytest.raises(UnknownNameError, match=r"Did you mean egeunet\? Available: .*egeunet"):
         find_model("egunet")

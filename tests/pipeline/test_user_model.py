@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
@@ -15,6 +17,9 @@ from support import needs
 
 from edgeseg.errors import UsageError
 from edgeseg.models import find_model
+from edgeseg.paper_metrics import METRICS
+
+RunCli = Callable[..., "CompletedProcess[str]"]
 
 pytestmark = needs("torch", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf", "monai")
 
@@ -131,6 +136,27 @@ def scored_on_val_and_test(folder: Path, model: tuple[str, ...]) -> dict[str, fl
     words = ("evaluate", *model, *weights, "--data", "data", *splits, "--json")
     accuracy: dict[str, float] = json.loads(run(folder, *words))["accuracy"]
     return accuracy
+
+
+def test_scores_for_one_foreground_class_are_left_out_of_three_classes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_cli: RunCli
+) -> None:
+    from edgeseg.models.weights import save_weights
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    place = "my_package.nets:TinyNet"
+    weights = tmp_path / "random.safetensors"
+    save_weights(weights, find_model(place, Path("tiny.toml")).make_network())
+    words = ("--model", place, "--spec", "tiny.toml", "--weights", weights, "--data", "data")
+    done = run_cli("evaluate", *words, "--metrics", "paper", "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)["metrics"]
+    assert record["set"] == "all"  # there is no paper
+    assert record["left_out"] == ["weighted_f", "s_measure", "e_measure", "mae"]
+    assert set(record["scores"]) == set(METRICS) - set(record["left_out"])
+    printed = run_cli("evaluate", *words, "--metrics", "paper").stdout
+    assert "Left out, defined for one foreground class: weighted_f, s_measure" in printed
 
 
 @pytest.mark.parametrize(
