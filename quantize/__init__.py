@@ -15,6 +15,7 @@ QUANTIZERS = Registry(
     "quantisation method",
     {
         "nncf": "edgeseg.quantize.nncf_ptq:NncfQuantizer",
+        "qdq": "edgeseg.quantize.qdq_ptq:QdqQuantizer",
     },
     "edgeseg.quantizers",
 )

@@ -16,6 +16,7 @@ TARGETS = Registry(
     "target",
     {
         "intel": "edgeseg.targets.openvino:OpenVinoTarget",
+        "onnxruntime": "edgeseg.targets.onnxruntime:OnnxRuntimeTarget",
     },
     "edgeseg.targets",
 )

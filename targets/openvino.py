@@ -58,10 +58,12 @@ class OpenVinoTarget(Target):
             ) from error
         # Readers leave shape arithmetic in the graph that is constant here; it would be half the
         # bytes of the artefact and a third of its loading time.
-        passes = require("openvino.passes", purpose="Building for target intel")
-        folding = passes.Manager()
-        folding.register_pass(passes.ConstantFolding())
-        folding.run_passes(model)
+        # It would also turn INT8 weights back into float.
+        if precision in self.compiled_precisions:
+            passes = require("openvino.passes", purpose="Building for target intel")
+            folding = passes.Manager()
+            folding.register_pass(passes.ConstantFolding())
+            folding.run_passes(model)
         guard_pooled_activations(model)
         save_ir(model, folder / MODEL_FILE)
         return Artifact(

@@ -1,0 +1,77 @@
+"""Values inside an ONNX graph on calibration images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.errors import CalibrationError
+from edgeseg.lazy import require
+
+
+def observe_activations(
+    onnx_path: Path, tensors: Sequence[str], images: Iterable[NDArray[np.float32]], input_name: str
+) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """Run a float graph and give the named tensors of each image.
+
+    Args:
+        tensors: Names of activations; the graph's input may be one of them.
+        images: Prepared, (1, 3, H, W) each.
+
+    Raises:
+        CalibrationError: ONNX Runtime does not run the graph.
+    """
+    onnxruntime = require("onnxruntime", purpose="Calibration")
+    onnx = require("onnx", purpose="Calibration")
+    model = onnx.load(onnx_path)
+    inner = [name for name in tensors if name != input_name]
+    present = {output.name for output in model.graph.output}
+    for name in inner:
+        if name not in present:
+            model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        for image in images:
+            values = dict(zip(inner, session.run(inner, {input_name: image}), strict=True))
+            if input_name in tensors:
+                values[input_name] = image
+            yield values
+    except Exception as error:
+        # ONNX Runtime's exceptions have no common class of their own.
+        raise CalibrationError(
+            f"ONNX Runtime does not run {onnx_path.name} for calibration: "
+            f"{' '.join(str(error).split())[:400]}. Build with --precision fp32."
+        ) from error
+
+
+def largest_magnitudes(
+    observations: Iterable[dict[str, NDArray[np.float32]]],
+) -> dict[str, float]:
+    """Largest absolute value of each tensor over all images: symmetric min-max calibration.
+
+    Raises:
+        CalibrationError: No image, or a value that is NaN or infinite.
+
+    Source: Jacob et al. 2018, arXiv:1712.05877, ranges; symmetric as in Krishnamoorthi 2018,
+    arXiv:1806.08342.
+    """
+    limits: dict[str, float] = {}
+    for values in observations:
+        for name, value in values.items():
+            limit = float(np.abs(value).max())
+            if not np.isfinite(limit):
+                raise CalibrationError(
+                    f"The activation '{name}' is NaN or infinite on a calibration image. Use "
+                    "another checkpoint."
+                )
+            limits[name] = max(limit, limits.get(name, 0.0))
+    if not limits:
+        raise CalibrationError("No calibration image was given. Name real images with --data.")
+    return limits

@@ -1,0 +1,125 @@
+"""Target `onnxruntime`: ONNX Runtime on a CPU, the reference that the others are compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeseg.errors import TargetError, UnknownNameError
+from edgeseg.lazy import require
+from edgeseg.records import ONNX_FORMAT, Artifact
+
+from .base import Target
+
+MODEL_FILE = "model.onnx"
+
+
+class OnnxRuntimeTarget(Target):
+    """FP32 and INT8 (Q/DQ) as one ONNX file."""
+
+    name = "onnxruntime"
+    title = "ONNX Runtime on CPUs"
+    artifact_format = ONNX_FORMAT
+    quantized_from = (ONNX_FORMAT,)
+    compiled_precisions = ("fp32",)
+    quantized_precisions = ("int8",)
+    build_packages = ("onnx", "onnx_ir", "onnxruntime")
+    run_packages = ("onnxruntime",)
+    backend_module = "edgeseg.targets.runners.onnxruntime_backend"
+
+    def compile(self, onnx_path: Path, folder: Path, precision: str) -> Artifact:
+        if precision not in self.precisions:
+            raise UnknownNameError("compiled precision", precision, self.precisions)
+        ir = require("onnx_ir", purpose="Building for target onnxruntime")
+        onnx = require("onnx", purpose="Building for target onnxruntime")
+        try:
+            onnx.checker.check_model(onnx_path)
+            model = ir.load(onnx_path)
+        except Exception as error:
+            # Readers raise several kinds, protobuf's among them.
+            raise TargetError(
+                f"{onnx_path.name} is no valid ONNX graph: {' '.join(str(error).split())[:400]}. "
+                "Export it again."
+            ) from error
+        quantize_biases(model.graph)
+        folder.mkdir(parents=True, exist_ok=True)
+        ir.save(model, folder / MODEL_FILE)
+        return Artifact(
+            target=self.name,
+            precision=precision,
+            format=self.artifact_format,
+            folder=folder,
+            files=(MODEL_FILE,),
+            runtime=self.runtime_settings(precision),
+            toolchain=self.toolchain(),
+        )
+
+    def runtime_settings(self, precision: str) -> dict[str, Any]:
+        return {"provider": "CPUExecutionProvider"}
+
+    def notes(self) -> tuple[str, ...]:
+        onnxruntime = require("onnxruntime", purpose="Target onnxruntime")
+        return (", ".join(onnxruntime.get_available_providers()),)
+
+
+def quantize_biases(graph: Any) -> int:
+    """Give the convolutions between Q/DQ operators int32 biases, in place.
+
+    ONNX Runtime computes such a convolution in INT8 only when its bias has a DequantizeLinear
+    too, with the scale that its sums have: that of the input times that of the weight's channel.
+
+    Args:
+        graph: An `onnx_ir.Graph`; one without Q/DQ is left as it is.
+
+    Returns:
+        How many biases were changed.
+    """
+    ir = require("onnx_ir", purpose="Building for target onnxruntime")
+    count = 0
+    for node in graph:
+        if node.op_type != "Conv" or len(node.inputs) < 3 or node.inputs[2] is None:
+            continue
+        bias = node.inputs[2].const_value
+        scales = [_scale_of(value) for value in node.inputs[:2]]
+        if bias is None or scales[0] is None or scales[1] is None:
+            continue
+        scale = (scales[0] * scales[1]).astype(np.float32)
+        codes = np.rint(bias.numpy() / scale.astype(np.float64))
+        largest = np.iinfo(np.int32).max
+        if np.abs(codes).max() > largest:
+            continue
+        contents = {
+            "codes": codes.astype(np.int32),
+            "scale": scale,
+            "zero_point": np.zeros(len(scale), np.int32),
+        }
+        inputs = []
+        for name, content in contents.items():
+            value = ir.Value(
+                name=f"{node.name}_bias_{name}",
+                const_value=ir.tensor(content, name=f"{node.name}_bias_{name}"),
+            )
+            graph.initializers[value.name] = value
+            inputs.append(value)
+        dequantize = ir.node(
+            "DequantizeLinear", inputs, attributes={"axis": 0}, name=f"{node.name}/bias_dequantize"
+        )
+        dequantize.outputs[0].name = f"{node.name}_bias_dequantized"
+        old = node.inputs[2]
+        graph.insert_before(node, dequantize)
+        node.replace_input_with(2, dequantize.outputs[0])
+        if not old.uses():
+            del graph.initializers[old.name]
+        count += 1
+    return count
+
+
+def _scale_of(value: Any) -> Any:
+    """Scale, float64, of a value that a DequantizeLinear gives; None for others."""
+    producer = value.producer()
+    if producer is None or producer.op_type != "DequantizeLinear":
+        return None
+    constant = producer.inputs[1].const_value
+    return None if constant is None else constant.numpy().astype(np.float64)

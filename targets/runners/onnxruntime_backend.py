@@ -1,0 +1,43 @@
+"""Runs an ONNX file with ONNX Runtime. Needs numpy and onnxruntime only; a bundle carries a copy
+as `backend.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Backend:
+    """A session.
+
+    Args:
+        folder: Where the files lie.
+        files: The .onnx first.
+        runtime: `provider`, as ONNX Runtime names it.
+        threads: CPU threads.
+    """
+
+    def __init__(
+        self, folder: Path, files: Sequence[str], runtime: Mapping[str, Any], threads: int
+    ) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Threads that wait by spinning starve their neighbours on a busy device.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(
+            str(Path(folder) / files[0]), options, providers=[runtime["provider"]]
+        )
+        self._input = self._session.get_inputs()[0].name
+        self._output = self._session.get_outputs()[0].name
+
+    def run(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (1, C, H, W) of a prepared image (1, 3, H, W)."""
+        return np.asarray(self._session.run([self._output], {self._input: image})[0], np.float32)
