@@ -30,6 +30,7 @@ TORCH_MODULES = (
     "edgeseg.lower.onnx_export",
     "edgeseg.train.batches",
     "edgeseg.train.losses",
+    "edgeseg.train.lossnet",
     "edgeseg.train.loop",
     "edgeseg.train.optimization",
 )

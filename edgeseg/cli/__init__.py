@@ -12,7 +12,7 @@ import typer
 from edgeseg import __version__
 from edgeseg.errors import EdgesegError
 
-from . import bench, build, bundles, inspect, train
+from . import bench, build, bundles, inspect, sweep, train
 from .console import print_error
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.command("build")(build.build)
 app.command("bench")(bench.bench)
+app.command("sweep")(sweep.sweep)
 app.command("verify")(bundles.verify)
 app.command("predict")(bundles.predict)
 app.command("train")(train.train)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from .bench_table import bench_table, describe_run, row_warnings
 from .console import make_progress, print_note, print_table
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
 DEFAULT_SPLITS = ["val", "test"]
-BASELINE_FLIPS = 1.0  # per 10,000 pixels; a right FP32 artefact flips some on the threshold at most
 
 
 def bench(
@@ -51,55 +48,7 @@ def bench(
                 for row in report.rows
                 if row["key"] == str(bundle.folder.resolve())
             )
-    print_table(_table(report.reference, report.rows))
-    environment, images = report.environment, report.data
-    print_note(
-        f"{environment['cpu']}, {threads} thread(s), batch 1; speed-up with 95 % interval over "
-        f"interleaved rounds. Dice pooled over {images['images']} images of {images['folder']} "
-        f"({'+'.join(images['splits'])}); difference to float torch with 95 % bootstrap interval."
-    )
-    for row in report.rows:
-        if row["is_baseline"] and row["flips_per_10k"] > BASELINE_FLIPS:
-            print_note(
-                f"Warning: {row['name']} does not compute what torch computes "
-                f"({row['flips_per_10k']:.1f} of 10,000 pixels flip): the runtime is wrong on this "
-                "network, and the speed-up is against a wrong artefact."
-            )
-        if not row["warm_up"]["is_steady"]:
-            print_note(
-                f"Warning: the latency of {row['name']} did not settle; the machine is busy."
-            )
-
-
-def _table(reference: list[dict[str, Any]], rows: list[dict[str, Any]]) -> Table:
-    from rich.table import Table
-
-    table = Table()
-    table.add_column("artefact")
-    for title in (
-        "p50 ms", "p90 ms", "FPS", "speed-up", "RAM MB", "size kB", "load ms", "Dice",
-        "difference", "flips/10k",
-    ):  # fmt: skip
-        table.add_column(title, justify="right", no_wrap=True)
-    for row in reference:
-        blank = [""] * 7
-        dice = f"{row['accuracy']['dice_pooled']:.4f}"
-        table.add_row(f"{row['model']} float torch", *blank, dice, "", "")
-    for row in rows:
-        latency = row["latency_ms"]
-        low, high = row["speedup_ci95"]
-        delta_low, delta_high = row["delta_ci95"]["dice_pooled"]
-        table.add_row(
-            row["name"],
-            f"{latency['p50']:.2f}",
-            f"{latency['p90']:.2f}",
-            f"{row['fps']:.1f}",
-            f"{row['speedup']:.2f} ({low:.2f}..{high:.2f})",
-            f"{row['peak_rss_mb']:.1f}",
-            f"{row['artifact_bytes'] / 1e3:.0f}",
-            f"{row['load_ms']:.0f}",
-            f"{row['accuracy']['dice_pooled']:.4f}",
-            f"{row['delta']['dice_pooled']:+.4f} ({delta_low:+.4f}..{delta_high:+.4f})",
-            f"{row['flips_per_10k']:.1f}",
-        )
-    return table
+    print_table(bench_table(report.reference, report.rows))
+    print_note(describe_run(report.environment, report.data))
+    for warning in row_warnings(report.rows):
+        print_note(f"Warning: {warning}")

@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import make_progress, parse_options, parse_size, print_json, print_note, short_name
+from edgeseg.errors import TargetError, UsageError
+
+from .console import (
+    make_progress,
+    parse_options,
+    parse_size,
+    print_json,
+    print_note,
+    print_table,
+    short_name,
+)
+
+if TYPE_CHECKING:
+    from edgeseg.pipeline.build import BuildRequest
 
 DEFAULT_FOLDER = Path("bundles")
+ALL_TARGETS = "all"
+SET_NAME = "set.json"
 
 
 def build(
     model: Annotated[
         str, typer.Option("--model", "-m", help="See edgeseg models; or package.module:Class.")
     ],
-    target: Annotated[str, typer.Option("--target", "-t", help="See edgeseg doctor.")],
+    target: Annotated[
+        str, typer.Option("--target", "-t", help="See edgeseg doctor; all builds for every one.")
+    ],
     precision: Annotated[str, typer.Option("--precision", "-p", help="fp32, fp16, bf16 or int8.")],
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Bundle folder (default: bundles/MODEL-TARGET-PRECISION)."
+            "--output",
+            "-o",
+            help="Bundle folder, or folder of bundles (default: bundles/MODEL-TARGET-PRECISION).",
         ),
     ] = None,
     weights: Annotated[
@@ -65,6 +85,9 @@ def build(
         overwrite=overwrite,
         use_cache=cache,
     )
+    if target == ALL_TARGETS:
+        _build_all(request, as_json=as_json)
+        return
     bundle, was_cached = build_bundle(request, make_progress())
     manifest = bundle.manifest
     if as_json:
@@ -82,3 +105,49 @@ def build(
     kilobytes = bundle.artifact_bytes / 1e3
     source = " (from the cache)" if was_cached else ""
     print(f"{bundle.folder}: {bundle.name}, artefact {kilobytes:.0f} kB{source}")
+
+
+def _build_all(request: BuildRequest, *, as_json: bool) -> None:
+    """Build for every target into one folder; what is refused is shown with its reason."""
+    from rich.table import Table
+
+    from edgeseg.bundle import require_free_output
+    from edgeseg.pipeline.sweep import build_cells, write_sweep
+    from edgeseg.targets import TARGETS
+
+    if request.method or request.options:
+        raise UsageError(
+            "--method and --option belong to one target. Leave them out, or name that --target."
+        )
+    requests = [
+        replace(request, target=name, output=request.output / name) for name in TARGETS.names()
+    ]
+    for one in requests:
+        require_free_output(one.output, overwrite=one.overwrite)
+    cells = build_cells(requests, make_progress())
+    write_sweep(request.output / SET_NAME, cells, {})
+    if as_json:
+        print_json([cell.to_json() for cell in cells])
+    else:
+        table = Table()
+        for title in ("target", "precision", "artefact kB", "checked by", "flips/10k", "bundle"):
+            table.add_column(title)
+        for cell in cells:
+            if cell.bundle is None:
+                reason = f"refused: {cell.refusal}"
+                table.add_row(cell.request.target, request.precision, "", "", "", reason)
+                continue
+            manifest = cell.bundle.manifest
+            table.add_row(
+                manifest.target,
+                manifest.precision,
+                f"{cell.bundle.artifact_bytes / 1e3:.0f}",
+                manifest.checked_by,
+                f"{manifest.checks['artifact'].flips_per_10k:.1f}",
+                str(cell.bundle.folder),
+            )
+        print_table(table)
+    if all(cell.bundle is None for cell in cells):
+        raise TargetError(
+            f"No target builds {request.model} in {request.precision} here. See edgeseg doctor."
+        )

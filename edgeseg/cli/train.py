@@ -32,6 +32,10 @@ def train(
     precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Checkpoint to start from.")] = None,
+    perceptual_weights: Annotated[
+        Path | None,
+        typer.Option(help="torchvision's VGG-16 for the LossNet term (default: random features)."),
+    ] = None,
     size: Annotated[
         str | None, typer.Option(help="Input size, HxW (default: the model's).")
     ] = None,
@@ -57,6 +61,7 @@ def train(
         spec=spec,
         settings=settings,
         weights=weights,
+        perceptual_weights=perceptual_weights,
         size=parse_size(size),
         resume=resume,
         workers=workers,

@@ -23,6 +23,8 @@ from .logits import inner_network
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
 PREFIXES = ("module.", "_orig_mod.")
 LISTED_KEYS = 4
+MODEL_ADVICE = "Check that --model names the network that these weights were trained for."
+SHAPE_ADVICE = "Check widths and number of classes."
 # How torch's weights-only reader words its refusal to import something that a pickle names.
 FOREIGN_CODE = re.compile(r"Unsupported (global|class)|not allowed|was not an allowed global")
 
@@ -131,14 +133,22 @@ def _is_state(raw: Mapping[Any, Any]) -> bool:
     )
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
+def load_weights(
+    network: nn.Module, path: Path, *, ignored: tuple[str, ...] = (), advice: str | None = None
+) -> None:
     """Load a checkpoint into a network; every name and shape must match.
+
+    Args:
+        ignored: Beginnings of names that the file may hold and the network does not use.
+        advice: What to do where names or shapes differ, instead of checking --model.
 
     Raises:
         WeightsError: As `load_state`; or names or shapes differ; or a value is NaN or infinite.
     """
     network = inner_network(network)
-    state = load_state(path)
+    state = {
+        name: tensor for name, tensor in load_state(path).items() if not name.startswith(ignored)
+    }
     expected = network.state_dict()
     for name in expected:
         # Counts batches since the start of training; old checkpoints lack it, nothing uses it.
@@ -149,15 +159,14 @@ def load_weights(network: nn.Module, path: Path) -> None:
     if missing or unexpected:
         raise WeightsError(
             f"{path} does not fit {type(network).__name__}: {_list('missing', missing)}; "
-            f"{_list('unexpected', unexpected)}. Check that --model names the network that these "
-            "weights were trained for."
+            f"{_list('unexpected', unexpected)}. {advice or MODEL_ADVICE}"
         )
     for name, tensor in state.items():
         if tensor.shape != expected[name].shape:
             raise WeightsError(
                 f"{path} does not fit {type(network).__name__}: '{name}' has shape "
                 f"{tuple(tensor.shape)}, the network needs {tuple(expected[name].shape)}. "
-                "Check widths and number of classes."
+                f"{advice or SHAPE_ADVICE}"
             )
         if tensor.layout != torch.strided or (
             expected[name].is_floating_point() and not tensor.is_floating_point()

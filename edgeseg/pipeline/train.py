@@ -41,6 +41,7 @@ class TrainRequest:
         output: Run folder.
         settings: Recipe settings that differ from the preset; None keeps the preset's.
         weights: Checkpoint to start from; None starts from random weights.
+        perceptual_weights: VGG-16 checkpoint of a perceptual loss; None gives it random features.
         size: (height, width) of the input; None is the model's default.
         resume: Continue the run in `output`.
         workers: Threads that load images ahead.
@@ -54,6 +55,7 @@ class TrainRequest:
     spec: Path | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     weights: Path | None = None
+    perceptual_weights: Path | None = None
     size: tuple[int, int] | None = None
     resume: bool = False
     workers: int = 0
@@ -79,7 +81,7 @@ def train_model(request: TrainRequest, progress: Progress = SILENT) -> TrainingR
     from ..models.weights import load_weights
     from ..train.loop import Trainer
 
-    with progress.stage("load packages and model"):
+    with progress.stage("load packages and model") as stage:
         torch.manual_seed(recipe.seed)
         network = spec.make_network()
         if request.weights is not None:
@@ -92,7 +94,15 @@ def train_model(request: TrainRequest, progress: Progress = SILENT) -> TrainingR
             request.output,
             workers=request.workers,
             accelerator=request.accelerator,
+            perceptual_weights=request.perceptual_weights,
         )
+        if trainer.features is not None:
+            given = request.perceptual_weights
+            stage.note(
+                "random VGG-16 features, no --perceptual-weights"
+                if given is None
+                else f"VGG-16 features of {given.name}"
+            )
     return trainer.run(train, val, resume=request.resume, progress=progress)
 
 

@@ -23,7 +23,7 @@ from ..metrics import Counts, count_overlap, scores_from_counts
 from ..models.weights import save_weights
 from ..progress import SILENT, Progress, Stage
 from .batches import TrainingImages, class_shares, epoch_batches, rescale_batch, step_count
-from .losses import Loss, make_loss
+from .losses import Loss, find_features, make_loss
 from .optimization import Schedule, make_optimizer
 from .recipes import Recipe
 
@@ -98,6 +98,11 @@ class Trainer:
             `history.json`, each written atomically at the end of an epoch.
         workers: Threads that load images ahead; 0 loads on demand.
         accelerator: As Lightning Fabric names it; "auto" takes a GPU where there is one.
+        perceptual_weights: VGG-16 checkpoint of a perceptual loss; None gives it random features.
+
+    Raises:
+        UsageError: A device that is not there; perceptual weights for a loss that takes none.
+        WeightsError: The perceptual weights cannot be used.
     """
 
     def __init__(
@@ -110,6 +115,7 @@ class Trainer:
         *,
         workers: int = 0,
         accelerator: str = "auto",
+        perceptual_weights: Path | None = None,
     ) -> None:
         if not hasattr(network, "forward_logits"):
             raise TrainingError(
@@ -133,6 +139,7 @@ class Trainer:
         self.recipe = recipe
         self.folder = folder
         self.workers = workers
+        self.features = find_features(recipe.loss, perceptual_weights)
         self.history: list[dict[str, float]] = []
 
     @property
@@ -171,7 +178,7 @@ class Trainer:
             optimizer.load_state_dict(state["optimizer"])
             schedule.load_state_dict(state["schedule"])
             self.history = state["history"]
-        loss = make_loss(self.recipe.loss, lambda: class_shares(train, self.outputs))
+        loss = make_loss(self.recipe.loss, lambda: class_shares(train, self.outputs), self.features)
         best = max((row["dice_pooled"] for row in self.history), default=-1.0)
         for epoch in range(len(self.history) + 1, self.recipe.epochs + 1):
             images = TrainingImages(train, self.inputs, self.outputs, self.recipe, epoch)
@@ -230,8 +237,10 @@ class Trainer:
 
     def _identity(self, train: FolderDataset, val: FolderDataset) -> dict[str, Any]:
         """What makes a run this run: resuming with anything else would mix two experiments."""
+        features = {} if self.features is None else {"perceptual features": self.features.origin}
         return {
             **self.recipe.to_json(),
+            **features,
             "network": type(self.network).__name__,
             "input size": f"{self.inputs.height}x{self.inputs.width}",
             "normalization": self.inputs.normalization.to_json(),

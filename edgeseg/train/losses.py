@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import UnknownNameError
+from ..errors import UnknownNameError, UsageError
 from ..lazy import require
+from .lossnet import LossNet, VggFeatures
 
 Loss = Callable[[Any, Tensor], Tensor]
 
 AUXILIARY_WEIGHT = 0.4
 EDGE_WINDOW = 31  # pixels
 EDGE_GAIN = 5.0
+LOSSNET_WEIGHT = 0.1
 SIDE_WEIGHTS = (0.1, 0.2, 0.3, 0.4, 0.5)  # deep to shallow
 
 
@@ -99,8 +102,9 @@ class WeightedBceIou:
     The weight is 1 + 5 |mean of the mask over 31 x 31 - mask|; binary cross-entropy is averaged
     with it, and 1 - IoU computed with it (smoothing 1), per image.
 
-    Source: Wei et al., "F3Net", AAAI 2020, arXiv:1911.11445, which
-    arXiv:2303.10894, uses.
+    Source: Wei et al., "F3Net", AAAI 2020, arXiv:1911.11445, which arXiv:2303.10894 uses. The
+    published code of the latter passes `reduce="none"`, which torch takes for the plain mean, so
+    that only its IoU is weighted; here both are, as described.
     """
 
     def __call__(self, logit: Any, truth: Tensor) -> Tensor:
@@ -116,6 +120,21 @@ class WeightedBceIou:
         return torch.as_tensor((mean_entropy + 1 - iou).mean())
 
 
+class WeightedBceIouLossNet(WeightedBceIou):
+    """MSNet's and M2SNet's whole loss: `WeightedBceIou` plus 0.1 LossNet.
+
+    Source: arXiv:2303.10894
+    """
+
+    def __init__(self, features: VggFeatures) -> None:
+        self.lossnet = LossNet(features)
+
+    def __call__(self, logit: Any, truth: Tensor) -> Tensor:
+        target = (truth > 0).unsqueeze(1).to(logit.dtype)
+        perceptual = self.lossnet(torch.sigmoid(logit), target)
+        return super().__call__(logit, truth) + LOSSNET_WEIGHT * perceptual
+
+
 ClassShares = Callable[[], Sequence[float]]
 
 # Each takes a function that looks up the shares of the classes; few need them.
@@ -128,17 +147,46 @@ LOSSES: dict[str, Callable[[ClassShares], Loss]] = {
     "weighted_bce_iou": lambda _: WeightedBceIou(),
 }
 
+# Each compares masks in the features of VGG-16.
+PERCEPTUAL_LOSSES: dict[str, Callable[[VggFeatures], Loss]] = {
+    "weighted_bce_iou_lossnet": WeightedBceIouLossNet,
+}
 
-def make_loss(name: str, class_shares: ClassShares) -> Loss:
+
+def find_features(loss: str, weights: Path | None) -> VggFeatures | None:
+    """Features for a loss of that name; None where it takes none.
+
+    Args:
+        weights: torchvision's VGG-16 checkpoint; None gives random features.
+
+    Raises:
+        UsageError: `weights` for a loss that takes none.
+        WeightsError: As `VggFeatures`.
+    """
+    if loss in PERCEPTUAL_LOSSES:
+        return VggFeatures(weights)
+    if weights is not None:
+        raise UsageError(
+            f"The loss {loss} has no perceptual term that could use --perceptual-weights "
+            f"{weights}. Leave the option out, or choose a recipe with the loss "
+            f"{', '.join(PERCEPTUAL_LOSSES)}: published of msnet or m2snet."
+        )
+    return None
+
+
+def make_loss(name: str, class_shares: ClassShares, features: VggFeatures | None = None) -> Loss:
     """Loss by name.
 
     Args:
         class_shares: Gives the share of each class in the training pixels; asked only by the
             losses that weigh classes.
+        features: Of the perceptual losses; None gives them random ones.
 
     Raises:
         UnknownNameError: No such loss.
     """
+    if name in PERCEPTUAL_LOSSES:
+        return PERCEPTUAL_LOSSES[name](features or VggFeatures())
     if name not in LOSSES:
-        raise UnknownNameError("loss", name, LOSSES)
+        raise UnknownNameError("loss", name, {**LOSSES, **PERCEPTUAL_LOSSES})
     return LOSSES[name](class_shares)

@@ -217,6 +217,7 @@ def test_prediction_never_replaces_its_images(
         (("--seed", -1), "must not be below zero"),
         (("--accelerator", "tpu"), "Use --accelerator cpu"),
         (("--size", "99999968x99999968"), "at most 8192 pixels"),
+        (("--perceptual-weights", "vgg.pth"), "has no perceptual term that could use --perceptual"),
     ],
 )
 def test_training_settings_that_cannot_work_are_refused(
@@ -244,6 +245,24 @@ def test_weights_of_another_run_are_not_overwritten(
     words = ("train", "-m", "egeunet", "--data", data, "-o", tmp_path, "--size", "32x32")
     refused(run_cli(*words), 2, "best.safetensors", "--resume")
     assert (tmp_path / "best.safetensors").read_text() == "precious"
+
+
+def test_perceptual_weights_that_cannot_be_used_are_refused(
+    run_cli: RunCli, make_data_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    torch = pytest.importorskip("torch")
+    data = make_data_folder()
+    (data / "train.txt").write_text("pair0\npair1")
+    (data / "val.txt").write_text("pair2")
+    torch.save({"features.0.weight": torch.ones(64, 3, 3, 3)}, tmp_path / "vgg11.pth")
+    words = ("train", "-m", "msnet", "--data", data, "-o", tmp_path / "run", "--size", "32x32")
+    for name, *advice in (
+        ("gone.pth", "No weights file at", "Check the path"),
+        ("vgg11.pth", "Name torchvision's VGG-16", "for N = 0, 2, 5, 7, 10, 12, 14, 17, 19, 21"),
+    ):
+        done = run_cli(*words, "--perceptual-weights", tmp_path / name)
+        refused(done, 1, name, *advice)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_method_without_quantisation_is_refused(run_cli: RunCli, output: Path) -> None:

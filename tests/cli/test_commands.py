@@ -14,6 +14,7 @@ from support import needs
 
 from edgeseg import __version__
 from edgeseg.data.folder import open_sample
+from edgeseg.targets import TARGETS
 
 RunCli = Callable[..., "CompletedProcess[str]"]
 
@@ -39,8 +40,9 @@ def test_help_tells_the_defaults(run_cli: RunCli, command: str) -> None:
 
 def test_doctor_names_every_target(run_cli: RunCli) -> None:
     report = json.loads(run_cli("doctor", "--json").stdout)
-    assert [target["target"] for target in report["targets"]] == ["intel"]
-    assert "target intel" in run_cli("doctor").stdout
+    assert [target["target"] for target in report["targets"]] == list(TARGETS.names())
+    text = run_cli("doctor").stdout
+    assert all(f"target {name}" in text for name in TARGETS.names())
 
 
 @pytest.mark.parametrize(
@@ -65,7 +67,8 @@ main()
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False
     )
     assert done.returncode == 0, done.stderr
-    (intel,) = json.loads(done.stdout)["targets"]
+    intel = json.loads(done.stdout)["targets"][0]
+    assert intel["target"] == "intel"
     assert intel["builds"] == builds
     assert "fp32" in intel["runs"]
     assert command in [item["install"] for item in intel["missing"]]
@@ -139,6 +142,29 @@ def test_a_network_is_trained_evaluated_and_built(
     scored = run_cli("evaluate", *common, "--weights", weights, "--json")
     assert scored.returncode == 0, scored.stderr
     assert json.loads(scored.stdout)["images"] == 2
+
+
+@needs("torch", "monai", "lightning_fabric")
+def test_training_says_what_features_its_loss_uses(
+    make_data_folder: Callable[..., Path], tmp_path: Path, run_cli: RunCli
+) -> None:
+    from edgeseg.models.weights import save_weights
+    from edgeseg.train.lossnet import VggFeatures
+
+    data = make_data_folder()
+    (data / "train.txt").write_text("pair0\npair1")
+    (data / "val.txt").write_text("pair2")
+    weights = tmp_path / "vgg16.safetensors"
+    save_weights(weights, VggFeatures())
+    # A run is there already, so that this one ends before its first epoch.
+    (tmp_path / "best.safetensors").touch()
+    words = ("train", "--model", "msnet", "--data", data, "-o", tmp_path, "--size", "32x32")
+    said = run_cli(*words).stderr
+    assert "random VGG-16 features, no --perceptual-weights" in said
+    assert "--resume" in said
+    said = run_cli(*words, "--perceptual-weights", weights).stderr
+    assert "VGG-16 features of vgg16.safetensors" in said
+    assert "VGG-16" not in run_cli(*words, "--recipe", "short").stderr
 
 
 def test_evaluate_scores_the_shipped_weights_on_the_sample(run_cli: RunCli) -> None:

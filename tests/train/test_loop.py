@@ -19,8 +19,9 @@ torch = pytest.importorskip("torch")
 from edgeseg.data.folder import open_folder  # noqa: E402
 from edgeseg.errors import OutputInUseError, TrainingError, UsageError  # noqa: E402
 from edgeseg.models import find_model  # noqa: E402
-from edgeseg.models.weights import load_state  # noqa: E402
-from edgeseg.train.loop import predict_counts  # noqa: E402
+from edgeseg.models.weights import load_state, save_weights  # noqa: E402
+from edgeseg.train.loop import Trainer, predict_counts  # noqa: E402
+from edgeseg.train.lossnet import VggFeatures  # noqa: E402
 
 pytestmark = needs("monai", "lightning_fabric")
 
@@ -217,6 +218,38 @@ def test_resume_with_other_input_size_is_refused(data: Path, tmp_path: Path) -> 
     trainer.inputs = find_model("egeunet").at_size(64, 64).inputs
     with pytest.raises(UsageError, match="32x32"):
         trainer.run(images, images, resume=True)
+
+
+def test_run_remembers_the_features_of_its_loss(data: Path, tmp_path: Path) -> None:
+    images = open_folder(data)
+    spec = find_model("ulite").at_size(32, 32)
+    loss = "weighted_bce_iou_lossnet"
+    recipe = replace(RUN.RECIPE, loss=loss, precision="bf16-mixed", epochs=2, batch_size=4)
+
+    def make_trainer(weights: Path | None = None) -> Trainer:
+        contracts = spec.inputs, spec.outputs
+        options: dict[str, Any] = {"accelerator": "cpu", "perceptual_weights": weights}
+        return Trainer(spec.make_network(), *contracts, recipe, tmp_path / "run", **options)
+
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer().run(images, images, progress=Interrupt(2))
+    state = checkpoint_of(tmp_path / "run")
+    assert state["identity"]["perceptual features"] == "random, seed 16"
+    assert state["history"][0]["loss"] > 0
+
+    features = VggFeatures()
+    features.features[0].weight[0] = 0
+    save_weights(tmp_path / "vgg16.safetensors", features)
+    with pytest.raises(
+        UsageError, match=r"\(perceptual features random, seed 16 -> weights [0-9a-f]{8}\)\. Resume"
+    ):
+        make_trainer(tmp_path / "vgg16.safetensors").run(images, images, resume=True)
+    assert len(make_trainer().run(images, images, resume=True).history) == 2
+
+
+def test_run_without_a_perceptual_loss_names_no_features(data: Path, tmp_path: Path) -> None:
+    RUN.train(data, tmp_path / "run", replace(RUN.RECIPE, epochs=1))
+    assert "perceptual features" not in checkpoint_of(tmp_path / "run")["identity"]
 
 
 def test_resume_with_more_images_is_refused(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,9 +9,10 @@ from support import needs
 
 torch = pytest.importorskip("torch")
 
-from edgeseg.errors import UnknownNameError  # noqa: E402
+from edgeseg.errors import UnknownNameError, UsageError  # noqa: E402
 from edgeseg.models.egeunet import EgeUnetLogits  # noqa: E402
-from edgeseg.train.losses import BceDice, make_loss  # noqa: E402
+from edgeseg.train.losses import BceDice, find_features, make_loss  # noqa: E402
+from edgeseg.train.lossnet import LossNet, VggFeatures  # noqa: E402
 
 pytestmark = needs("monai")
 
@@ -130,6 +132,32 @@ def test_edge_weighted_loss_by_hand() -> None:
 def test_edge_weighted_loss_of_a_right_mask_is_nothing() -> None:
     value = float(make_loss("weighted_bce_iou", no_shares)(right(HALF), HALF))
     assert value == pytest.approx(0, abs=1e-6)
+
+
+def test_whole_loss_of_msnet_adds_a_tenth_of_lossnet() -> None:
+    features = VggFeatures()
+    logit = unsure().requires_grad_()
+    value = make_loss("weighted_bce_iou_lossnet", no_shares, features)(logit, HALF)
+    shape = float(make_loss("weighted_bce_iou", no_shares)(unsure(), HALF))
+    distance = float(LossNet(features)(torch.sigmoid(unsure()), HALF[:, None].float()))
+    assert distance > 0
+    assert float(value.detach()) == pytest.approx(shape + 0.1 * distance, rel=1e-6)
+    value.backward()
+    assert logit.grad is not None
+    assert logit.grad.abs().min() > 0
+
+
+def test_whole_loss_of_a_right_mask_is_nothing() -> None:
+    loss = make_loss("weighted_bce_iou_lossnet", no_shares)
+    assert float(loss(right(HALF), HALF)) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_loss_without_features_refuses_their_weights() -> None:
+    assert find_features("bce_dice", None) is None
+    with pytest.raises(
+        UsageError, match=r"bce_dice has no perceptual term.*vgg\.pth\. Leave the option out, or"
+    ):
+        find_features("bce_dice", Path("vgg.pth"))
 
 
 def test_cross_entropy_and_dice_of_all_classes_by_hand() -> None:

@@ -19,6 +19,17 @@ def test_published_recipe_is_that_of_the_paper() -> None:
     assert recipe.min_learning_rate == 1e-5
 
 
+@pytest.mark.parametrize("model", ["msnet", "m2snet"])
+def test_polyp_networks_have_the_whole_loss_of_the_paper_and_a_light_one(model: str) -> None:
+    published, short = find_recipe(model, None), find_recipe(model, "short")
+    assert published.name == "published"
+    assert (published.loss, published.epochs) == ("weighted_bce_iou_lossnet", 50)
+    assert short.loss == "weighted_bce_iou"
+    assert (short.optimizer, short.learning_rate, short.schedule) == ("adamw", 1e-3, "one_cycle")
+    assert (short.rotation, short.batch_size, short.channels_last) == ("quarter", 8, True)
+    assert short.epochs < published.epochs
+
+
 @pytest.mark.parametrize("model", sorted(RECIPES))
 def test_recipes_belong_to_models_and_know_their_names(model: str) -> None:
     assert model in MODELS

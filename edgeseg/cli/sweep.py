@@ -1,0 +1,147 @@
+"""edgeseg sweep"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeseg.errors import UsageError
+
+from .bench import DEFAULT_SPLITS
+from .bench_table import (
+    TITLES,
+    describe_run,
+    markdown_table,
+    reference_cells,
+    row_cells,
+    row_warnings,
+)
+from .console import make_progress, print_note, short_name
+
+if TYPE_CHECKING:
+    from edgeseg.benchmarks.measure import Report
+    from edgeseg.pipeline.sweep import Cell
+
+DEFAULT_PRECISIONS = ["fp32", "int8"]
+TABLE_NAME = "table.md"
+
+
+def sweep(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for bundles and table.")],
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="May be repeated (default: all with weights)."),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", "-t", help="May be repeated (default: all that build here)."),
+    ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option("--precision", "-p", help="May be repeated (default: fp32, int8)."),
+    ] = None,
+    weights: Annotated[
+        list[str] | None, typer.Option(help="MODEL=FILE, may be repeated (default: shipped).")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="MODEL=FOLDER, may be repeated (default: the sample)."),
+    ] = None,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(help="Split to measure on; may be repeated (default: val, test)."),
+    ] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads of each artefact.", min=1)] = 1,
+    runs: Annotated[int, typer.Option(help="Counted inferences of each artefact.", min=1)] = 100,
+) -> None:
+    """Build, verify and measure models on targets in precisions; print one table.
+
+    What is refused stands in the table with its reason. Equal builds come from the cache.
+    """
+    from edgeseg.benchmarks.measure import BenchSettings
+    from edgeseg.models import MODELS
+    from edgeseg.pipeline.build import BuildRequest, open_split
+    from edgeseg.pipeline.sweep import (
+        SWEEP_NAME,
+        build_cells,
+        measure_cells,
+        targets_that_build_here,
+        write_sweep,
+    )
+
+    weights_of = _paths_by_model(weights or [], "--weights")
+    data_of = _paths_by_model(data or [], "--data")
+    models = model or [name for name, spec in MODELS.items() if spec.weights or name in weights_of]
+    for option, named in (("--weights", weights_of), ("--data", data_of)):
+        for name in named:
+            if name not in models:
+                raise UsageError(f"{option} names {name}, which is not swept. Add --model {name}.")
+    requests = [
+        BuildRequest(
+            model=name,
+            target=target_name,
+            precision=precision_name,
+            output=output / f"{short_name(name)}-{target_name}-{precision_name}",
+            weights=weights_of.get(name),
+            data=data_of.get(name),
+            overwrite=True,
+        )
+        for name in models
+        for target_name in target or targets_that_build_here()
+        for precision_name in precision or DEFAULT_PRECISIONS
+    ]
+    settings = BenchSettings(threads=threads, runs=runs)
+    progress = make_progress()
+    cells = build_cells(requests, progress)
+    reports = measure_cells(
+        cells,
+        lambda name: open_split(data_of.get(name), *(split or DEFAULT_SPLITS)),
+        settings,
+        progress,
+    )
+    write_sweep(output / SWEEP_NAME, cells, reports)
+    from edgeseg.atomic import write_text
+
+    text = sweep_table(cells, reports)
+    write_text(output / TABLE_NAME, text)
+    print(text, end="")
+    for report in reports.values():
+        print_note(describe_run(report.environment, report.data))
+        for warning in row_warnings(report.rows):
+            print_note(f"Warning: {warning}")
+
+
+def sweep_table(cells: Sequence[Cell], reports: dict[str, Report]) -> str:
+    """Markdown: a row for each float model, each baseline, each bundle, each refusal."""
+    rows = []
+    for model in dict.fromkeys(cell.request.model for cell in cells):
+        if model in reports:
+            report = reports[model]
+            rows += [reference_cells(row) for row in report.reference]
+            rows += [row_cells(row) for row in report.rows]
+        rows += [
+            [cell.name, f"refused: {cell.refusal}", *[""] * (len(TITLES) - 2)]
+            for cell in cells
+            if cell.request.model == model and cell.bundle is None
+        ]
+    return markdown_table(TITLES, rows)
+
+
+def _paths_by_model(words: Sequence[str], option: str) -> dict[str, Path]:
+    """Read "MODEL=PATH" words.
+
+    Raises:
+        UsageError: A word of another form, or a path that does not exist.
+    """
+    found = {}
+    for word in words:
+        model, equals, text = word.partition("=")
+        if not (model and equals and text):
+            raise UsageError(f"{option} {word} is not MODEL=PATH. Write it as egeunet=PATH.")
+        if not Path(text).exists():
+            raise UsageError(f"{option} {word}: there is no {text}. Check the path.")
+        found[model] = Path(text)
+    return found
