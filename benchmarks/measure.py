@@ -63,6 +63,8 @@ class Participant:
         inputs, outputs: Its contracts.
         artifact_bytes: Size on disk of what ships.
         baseline_key: Participant that its latency is compared with; itself for a baseline.
+        stand_in: What computes it here in place of its device; then it is scored, not timed.
+            Empty where the artefact itself runs.
     """
 
     key: str
@@ -77,6 +79,7 @@ class Participant:
     outputs: OutputContract
     artifact_bytes: int
     baseline_key: str
+    stand_in: str = ""
 
     @property
     def is_baseline(self) -> bool:
@@ -124,22 +127,17 @@ def measure(
     """
     environment = describe_environment(settings.threads)
     with tempfile.TemporaryDirectory(prefix="edgeseg-bench-") as folder:
-        timings = _time(participants, dataset, settings, Path(folder), progress)
+        timed = [participant for participant in participants if not participant.stand_in]
+        timings = _time(timed, dataset, settings, Path(folder), progress) if timed else {}
         accuracies, reference = _score(participants, dataset, Path(folder), progress)
     names = {participant.key: participant.name for participant in participants}
     rows = []
     for participant in participants:
-        timing = timings[participant.key]
-        baseline = timings[participant.baseline_key]
+        timing = timings.get(participant.key)
+        baseline = timings.get(participant.baseline_key)
         rows.append(
-            _row(
-                participant,
-                names[participant.baseline_key],
-                timing,
-                baseline,
-                accuracies[participant.key],
-                settings,
-            )
+            _row(participant, accuracies[participant.key], settings)
+            | _timing_of_row(names[participant.baseline_key], timing, baseline)
         )
     data = {
         "folder": dataset.root.name,
@@ -276,16 +274,7 @@ def _label(
     return labels
 
 
-def _row(
-    participant: Participant,
-    baseline_name: str,
-    timing: _Timing,
-    baseline: _Timing,
-    accuracy: Accuracy,
-    settings: BenchSettings,
-) -> dict[str, Any]:
-    latency = summarize(timing.blocks)
-    speedup, interval = paired_speedup(timing.blocks, baseline.blocks)
+def _row(participant: Participant, accuracy: Accuracy, settings: BenchSettings) -> dict[str, Any]:
     return {
         "key": participant.key,
         "name": participant.name,
@@ -296,20 +285,37 @@ def _row(
         "threads": settings.threads,
         "batch": 1,
         "input_size": [participant.inputs.height, participant.inputs.width],
-        "runs": sum(len(block) for block in timing.blocks),
-        "warm_up": timing.warm_up,
-        "latency_ms": latency.to_json(),
-        "fps": 1e3 / latency.mean,
-        "peak_rss_mb": timing.peak_rss_bytes / MEGABYTE,
         "artifact_bytes": participant.artifact_bytes,
-        "load_ms": timing.load_ms,
-        "first_ms": timing.first_ms,
+        "stand_in": participant.stand_in,
         "accuracy": accuracy.accuracy,
         "accuracy_ci95": accuracy.accuracy_ci95,
         "delta": accuracy.delta,
         "delta_ci95": accuracy.delta_ci95,
         "flips_per_10k": accuracy.flips_per_10k,
         "worst_image": accuracy.worst_image,
+    }
+
+
+def _timing_of_row(
+    baseline_name: str, timing: _Timing | None, baseline: _Timing | None
+) -> dict[str, Any]:
+    """What was timed; None for each where nothing was, as where the device is elsewhere."""
+    if timing is None or baseline is None:
+        names = (
+            "runs", "warm_up", "latency_ms", "fps", "peak_rss_mb", "load_ms", "first_ms",
+            "baseline", "speedup", "speedup_ci95",
+        )  # fmt: skip
+        return dict.fromkeys(names)
+    latency = summarize(timing.blocks)
+    speedup, interval = paired_speedup(timing.blocks, baseline.blocks)
+    return {
+        "runs": sum(len(block) for block in timing.blocks),
+        "warm_up": timing.warm_up,
+        "latency_ms": latency.to_json(),
+        "fps": 1e3 / latency.mean,
+        "peak_rss_mb": timing.peak_rss_bytes / MEGABYTE,
+        "load_ms": timing.load_ms,
+        "first_ms": timing.first_ms,
         "baseline": {
             "name": baseline_name,
             "latency_ms_p50": summarize(baseline.blocks).p50,

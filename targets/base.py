@@ -168,14 +168,18 @@ class Target(abc.ABC):
             ) from error
         return backend
 
+    def stand_in(self) -> str:
+        """What computes artefacts on this machine in place of the device; empty where they run."""
+        return ""
+
     def load_for_check(
         self, folder: Path, files: tuple[str, ...], runtime: Mapping[str, Any]
     ) -> tuple[Backend, str]:
         """What computes an artefact on this machine for a check, and its name.
 
-        A target whose device is elsewhere gives what comes nearest to it here.
+        A target with a stand-in gives that.
         """
-        return self.load(folder, files, runtime, 1), self.name
+        return self.load(folder, files, runtime, 1), self.stand_in() or self.name
 
     def toolchain(self) -> dict[str, str]:
         """Versions that an artefact depends on."""

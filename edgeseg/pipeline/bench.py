@@ -15,6 +15,7 @@ from .. import cache
 from ..bundle import SOURCE_ONNX, SOURCE_WEIGHTS, Bundle
 from ..data.folder import FolderDataset
 from ..errors import BenchmarkError, UsageError
+from ..lazy import provider_of
 from ..progress import SILENT, Progress
 from ..records import RunnerSpec, sha256_of_file
 
@@ -73,6 +74,7 @@ def bundle_participant(
         outputs=bundle.outputs,
         artifact_bytes=bundle.artifact_bytes,
         baseline_key=baseline.key,
+        stand_in=find_target(manifest.target).stand_in(),
     )
 
 
@@ -117,6 +119,7 @@ def baseline_participant(
         outputs=bundle.outputs,
         artifact_bytes=made["size_bytes"],
         baseline_key=str(folder),
+        stand_in=target.stand_in(),
     )
 
 
@@ -132,9 +135,17 @@ def _artifact_runner(
             "runtime": runtime,
             "threads": threads,
         },
-        packages=find_target(target).run_packages,
+        packages=_packages_here(target),
         threads=threads,
     )
+
+
+def _packages_here(name: str) -> tuple[str, ...]:
+    """What a benchmark process loads before memory is first looked at."""
+    target = find_target(name)
+    if target.stand_in():
+        return ()
+    return tuple(provider_of(package) for package in target.run_packages)
 
 
 def _torch_runner(bundle: Bundle) -> RunnerSpec:

@@ -1,0 +1,105 @@
+"""Many builds at once: every cell of models, targets and precisions, or the reason why not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeseg.benchmarks.measure import BenchSettings, Report
+from edgeseg.targets import TARGETS, find_target
+
+from ..atomic import write_text
+from ..bundle import Bundle
+from ..data.folder import FolderDataset
+from ..errors import EdgesegError
+from ..progress import SILENT, Progress
+from .bench import bench_bundles
+from .build import BuildRequest, build_bundle
+from .verify import verify_bundle
+
+SWEEP_NAME = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination.
+
+    Attributes:
+        request: What was to be built.
+        bundle: The bundle, built and verified; None when it was refused.
+        refusal: Why, in one sentence.
+    """
+
+    request: BuildRequest
+    bundle: Bundle | None
+    refusal: str = ""
+
+    @property
+    def name(self) -> str:
+        request = self.request
+        return f"{request.model}-{request.target}-{request.precision}"
+
+    def to_json(self) -> dict[str, Any]:
+        request = self.request
+        return {
+            "model": request.model,
+            "target": request.target,
+            "precision": request.precision,
+            "bundle": str(self.bundle.folder) if self.bundle else None,
+            "refusal": self.refusal or None,
+        }
+
+
+def targets_that_build_here() -> tuple[str, ...]:
+    """Names of the targets whose packages are installed."""
+    return tuple(name for name in TARGETS.names() if find_target(name).diagnose().builds)
+
+
+def build_cells(requests: Sequence[BuildRequest], progress: Progress = SILENT) -> list[Cell]:
+    """Build and verify each; what is refused does not stop the others."""
+    cells = []
+    with progress.stage("build all", total=len(requests)) as stage:
+        for request in requests:
+            try:
+                bundle, _ = build_bundle(request)
+                verify_bundle(bundle.folder)
+                cells.append(Cell(request, bundle))
+            except EdgesegError as error:
+                cells.append(Cell(request, None, str(error)))
+            stage.note(f"{cells[-1].name}: {cells[-1].refusal or 'built and verified'}")
+            stage.advance()
+    return cells
+
+
+def measure_cells(
+    cells: Sequence[Cell],
+    open_data: Callable[[str], FolderDataset],
+    settings: BenchSettings,
+    progress: Progress = SILENT,
+) -> dict[str, Report]:
+    """Measure the bundles of each model in one interleaved run.
+
+    Args:
+        open_data: Labelled images for a model's name.
+
+    Returns:
+        Report by model; a model without a bundle has none.
+    """
+    reports = {}
+    for model in dict.fromkeys(cell.request.model for cell in cells):
+        bundles = [cell.bundle for cell in cells if cell.bundle and cell.request.model == model]
+        if bundles:
+            reports[model] = bench_bundles(bundles, open_data(model), settings, progress)
+    return reports
+
+
+def write_sweep(path: Path, cells: Sequence[Cell], reports: dict[str, Report]) -> None:
+    """Write cells and reports as JSON, atomically."""
+    record = {
+        "cells": [cell.to_json() for cell in cells],
+        "reports": {model: report.to_json() for model, report in reports.items()},
+    }
+    write_text(path, json.dumps(record, indent=2) + "\n")
