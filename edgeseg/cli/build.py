@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 DEFAULT_FOLDER = Path("bundles")
 ALL_TARGETS = "all"
 SET_NAME = "set.json"
+SAMPLE_CLASSES = ("background", "lesion")  # of the images that stand in where --data is left out
 
 
 def build(
@@ -100,6 +101,11 @@ def build(
     )
     if manifest.checked_by != manifest.target:
         print_note(f"Computed by {manifest.checked_by}: the device is not this machine.")
+    if manifest.quantization and data is None and bundle.outputs.classes != SAMPLE_CLASSES:
+        print_note(
+            "Warning: calibrated on the sample, which shows skin lesions. Name images of the kind "
+            "that the network will see with --data."
+        )
     if manifest.model.weights_licence:
         print_note(f"The shipped weights are licensed {manifest.model.weights_licence}.")
     kilobytes = bundle.artifact_bytes / 1e3

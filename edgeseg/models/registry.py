@@ -250,7 +250,7 @@ MODELS: dict[str, ModelSpec] = {
         macs=476_577_792,
         inputs=InputContract(512, 512, 16, MeanStd(CT100_MEAN, CT100_STD)),
         outputs=OutputContract(("background", "infection"), 2),
-        weights=None,
+        weights=ShippedWeights("miniseg_ct100", "covid_ct100", "non-commercial"),
         paper_metrics=MetricSet(
             ("miou_pooled", "sensitivity_image", "specificity_image", "dice_image", "hd_px")
         ),

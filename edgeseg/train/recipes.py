@@ -170,6 +170,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             schedule="poly",
             scales=(1.5, 1.25, 0.75, 1.0),
             rotation="none",
+            channels_last=True,
         ),
     },
     "msnet": _polyp_recipes(),

@@ -269,6 +269,27 @@ def test_a_method_without_quantisation_is_refused(run_cli: RunCli, output: Path)
     refused(run_cli(*BUILD, "--method", "nncf", "-o", output), 2, "Leave --method out")
 
 
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (("--option", "speed=9"), ("Unknown option of target intel 'speed'", "Available: none")),
+        (("--option", "speed"), ("--option speed is no option", "Write NAME=VALUE")),
+        (("--option", "a=1", "--option", "a=2"), ("--option a was given twice",)),
+    ],
+)
+def test_an_option_that_the_target_cannot_take_is_refused(
+    run_cli: RunCli, output: Path, words: tuple[str, ...], advice: tuple[str, ...]
+) -> None:
+    refused(run_cli(*BUILD, *words, "-o", output), 2, *advice)
+    assert not output.exists()
+
+
+def test_a_method_for_another_format_is_refused(run_cli: RunCli, output: Path) -> None:
+    words = ("build", "-m", "egeunet", "-t", "onnxruntime", "-p", "int8", "--method", "nncf")
+    refused(run_cli(*words, "-o", output), 2, "nncf takes openvino-ir, not onnx", "Leave --method")
+    assert not output.exists()
+
+
 def test_a_bundle_named_twice_is_refused(run_cli: RunCli, built: dict[str, Path]) -> None:
     refused(run_cli("bench", built["fp32"], built["fp32"]), 2, "Name each bundle once")
 

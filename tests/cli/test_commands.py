@@ -86,6 +86,17 @@ def test_build_prints_what_it_made(built: dict[str, Path], tmp_path: Path, run_c
     assert manifest["precision"] == "int8"
 
 
+@needs("torch", "onnxruntime")
+@pytest.mark.slow
+def test_build_warns_when_the_sample_is_of_another_kind(tmp_path: Path, run_cli: RunCli) -> None:
+    words = ("build", "-m", "miniseg", "-t", "onnxruntime", "-p", "int8", "--size", "64x64")
+    done = run_cli(*words, "--calibration-images", 2, "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "Warning: calibrated on the sample, which shows skin lesions." in done.stderr
+    again = run_cli(*words, "-o", tmp_path / "out2", "--data", open_sample(["test"]).root)
+    assert "Warning: calibrated" not in again.stderr
+
+
 @needs("openvino")
 def test_verify_prints_that_all_is_well(built: dict[str, Path], run_cli: RunCli) -> None:
     done = run_cli("verify", built["int8"])
