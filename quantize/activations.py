@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -26,7 +27,8 @@ def observe_activations(
     """
     onnxruntime = require("onnxruntime", purpose="Calibration")
     onnx = require("onnx", purpose="Calibration")
-    model = onnx.load(onnx_path)
+    with _translated(onnx_path):
+        model = onnx.load(onnx_path)
     inner = [name for name in tensors if name != input_name]
     present = {output.name for output in model.graph.output}
     for name in inner:
@@ -34,15 +36,24 @@ def observe_activations(
             model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    try:
+    with _translated(onnx_path):
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        for image in images:
-            values = dict(zip(inner, session.run(inner, {input_name: image}), strict=True))
-            if input_name in tensors:
-                values[input_name] = image
-            yield values
+    for image in images:
+        with _translated(onnx_path):
+            # An empty list would ask for all outputs.
+            results = session.run(inner, {input_name: image}) if inner else []
+        values = dict(zip(inner, results, strict=True))
+        if input_name in tensors:
+            values[input_name] = image
+        yield values
+
+
+@contextlib.contextmanager
+def _translated(onnx_path: Path) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:
         # ONNX Runtime's exceptions have no common class of their own.
         raise CalibrationError(

@@ -93,7 +93,7 @@ def _round_activation(ir: Any, graph: Any, value: Any, scale: float) -> Any:
     result = dequantize.outputs[0]
     quantize.outputs[0].name = f"{value.name}_quantized"
     result.name = f"{value.name}_dequantized"
-    result.shape, result.dtype = value.shape, value.dtype
+    result.shape, result.type = value.shape, value.type
     producer = value.producer()
     if producer is None:
         graph.insert_before(graph[0], [quantize, dequantize])
@@ -110,8 +110,9 @@ def _round_weight(ir: Any, graph: Any, node: Any) -> None:
     scales = weight_scales(values)
     codes = np.rint(values / scales.reshape(-1, *[1] * (values.ndim - 1)))
     codes = np.clip(codes, -INT8_STEPS, INT8_STEPS).astype(np.int8)
+    label = f"{node.outputs[0].name}_weight"  # results have unique names, nodes may have none
     inputs = [
-        _add_constant(ir, graph, f"{node.name}_weight_{name}", content)
+        _add_constant(ir, graph, f"{label}_{name}", content)
         for name, content in (
             ("codes", codes),
             ("scale", scales),
@@ -119,9 +120,9 @@ def _round_weight(ir: Any, graph: Any, node: Any) -> None:
         )
     ]
     dequantize = ir.node(
-        "DequantizeLinear", inputs, attributes={"axis": 0}, name=f"{node.name}/weight_dequantize"
+        "DequantizeLinear", inputs, attributes={"axis": 0}, name=f"{label}/dequantize"
     )
-    dequantize.outputs[0].name = f"{node.name}_weight_dequantized"
+    dequantize.outputs[0].name = f"{label}_dequantized"
     graph.insert_before(node, dequantize)
     node.replace_input_with(1, dequantize.outputs[0])
     if not weight.uses():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from edgeseg.errors import CalibrationError
 from edgeseg.lazy import require
 from edgeseg.progress import SILENT, Progress
 from edgeseg.records import ONNX_FORMAT, Artifact, QuantizationRecord
@@ -41,6 +42,11 @@ class QdqQuantizer(Quantizer):
         onnx_path = artifact.folder / artifact.files[0]
         graph = ir.load(onnx_path).graph
         tensors = activations_to_quantize(graph)
+        if not tensors:
+            raise CalibrationError(
+                f"{onnx_path.name} has no convolution that can become INT8: that takes constant "
+                "weights and another convolution after it. Build with --precision fp32."
+            )
         with progress.stage("calibrate", total=len(images)) as stage:
 
             def watched() -> Any:

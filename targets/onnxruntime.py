@@ -85,7 +85,7 @@ def quantize_biases(graph: Any) -> int:
         scales = [_scale_of(value) for value in node.inputs[:2]]
         if bias is None or scales[0] is None or scales[1] is None:
             continue
-        scale = (scales[0] * scales[1]).astype(np.float32)
+        scale = np.broadcast_to(scales[0] * scales[1], bias.numpy().shape).astype(np.float32)
         codes = np.rint(bias.numpy() / scale.astype(np.float64))
         largest = np.iinfo(np.int32).max
         if np.abs(codes).max() > largest:
@@ -95,18 +95,18 @@ def quantize_biases(graph: Any) -> int:
             "scale": scale,
             "zero_point": np.zeros(len(scale), np.int32),
         }
+        label = f"{node.outputs[0].name}_bias"  # results have unique names, nodes may have none
         inputs = []
         for name, content in contents.items():
             value = ir.Value(
-                name=f"{node.name}_bias_{name}",
-                const_value=ir.tensor(content, name=f"{node.name}_bias_{name}"),
+                name=f"{label}_{name}", const_value=ir.tensor(content, name=f"{label}_{name}")
             )
             graph.initializers[value.name] = value
             inputs.append(value)
         dequantize = ir.node(
-            "DequantizeLinear", inputs, attributes={"axis": 0}, name=f"{node.name}/bias_dequantize"
+            "DequantizeLinear", inputs, attributes={"axis": 0}, name=f"{label}/dequantize"
         )
-        dequantize.outputs[0].name = f"{node.name}_bias_dequantized"
+        dequantize.outputs[0].name = f"{label}_dequantized"
         old = node.inputs[2]
         graph.insert_before(node, dequantize)
         node.replace_input_with(2, dequantize.outputs[0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,25 @@ def needs(*packages: str) -> pytest.MarkDecorator:
     missing = [name for name in packages if not is_installed(name)]
     UNTESTED.update(missing)
     return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
+
+
+class Counter:
+    """Progress that counts steps."""
+
+    def __init__(self) -> None:
+        self.steps = 0.0
+        self.total: float | None = None
+
+    @contextlib.contextmanager
+    def stage(self, title: str, total: float | None = None) -> Iterator[Counter]:
+        self.total = total
+        yield self
+
+    def advance(self, steps: float = 1) -> None:
+        self.steps += steps
+
+    def note(self, text: str) -> None:
+        pass
 
 
 def draw_pair(size: tuple[int, int], seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -15,7 +15,14 @@ from support import ROOT
 
 from edgeseg import lazy
 from edgeseg.errors import MissingBackendError
-from edgeseg.lazy import BACKENDS, install_command, installed_version, is_installed, require
+from edgeseg.lazy import (
+    BACKENDS,
+    install_command,
+    installed_version,
+    is_installed,
+    provider_of,
+    require,
+)
 
 
 @pytest.fixture
@@ -79,6 +86,29 @@ def test_a_missing_part_of_a_backend_is_to_be_reinstalled(backends: Path) -> Non
     (backends / "engine.py").touch()
     with pytest.raises(MissingBackendError, match=r"engine\.part.*--force-reinstall"):
         require("engine.part", purpose="Building an engine")
+
+
+@pytest.mark.parametrize(
+    ("installed", "provider"),
+    [
+        (("engine", "second", "third"), "engine"),
+        (("third", "second"), "second"),
+        (("third",), "third"),
+        ((), "engine"),  # the one to be installed
+    ],
+)
+def test_a_package_that_does_the_same_is_taken_where_the_first_is_missing(
+    backends: Path, monkeypatch: pytest.MonkeyPatch, installed: tuple[str, ...], provider: str
+) -> None:
+    monkeypatch.setitem(lazy.ALTERNATIVES, "engine", ("second", "third"))
+    for name in installed:
+        (backends / f"{name}.py").write_text("raise RuntimeError('imported')\n")
+    assert provider_of("engine") == provider
+
+
+def test_a_package_without_alternatives_provides_itself() -> None:
+    assert provider_of("numpy") == "numpy"
+    assert provider_of("no_such_package") == "no_such_package"
 
 
 def test_a_version_is_that_of_the_distribution(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,10 @@ class Backend:
     ) -> None:
         import onnxruntime
 
+        provider = runtime["provider"]
+        # ONNX Runtime would take the CPU instead.
+        if provider not in onnxruntime.get_available_providers():
+            raise RuntimeError(f"this ONNX Runtime has no {provider}")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -33,7 +37,7 @@ class Backend:
         # Threads that wait by spinning starve their neighbours on a busy device.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(
-            str(Path(folder) / files[0]), options, providers=[runtime["provider"]]
+            str(Path(folder) / files[0]), options, providers=[provider]
         )
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name

@@ -60,6 +60,40 @@ def test_an_equal_build_comes_from_the_cache_and_is_equal(
     bundle.check_files()
 
 
+@pytest.mark.parametrize(
+    ("target", "file_format"), [("intel", "openvino-ir"), ("onnxruntime", "onnx")]
+)
+def test_a_graph_is_quantised_before_it_is_compiled(
+    target: str, file_format: str, tmp_path: Path
+) -> None:
+    made = {}
+    for precision, method in (("fp32", None), ("int8", "qdq")):
+        settings = {"target": target, "size": (64, 64), "calibration_images": 8}
+        request = request_for(tmp_path / precision, precision=precision, method=method, **settings)
+        made[precision], _ = build_bundle(request)
+    manifest = made["int8"].manifest
+    made["int8"].check_files()
+    assert (manifest.target, manifest.precision) == (target, "int8")
+    assert manifest.artifact.format == file_format
+    assert (manifest.options, manifest.checked_by) == ({}, target)
+    quantization = manifest.quantization
+    assert quantization is not None
+    assert quantization.method == "qdq"
+    assert len(quantization.images) == 8
+    # All but the one that gives the logits.
+    assert quantization.layers["convolutions"] - quantization.layers["int8_convolutions"] == 1
+    # A byte for each weight instead of four. The last file is the one that holds the weights.
+    small_file, large_file = (
+        made[precision].folder / made[precision].manifest.artifact.files[-1]
+        for precision in ("int8", "fp32")
+    )
+    assert small_file.stat().st_size < large_file.stat().st_size
+    check = manifest.checks["artifact"]
+    assert 0 < check.mean_abs_diff < 0.05
+    assert check.flips_per_10k < 500
+    assert made["fp32"].manifest.checks["artifact"].max_abs_diff <= 1e-3
+
+
 def test_a_damaged_cache_is_built_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGESEG_CACHE_DIR", str(tmp_path / "cache"))
     first, _ = build_bundle(request_for(tmp_path / "one", size=(64, 64)))

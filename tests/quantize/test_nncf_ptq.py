@@ -1,17 +1,15 @@
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
-from support import draw_pair, needs
+from support import Counter, draw_pair, needs
 
 from edgeseg.data.folder import open_folder
 from edgeseg.errors import CalibrationError, MissingBackendError
@@ -34,25 +32,6 @@ class Made(NamedTuple):
     record: QuantizationRecord
     steps: float
     total: float | None
-
-
-class Counter:
-    """Progress that counts steps."""
-
-    def __init__(self) -> None:
-        self.steps = 0.0
-        self.total: float | None = None
-
-    @contextlib.contextmanager
-    def stage(self, title: str, total: float | None = None) -> Iterator[Counter]:
-        self.total = total
-        yield self
-
-    def advance(self, steps: float = 1) -> None:
-        self.steps += steps
-
-    def note(self, text: str) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")
