@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import importlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
@@ -142,6 +142,9 @@ class Target(abc.ABC):
             TargetError: The runtime refuses the graph; the message names the reason.
         """
 
+    def finish(self, artifact: Artifact) -> None:  # noqa: B027
+        """Make last changes to an artefact that a quantiser has made, in its files."""
+
     @abc.abstractmethod
     def runtime_settings(self, precision: str) -> dict[str, Any]:
         """Settings that the backend applies when it loads an artefact of this precision."""
@@ -158,15 +161,24 @@ class Target(abc.ABC):
         for package in self.run_packages:
             require(provider_of(package), purpose=f"Running on target {self.name}")
         backend_class = importlib.import_module(self.backend_module).Backend
+        return self._open(backend_class, folder, files, runtime, threads)
+
+    def _open(
+        self,
+        backend_class: Callable[..., Backend],
+        folder: Path,
+        files: tuple[str, ...],
+        runtime: Mapping[str, Any],
+        threads: int,
+    ) -> Backend:
         try:
-            backend: Backend = backend_class(folder, files, dict(runtime), threads)
+            return backend_class(folder, files, dict(runtime), threads)
         except Exception as error:
             reason = " ".join(str(error).split())[:400]
             raise TargetError(
                 f"Target {self.name} does not load {folder / files[0]}: {reason}. Check it with "
                 "edgeseg verify, or build it again with the installed versions."
             ) from error
-        return backend
 
     def stand_in(self) -> str:
         """What computes artefacts on this machine in place of the device; empty where they run."""
@@ -191,13 +203,17 @@ class Target(abc.ABC):
         packages = tuple(dict.fromkeys(self.build_packages + self.run_packages))
         runs: tuple[str, ...] = ()
         notes: tuple[str, ...] = ()
-        if all(is_installed(provider_of(name)) for name in self.run_packages):
-            try:
-                runs = tuple(name for name in self.precisions if self.refusal(name) is None)
-                notes = self.notes()
-            except Exception as error:
-                # A runtime that is there and does not load fails in its own ways.
-                runs, notes = (), (str(error),)
+        try:
+            stand_in = self.stand_in()
+            if stand_in:
+                notes = (f"checks by {stand_in}",)
+            if all(is_installed(provider_of(name)) for name in self.run_packages):
+                if not stand_in:
+                    runs = tuple(name for name in self.precisions if self.refusal(name) is None)
+                notes += self.notes()
+        except Exception as error:
+            # A runtime that is there and does not load fails in its own ways.
+            runs, notes = (), (str(error),)
         compiles = all(is_installed(name) for name in self.build_packages)
         return Diagnosis(
             target=self.name,

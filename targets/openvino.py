@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from edgeseg.openvino_ir import save_ir
 from edgeseg.records import ONNX_FORMAT, Artifact
 
 from .base import Target
-from .openvino_repairs import guard_pooled_activations
+from .openvino_repairs import guard_pooled_activations, guard_quantized_graph
 
 MODEL_FILE = "model.xml"
 WEIGHTS_FILE = "model.bin"
@@ -64,6 +65,8 @@ class OpenVinoTarget(Target):
             folding = passes.Manager()
             folding.register_pass(passes.ConstantFolding())
             folding.run_passes(model)
+        else:
+            guard_quantized_graph(model)
         guard_pooled_activations(model)
         save_ir(model, folder / MODEL_FILE)
         return Artifact(
@@ -75,6 +78,17 @@ class OpenVinoTarget(Target):
             runtime=self.runtime_settings(precision),
             toolchain=self.toolchain(),
         )
+
+    def finish(self, artifact: Artifact) -> None:
+        path = artifact.folder / MODEL_FILE
+        model = self._core().read_model(path)
+        if guard_quantized_graph(model):
+            # The file is mapped into memory while the model lives.
+            with tempfile.TemporaryDirectory(dir=artifact.folder.parent) as folder:
+                save_ir(model, Path(folder) / MODEL_FILE)
+                del model
+                for name in artifact.files:
+                    (Path(folder) / name).replace(artifact.folder / name)
 
     def runtime_settings(self, precision: str) -> dict[str, Any]:
         return {

@@ -10,6 +10,8 @@ FLOAT32_LARGEST = 3.4028234e38
 # Of the activations that the plugin fuses into convolutions, those that are not monotone.
 NON_MONOTONE = frozenset({"Gelu", "Swish", "HSwish", "Mish", "Abs"})
 AFFINE = frozenset({"Add", "Subtract", "Multiply"})
+DEQUANTIZING = frozenset({"Convert", "Subtract", "Multiply"})
+SPLITS = frozenset({"Split", "VariadicSplit"})
 CONVOLUTIONS = frozenset({"Convolution", "GroupConvolution"})
 
 
@@ -57,3 +59,51 @@ def _is_convolution_with_affine(node: Any) -> bool:
             return False
         node = varying[0]
     return node.get_type_name() in CONVOLUTIONS
+
+
+def guard_quantized_graph(model: Any) -> int:
+    """Keep in float what the plugin computes wrongly between quantised operators.
+
+    Measured with 2026.4.1 on MiniSeg's masks, against the same graph with the plugin's low
+    precision transformations off: an average pooling of quantised values costs 120 flips in
+    10,000 pixels, a quantised convolution whose channels are then split costs 200. The pooling
+    gets the values from before the rounding; so does the convolution, which makes it a float one.
+
+    Args:
+        model: An `openvino.Model`, changed in place. Applying it again changes nothing.
+
+    Returns:
+        How many operators were changed.
+    """
+    count = 0
+    for op in model.get_ordered_ops():
+        kind = op.get_type_name()
+        changed = None
+        if kind == "AvgPool":
+            changed = op
+        elif kind in SPLITS:
+            changed = _convolution_before(op)
+        if changed is None:
+            continue
+        exact = _value_before_rounding(changed.input_value(0))
+        if exact is not None:
+            changed.input(0).replace_source_output(exact)
+            count += 1
+    return count
+
+
+def _convolution_before(split: Any) -> Any:
+    """Convolution whose result, rounded or not, with or without bias, is split; else None."""
+    value = split.input_value(0)
+    node = (_value_before_rounding(value) or value).get_node()
+    while node.get_type_name() in AFFINE:
+        node = node.input_value(0).get_node()
+    return node if node.get_type_name() in CONVOLUTIONS else None
+
+
+def _value_before_rounding(value: Any) -> Any:
+    """Input of the FakeQuantize that `value` comes from, through its way back to real numbers."""
+    node = value.get_node()
+    while node.get_type_name() in DEQUANTIZING:
+        node = node.input_value(0).get_node()
+    return node.input_value(0) if node.get_type_name() == "FakeQuantize" else None

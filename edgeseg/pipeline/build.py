@@ -218,7 +218,9 @@ class _Build:
             quantized_path = quantized.folder / quantized.files[0]
             return self._compile_graph(quantized_path, folder, precision), record
         artifact = self._compile_graph(onnx_path, between, "fp32")
-        return self._quantize(self.quantizer, artifact, folder)
+        quantized, record = self._quantize(self.quantizer, artifact, folder)
+        self.target.finish(quantized)
+        return quantized, record
 
     def _compile_graph(self, onnx_path: Path, folder: Path, precision: str) -> Artifact:
         with self.progress.stage(f"compile for {self.target.name}"):
@@ -255,6 +257,7 @@ class _Build:
             "contract.py": "edgeseg.contract",
             "backend.py": self.target.backend_module,
             "run.py": "edgeseg.targets.runners.run",
+            "device_bench.py": "edgeseg.targets.runners.device_bench",
             **self.target.runner_modules,
         }
         for name, module in modules.items():

@@ -8,7 +8,11 @@ import pytest
 from numpy.typing import NDArray
 from support import needs
 
-from edgeseg.targets.openvino_repairs import NON_MONOTONE, guard_pooled_activations
+from edgeseg.targets.openvino_repairs import (
+    NON_MONOTONE,
+    guard_pooled_activations,
+    guard_quantized_graph,
+)
 
 pytestmark = needs("openvino")
 
@@ -106,3 +110,50 @@ def test_graphs_that_the_plugin_computes_rightly_stay_as_they_are(
 ) -> None:
     model = make_model(kind, activation=activation)
     assert guard_pooled_activations(model) == 0
+
+
+def quantize(value: Any, limit: float = 4.0) -> Any:
+    """FakeQuantize of 256 levels in -limit..limit."""
+    from openvino import opset13 as ops
+
+    low, high = (ops.constant(np.float32(end)) for end in (-limit, limit * 127 / 128))
+    return ops.fake_quantize(value, low, high, low, high, 256)
+
+
+def make_quantized_model(kind: str) -> Any:
+    """Rounded input (1, 4, 8, 8) that an average pooling or a convolution and split read."""
+    import openvino
+    from openvino import opset13 as ops
+
+    image = ops.parameter([1, 4, 8, 8], np.float32, name="image")
+    rounded = quantize(image)
+    if kind == "pooling":
+        result = ops.avg_pool(rounded, [1, 1], [1, 1], [1, 1], [3, 3], False)
+        return openvino.Model([result], [image], "model")
+    weights = ops.constant(np.eye(4, dtype=np.float32)[:, :, None, None])
+    x = ops.convolution(rounded, weights, [1, 1], [0, 0], [0, 0], [1, 1])
+    x = ops.add(x, ops.constant(np.ones((1, 4, 1, 1), np.float32)))
+    if kind == "rounded convolution":
+        x = quantize(x)
+    parts = ops.split(x, ops.constant(1), 2)
+    return openvino.Model(list(parts.outputs()), [image], "model")
+
+
+@pytest.mark.parametrize(
+    ("kind", "reader"),
+    [
+        ("pooling", "AvgPool"),
+        ("convolution", "Convolution"),
+        ("rounded convolution", "Convolution"),
+    ],
+)
+def test_guarded_operator_reads_what_was_not_rounded(kind: str, reader: str) -> None:
+    model = make_quantized_model(kind)
+    assert guard_quantized_graph(model) == 1
+    (found,) = (op for op in model.get_ordered_ops() if op.get_type_name() == reader)
+    assert found.input_value(0).get_node().get_type_name() == "Parameter"
+    assert guard_quantized_graph(model) == 0
+
+
+def test_a_float_graph_stays_as_it_is() -> None:
+    assert guard_quantized_graph(make_model("convolution")) == 0
