@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,15 +88,31 @@ def test_a_published_checkpoint_fits_without_a_change(name: str) -> None:
     assert layout == {key: tuple(shape) for key, shape, _ in read_record(name)["state_dict"]}
 
 
-def test_an_axial_pair_is_one_convolution_with_a_cross_kernel() -> None:
+def random_axial_pair() -> AxialDepthwise:
     torch.manual_seed(0)
-    block = AxialDepthwise(4, 7, dilation=2)
-    cross = torch.zeros(4, 1, 7, 7)
+    return AxialDepthwise(4, 7, dilation=2)
+
+
+def trained_axial_pair() -> AxialDepthwise:
+    network = MODELS["ulite"].load_network(MODELS["ulite"].resolve_weights(None))
+    block: AxialDepthwise = network.get_submodule("e3.dw")
+    return block
+
+
+@pytest.mark.parametrize("make", [random_axial_pair, trained_axial_pair])
+def test_an_axial_pair_is_one_convolution_with_a_cross_kernel(
+    make: Callable[[], AxialDepthwise],
+) -> None:
+    block = make()
+    channels, dilation = block.dw_h.in_channels, block.dw_h.dilation[0]
+    cross = torch.zeros(channels, 1, 7, 7)
     cross[:, :, :, 3:4] += block.dw_h.weight
     cross[:, :, 3:4, :] += block.dw_w.weight
     cross[:, :, 3, 3] += 1
-    x = torch.randn(2, 4, 19, 23)
-    merged = F.conv2d(x, cross, block.dw_h.bias + block.dw_w.bias, padding=6, dilation=2, groups=4)
+    x = torch.randn(2, channels, 19, 23)
+    bias = block.dw_h.bias + block.dw_w.bias
+    padding = 3 * dilation
+    merged = F.conv2d(x, cross, bias, padding=padding, dilation=dilation, groups=channels)
     torch.testing.assert_close(block(x), merged, rtol=1e-5, atol=1e-5)
 
 
@@ -109,8 +126,13 @@ def test_a_box_filter_is_the_convolution_of_ones(size: int) -> None:
     torch.testing.assert_close(block(x), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_without_auxiliary_heads_the_mask_is_the_same() -> None:
-    network, _ = load_by_rule("miniseg")
+def load_shipped_miniseg() -> Any:
+    return MODELS["miniseg"].load_network(MODELS["miniseg"].resolve_weights(None))
+
+
+@pytest.mark.parametrize("load", [lambda: load_by_rule("miniseg")[0], load_shipped_miniseg])
+def test_without_auxiliary_heads_the_mask_is_the_same(load: Callable[[], Any]) -> None:
+    network = load()
     deployed = MiniSeg(side_outputs=False)
     deployed.load_state_dict(network.state_dict(), strict=False)
     assert sum(p.numel() for p in deployed.parameters()) == 82_666
