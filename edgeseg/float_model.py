@@ -125,14 +125,23 @@ def export_checked(
     path = folder / ONNX_NAME
     with progress.stage("check ONNX against torch"):
         try:
-            agreement = reference().compare(
-                onnx_predictor(path, spec.outputs, spec.inputs), spec.outputs, "The ONNX graph"
-            )
-            require_parity(agreement, ONNX_TOLERANCE, "The ONNX graph")
+            agreement = check_graph(path, spec, reference(), "The ONNX graph")
         except ParityError:
             discard(folder)
             raise
     return path, agreement
+
+
+def check_graph(path: Path, spec: ModelSpec, reference: ReferenceImages, what: str) -> Agreement:
+    """Compare a float ONNX file, run by ONNX Runtime, with torch.
+
+    Raises:
+        ParityError: It computes something else.
+    """
+    predict = onnx_predictor(path, spec.outputs, spec.inputs)
+    agreement = reference.compare(predict, spec.outputs, what)
+    require_parity(agreement, ONNX_TOLERANCE, what)
+    return agreement
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,7 @@ class Manifest(Record):
     """All that is said of a bundle.
 
     Attributes:
+        lowering: How often each rewrite changed the ONNX graph before it was compiled.
         options: Of the target, beside the precision.
         checked_by: What computed the artefact for its check and its golden mask: the target's
             own runtime, or what stood in for it.
@@ -108,6 +109,7 @@ class Manifest(Record):
     output: dict[str, Any]
     artifact: ArtifactRecord
     golden: GoldenRecord
+    lowering: dict[str, int]
     quantization: QuantizationManifest | None
     options: dict[str, Any]
     checked_by: str

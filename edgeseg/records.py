@@ -28,6 +28,7 @@ class Artifact:
         files: Paths relative to `folder`, the one to load first.
         runtime: Settings that the runner must apply when it loads the files.
         toolchain: Version of each package that had a hand in it.
+        note: What its maker has to say of it, for people: a few words or nothing.
     """
 
     target: str
@@ -37,6 +38,7 @@ class Artifact:
     files: tuple[str, ...]
     runtime: dict[str, Any] = field(default_factory=dict)
     toolchain: dict[str, str] = field(default_factory=dict)
+    note: str = ""
 
     @property
     def size_bytes(self) -> int:

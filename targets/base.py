@@ -86,6 +86,8 @@ class Target(abc.ABC):
         build_packages, run_packages: Import names that compiling and running need; quantisers
             name their own.
         backend_module: Module with the standalone class `Backend`.
+        rewrites: Names of the exact rewrites of the ONNX graph (`edgeseg.lower.rewrites`) that make
+            it faster here, by precision.
         runner_modules: Further standalone modules for the bundle's runner/, by file name.
         options_class: What may be chosen beside the precision.
     """
@@ -100,6 +102,7 @@ class Target(abc.ABC):
     run_packages: ClassVar[tuple[str, ...]]
     backend_module: ClassVar[str]
     tolerances: ClassVar[Mapping[str, float]] = {"fp32": FP32_TOLERANCE}
+    rewrites: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     runner_modules: ClassVar[Mapping[str, str]] = {}
     options_class: ClassVar[type[TargetOptions]] = TargetOptions
 

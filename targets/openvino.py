@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from edgeseg.errors import TargetError, UnknownNameError
 from edgeseg.lazy import is_installed, require
@@ -35,6 +36,16 @@ class OpenVinoTarget(Target):
     build_packages = ("openvino",)
     run_packages = ("openvino",)
     backend_module = "edgeseg.targets.runners.openvino_backend"
+    # Not for BF16 and INT8: the convolutions of the norms would round what must stay exact.
+    rewrites: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "fp32": (
+            "fold-constants",
+            "group-norm-by-channel",
+            "affine-after-pooling",
+            "resize-by-matrices",
+            "layer-norm-by-convolution",
+        ),
+    }
 
     def refusal(self, precision: str) -> str | None:
         if precision == "bf16" and is_installed("openvino"):

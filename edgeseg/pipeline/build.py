@@ -30,8 +30,15 @@ from ..bundle import (
 )
 from ..data.folder import FolderDataset, Pair, open_folder, open_sample
 from ..errors import UsageError
-from ..float_model import EXPORT_PACKAGES, ReferenceImages, export_checked, reference_images
+from ..float_model import (
+    EXPORT_PACKAGES,
+    ReferenceImages,
+    check_graph,
+    export_checked,
+    reference_images,
+)
 from ..lazy import require_installed
+from ..lower.rewrites import lower_graph
 from ..manifest import (
     MANIFEST_NAME,
     AgreementRecord,
@@ -192,18 +199,35 @@ class _Build:
             use_cache=self.request.use_cache,
         )
         bundle = folder / "bundle"
-        artifact, quantization = self._compile(onnx_path, bundle / "artifact", folder / "between")
+        between = folder / "between"
+        graph_path, lowering = self._lower(onnx_path, between, references)
+        artifact, quantization = self._compile(graph_path, bundle / "artifact", between)
         backend, checked_by = self._load_for_check(artifact)
         agreement = self._check(artifact, backend, references)
-        shutil.rmtree(folder / "between", ignore_errors=True)
+        shutil.rmtree(between, ignore_errors=True)
         (bundle / "source").mkdir()
         shutil.copyfile(onnx_path, bundle / SOURCE_ONNX)
         save_weights(bundle / SOURCE_WEIGHTS, network)
         self._write_runner(bundle / "runner")
         golden = self._write_golden(bundle / "golden", artifact, backend)
         checks = {"onnx": onnx_agreement, "artifact": agreement}
-        manifest = self._describe(artifact, quantization, checks, checked_by, golden, bundle)
+        manifest = self._describe(
+            artifact, lowering, quantization, checks, checked_by, golden, bundle
+        )
         (bundle / MANIFEST_NAME).write_text(manifest_text(manifest), encoding="utf-8")
+
+    def _lower(
+        self, onnx_path: Path, folder: Path, references: ReferenceImages
+    ) -> tuple[Path, dict[str, int]]:
+        """The graph in the form that the target runs fastest, and how often what was rewritten."""
+        names = self.target.rewrites.get(self.request.precision, ())
+        if not names:
+            return onnx_path, {}
+        path = folder / "lowered.onnx"
+        with self.progress.stage("lower"):
+            counts = lower_graph(onnx_path, names, path)
+            check_graph(path, self.spec, references, "The lowered ONNX graph")
+        return path, counts
 
     def _compile(
         self, onnx_path: Path, folder: Path, between: Path
@@ -223,8 +247,11 @@ class _Build:
         return quantized, record
 
     def _compile_graph(self, onnx_path: Path, folder: Path, precision: str) -> Artifact:
-        with self.progress.stage(f"compile for {self.target.name}"):
-            return self.target.compile(onnx_path, folder, precision)
+        with self.progress.stage(f"compile for {self.target.name}") as stage:
+            artifact = self.target.compile(onnx_path, folder, precision)
+            if artifact.note:
+                stage.note(artifact.note)
+        return artifact
 
     def _quantize(
         self, quantizer: Quantizer, artifact: Artifact, folder: Path
@@ -285,6 +312,7 @@ class _Build:
     def _describe(
         self,
         artifact: Artifact,
+        lowering: dict[str, int],
         quantization: QuantizationRecord | None,
         checks: dict[str, Agreement],
         checked_by: str,
@@ -314,6 +342,7 @@ class _Build:
                 runtime=artifact.runtime,
             ),
             golden=golden,
+            lowering=lowering,
             quantization=QuantizationManifest.model_validate(quantization.to_json())
             if quantization
             else None,

@@ -1,0 +1,113 @@
+"""GroupNorm as one multiplication and addition for each channel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..lazy import require
+from .patterns import apply_rule, constant_of, is_constant
+
+DEFAULT_EPSILON = 1e-5  # of ONNX's InstanceNormalization
+
+
+def group_norm_by_channel(model: Any) -> int:
+    """Write GroupNorm as x * scale + shift with (1, C, 1, 1) factors from pooled statistics.
+
+    The exporter reshapes each group into one channel of an InstanceNormalization and back, for
+    which runtimes reorder the whole map twice. Here mean and mean square distance are global
+    average pools, mixed within the groups by a 1x1 convolution of (1, C, 1, 1): the map itself is
+    read where it lies.
+
+    Args:
+        model: An `onnx_ir.Model`, changed in place.
+
+    Returns:
+        How many layers were rewritten.
+    """
+    ir = require("onnx_ir", purpose="Lowering")
+
+    def pattern(
+        op: Any, x: Any, grouped: Any, ones: Any, zeros: Any, shape: Any, weight: Any, bias: Any
+    ) -> Any:
+        normed = op.InstanceNormalization(
+            op.Reshape(x, grouped), ones, zeros, _outputs=["normed"], _allow_other_attributes=True
+        )
+        return op.Add(op.Mul(op.Reshape(normed, shape), weight), bias)
+
+    def fits(
+        context: Any, x: Any, grouped: Any, ones: Any, zeros: Any, weight: Any, bias: Any, **_: Any
+    ) -> bool:
+        if not all(map(is_constant, (grouped, ones, zeros, weight, bias))) or x.shape is None:
+            return False
+        groups = constant_of(ones).size
+        return (
+            len(x.shape) == 4
+            and x.shape[0] == 1
+            and constant_of(grouped).tolist()[1] == groups
+            and x.shape[1] % groups == 0
+            and constant_of(weight).size == constant_of(bias).size == x.shape[1]
+            and bool((constant_of(ones) == 1).all() and (constant_of(zeros) == 0).all())
+        )
+
+    def rewrite(op: Any, x: Any, ones: Any, weight: Any, bias: Any, normed: Any, **_: Any) -> Any:
+        channels, groups = x.shape[1], constant_of(ones).size
+        width = channels // groups
+        mixing = np.kron(np.eye(groups), np.full((width, width), 1 / width))
+        epsilon = normed.producer().attributes.get_float("epsilon", DEFAULT_EPSILON)
+
+        def constant(name: str, content: Any) -> Any:
+            tensor = ir.tensor(np.asarray(content, np.float32))
+            return op.initializer(tensor, f"{normed.name}_{name}")
+
+        mix = constant("mixing", mixing[:, :, None, None])
+        mean = op.Conv(op.GlobalAveragePool(x), mix, kernel_shape=[1, 1])
+        centred = op.Sub(x, mean)
+        squares = op.GlobalAveragePool(op.Mul(centred, centred))
+        floor = constant("epsilon", np.full(channels, epsilon))
+        variance = op.Conv(squares, mix, floor, kernel_shape=[1, 1])
+        factors = constant("weight", constant_of(weight).reshape(1, channels, 1, 1))
+        scale = op.Mul(op.Reciprocal(op.Sqrt(variance)), factors)
+        offsets = constant("bias", constant_of(bias).reshape(1, channels, 1, 1))
+        shift = op.Sub(offsets, op.Mul(mean, scale))
+        return op.Add(op.Mul(x, scale), shift)
+
+    return apply_rule(model, pattern, rewrite, fits)
+
+
+def affine_after_pooling(model: Any) -> int:
+    """Multiply and add after a max-pooling instead of before it, on a quarter of the pixels.
+
+    max(a s + t) = max(a) s + t where s >= 0. That is known where s is an inverse deviation times
+    positive weights, as `group_norm_by_channel` leaves it.
+
+    Args:
+        model: An `onnx_ir.Model`, changed in place.
+
+    Returns:
+        How many poolings were moved.
+    """
+
+    def pattern(op: Any, x: Any, inverse: Any, weight: Any, shift: Any) -> Any:
+        scaled = op.Mul(x, op.Mul(inverse, weight))
+        return op.MaxPool(op.Add(scaled, shift), _allow_other_attributes=True, _outputs=["pooled"])
+
+    def fits(context: Any, inverse: Any, weight: Any, shift: Any, **_: Any) -> bool:
+        producer = inverse.producer()
+        return (
+            producer is not None
+            and producer.op_type == "Reciprocal"
+            and producer.inputs[0].producer() is not None
+            and producer.inputs[0].producer().op_type == "Sqrt"
+            and is_constant(weight)
+            and bool((constant_of(weight) >= 0).all())
+            and shift.shape is not None
+            and list(shift.shape[2:]) == [1, 1]
+        )
+
+    def rewrite(op: Any, x: Any, inverse: Any, weight: Any, shift: Any, pooled: Any) -> Any:
+        small = op.MaxPool(x, **pooled.producer().attributes)
+        return op.Add(op.Mul(small, op.Mul(inverse, weight)), shift)
+
+    return apply_rule(model, pattern, rewrite, fits)

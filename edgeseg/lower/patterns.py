@@ -1,0 +1,58 @@
+"""Applying one rewrite rule to a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ..lazy import require
+
+
+def apply_rule(
+    model: Any,
+    pattern: Callable[..., Any],
+    rewrite: Callable[..., Any],
+    fits: Callable[..., bool],
+) -> int:
+    """Replace every match of a pattern, and give the new values their shapes.
+
+    Args:
+        model: An `onnx_ir.Model`, changed in place.
+        pattern, rewrite, fits: As `onnxscript.rewriter.pattern.RewriteRule` takes them.
+
+    Returns:
+        How many matches were replaced.
+    """
+    rules = require("onnxscript.rewriter.pattern", purpose="Lowering")
+    # Shared intermediate values, such as the centred one of a norm, stay while they have readers.
+    rule = rules.RewriteRule(pattern, rewrite, fits, remove_nodes=False)
+    count: int = rule.apply_to_model(model)
+    if count:
+        tidy(model)
+    return count
+
+
+def tidy(model: Any) -> None:
+    """Remove what nothing reads, name what has no name, and infer shapes."""
+    passes = require("onnx_ir.passes.common", purpose="Lowering")
+    passes.RemoveUnusedNodesPass()(model)
+    passes.NameFixPass()(model)
+    passes.ShapeInferencePass()(model)
+
+
+def is_constant(value: Any) -> bool:
+    return value is not None and value.const_value is not None
+
+
+def constant_of(value: Any) -> NDArray[Any]:
+    """Content of a constant value.
+
+    Raises:
+        ValueError: The value is computed.
+    """
+    if not is_constant(value):
+        raise ValueError(f"{value} is no constant.")
+    content: NDArray[Any] = value.const_value.numpy()
+    return content

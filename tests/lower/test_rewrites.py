@@ -1,0 +1,240 @@
+"""Each rewrite keeps the function, on graphs made by hand, and on trained networks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from support import needs
+
+from edgeseg.data.folder import open_sample
+from edgeseg.errors import UnknownNameError
+from edgeseg.float_model import export_checked, reference_images
+from edgeseg.lower.resize import interpolation_matrix
+from edgeseg.lower.rewrites import REWRITES, lower_graph
+from edgeseg.models import find_model
+from edgeseg.targets import TARGETS, find_target
+
+pytestmark = needs("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime")
+
+SIZE = 8
+CHANNELS = 4
+
+
+class Normalized:
+    """Layers written as the exporter writes those of the networks; torch modules by name."""
+
+    def __init__(self, seed: int = 0) -> None:
+        import torch
+        from torch import nn
+
+        torch.manual_seed(seed)
+        self.torch, self.nn = torch, nn
+
+    def group_norm(self) -> Any:
+        layer = self.nn.GroupNorm(2, CHANNELS)
+        self.nn.init.uniform_(layer.weight, 0.5, 1.5)
+        self.nn.init.normal_(layer.bias)
+        return layer
+
+    def pooled_group_norm(self, *, signed: bool = False) -> Any:
+        layer = self.group_norm()
+        if signed:
+            self.nn.init.uniform_(layer.weight, -1.5, -0.5)
+        return self.nn.Sequential(layer, self.nn.MaxPool2d(2))
+
+    def layer_norm(self) -> Any:
+        from edgeseg.models.egeunet import ChannelLayerNorm
+
+        layer = ChannelLayerNorm(CHANNELS)
+        self.nn.init.normal_(layer.weight, 1.0, 0.3)
+        self.nn.init.normal_(layer.bias)
+        return layer
+
+    def flat_layer_norm(self) -> Any:
+        layer = self.layer_norm()
+        layer.weight.data[1] = 0.0
+        return layer
+
+    def resize(self, *, align_corners: bool, channels: int = 1) -> Any:
+        torch, nn = self.torch, self.nn
+
+        class Resize(nn.Module):  # type: ignore[name-defined, misc]
+            def forward(self, x: Any) -> Any:
+                return torch.nn.functional.interpolate(
+                    x[:, :channels] * 2, (11, 21), mode="bilinear", align_corners=align_corners
+                )
+
+        return Resize()
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Callable[[Any], Path]:
+    """Export a torch module with input `image` (1, 4, 8, 8) as a network is exported."""
+    import torch
+
+    def export(module: Any) -> Path:
+        path = tmp_path / "plain.onnx"
+        program = torch.onnx.export(
+            module.eval(),
+            (torch.rand(1, CHANNELS, SIZE, SIZE),),
+            dynamo=True,
+            opset_version=20,
+            input_names=["image"],
+            output_names=["mask"],
+            verbose=False,
+        )
+        program.save(path)
+        return path
+
+    return export
+
+
+def run(path: Path, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {session.get_inputs()[0].name: image})[0])
+
+
+def operators(path: Path) -> Counter[str]:
+    import onnx
+
+    return Counter(node.op_type for node in onnx.load(path).graph.node)
+
+
+def lower(path: Path, names: Sequence[str]) -> tuple[Path, dict[str, int]]:
+    import onnx
+
+    lowered = path.with_name("lowered.onnx")
+    counts = lower_graph(path, names, lowered)
+    onnx.checker.check_model(lowered, full_check=True)
+    return lowered, counts
+
+
+@pytest.fixture
+def image() -> NDArray[np.float32]:
+    # Far from zero: a variance as a difference of squares would lose its digits here.
+    generator = np.random.default_rng(5)
+    return generator.normal(30, 3, (1, CHANNELS, SIZE, SIZE)).astype(np.float32)
+
+
+CASES: list[tuple[list[str], Callable[[Normalized], Any], str]] = [
+    (["group-norm-by-channel"], Normalized.group_norm, "InstanceNormalization"),
+    (["layer-norm-by-convolution"], Normalized.layer_norm, "ReduceMean"),
+    (["resize-by-matrices"], lambda make: make.resize(align_corners=True), "Resize"),
+    (["resize-by-matrices"], lambda make: make.resize(align_corners=False), "Resize"),
+]
+
+
+@pytest.mark.parametrize(("names", "make", "gone"), CASES)
+def test_a_rewrite_keeps_the_function(
+    export: Callable[[Any], Path],
+    image: NDArray[np.float32],
+    names: list[str],
+    make: Callable[[Normalized], Any],
+    gone: str,
+) -> None:
+    plain = export(make(Normalized()))
+    assert operators(plain)[gone]
+    lowered, counts = lower(plain, names)
+    assert list(counts) == names
+    assert counts[names[0]] > 0
+    assert not operators(lowered)[gone]
+    np.testing.assert_allclose(run(lowered, image), run(plain, image), rtol=1e-4, atol=1e-4)
+    again, counts = lower(lowered, names)
+    assert counts[names[0]] == 0
+    assert operators(again) == operators(lowered)
+
+
+def test_constants_are_folded(tmp_path: Path, image: NDArray[np.float32]) -> None:
+    import onnx
+    from onnx import helper, numpy_helper
+
+    # mask = image * Conv(seed) + Gelu(Conv(seed)): two values that depend on weights only.
+    generator = np.random.default_rng(2)
+    shapes = {"seed": (1, CHANNELS, SIZE, SIZE), "kernel": (CHANNELS, CHANNELS, 1, 1)}
+    constants = [
+        numpy_helper.from_array(generator.normal(size=shape).astype(np.float32), name)
+        for name, shape in shapes.items()
+    ]
+    nodes = [
+        helper.make_node("Conv", ["seed", "kernel"], ["gate"]),
+        helper.make_node("Gelu", ["gate"], ["offset"]),
+        helper.make_node("Mul", ["image", "gate"], ["gated"]),
+        helper.make_node("Add", ["gated", "offset"], ["mask"]),
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shapes["seed"])
+        for name in ("image", "mask")
+    ]
+    graph = helper.make_graph(nodes, "gate", ends[:1], ends[1:], constants)
+    plain = tmp_path / "plain.onnx"
+    opsets = [helper.make_opsetid("", 20)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), plain)
+    lowered, counts = lower(plain, ["fold-constants"])
+    assert counts == {"fold-constants": 2}
+    assert operators(lowered) == Counter({"Mul": 1, "Add": 1})
+    np.testing.assert_allclose(run(lowered, image), run(plain, image), rtol=1e-6)
+    assert lower(lowered, ["fold-constants"])[1] == {"fold-constants": 0}
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_an_affine_moves_behind_a_pooling_when_its_weights_are_positive(
+    export: Callable[[Any], Path], image: NDArray[np.float32], signed: bool
+) -> None:
+    plain = export(Normalized().pooled_group_norm(signed=signed))
+    lowered, counts = lower(plain, ["group-norm-by-channel", "affine-after-pooling"])
+    assert counts == {"group-norm-by-channel": 1, "affine-after-pooling": 0 if signed else 1}
+    np.testing.assert_allclose(run(lowered, image), run(plain, image), rtol=1e-4, atol=1e-4)
+
+
+def test_a_norm_with_a_weight_of_zero_is_left_alone(export: Callable[[Any], Path]) -> None:
+    _, counts = lower(export(Normalized().flat_layer_norm()), ["layer-norm-by-convolution"])
+    assert counts == {"layer-norm-by-convolution": 0}
+
+
+def test_a_resize_of_many_channels_is_left_alone(export: Callable[[Any], Path]) -> None:
+    module = Normalized().resize(align_corners=True, channels=3)
+    assert lower(export(module), ["resize-by-matrices"])[1] == {"resize-by-matrices": 0}
+
+
+def test_interpolation_by_hand() -> None:
+    # Corners stay: 0, 0.5, 1 of two samples. As areas, 4 pixels of 2: -0.25, 0.25, 0.75, 1.25.
+    corners = interpolation_matrix(2, 3, align_corners=True)
+    assert corners.tolist() == [[1, 0], [0.5, 0.5], [0, 1]]
+    areas = interpolation_matrix(2, 4, align_corners=False)
+    assert areas.tolist() == [[1, 0], [0.75, 0.25], [0.25, 0.75], [0, 1]]
+    assert interpolation_matrix(1, 2, align_corners=True).tolist() == [[1], [1]]
+
+
+def test_an_unknown_rewrite_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"'fold-constant'\. Did you mean fold-constants"):
+        lower_graph(tmp_path / "x.onnx", ["fold-constant"], tmp_path / "y.onnx")
+
+
+@pytest.mark.parametrize("name", TARGETS.names())
+def test_targets_name_rewrites_that_exist(name: str) -> None:
+    target = find_target(name)
+    assert set(target.rewrites) <= set(target.compiled_precisions)
+    assert {rewrite for names in target.rewrites.values() for rewrite in names} <= set(REWRITES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["egeunet", "ulite", "miniseg"])
+def test_all_rewrites_keep_a_trained_network(name: str, tmp_path: Path) -> None:
+    spec = find_model(name).at_size(96, 96)
+    weights = spec.resolve_weights(None)
+    network = spec.load_network(weights)
+    references = reference_images(network, spec, open_sample(["val"]).pairs[:2])
+    plain, _ = export_checked(network, spec, weights, lambda: references)
+    lowered = tmp_path / "lowered.onnx"
+    counts = lower_graph(plain, list(REWRITES), lowered)
+    assert sum(counts.values()) > 0 or name != "egeunet"
+    for image, mask in zip(references.inputs, references.masks, strict=True):
+        np.testing.assert_allclose(run(lowered, image), mask, atol=1e-4)
