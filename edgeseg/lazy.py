@@ -10,7 +10,7 @@ from typing import Any
 
 from .errors import MissingBackendError
 
-# Import name -> (name of the distribution, extra of edgeseg that installs it).
+# Import name -> (name of the distribution, extra of edgeseg that installs it or nothing).
 BACKENDS = {
     "torch": ("torch", "export"),
     "onnx": ("onnx", "export"),
@@ -26,6 +26,13 @@ BACKENDS = {
     "ai_edge_litert": ("ai-edge-litert", "android"),
     "ai_edge_quantizer": ("ai-edge-quantizer", "android"),
     "tensorrt_rtx": ("tensorrt-rtx", "jetson"),
+    "tensorrt": ("tensorrt", ""),
+    "cuda": ("cuda-python", ""),
+}
+
+# Import name -> how it is installed where pip's ordinary index has no wheel of it.
+OWN_SOURCES = {
+    "tensorrt": "sudo apt install python3-libnvinfer (on a Jetson: JetPack brings it)",
 }
 
 # Import name -> packages that do the same and are taken where it is missing.
@@ -61,9 +68,11 @@ def installed_version(module: str) -> str | None:
 
 
 def install_command(module: str) -> str:
-    """Command that adds a backend: an extra of edgeseg, or the package of another's plug-in."""
+    """Command that adds a backend: an extra of edgeseg, its own source, or a plug-in's package."""
+    if module in OWN_SOURCES:
+        return OWN_SOURCES[module]
     extra = BACKENDS[module][1] if module in BACKENDS else None
-    return f"pip install 'edgeseg[{extra}]'" if extra else f"pip install {module}"
+    return f"pip install 'edgeseg[{extra}]'" if extra else f"pip install {distribution_of(module)}"
 
 
 def distribution_of(module: str) -> str:
@@ -99,7 +108,8 @@ def require(module: str, *, purpose: str) -> Any:
     try:
         return importlib.import_module(module)
     except (ImportError, OSError) as error:
+        again = "" if top in OWN_SOURCES else " --force-reinstall"
         raise MissingBackendError(
             f"{purpose} needs the package '{distribution_of(top)}', which is installed but does "
-            f"not load ({error}). Reinstall it with: {install_command(top)} --force-reinstall"
+            f"not load ({error}). Reinstall it with: {install_command(top)}{again}"
         ) from error

@@ -15,8 +15,11 @@ __all__ = ["TARGETS", "Backend", "Target", "TargetOptions", "find_target", "open
 TARGETS = Registry(
     "target",
     {
+        "android": "edgeseg.targets.litert:LiteRtTarget",
         "intel": "edgeseg.targets.openvino:OpenVinoTarget",
+        "jetson": "edgeseg.targets.tensorrt:TensorRtTarget",
         "onnxruntime": "edgeseg.targets.onnxruntime:OnnxRuntimeTarget",
+        "rtx": "edgeseg.targets.tensorrt_rtx:TensorRtRtxTarget",
     },
     "edgeseg.targets",
 )

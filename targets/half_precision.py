@@ -1,0 +1,161 @@
+"""FP16 for strongly typed runtimes: which operators of an ONNX graph compute in half precision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgeseg.lazy import require
+
+HALF_LARGEST = 65504.0
+LARGEST_WINDOW = 32  # of average pooling in FP16, in cells
+
+# Their results are about as large as their inputs, or they only move values.
+HALF_OPERATORS = frozenset(
+    {
+        *("Conv", "ConvTranspose", "Gemm", "MatMul", "AveragePool", "MaxPool", "GlobalMaxPool"),
+        *("Relu", "LeakyRelu", "PRelu", "Gelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh"),
+        *("Clip", "Abs", "Neg", "Max", "Min", "Add", "Sub", "Mul", "Div", "Resize", "Identity"),
+        *("Concat", "Split", "Slice", "Pad", "Reshape", "Flatten", "Transpose", "Squeeze"),
+        *("Unsqueeze", "Expand", "Tile", "Gather", "DepthToSpace", "SpaceToDepth"),
+    }
+)
+# Taken for a part of the norm or the sum whose result they read.
+FOLLOWING_OPERATORS = frozenset({"Add", "Sub", "Mul", "Div", "AveragePool"})
+# Only so many first inputs are of the operator's own type.
+TYPED_INPUTS = {"Resize": 1}
+
+
+def halve_graph(graph: Any) -> int:
+    """Let all operators that are safe in FP16 compute in it, by explicit casts, in place.
+
+    Sums over many values (reductions, pooling over large windows), squares and what sums them,
+    the arithmetic of norms and exponentials stay in float32: they are what leaves the range of
+    FP16, whose largest number is 65504, or loses its 11 bits. So do the graph's inputs and
+    outputs, the operators that give the outputs, and those with a constant that FP16 cannot hold.
+    Batch norms become one multiplication and one addition first, whose constants are computed in
+    float64.
+
+    Args:
+        graph: An `onnx_ir.Graph` of float32, sorted, whose values all have types.
+
+    Returns:
+        How many operators compute in FP16.
+    """
+    ir = require("onnx_ir", purpose="Casting a graph to FP16")
+    affine_from_batch_norms(graph)
+    nodes = list(graph)
+    outputs = set(graph.outputs)
+    is_float: dict[Any, bool] = {}
+    for node in nodes:
+        sources = [value.producer() for value in node.inputs if value is not None]
+        follows = node.op_type in FOLLOWING_OPERATORS and any(
+            is_float.get(source, False) for source in sources
+        )
+        is_variance = any(_is_square(source) for source in sources)
+        is_float[node] = follows or is_variance or not _can_be_half(ir, node, outputs)
+    casts: dict[tuple[Any, Any], Any] = {}
+    for node in nodes:
+        kind = ir.DataType.FLOAT if is_float[node] else ir.DataType.FLOAT16
+        for index in _typed_inputs(node):
+            value = node.inputs[index]
+            if value.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16) and value.dtype != kind:
+                node.replace_input_with(index, _cast(ir, graph, value, kind, casts))
+        for result in node.outputs:
+            if result.dtype == ir.DataType.FLOAT:
+                result.dtype = kind
+    for value in [value for value in graph.initializers.values() if not value.uses()]:
+        del graph.initializers[value.name]
+    return sum(not stays for stays in is_float.values())
+
+
+def affine_from_batch_norms(graph: Any) -> int:
+    """Write batch norms with constant parameters as x * scale + shift, in place.
+
+    Their variances may be too small for FP16; the scales made from them are not.
+
+    Returns:
+        How many were replaced.
+    """
+    ir = require("onnx_ir", purpose="Casting a graph to FP16")
+    count = 0
+    for node in list(graph):
+        constants = [value.const_value for value in node.inputs[1:] if value is not None]
+        if node.op_type != "BatchNormalization" or None in constants or len(constants) != 4:
+            continue
+        gamma, beta, mean, variance = (item.numpy().astype(np.float64) for item in constants)
+        epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
+        scale = gamma / np.sqrt(variance + epsilon)
+        image, result = node.inputs[0], node.outputs[0]
+        shape = (-1, *[1] * (len(image.shape) - 2))
+        factors = []
+        for label, content in (("scale", scale), ("shift", beta - mean * scale)):
+            name = f"{result.name}_{label}"
+            tensor = ir.tensor(content.reshape(shape).astype(np.float32), name=name)
+            value = ir.Value(name=name, const_value=tensor, shape=tensor.shape)
+            value.dtype = tensor.dtype
+            graph.initializers[name] = value
+            factors.append(value)
+        multiply = ir.node("Mul", [image, factors[0]], name=f"{result.name}/multiply")
+        scaled = multiply.outputs[0]
+        scaled.name, scaled.shape, scaled.type = f"{result.name}_scaled", result.shape, result.type
+        add = ir.node("Add", [scaled, factors[1]], name=f"{result.name}/add")
+        _replace(ir, graph, node, [multiply, add])
+        count += 1
+    return count
+
+
+def _replace(ir: Any, graph: Any, old: Any, new: list[Any]) -> None:
+    """Put `new` nodes in the place of `old`; the last one's result takes over the old one's."""
+    before, after = old.outputs[0], new[-1].outputs[0]
+    after.shape, after.type = before.shape, before.type
+    ir.convenience.replace_nodes_and_values(graph, old, [old], new, [before], [after])
+    after.name = before.name
+
+
+def _typed_inputs(node: Any) -> list[int]:
+    last = TYPED_INPUTS.get(node.op_type, len(node.inputs))
+    return [index for index, value in enumerate(node.inputs[:last]) if value is not None]
+
+
+def _is_square(node: Any) -> bool:
+    return node is not None and node.op_type == "Mul" and node.inputs[0] is node.inputs[1]
+
+
+def _can_be_half(ir: Any, node: Any, outputs: set[Any]) -> bool:
+    if node.op_type not in HALF_OPERATORS or any(result in outputs for result in node.outputs):
+        return False
+    if _is_square(node):
+        return False
+    values = [node.inputs[index] for index in _typed_inputs(node)]
+    floats = [value for value in values if value.dtype == ir.DataType.FLOAT]
+    constants = [value.const_value.numpy() for value in floats if value.const_value is not None]
+    if not floats or any(np.abs(value).max(initial=0) > HALF_LARGEST for value in constants):
+        return False
+    if node.op_type == "AveragePool":
+        return int(np.prod(node.attributes["kernel_shape"].as_ints())) <= LARGEST_WINDOW
+    return True
+
+
+def _cast(ir: Any, graph: Any, value: Any, kind: Any, casts: dict[tuple[Any, Any], Any]) -> Any:
+    """`value` as another type: a converted constant, or the result of one Cast for all readers."""
+    if (value, kind) in casts:
+        return casts[value, kind]
+    name = f"{value.name}_{'half' if kind == ir.DataType.FLOAT16 else 'float'}"
+    if value.const_value is not None and value.producer() is None:
+        content = value.const_value.numpy().astype(np.float16)
+        result = ir.Value(name=name, const_value=ir.tensor(content, name=name))
+        graph.initializers[name] = result
+    else:
+        node = ir.node("Cast", [value], attributes={"to": int(kind)}, name=f"{name}/cast")
+        result = node.outputs[0]
+        result.name = name
+        producer = value.producer()
+        if producer is None:
+            graph.insert_before(graph[0], node)
+        else:
+            graph.insert_after(producer, node)
+    result.shape, result.type = value.shape, ir.TensorType(kind)
+    casts[value, kind] = result
+    return result

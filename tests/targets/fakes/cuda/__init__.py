@@ -1,0 +1,1 @@
+"""cuda-python as far as edgeseg calls it; see fakes/tensorrt.py."""

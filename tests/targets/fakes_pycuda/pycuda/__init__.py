@@ -1,0 +1,1 @@
+"""pycuda as far as edgeseg calls it; see fakes/tensorrt.py."""
