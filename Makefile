@@ -7,7 +7,7 @@ SOURCES := edgeseg quantize targets benchmarks tests
 TYPING := build/typing
 
 SAMPLE := edgeseg/data/isic2016_cc0/images
-DEMO := demo/egeunet-intel-int8
+DEMO := demo/egeunet-int8
 DEMO_IMAGES := $(addprefix $(SAMPLE)/,$(addsuffix .jpg,$(shell head -n 6 edgeseg/data/isic2016_cc0/test.txt)))
 
 .PHONY: install demo test lint typing check clean
@@ -20,11 +20,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/edgeseg build --model egeunet --target intel --precision int8 --output $(DEMO) --overwrite
-	$(BIN)/edgeseg verify $(DEMO)
-	$(BIN)/edgeseg predict $(DEMO) $(DEMO_IMAGES) --output demo/masks --gallery demo/gallery.png --overwrite
-	$(BIN)/edgeseg bench $(DEMO) --json demo/bench.json
-	@echo "Bundle: $(DEMO)   figures: demo/bench.json   masks beside images: demo/gallery.png"
+	$(BIN)/edgeseg build --model egeunet --target all --precision int8 --output $(DEMO) --overwrite
+	$(BIN)/edgeseg verify $(DEMO)/intel
+	$(BIN)/edgeseg predict $(DEMO)/intel $(DEMO_IMAGES) --output demo/masks --gallery demo/gallery.png --overwrite
+	$(BIN)/edgeseg bench $(addprefix $(DEMO)/,intel onnxruntime android) --json demo/bench.json
+	@echo "Bundles: $(DEMO)   figures: demo/bench.json   masks beside images: demo/gallery.png"
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from edgeseg.progress import SILENT, Progress
 from edgeseg.records import RunnerSpec
 
 from .accuracy import Accuracy, compare_with_reference, true_labels
-from .environment import allowed_cores, describe_environment
+from .cpu import allowed_cores
+from .environment import describe_environment
 from .latency import block_size, interleave, paired_speedup, round_count, summarize, warm_up
-from .process import WorkerProcess
+from .process import OpenWorker, Worker, WorkerProcess
 
 MEGABYTE = 1e6
 
@@ -42,6 +43,9 @@ class BenchSettings:
         for name, value in asdict(self).items():
             if value < 1:
                 raise UsageError(f"The number of {name} is {value}; it must be at least 1.")
+
+    def require_cores(self) -> None:
+        """Refuse more threads than this machine lets the process use."""
         if self.threads > len(allowed_cores()):
             raise UsageError(
                 f"{self.threads} threads were asked for, but this process may use "
@@ -62,9 +66,13 @@ class Participant:
         reference_key: Equal for equal float models, so that each answers once.
         inputs, outputs: Its contracts.
         artifact_bytes: Size on disk of what ships.
-        baseline_key: Participant that its latency is compared with; itself for a baseline.
+        baseline_key: Participant that its latency is compared with; itself for a baseline, empty
+            where there is none.
         stand_in: What computes it here in place of its device; then it is scored, not timed.
             Empty where the artefact itself runs.
+        device: Where it runs; empty is this machine.
+        times_blocks: Its worker tells the mean latency of a block, not that of each inference.
+        has_masks: Its worker gives label maps; without them there is no accuracy.
     """
 
     key: str
@@ -80,6 +88,9 @@ class Participant:
     artifact_bytes: int
     baseline_key: str
     stand_in: str = ""
+    device: str = ""
+    times_blocks: bool = False
+    has_masks: bool = True
 
     @property
     def is_baseline(self) -> bool:
@@ -110,6 +121,7 @@ class _Timing:
     first_ms: float
     peak_rss_bytes: int
     warm_up: dict[str, Any]
+    size: int  # inferences in a block
     blocks: list[list[float]]
 
 
@@ -118,26 +130,36 @@ def measure(
     dataset: FolderDataset,
     settings: BenchSettings,
     progress: Progress = SILENT,
+    *,
+    open_worker: OpenWorker = WorkerProcess,
+    environment: dict[str, Any] | None = None,
 ) -> Report:
     """Measure latency, memory and accuracy.
+
+    Args:
+        open_worker: Starts what runs a participant, here or on a device.
+        environment: Of the device; None describes this machine.
 
     Raises:
         BenchmarkError: A process fails.
         DataError: An image or mask cannot be read.
     """
-    environment = describe_environment(settings.threads)
+    environment = environment or describe_environment(settings.threads)
     with tempfile.TemporaryDirectory(prefix="edgeseg-bench-") as folder:
         timed = [participant for participant in participants if not participant.stand_in]
-        timings = _time(timed, dataset, settings, Path(folder), progress) if timed else {}
-        accuracies, reference = _score(participants, dataset, Path(folder), progress)
+        place = Path(folder)
+        timings = _time(timed, dataset, settings, place, progress, open_worker) if timed else {}
+        accuracies, reference = _score(participants, dataset, place, progress, open_worker)
     names = {participant.key: participant.name for participant in participants}
     rows = []
     for participant in participants:
         timing = timings.get(participant.key)
         baseline = timings.get(participant.baseline_key)
         rows.append(
-            _row(participant, accuracies[participant.key], settings)
-            | _timing_of_row(names[participant.baseline_key], timing, baseline)
+            _row(participant, settings)
+            | _accuracy_of_row(accuracies[participant.key])
+            | _timing_of_row(participant, timing)
+            | _speedup_of_row(names.get(participant.baseline_key, ""), timing, baseline)
         )
     data = {
         "folder": dataset.root.name,
@@ -154,6 +176,7 @@ def _time(
     settings: BenchSettings,
     folder: Path,
     progress: Progress,
+    open_worker: OpenWorker,
 ) -> dict[str, _Timing]:
     timings: dict[str, _Timing] = {}
     with contextlib.ExitStack() as stack:
@@ -163,10 +186,10 @@ def _time(
             for participant in participants:
                 # One that does not count: it brings the files into the system's cache, which
                 # otherwise the first participant would pay for.
-                with WorkerProcess(participant.name, participant.runner) as worker:
+                with open_worker(participant.name, participant.runner) as worker:
                     worker.ask("load", runner=participant.runner.to_json())
             for number, participant in enumerate(participants):
-                worker = stack.enter_context(WorkerProcess(participant.name, participant.runner))
+                worker = stack.enter_context(open_worker(participant.name, participant.runner))
                 workers.append(worker)
                 images = _timing_images(participant, dataset, settings, folder / f"{number}.npy")
                 runner = participant.runner.to_json()
@@ -177,7 +200,7 @@ def _time(
                 peak = worker.ask("memory")["peak_rss_bytes"] - loaded["bare_rss_bytes"]
                 sizes.append(block_size(warm.median_ms, settings.runs))
                 timings[participant.key] = _Timing(
-                    loaded["load_ms"], first["first_ms"], peak, warm.to_json(), []
+                    loaded["load_ms"], first["first_ms"], peak, warm.to_json(), sizes[-1], []
                 )
                 stage.advance()
         with progress.stage("time", total=round_count(sizes, settings.runs)) as stage:
@@ -189,7 +212,7 @@ def _time(
     return timings
 
 
-def _time_block(worker: WorkerProcess) -> Any:
+def _time_block(worker: Worker) -> Any:
     return lambda count: worker.ask("time", count=count)["latencies_ms"]
 
 
@@ -206,9 +229,10 @@ def _score(
     dataset: FolderDataset,
     folder: Path,
     progress: Progress,
-) -> tuple[dict[str, Accuracy], list[dict[str, Any]]]:
+    open_worker: OpenWorker,
+) -> tuple[dict[str, Accuracy | None], list[dict[str, Any]]]:
     """Accuracy of each participant, and of each float model that they are compared with."""
-    accuracies: dict[str, Accuracy] = {}
+    accuracies: dict[str, Accuracy | None] = {}
     reference_rows = []
     names = [pair.name for pair in dataset]
     references: dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]] = {}
@@ -219,7 +243,7 @@ def _score(
             title = f"masks of {participant.model} in torch"
             path = folder / f"reference{number}.npy"
             float_labels = _label(
-                title, participant.reference, participant, dataset, path, progress
+                title, participant.reference, participant, dataset, path, progress, WorkerProcess
             )
             truth = true_labels(dataset, participant.inputs, outputs)
             references[key] = float_labels, truth
@@ -233,6 +257,9 @@ def _score(
                     "accuracy_ci95": own.accuracy_ci95,
                 }
             )
+        if not participant.has_masks:
+            accuracies[participant.key] = None
+            continue
         float_labels, truth = references[key]
         title = f"masks of {participant.name}"
         labels = _label(
@@ -242,6 +269,7 @@ def _score(
             dataset,
             folder / f"labels{number}.npy",
             progress,
+            open_worker,
         )
         accuracies[participant.key] = compare_with_reference(
             labels, float_labels, truth, names, outputs
@@ -256,10 +284,11 @@ def _label(
     dataset: FolderDataset,
     path: Path,
     progress: Progress,
+    open_worker: OpenWorker,
 ) -> NDArray[np.uint8]:
     with (
         progress.stage(title, total=len(dataset)) as stage,
-        WorkerProcess(title, runner) as worker,
+        open_worker(title, runner) as worker,
     ):
         worker.ask("load", runner=runner.to_json())
         worker.ask(
@@ -274,7 +303,7 @@ def _label(
     return labels
 
 
-def _row(participant: Participant, accuracy: Accuracy, settings: BenchSettings) -> dict[str, Any]:
+def _row(participant: Participant, settings: BenchSettings) -> dict[str, Any]:
     return {
         "key": participant.key,
         "name": participant.name,
@@ -287,35 +316,50 @@ def _row(participant: Participant, accuracy: Accuracy, settings: BenchSettings) 
         "input_size": [participant.inputs.height, participant.inputs.width],
         "artifact_bytes": participant.artifact_bytes,
         "stand_in": participant.stand_in,
-        "accuracy": accuracy.accuracy,
-        "accuracy_ci95": accuracy.accuracy_ci95,
-        "delta": accuracy.delta,
-        "delta_ci95": accuracy.delta_ci95,
-        "flips_per_10k": accuracy.flips_per_10k,
-        "worst_image": accuracy.worst_image,
+        "device": participant.device,
     }
 
 
-def _timing_of_row(
-    baseline_name: str, timing: _Timing | None, baseline: _Timing | None
-) -> dict[str, Any]:
+def _accuracy_of_row(accuracy: Accuracy | None) -> dict[str, Any]:
+    """Scores; None for each where the device gave no masks."""
+    if accuracy is None:
+        return dict.fromkeys(field.name for field in fields(Accuracy))
+    return {field.name: getattr(accuracy, field.name) for field in fields(Accuracy)}
+
+
+def _timing_of_row(participant: Participant, timing: _Timing | None) -> dict[str, Any]:
     """What was timed; None for each where nothing was, as where the device is elsewhere."""
-    if timing is None or baseline is None:
+    if timing is None:
         names = (
             "runs", "warm_up", "latency_ms", "fps", "peak_rss_mb", "load_ms", "first_ms",
-            "baseline", "speedup", "speedup_ci95",
         )  # fmt: skip
         return dict.fromkeys(names)
-    latency = summarize(timing.blocks)
-    speedup, interval = paired_speedup(timing.blocks, baseline.blocks)
+    latency: dict[str, Any] = summarize(timing.blocks).to_json()
+    runs = sum(len(block) for block in timing.blocks)
+    fps = 1e3 / latency["mean"]
+    if participant.times_blocks:
+        # Means of blocks hide how far single inferences spread.
+        latency.update(p90=None, p99=None)
+        runs *= timing.size
     return {
-        "runs": sum(len(block) for block in timing.blocks),
+        "runs": runs,
         "warm_up": timing.warm_up,
-        "latency_ms": latency.to_json(),
-        "fps": 1e3 / latency.mean,
+        "latency_ms": latency,
+        "fps": fps,
         "peak_rss_mb": timing.peak_rss_bytes / MEGABYTE,
         "load_ms": timing.load_ms,
         "first_ms": timing.first_ms,
+    }
+
+
+def _speedup_of_row(
+    baseline_name: str, timing: _Timing | None, baseline: _Timing | None
+) -> dict[str, Any]:
+    """The ratio to the baseline; None for each where one of the two was not timed."""
+    if timing is None or baseline is None:
+        return dict.fromkeys(("baseline", "speedup", "speedup_ci95"))
+    speedup, interval = paired_speedup(timing.blocks, baseline.blocks)
+    return {
         "baseline": {
             "name": baseline_name,
             "latency_ms_p50": summarize(baseline.blocks).p50,

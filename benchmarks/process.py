@@ -11,13 +11,34 @@ import sys
 import tempfile
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol, Self
 
 from edgeseg.errors import BenchmarkError
 from edgeseg.records import RunnerSpec
 
 STDERR_TAIL = 600
 END_SECONDS = 10  # for a process that has closed its answers
+
+
+class Worker(Protocol):
+    """Something that measures one artefact; it ends when the block ends, however it ends."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def ask(
+        self, command: str, *, on_step: Callable[[], None] | None = None, **arguments: Any
+    ) -> dict[str, Any]:
+        """Do what `worker.py` says of the command, and answer so."""
+
+
+OpenWorker = Callable[[str, RunnerSpec], Worker]
 
 
 class WorkerProcess:
@@ -48,7 +69,7 @@ class WorkerProcess:
             encoding="utf-8",
         )
 
-    def __enter__(self) -> WorkerProcess:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from edgeseg.contract import InputContract, OutputContract
 from edgeseg.errors import EdgesegError
 
-from .environment import allowed_cores
+from .cpu import allowed_cores
 from .memory import peak_rss_bytes, reset_peak_rss, rss_bytes
 
 

@@ -13,7 +13,8 @@
     ├── CalibrationError         quantisation has nothing sound to work from
     ├── TargetError              a target cannot do what is asked
     ├── BundleError              a bundle is incomplete, changed or of another version
-    └── BenchmarkError           a measurement could not be taken
+    ├── BenchmarkError           a measurement could not be taken
+    └── DeviceError              a remote device is not reached, or fails at what it is asked
 
 Each message says what happened, to which thing with which value, and what to do next.
 """
@@ -92,4 +93,8 @@ class BundleError(EdgesegError):
 
 
 class BenchmarkError(EdgesegError):
+    pass
+
+
+class DeviceError(EdgesegError):
     pass

@@ -6,20 +6,25 @@ The real data sets are looked for in `EDGESEG_DATA`, then beside the project.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import fake_adb
 import pytest
+from loopback_sshd import LoopbackSshd, missing_programs
 from PIL import Image
-from support import DATA_ENVIRONMENT, ROOT, UNTESTED, draw_pair
+from support import DATA_ENVIRONMENT, INSTALL_SCRIPT, REPORTED, ROOT, UNTESTED, draw_pair
 
 # OpenMP's threads wait by spinning: beside other work, tiny networks get a hundred times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in REPORTED:
+        terminalreporter.write_line(line)
     if UNTESTED:
         names = ", ".join(sorted(UNTESTED))
         terminalreporter.write_line(f"Not tested, because it is not here: {names}")
@@ -141,3 +146,59 @@ def small_onnx(random_weights: Path, tmp_path_factory: pytest.TempPathFactory) -
         network, spec, random_weights, lambda: reference_images(network, spec, pairs)
     )
     return onnx_path
+
+
+@pytest.fixture
+def start_sshd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., LoopbackSshd]]:
+    """Start sshd on loopback, with further lines of configuration; our ssh knows the way in."""
+    missing = missing_programs()
+    if missing:
+        UNTESTED.add(f"ssh devices (run {INSTALL_SCRIPT})")
+        pytest.skip(f"not installed: {', '.join(missing)}; run {INSTALL_SCRIPT}")
+    daemons: list[LoopbackSshd] = []
+
+    def start(*settings: str) -> LoopbackSshd:
+        daemons.append(LoopbackSshd(tmp_path / f"sshd{len(daemons)}", *settings))
+        path = f"{daemons[-1].client}{os.pathsep}{os.environ['PATH']}"
+        monkeypatch.setenv("PATH", path)
+        return daemons[-1]
+
+    yield start
+    for daemon in daemons:
+        daemon.close()
+
+
+@pytest.fixture
+def adb_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The temporary folder of a fake device that a fake adb reaches."""
+    if shutil.which("mksh") is None:
+        UNTESTED.add(f"adb devices (run {INSTALL_SCRIPT})")
+        pytest.skip(f"no mksh, Android's shell; run {INSTALL_SCRIPT}")
+    root = tmp_path / "adb_device"
+    for name, value in fake_adb.install(tmp_path / "adb", root).items():
+        monkeypatch.setenv(name, value)
+    return root
+
+
+@pytest.fixture(scope="session")
+def small_bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Bundles of the shipped egeunet for target onnxruntime at 64x64, by precision."""
+    for package in ("torch", "onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    from edgeseg.pipeline.build import BuildRequest, build_bundle
+
+    folder = tmp_path_factory.mktemp("small")
+    made = {}
+    for precision in ("fp32", "int8"):
+        request = BuildRequest(
+            "egeunet",
+            "onnxruntime",
+            precision,
+            folder / precision,
+            size=(64, 64),
+            calibration_images=8,
+        )
+        made[precision] = build_bundle(request)[0].folder
+    return made

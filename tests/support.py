@@ -14,7 +14,9 @@ from edgeseg.lazy import is_installed
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA_ENVIRONMENT = "EDGESEG_DATA"
+INSTALL_SCRIPT = "tests/install_debian_packages.sh"
 UNTESTED: set[str] = set()  # what the summary names at the end of the run
+REPORTED: list[str] = []  # numbers that it prints
 
 
 def needs(*packages: str) -> pytest.MarkDecorator:

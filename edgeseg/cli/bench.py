@@ -8,10 +8,14 @@ from typing import Annotated
 
 import typer
 
+from edgeseg.errors import UsageError
+
 from .bench_table import bench_table, describe_run, row_warnings
 from .console import make_progress, print_note, print_table
 
 DEFAULT_SPLITS = ["val", "test"]
+DEFAULT_PYTHON = "python3"
+DEFAULT_TIMEOUT_S = 600.0
 
 
 def bench(
@@ -27,6 +31,21 @@ def bench(
     threads: Annotated[int, typer.Option(help="CPU threads of each artefact.", min=1)] = 1,
     runs: Annotated[int, typer.Option(help="Counted inferences of each artefact.", min=1)] = 200,
     record: Annotated[bool, typer.Option(help="Add the rows to the bundles' manifests.")] = False,
+    images: Annotated[
+        int | None, typer.Option(help="Measure on so many images at most.", min=1)
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="Measure there: ssh://USER@HOST[:PORT] or adb://SERIAL."),
+    ] = None,
+    device_python: Annotated[str, typer.Option(help="Python of an ssh device.")] = DEFAULT_PYTHON,
+    benchmark_model: Annotated[
+        str | None,
+        typer.Option(help="LiteRT's benchmark_model, for adb: a file here, or its path there."),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds that one step on the device may take.")
+    ] = DEFAULT_TIMEOUT_S,
 ) -> None:
     """Measure speed, memory and accuracy of bundles against their float baseline."""
     from edgeseg.atomic import write_text
@@ -34,11 +53,23 @@ def bench(
     from edgeseg.bundle import open_bundle
     from edgeseg.pipeline.bench import bench_bundles
     from edgeseg.pipeline.build import open_split
+    from edgeseg.pipeline.remote_bench import DeviceSettings, bench_on_device
 
-    opened = [open_bundle(folder) for folder in bundles]
-    dataset = open_split(data, *(split or DEFAULT_SPLITS))
     settings = BenchSettings(threads=threads, runs=runs)
-    report = bench_bundles(opened, dataset, settings, make_progress())
+    remote = None
+    if device is not None:
+        remote = DeviceSettings(device, device_python, benchmark_model, timeout)
+    elif (device_python, benchmark_model, timeout) != (DEFAULT_PYTHON, None, DEFAULT_TIMEOUT_S):
+        raise UsageError(
+            "--device-python, --benchmark-model and --timeout say how to measure on a device. Name "
+            "it with --device."
+        )
+    opened = [open_bundle(folder) for folder in bundles]
+    dataset = open_split(data, *(split or DEFAULT_SPLITS)).first(images)
+    if remote is not None:
+        report = bench_on_device(opened, dataset, settings, remote, make_progress())
+    else:
+        report = bench_bundles(opened, dataset, settings, make_progress())
     if json_path is not None:
         write_text(json_path, json.dumps(report.to_json(), indent=2) + "\n")
     if record:

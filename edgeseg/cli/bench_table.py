@@ -23,11 +23,15 @@ def reference_cells(row: dict[str, Any]) -> list[str]:
 
 def row_cells(row: dict[str, Any]) -> list[str]:
     """Cells of a measured artefact, in the order of `TITLES`."""
-    low, high = row["delta_ci95"]["dice_pooled"]
     name = f"{row['name']} *" if row["stand_in"] else row["name"]
+    return [name, *_timing_cells(row), *_accuracy_cells(row)]
+
+
+def _accuracy_cells(row: dict[str, Any]) -> list[str]:
+    if row["accuracy"] is None:
+        return ["", "", ""]
+    low, high = row["delta_ci95"]["dice_pooled"]
     return [
-        name,
-        *_timing_cells(row),
         f"{row['accuracy']['dice_pooled']:.4f}",
         f"{row['delta']['dice_pooled']:+.4f} ({low:+.4f}..{high:+.4f})",
         f"{row['flips_per_10k']:.1f}",
@@ -38,12 +42,13 @@ def _timing_cells(row: dict[str, Any]) -> list[str]:
     size = f"{row['artifact_bytes'] / 1e3:.0f}"
     if row["latency_ms"] is None:
         return ["", "", "", "", "", size, ""]
-    low, high = row["speedup_ci95"]
+    p90, speedup = row["latency_ms"]["p90"], row["speedup"]
+    low, high = row["speedup_ci95"] or (0.0, 0.0)
     return [
         f"{row['latency_ms']['p50']:.2f}",
-        f"{row['latency_ms']['p90']:.2f}",
+        "" if p90 is None else f"{p90:.2f}",
         f"{row['fps']:.1f}",
-        f"{row['speedup']:.2f} ({low:.2f}..{high:.2f})",
+        "" if speedup is None else f"{speedup:.2f} ({low:.2f}..{high:.2f})",
         f"{row['peak_rss_mb']:.1f}",
         size,
         f"{row['load_ms']:.0f}",
@@ -72,9 +77,10 @@ def markdown_table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def describe_run(environment: dict[str, Any], data: dict[str, Any]) -> str:
+    where = f"{environment['device']}: " if "device" in environment else ""
     return (
-        f"{environment['cpu']}, {environment['threads']} thread(s), batch 1; speed-up with 95 % "
-        f"interval over interleaved rounds. Dice pooled over {data['images']} images of "
+        f"{where}{environment['cpu']}, {environment['threads']} thread(s), batch 1; speed-up with "
+        f"95 % interval over interleaved rounds. Dice pooled over {data['images']} images of "
         f"{data['folder']} ({'+'.join(data['splits'])}); difference to float torch with 95 % "
         "bootstrap interval."
     )
@@ -84,7 +90,12 @@ def row_warnings(rows: list[dict[str, Any]]) -> list[str]:
     """What a reader must know before trusting the rows."""
     warnings = []
     for row in rows:
-        if row["is_baseline"] and row["flips_per_10k"] > BASELINE_FLIPS:
+        if row["accuracy"] is None:
+            warnings.append(
+                f"{row['name']} has no accuracy: this benchmark_model cannot write what it "
+                "computes. Take one with --output_filepath."
+            )
+        elif row["is_baseline"] and row["flips_per_10k"] > BASELINE_FLIPS:
             warnings.append(
                 f"{row['name']} does not compute what torch computes "
                 f"({row['flips_per_10k']:.1f} of 10,000 pixels flip): the runtime is wrong on this "
@@ -97,4 +108,9 @@ def row_warnings(rows: list[dict[str, Any]]) -> list[str]:
             )
         elif not row["warm_up"]["is_steady"]:
             warnings.append(f"the latency of {row['name']} did not settle; the machine is busy.")
+        if row["latency_ms"] is not None and row["speedup"] is None:
+            warnings.append(
+                f"{row['name']} was measured without a baseline. For a speed-up name the FP32 "
+                "bundle of the same network and target as well."
+            )
     return warnings

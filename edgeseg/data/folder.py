@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +87,10 @@ class FolderDataset(Sequence[Pair]):
 
     def __iter__(self) -> Iterator[Pair]:
         return iter(self.pairs)
+
+    def first(self, count: int | None) -> FolderDataset:
+        """The first pairs of this one; all for None."""
+        return replace(self, pairs=self.pairs[:count])
 
     @property
     def is_labelled(self) -> bool:

@@ -37,21 +37,50 @@ def bench_bundles(
     Raises:
         BenchmarkError: A bundle has no source, or a process dies.
     """
+    settings.require_cores()
     participants: list[Participant] = []
-    folders = [bundle.folder.resolve() for bundle in bundles]
-    names = [bundle.name for bundle in bundles]
+    names = name_bundles(bundles)
     for bundle in bundles:
-        if folders.count(bundle.folder.resolve()) > 1:
-            raise UsageError(f"{bundle.folder} was named twice. Name each bundle once.")
         bundle.check_files()
         baseline = baseline_participant(bundle, settings, progress)
         if baseline.key not in {known.key for known in participants}:
             participants.append(baseline)
         participant = bundle_participant(bundle, baseline, settings)
-        if names.count(bundle.name) > 1:
-            participant = replace(participant, name=f"{participant.name} ({bundle.folder.name})")
-        participants.append(participant)
+        participants.append(replace(participant, name=names[participant.key]))
     return measure(participants, dataset, settings, progress)
+
+
+def name_bundles(bundles: Sequence[Bundle]) -> dict[str, str]:
+    """Names for people by key; those of equal bundles have the folder added.
+
+    Raises:
+        UsageError: A bundle was named twice.
+    """
+    keys = [bundle_key(bundle) for bundle in bundles]
+    titles = [bundle.name for bundle in bundles]
+    names = {}
+    for bundle, key, title in zip(bundles, keys, titles, strict=True):
+        if keys.count(key) > 1:
+            raise UsageError(f"{bundle.folder} was named twice. Name each bundle once.")
+        names[key] = f"{title} ({bundle.folder.name})" if titles.count(title) > 1 else title
+    return names
+
+
+def bundle_key(bundle: Bundle) -> str:
+    return str(bundle.folder.resolve())
+
+
+def require_source(bundle: Bundle) -> None:
+    """Refuse a bundle that lacks what it is compared with.
+
+    Raises:
+        BenchmarkError: It has no float weights or no ONNX file.
+    """
+    if not all((bundle.folder / name).is_file() for name in (SOURCE_ONNX, SOURCE_WEIGHTS)):
+        raise BenchmarkError(
+            f"{bundle.folder} has no source/ folder, so there is nothing to compare it with. "
+            "Measure the whole bundle that edgeseg build wrote."
+        )
 
 
 def bundle_participant(
@@ -60,7 +89,7 @@ def bundle_participant(
     manifest = bundle.manifest
     artifact = manifest.artifact
     return Participant(
-        key=str(bundle.folder.resolve()),
+        key=bundle_key(bundle),
         name=bundle.name,
         model=manifest.model.name,
         target=manifest.target,
@@ -83,14 +112,15 @@ def baseline_participant(
 ) -> Participant:
     """The plain FP32 artefact of the bundle's own ONNX file, compiled here and cached."""
     manifest = bundle.manifest
+    require_source(bundle)
     onnx_path = bundle.folder / SOURCE_ONNX
-    if not onnx_path.is_file() or not (bundle.folder / SOURCE_WEIGHTS).is_file():
-        raise BenchmarkError(
-            f"{bundle.folder} has no source/ folder, so there is nothing to compare it with. "
-            "Measure the whole bundle that edgeseg build wrote."
-        )
-    target = find_target(manifest.target)
-    record = {"onnx": sha256_of_file(onnx_path), "target": target.name, "precision": "fp32"}
+    target = find_target(manifest.target, {k: str(value) for k, value in manifest.options.items()})
+    record = {
+        "onnx": sha256_of_file(onnx_path),
+        "target": target.name,
+        "options": manifest.options,
+        "precision": "fp32",
+    }
 
     def make(folder: Path) -> None:
         with progress.stage(f"compile the float baseline for {target.name}"):
@@ -113,8 +143,8 @@ def baseline_participant(
         runner=_artifact_runner(
             target.name, folder, made["files"], made["runtime"], settings.threads
         ),
-        reference=_torch_runner(bundle),
-        reference_key=_reference_key(bundle),
+        reference=torch_runner(bundle),
+        reference_key=reference_key(bundle),
         inputs=bundle.inputs,
         outputs=bundle.outputs,
         artifact_bytes=made["size_bytes"],
@@ -148,7 +178,7 @@ def _packages_here(name: str) -> tuple[str, ...]:
     return tuple(provider_of(package) for package in target.run_packages)
 
 
-def _torch_runner(bundle: Bundle) -> RunnerSpec:
+def torch_runner(bundle: Bundle) -> RunnerSpec:
     return RunnerSpec(
         place="edgeseg.float_model:open_torch",
         arguments={
@@ -161,6 +191,6 @@ def _torch_runner(bundle: Bundle) -> RunnerSpec:
     )
 
 
-def _reference_key(bundle: Bundle) -> str:
+def reference_key(bundle: Bundle) -> str:
     weights = sha256_of_file(bundle.folder / SOURCE_WEIGHTS)
     return json.dumps([bundle.manifest.model.spec, weights])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeseg.benchmarks import environment
+from edgeseg.benchmarks import cpu, environment
 
 CPU_INFO = """processor : 0
 model name : Example CPU @ 2.00GHz
@@ -21,7 +21,7 @@ def test_cpu_and_its_notable_instructions_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cpuinfo").write_text(CPU_INFO)
-    monkeypatch.setattr(environment, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(cpu, "CPU_INFO", tmp_path / "cpuinfo")
     record = environment.describe_environment(2)
     assert record["cpu"] == "Example CPU @ 2.00GHz"
     assert record["cpu_flags"] == ["avx2", "avx512_vnni"]
@@ -32,7 +32,7 @@ def test_cpu_and_its_notable_instructions_are_named(
 def test_machine_without_cpuinfo_is_described(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(environment, "CPU_INFO", tmp_path / "gone")
+    monkeypatch.setattr(cpu, "CPU_INFO", tmp_path / "gone")
     record = environment.describe_environment(1)
     assert record["cpu_flags"] == []
     assert record["cpu"]

@@ -4,11 +4,14 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from edgeseg.benchmarks.latency import LEAST_ROUNDS
 from edgeseg.benchmarks.measure import BenchSettings, Participant, Report, measure
+from edgeseg.benchmarks.process import WorkerProcess
 from edgeseg.contract import OutputContract
 from edgeseg.data.folder import FolderDataset, open_folder
 from edgeseg.errors import BenchmarkError, UsageError
@@ -108,6 +111,51 @@ def test_participant_that_dies_is_named(
     dying = replace(baseline, key="dying", name="bad one", runner=fake_runner("open_killed"))
     with pytest.raises(BenchmarkError, match="ran bad one ended with signal SIGKILL"):
         measure([baseline, dying], dataset, SETTINGS)
+
+
+def test_without_a_baseline_there_is_no_speedup(
+    baseline: Participant, dataset: FolderDataset
+) -> None:
+    alone = replace(baseline, baseline_key="", device="ssh://board")
+    (row,) = measure([alone], dataset, SETTINGS).rows
+    assert row["latency_ms"]["p50"] > 0
+    assert (row["is_baseline"], row["device"]) == (False, "ssh://board")
+    assert (row["baseline"], row["speedup"], row["speedup_ci95"]) == (None, None, None)
+
+
+def test_means_of_blocks_have_no_percentiles(baseline: Participant, dataset: FolderDataset) -> None:
+    asked = []
+
+    class OneMean(WorkerProcess):
+        def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
+            answer = super().ask(command, **arguments)
+            if command == "time":
+                asked.append(arguments["count"])
+                answer["latencies_ms"] = [float(np.mean(answer["latencies_ms"]))]
+            return answer
+
+    participant = replace(baseline, times_blocks=True)
+    settings = BenchSettings(runs=2 * LEAST_ROUNDS)
+    (row,) = measure([participant], dataset, settings, open_worker=OneMean).rows
+    latency = row["latency_ms"]
+    assert (latency["p90"], latency["p99"]) == (None, None)
+    assert latency["p50"] > 0
+    assert asked[-LEAST_ROUNDS:] == [2] * LEAST_ROUNDS
+    assert row["runs"] == 2 * LEAST_ROUNDS
+
+
+def test_without_masks_there_is_no_accuracy(baseline: Participant, dataset: FolderDataset) -> None:
+    report = measure([replace(baseline, has_masks=False)], dataset, SETTINGS)
+    (row,) = report.rows
+    for name in ("accuracy", "delta", "delta_ci95", "flips_per_10k", "worst_image"):
+        assert row[name] is None
+    assert row["latency_ms"]["p50"] > 0
+    assert report.reference[0]["accuracy"]["dice_pooled"] > 0.98
+
+
+def test_more_threads_than_cores_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"9999 threads were asked for.*Lower --threads"):
+        BenchSettings(threads=9999).require_cores()
 
 
 @pytest.mark.parametrize("setting", ["threads", "runs", "timing_images"])

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import ast
-import json
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from runner_bundle import FAKE_BACKEND, RUNNERS, make_bundle, run_script
 
 import edgeseg.contract
-import edgeseg.targets.runners
-from edgeseg.contract import OutputContract
-from edgeseg.models import find_model
+from edgeseg.lazy import ALTERNATIVES
 from edgeseg.targets import TARGETS, find_target
 
-RUNNERS = Path(edgeseg.targets.runners.__path__[0])
 BACKEND_FILES = sorted(RUNNERS.glob("*_backend.py"))
-CARRIED = [*BACKEND_FILES, RUNNERS / "run.py", Path(edgeseg.contract.__file__)]
+CARRIED = [*sorted(RUNNERS.glob("[!_]*.py")), Path(edgeseg.contract.__file__)]
 YOUNGER_THAN_3_10 = {"tomllib"}
 
 
@@ -37,12 +33,20 @@ def imports_of(path: Path) -> set[str]:
 
 
 def packages_of(path: Path) -> set[str]:
-    """Runtime packages that the target of a backend file may import."""
+    """Runtime packages that the targets of a backend file may import, and what does the same."""
+    packages: set[str] = set()
     for name in TARGETS.names():
         target = find_target(name)
         if target.backend_module.rpartition(".")[2] == path.stem:
-            return set(target.run_packages)
-    return set()
+            packages.update(target.run_packages)
+    return packages.union(*(ALTERNATIVES.get(package, ()) for package in packages))
+
+
+def test_every_carried_module_is_there() -> None:
+    for name in TARGETS.names():
+        for file, module in find_target(name).runner_modules.items():
+            assert file not in ("contract.py", "backend.py", "run.py", "device_bench.py")
+            assert (RUNNERS / f"{module.rpartition('.')[2]}.py").is_file()
 
 
 def test_every_target_has_its_backend_file() -> None:
@@ -53,9 +57,7 @@ def test_every_target_has_its_backend_file() -> None:
 @pytest.mark.parametrize("path", CARRIED, ids=lambda path: path.name)
 def test_carried_file_needs_numpy_and_its_runtime_only(path: Path) -> None:
     allowed = {"numpy", *packages_of(path)}
-    foreign = imports_of(path) - sys.stdlib_module_names
-    assert foreign <= allowed
-    assert "numpy" in foreign
+    assert imports_of(path) - sys.stdlib_module_names <= allowed
     assert not imports_of(path) & YOUNGER_THAN_3_10
 
 
@@ -72,66 +74,14 @@ def test_annotations_are_not_evaluated(path: Path) -> None:
     assert first.module == "__future__"
 
 
-FAKE_BACKEND = """
-import numpy as np
-class Backend:
-    def __init__(self, folder, files, runtime, threads):
-        assert (files, runtime, threads) == (["artifact/net.bin"], {"device": "CPU"}, 1)
-    def run(self, image):
-        return (image[:, :1] > 127).astype(np.float32)
-"""
-
-
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    """A bundle whose backend calls what is bright foreground."""
-    (tmp_path / "runner").mkdir()
-    (tmp_path / "golden").mkdir()
-    (tmp_path / "runner" / "backend.py").write_text(FAKE_BACKEND)
-    for source in (RUNNERS / "run.py", Path(edgeseg.contract.__file__)):
-        (tmp_path / "runner" / source.name).write_bytes(source.read_bytes())
-    image = np.zeros((4, 6, 3), np.uint8)
-    image[:2] = 255
-    np.save(tmp_path / "image.npy", image)
-    np.save(tmp_path / "golden" / "image.npy", image)
-    mask = np.zeros((1, 1, 32, 32), np.float16)
-    mask[:, :, :16] = 1
-    np.save(tmp_path / "golden" / "mask.npy", mask)
-    manifest = {
-        "artifact": {"files": ["artifact/net.bin"], "runtime": {"device": "CPU"}},
-        "input": find_model("egeunet").at_size(32, 32).inputs.to_json(),
-        "output": OutputContract(("background", "bright"), 1).to_json(),
-        "golden": {
-            "image": "golden/image.npy",
-            "mask": "golden/mask.npy",
-            "max_abs_diff": 0.001,
-            "max_flips_per_10k": 1.0,
-        },
-    }
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    return tmp_path
-
-
-def run(bundle: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    # -I: neither PYTHONPATH nor the current folder; -S: no site-packages but numpy's.
-    numpy_folder = str(Path(np.__file__).parent.parent)
-    program = (
-        "import sys, runpy; sys.modules['edgeseg'] = None; "
-        f"sys.path[:0] = [{str(bundle / 'runner')!r}, {numpy_folder!r}]; "
-        f"sys.argv = ['run.py', *{list(words)!r}]; "
-        f"runpy.run_path({str(bundle / 'runner' / 'run.py')!r}, run_name='__main__')"
-    )
-    return subprocess.run(
-        [sys.executable, "-I", "-S", "-c", program],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=bundle,
-    )
+    artifact = {"files": ["artifact/net.bin"], "runtime": {"device": "CPU"}}
+    return make_bundle(tmp_path, artifact, {"backend.py": FAKE_BACKEND.encode()})
 
 
 def test_runner_verifies_its_golden_pair_without_edgeseg(bundle: Path) -> None:
-    done = run(bundle, "--verify")
+    done = run_script(bundle, "run.py", "--verify")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("ok: largest difference 0.00e+00 (allowed 1e-03)")
 
@@ -140,7 +90,7 @@ def test_runner_reports_a_golden_pair_that_does_not_hold(bundle: Path) -> None:
     mask = np.zeros((1, 1, 32, 32), np.float16)
     mask[:, :, :8] = 1
     np.save(bundle / "golden" / "mask.npy", mask)
-    done = run(bundle, "--verify")
+    done = run_script(bundle, "run.py", "--verify")
     assert done.returncode == 1
     # A quarter of the rows differ.
     assert "FAILED: largest difference 1.00e+00" in done.stdout
@@ -150,11 +100,11 @@ def test_runner_reports_a_golden_pair_that_does_not_hold(bundle: Path) -> None:
 def test_runner_calls_nan_a_failure(bundle: Path) -> None:
     backend = bundle / "runner" / "backend.py"
     backend.write_text(FAKE_BACKEND.replace("astype(np.float32)", "astype(np.float32) * np.nan"))
-    assert run(bundle, "--verify").returncode == 1
+    assert run_script(bundle, "run.py", "--verify").returncode == 1
 
 
 def test_runner_writes_a_mask_of_the_size_of_the_image(bundle: Path) -> None:
-    done = run(bundle, "image.npy", "--output", "mask.npy")
+    done = run_script(bundle, "run.py", "image.npy", "--output", "mask.npy")
     assert done.returncode == 0, done.stderr
     mask = np.load(bundle / "mask.npy")
     assert mask.dtype == np.uint8
@@ -162,6 +112,6 @@ def test_runner_writes_a_mask_of_the_size_of_the_image(bundle: Path) -> None:
 
 
 def test_runner_without_words_says_what_it_wants(bundle: Path) -> None:
-    done = run(bundle)
+    done = run_script(bundle, "run.py")
     assert done.returncode == 2
     assert "give --verify, or an image and --output" in done.stderr

@@ -1,0 +1,1 @@
+"""Ways to devices that are not this machine."""

@@ -1,0 +1,49 @@
+"""What adb's own words mean for who reads them."""
+
+from __future__ import annotations
+
+import re
+
+from .base import tail
+
+NO_DEVICE = re.compile(r"device '[^']*' not found|no devices|unknown host service")
+
+
+def explain_adb_failure(address: str, what: str, said: str, *, is_cut: bool = False) -> str:
+    """Why the device could not do something, and what to do.
+
+    Args:
+        said: What adb and the device's shell said.
+        is_cut: Whether they ended in the middle of it.
+    """
+    words = said.lower()
+    if "no space left on device" in words or "enospc" in words:
+        return (
+            f"The disk of {address} is full: it could not {what}. Free some space there (Settings, "
+            "Storage) and run again."
+        )
+    if "unauthorized" in words:
+        return (
+            f"{address} has not allowed this machine to debug it. Unlock the device and accept the "
+            "question that it shows."
+        )
+    if "no permissions" in words:
+        return (
+            f"This machine's rights do not let adb open {address}: {tail(said)}. Add the udev rule "
+            "for the device (Debian: apt install android-sdk-platform-tools-common)."
+        )
+    if "offline" in words:
+        return f"{address} is offline. Unlock the device, or plug it in again, and run again."
+    if NO_DEVICE.search(words):
+        return (
+            f"adb knows no device of that serial number: {address}. Take one that 'adb devices' "
+            "lists; USB debugging must be on, and the cable in."
+        )
+    if is_cut or "error: closed" in words or "cannot connect to daemon" in words:
+        return (
+            f"The connection to {address} was lost while it was to {what}"
+            f"{f' ({tail(said)})' if said.strip() else ''}. What ran there ends by itself and its "
+            "folder is removed. Check the cable and run again."
+        )
+    reason = tail(said) or "it does not say why"
+    return f"{address} could not {what}: {reason}. Check the device with 'adb shell'."
