@@ -14,6 +14,7 @@ __all__ = ["QUANTIZERS", "Quantizer", "find_quantizer"]
 QUANTIZERS = Registry(
     "quantisation method",
     {
+        "ai-edge-quantizer": "edgeseg.quantize.litert_ptq:LiteRtQuantizer",
         "nncf": "edgeseg.quantize.nncf_ptq:NncfQuantizer",
         "qdq": "edgeseg.quantize.qdq_ptq:QdqQuantizer",
     },

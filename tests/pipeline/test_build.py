@@ -137,7 +137,11 @@ def test_a_bundle_is_replaced_only_when_asked(built: dict[str, Path]) -> None:
         ({"target": "intle"}, UnknownNameError, "Did you mean intel"),
         ({"precision": "int4"}, UnknownNameError, "Available: bf16, fp32, int8"),
         ({"size": (100, 256)}, UsageError, "96x256 and 128x256"),
-        ({"precision": "int8", "method": "magic"}, UnknownNameError, "Available: ai-edge-quantizer, nncf"),
+        (
+            {"precision": "int8", "method": "magic"},
+            UnknownNameError,
+            "Available: ai-edge-quantizer",
+        ),
         (
             {"precision": "int8", "calibration_images": 0},
             CalibrationError,

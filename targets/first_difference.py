@@ -1,0 +1,133 @@
+"""Finds the operator at which a TFLite model stops computing what its ONNX graph computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.lazy import provider_of, require
+
+PURPOSE = "Comparing with the ONNX graph"
+RELATIVE_TOLERANCE = 1e-3  # of a tensor's largest value
+AT_ONCE = 32  # results of the ONNX graph that are held at the same time
+PROBES = 64  # places of a tensor that are looked at first
+
+
+def first_difference(onnx_path: Path, tflite_path: Path, image: NDArray[np.float32]) -> str | None:
+    """Name the first operator of the ONNX graph whose result the TFLite model does not hold.
+
+    Tensors are matched by their values, as converters rename them, and as NCHW or NHWC. A result
+    that is missing because it was fused with what follows is right when something that is
+    computed from it is there.
+
+    Args:
+        image: Prepared, (1, 3, H, W).
+
+    Returns:
+        "Add 'name'" as the graph has it; None when nothing differs.
+    """
+    onnx = require("onnx", purpose=PURPOSE)
+    model = onnx.load(onnx_path)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    varying = _names_that_depend_on(model.graph, model.graph.input[0].name)
+    computed = [node for node in model.graph.node if varying.intersection(node.output)]
+    names = [name for node in computed for name in node.output if name]
+    held = _HeldTensors(_values_of_tflite(tflite_path, image))
+    found = {name: held.contain(value) for name, value in _values_of_onnx(model, names, image)}
+    right: set[str] = set()
+    for node in reversed(computed):
+        if any(found.get(name, False) or name in right for name in node.output):
+            right.update(name for name in node.output)
+            right.update(name for name in node.input if name not in constants)
+    for node in computed:
+        if not right.issuperset(name for name in node.output if name and found.get(name) is False):
+            return f"{node.op_type} '{node.name or node.output[0]}'"
+    return None
+
+
+class _HeldTensors:
+    """The tensors of a TFLite model, flat, by size."""
+
+    def __init__(self, tensors: Iterator[NDArray[np.float32]]) -> None:
+        self._by_size: dict[int, list[NDArray[np.float32]]] = {}
+        for tensor in tensors:
+            self._by_size.setdefault(tensor.size, []).append(tensor.ravel())
+
+    def contain(self, value: NDArray[Any]) -> bool | None:
+        """Whether a tensor is there in either layout; None where equality would prove nothing."""
+        if value.dtype != np.float32 or value.size < 2 or value.min() == value.max():
+            return None
+        limit = RELATIVE_TOLERANCE * float(np.abs(value).max())
+        flats = [value.ravel()]
+        if value.ndim > 2:
+            flats.append(np.moveaxis(value, 1, -1).ravel())
+        step = max(value.size // PROBES, 1)
+        return any(
+            _is_close(flat[::step], held[::step], limit) and _is_close(flat, held, limit)
+            for held in self._by_size.get(value.size, [])
+            for flat in flats
+        )
+
+
+def _is_close(one: NDArray[np.float32], other: NDArray[np.float32], limit: float) -> bool:
+    # Written so that NaN is not close.
+    return bool(np.abs(one - other).max() <= limit)
+
+
+def _names_that_depend_on(graph: Any, source: str) -> set[str]:
+    reached = {source}
+    for node in graph.node:
+        if reached.intersection(node.input):
+            reached.update(node.output)
+    return reached
+
+
+def _values_of_onnx(
+    model: Any, names: Sequence[str], image: NDArray[np.float32]
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Results of a graph as it is written: nothing is fused."""
+    onnx = require("onnx", purpose=PURPOSE)
+    onnxruntime = require("onnxruntime", purpose=PURPOSE)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    present = {output.name for output in model.graph.output}
+    for name in names:
+        if name not in present:
+            model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    feed = {model.graph.input[0].name: image}
+    for first in range(0, len(names), AT_ONCE):
+        part = names[first : first + AT_ONCE]
+        yield from zip(part, session.run(part, feed), strict=True)
+
+
+def _values_of_tflite(path: Path, image: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """All float tensors of a model, those that hold no value left out."""
+    runtime = require(f"{provider_of('ai_edge_litert')}.interpreter", purpose=PURPOSE)
+    interpreter = runtime.Interpreter(
+        model_content=path.read_bytes(),
+        num_threads=1,
+        experimental_preserve_all_tensors=True,
+        # XNNPACK would keep what is inside it to itself.
+        experimental_op_resolver_type=runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    interpreter.allocate_tensors()
+    entry = interpreter.get_input_details()[0]["index"]
+    interpreter.set_tensor(entry, np.ascontiguousarray(image.transpose(0, 2, 3, 1)))
+    interpreter.invoke()
+    for details in interpreter.get_tensor_details():
+        if details["dtype"] != np.float32:
+            continue
+        try:
+            yield interpreter.get_tensor(details["index"])
+        except ValueError:
+            # Scratch space of an operator.
+            continue
