@@ -198,9 +198,7 @@ def numbers(count: int) -> str:
     return ", ".join(["1"] * count)
 
 
-WEIGHTS = (
-    f"float[4,4,2,2] first = {{{numbers(64)}}}, float[4,1,2,2] second = {{{numbers(16)}}}"
-)
+WEIGHTS = f"float[4,4,2,2] first = {{{numbers(64)}}}, float[4,1,2,2] second = {{{numbers(16)}}}"
 
 
 def test_shapes_are_forgotten_but_for_those_that_onnx2tf_needs() -> None:
