@@ -14,6 +14,11 @@ from edgeseg.lazy import provider_of, require
 PURPOSE = "Comparing with the ONNX graph"
 RELATIVE_TOLERANCE = 1e-3  # of a tensor's largest value
 AT_ONCE = 32  # results of the ONNX graph that are held at the same time
+# Converters multiply and add these into what comes after them, where that can be done.
+MERGED = frozenset(
+    {"Add", "BatchNormalization", "Conv", "ConvTranspose", "Div", "Gemm", "MatMul", "Mul", "Pad"}
+    | {"Sub"}
+)
 PROBES = 64  # places of a tensor that are looked at first
 
 
@@ -28,7 +33,8 @@ def first_difference(onnx_path: Path, tflite_path: Path, image: NDArray[np.float
         image: Prepared, (1, 3, H, W).
 
     Returns:
-        "Add 'name'" as the graph has it; None when nothing differs.
+        "Relu 'name'" as the graph has it; None when nothing differs. Of what is merged with the
+        operator after it, nobody can tell which of the two differs: both are named.
     """
     onnx = require("onnx", purpose=PURPOSE)
     model = onnx.load(onnx_path)
@@ -44,9 +50,16 @@ def first_difference(onnx_path: Path, tflite_path: Path, image: NDArray[np.float
             right.update(name for name in node.output)
             right.update(name for name in node.input if name not in constants)
     for node in computed:
-        if not right.issuperset(name for name in node.output if name and found.get(name) is False):
-            return f"{node.op_type} '{node.name or node.output[0]}'"
+        if not right.issuperset(name for name in node.output if found.get(name) is False):
+            readers = [reader for reader in computed if set(node.output).intersection(reader.input)]
+            if node.op_type in MERGED and len(readers) == 1:
+                return f"{_label(node)} or {_label(readers[0])}, which may be merged with it"
+            return _label(node)
     return None
+
+
+def _label(node: Any) -> str:
+    return f"{node.op_type} '{node.name or node.output[0]}'"
 
 
 class _HeldTensors:
@@ -59,7 +72,7 @@ class _HeldTensors:
 
     def contain(self, value: NDArray[Any]) -> bool | None:
         """Whether a tensor is there in either layout; None where equality would prove nothing."""
-        if value.dtype != np.float32 or value.size < 2 or value.min() == value.max():
+        if value.dtype != np.float32 or value.size < 2 or not value.any():
             return None
         limit = RELATIVE_TOLERANCE * float(np.abs(value).max())
         flats = [value.ravel()]

@@ -119,7 +119,7 @@ def spread_group_norms(graph: Any) -> int:
     count = 0
     for norm in [node for node in graph if node.op_type == "InstanceNormalization"]:
         before, after = norm.inputs[0].producer(), _only_reader(norm.outputs[0])
-        if before is None or after is None:
+        if before is None or after is None or _only_reader(before.outputs[0]) is not norm:
             continue
         source, result = before.inputs[0], after.outputs[0]
         if before.op_type != "Reshape" or after.op_type != "Reshape":
@@ -130,7 +130,7 @@ def spread_group_norms(graph: Any) -> int:
         is_plain = len(inner) == 3 and inner[0] == shape[0] == 1 and shape[1] % inner[1] == 0
         if is_plain and _is_all(norm.inputs[1], 1.0) and _is_all(norm.inputs[2], 0.0):
             _replace_group_norm(graph, norm, source, result, groups=inner[1])
-            graph.remove([before, norm, after], safe=False)
+            graph.remove([before, norm, after], safe=True)
             count += 1
     return count
 
