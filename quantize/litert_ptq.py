@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.errors import CalibrationError
-from edgeseg.lazy import installed_version, require
+from edgeseg.errors import CalibrationError, EdgesegError
+from edgeseg.lazy import installed_version, require, require_installed
 from edgeseg.progress import SILENT, Progress
 from edgeseg.records import Artifact, QuantizationRecord
 from edgeseg.tflite_model import Operator, TfliteModel, read_tflite
@@ -72,6 +73,7 @@ class LiteRtQuantizer(Quantizer):
         input_name: str,
         progress: Progress = SILENT,
     ) -> tuple[Artifact, QuantizationRecord]:
+        require_installed(self.packages, purpose=PURPOSE)
         path = artifact.folder / artifact.files[0]
         try:
             model = read_tflite(path)
@@ -82,7 +84,7 @@ class LiteRtQuantizer(Quantizer):
                     widen_ranges(ranges, values)
                     stage.advance()
                 content = self._quantized(path, model, chosen, ranges)
-        except CalibrationError:
+        except EdgesegError:
             raise
         except Exception as error:
             # ai-edge-quantizer raises plain kinds, and so does the interpreter.
@@ -183,13 +185,14 @@ def observe_tensors(
 ) -> Iterator[dict[int, NDArray[np.float32]]]:
     """Run a float model and give some of its tensors for each image."""
     runtime = require("ai_edge_litert.interpreter", purpose=PURPOSE)
-    interpreter = runtime.Interpreter(
-        model_content=path.read_bytes(),
-        num_threads=1,
-        experimental_preserve_all_tensors=True,
-        # XNNPACK would keep what is inside it to itself.
-        experimental_op_resolver_type=runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    )
+    with _quiet():
+        interpreter = runtime.Interpreter(
+            model_content=path.read_bytes(),
+            num_threads=1,
+            experimental_preserve_all_tensors=True,
+            # XNNPACK would keep what is inside it to itself.
+            experimental_op_resolver_type=runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
     interpreter.allocate_tensors()
     entry = interpreter.get_input_details()[0]["index"]
     for image in images:
@@ -238,12 +241,18 @@ def count_layers(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """ai-edge-quantizer prints and logs its progress; a failure comes as an exception anyway."""
+    """ai-edge-quantizer prints and logs its progress, and LiteRT warns that keeping all tensors
+    takes memory; a failure comes as an exception anyway."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
             yield
     finally:
         logger.setLevel(level)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -125,13 +126,15 @@ def _values_of_onnx(
 def _values_of_tflite(path: Path, image: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
     """All float tensors of a model, those that hold no value left out."""
     runtime = require(f"{provider_of('ai_edge_litert')}.interpreter", purpose=PURPOSE)
-    interpreter = runtime.Interpreter(
-        model_content=path.read_bytes(),
-        num_threads=1,
-        experimental_preserve_all_tensors=True,
-        # XNNPACK would keep what is inside it to itself.
-        experimental_op_resolver_type=runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that keeping all tensors takes memory
+        interpreter = runtime.Interpreter(
+            model_content=path.read_bytes(),
+            num_threads=1,
+            experimental_preserve_all_tensors=True,
+            # XNNPACK would keep what is inside it to itself.
+            experimental_op_resolver_type=runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
     interpreter.allocate_tensors()
     entry = interpreter.get_input_details()[0]["index"]
     interpreter.set_tensor(entry, np.ascontiguousarray(image.transpose(0, 2, 3, 1)))
