@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.lazy import require
+from edgeseg.onnx_graph import add_constant, constant_of, is_constant
 
 from .plan import INT8_STEPS, QuantPlan
 
@@ -29,11 +30,7 @@ def quantizable_convolutions(graph: Any) -> list[Any]:
     Args:
         graph: An `onnx_ir.Graph`.
     """
-    found = [
-        node
-        for node in graph
-        if node.op_type == "Conv" and node.inputs[1] is not None and _is_constant(node.inputs[1])
-    ]
+    found = [node for node in graph if node.op_type == "Conv" and is_constant(node.inputs[1])]
     return [node for node in found if _reaches_convolution(node)]
 
 
@@ -82,8 +79,8 @@ def weight_scales(weight: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _round_activation(ir: Any, graph: Any, value: Any, scale: float) -> Any:
     readers = list(value.uses())
-    scale_value = _add_constant(ir, graph, f"{value.name}_scale", np.asarray(scale, np.float32))
-    zero = _add_constant(ir, graph, f"{value.name}_zero_point", np.asarray(0, np.int8))
+    scale_value = add_constant(graph, f"{value.name}_scale", np.asarray(scale, np.float32))
+    zero = add_constant(graph, f"{value.name}_zero_point", np.asarray(0, np.int8))
     quantize = ir.node("QuantizeLinear", [value, scale_value, zero], name=f"{value.name}/quantize")
     dequantize = ir.node(
         "DequantizeLinear",
@@ -106,13 +103,13 @@ def _round_activation(ir: Any, graph: Any, value: Any, scale: float) -> Any:
 
 def _round_weight(ir: Any, graph: Any, node: Any) -> None:
     weight = node.inputs[1]
-    values = weight.const_value.numpy().astype(np.float32)
+    values = constant_of(weight).astype(np.float32)
     scales = weight_scales(values)
     codes = np.rint(values / scales.reshape(-1, *[1] * (values.ndim - 1)))
     codes = np.clip(codes, -INT8_STEPS, INT8_STEPS).astype(np.int8)
     label = f"{node.outputs[0].name}_weight"  # results have unique names, nodes may have none
     inputs = [
-        _add_constant(ir, graph, f"{label}_{name}", content)
+        add_constant(graph, f"{label}_{name}", content)
         for name, content in (
             ("codes", codes),
             ("scale", scales),
@@ -127,17 +124,6 @@ def _round_weight(ir: Any, graph: Any, node: Any) -> None:
     node.replace_input_with(1, dequantize.outputs[0])
     if not weight.uses():
         del graph.initializers[weight.name]
-
-
-def _add_constant(ir: Any, graph: Any, name: str, content: NDArray[Any]) -> Any:
-    value = ir.Value(name=name, const_value=ir.tensor(content, name=name))
-    value.shape, value.dtype = value.const_value.shape, value.const_value.dtype
-    graph.initializers[name] = value
-    return value
-
-
-def _is_constant(value: Any) -> bool:
-    return value.const_value is not None
 
 
 def _rounded_result(node: Any) -> Any:
