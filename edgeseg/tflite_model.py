@@ -1,11 +1,16 @@
-"""What a TFLite file holds, read without running it."""
+"""What a TFLite file holds: its graph, read without running it, and what is computed inside it."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .lazy import require
+import numpy as np
+from numpy.typing import NDArray
+
+from .lazy import provider_of, require
 
 
 @dataclass(frozen=True)
@@ -69,3 +74,47 @@ def read_tflite(path: Path) -> TfliteModel:
     )
     names = tuple(tensor.name.decode() for tensor in graph.tensors)
     return TfliteModel(tuple(operators), names, frozenset(stored))
+
+
+def observe_tensors(
+    path: Path, images: Iterable[NDArray[np.float32]], indices: Collection[int] | None = None
+) -> Iterator[dict[int, NDArray[np.float32]]]:
+    """Run a model and give its float tensors, those inside it too, for each image.
+
+    Args:
+        images: Prepared, (1, 3, H, W) each.
+        indices: Of the tensors that are wanted; all by default.
+
+    Yields:
+        Values by index, as the model lays them out. Constants are among them; tensors of other
+        types, and scratch space of operators, which holds no value, are not.
+    """
+    runtime = require(
+        f"{provider_of('ai_edge_litert')}.interpreter", purpose="Running a TFLite model"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that keeping all tensors takes memory
+        interpreter = runtime.Interpreter(
+            model_content=path.read_bytes(),
+            num_threads=1,
+            experimental_preserve_all_tensors=True,
+            # XNNPACK would keep what is inside it to itself.
+            experimental_op_resolver_type=runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
+    interpreter.allocate_tensors()
+    entry = interpreter.get_input_details()[0]["index"]
+    floats = [
+        details["index"]
+        for details in interpreter.get_tensor_details()
+        if details["dtype"] == np.float32 and (indices is None or details["index"] in indices)
+    ]
+    for image in images:
+        interpreter.set_tensor(entry, np.ascontiguousarray(image.transpose(0, 2, 3, 1)))
+        interpreter.invoke()
+        values = {}
+        for index in floats:
+            try:
+                values[index] = interpreter.get_tensor(index)
+            except ValueError:
+                continue  # scratch space
+        yield values

@@ -19,7 +19,7 @@ from edgeseg.errors import CalibrationError, EdgesegError
 from edgeseg.lazy import installed_version, require, require_installed
 from edgeseg.progress import SILENT, Progress
 from edgeseg.records import Artifact, QuantizationRecord
-from edgeseg.tflite_model import Operator, TfliteModel, read_tflite
+from edgeseg.tflite_model import Operator, TfliteModel, observe_tensors, read_tflite
 
 from .base import Quantizer
 from .calibration_images import CalibrationImages
@@ -80,7 +80,7 @@ class LiteRtQuantizer(Quantizer):
             chosen = choose_int8_operators(model)
             with progress.stage("quantise with ai-edge-quantizer", total=len(images)) as stage:
                 ranges: Ranges = {}
-                for values in observe_tensors(path, tensors_of(model, chosen), images):
+                for values in observe_tensors(path, images, tensors_of(model, chosen)):
                     widen_ranges(ranges, values)
                     stage.advance()
                 content = self._quantized(path, model, chosen, ranges)
@@ -180,36 +180,13 @@ def tensors_of(model: TfliteModel, operators: Sequence[Operator]) -> list[int]:
     return sorted(touched - model.constants)
 
 
-def observe_tensors(
-    path: Path, indices: Sequence[int], images: CalibrationImages
-) -> Iterator[dict[int, NDArray[np.float32]]]:
-    """Run a float model and give some of its tensors for each image."""
-    runtime = require("ai_edge_litert.interpreter", purpose=PURPOSE)
-    with _quiet():
-        interpreter = runtime.Interpreter(
-            model_content=path.read_bytes(),
-            num_threads=1,
-            experimental_preserve_all_tensors=True,
-            # XNNPACK would keep what is inside it to itself.
-            experimental_op_resolver_type=runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        )
-    interpreter.allocate_tensors()
-    entry = interpreter.get_input_details()[0]["index"]
-    for image in images:
-        interpreter.set_tensor(entry, np.ascontiguousarray(image.transpose(0, 2, 3, 1)))
-        interpreter.invoke()
-        yield {index: interpreter.get_tensor(index) for index in indices}
-
-
-def widen_ranges(ranges: Ranges, values: Mapping[int, NDArray[Any]]) -> None:
-    """Make ranges, in place, cover some values; of shapes and the like there are none.
+def widen_ranges(ranges: Ranges, values: Mapping[int, NDArray[np.float32]]) -> None:
+    """Make ranges, in place, cover some values.
 
     Raises:
         CalibrationError: A value is NaN or infinite.
     """
     for index, value in values.items():
-        if value.dtype != np.float32:
-            continue
         least, most = float(value.min()), float(value.max())
         if not (np.isfinite(least) and np.isfinite(most)):
             raise CalibrationError(
@@ -241,8 +218,7 @@ def count_layers(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """ai-edge-quantizer prints and logs its progress, and LiteRT warns that keeping all tensors
-    takes memory; a failure comes as an exception anyway."""
+    """ai-edge-quantizer prints, logs and warns as it goes; failures come as exceptions anyway."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)

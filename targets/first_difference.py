@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.lazy import provider_of, require
+from edgeseg.lazy import require
+from edgeseg.tflite_model import observe_tensors
 
 PURPOSE = "Comparing with the ONNX graph"
 RELATIVE_TOLERANCE = 1e-3  # of a tensor's largest value
@@ -43,7 +43,8 @@ def first_difference(onnx_path: Path, tflite_path: Path, image: NDArray[np.float
     varying = _names_that_depend_on(model.graph, model.graph.input[0].name)
     computed = [node for node in model.graph.node if varying.intersection(node.output)]
     names = [name for node in computed for name in node.output if name]
-    held = _HeldTensors(_values_of_tflite(tflite_path, image))
+    (values,) = observe_tensors(tflite_path, [image])
+    held = _HeldTensors(values.values())
     found = {name: held.contain(value) for name, value in _values_of_onnx(model, names, image)}
     right: set[str] = set()
     for node in reversed(computed):
@@ -66,7 +67,7 @@ def _label(node: Any) -> str:
 class _HeldTensors:
     """The tensors of a TFLite model, flat, by size."""
 
-    def __init__(self, tensors: Iterator[NDArray[np.float32]]) -> None:
+    def __init__(self, tensors: Iterable[NDArray[np.float32]]) -> None:
         self._by_size: dict[int, list[NDArray[np.float32]]] = {}
         for tensor in tensors:
             self._by_size.setdefault(tensor.size, []).append(tensor.ravel())
@@ -121,29 +122,3 @@ def _values_of_onnx(
     for first in range(0, len(names), AT_ONCE):
         part = names[first : first + AT_ONCE]
         yield from zip(part, session.run(part, feed), strict=True)
-
-
-def _values_of_tflite(path: Path, image: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """All float tensors of a model, those that hold no value left out."""
-    runtime = require(f"{provider_of('ai_edge_litert')}.interpreter", purpose=PURPOSE)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that keeping all tensors takes memory
-        interpreter = runtime.Interpreter(
-            model_content=path.read_bytes(),
-            num_threads=1,
-            experimental_preserve_all_tensors=True,
-            # XNNPACK would keep what is inside it to itself.
-            experimental_op_resolver_type=runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        )
-    interpreter.allocate_tensors()
-    entry = interpreter.get_input_details()[0]["index"]
-    interpreter.set_tensor(entry, np.ascontiguousarray(image.transpose(0, 2, 3, 1)))
-    interpreter.invoke()
-    for details in interpreter.get_tensor_details():
-        if details["dtype"] != np.float32:
-            continue
-        try:
-            yield interpreter.get_tensor(details["index"])
-        except ValueError:
-            # Scratch space of an operator.
-            continue
