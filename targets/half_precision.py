@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from edgeseg.lazy import require
+from edgeseg.onnx_graph import add_constant, constant_of, is_constant
 
 HALF_LARGEST = 65504.0
 LARGEST_WINDOW = 32  # of average pooling in FP16, in cells
@@ -81,22 +82,19 @@ def affine_from_batch_norms(graph: Any) -> int:
     ir = require("onnx_ir", purpose="Casting a graph to FP16")
     count = 0
     for node in list(graph):
-        constants = [value.const_value for value in node.inputs[1:] if value is not None]
-        if node.op_type != "BatchNormalization" or None in constants or len(constants) != 4:
+        if node.op_type != "BatchNormalization" or not all(map(is_constant, node.inputs[1:])):
             continue
-        gamma, beta, mean, variance = (item.numpy().astype(np.float64) for item in constants)
+        gamma, beta, mean, variance = (
+            constant_of(value).astype(np.float64) for value in node.inputs[1:]
+        )
         epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
         scale = gamma / np.sqrt(variance + epsilon)
         image, result = node.inputs[0], node.outputs[0]
         shape = (-1, *[1] * (len(image.shape) - 2))
-        factors = []
-        for label, content in (("scale", scale), ("shift", beta - mean * scale)):
-            name = f"{result.name}_{label}"
-            tensor = ir.tensor(content.reshape(shape).astype(np.float32), name=name)
-            value = ir.Value(name=name, const_value=tensor, shape=tensor.shape)
-            value.dtype = tensor.dtype
-            graph.initializers[name] = value
-            factors.append(value)
+        factors = [
+            add_constant(graph, f"{result.name}_{label}", content.reshape(shape).astype(np.float32))
+            for label, content in (("scale", scale), ("shift", beta - mean * scale))
+        ]
         multiply = ir.node("Mul", [image, factors[0]], name=f"{result.name}/multiply")
         scaled = multiply.outputs[0]
         scaled.name, scaled.shape, scaled.type = f"{result.name}_scaled", result.shape, result.type
@@ -130,7 +128,7 @@ def _can_be_half(ir: Any, node: Any, outputs: set[Any]) -> bool:
         return False
     values = [node.inputs[index] for index in _typed_inputs(node)]
     floats = [value for value in values if value.dtype == ir.DataType.FLOAT]
-    constants = [value.const_value.numpy() for value in floats if value.const_value is not None]
+    constants = [constant_of(value) for value in floats if is_constant(value)]
     if not floats or any(np.abs(value).max(initial=0) > HALF_LARGEST for value in constants):
         return False
     if node.op_type == "AveragePool":
@@ -143,10 +141,8 @@ def _cast(ir: Any, graph: Any, value: Any, kind: Any, casts: dict[tuple[Any, Any
     if (value, kind) in casts:
         return casts[value, kind]
     name = f"{value.name}_{'half' if kind == ir.DataType.FLOAT16 else 'float'}"
-    if value.const_value is not None and value.producer() is None:
-        content = value.const_value.numpy().astype(np.float16)
-        result = ir.Value(name=name, const_value=ir.tensor(content, name=name))
-        graph.initializers[name] = result
+    if is_constant(value) and value.producer() is None:
+        result = add_constant(graph, name, constant_of(value).astype(np.float16))
     else:
         node = ir.node("Cast", [value], attributes={"to": int(kind)}, name=f"{name}/cast")
         result = node.outputs[0]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.lazy import require
+from edgeseg.onnx_graph import add_constant, constant_of, is_constant
 
 # Two inputs, the smaller one stretched along the other's axes.
 BROADCASTING = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min", "Pow"})
@@ -70,9 +71,7 @@ def fold_constants(model: Any) -> int:
         if any(use.node not in inner for use in value.uses())
     ]
     for value, content in zip(wanted, _compute(model, constant, wanted), strict=True):
-        name = f"{value.name}_folded"
-        folded = ir.Value(name=name, const_value=ir.tensor(content, name=name))
-        graph.initializers[name] = folded
+        folded = add_constant(graph, f"{value.name}_folded", content)
         ir.convenience.replace_all_uses_with(value, folded)
     graph.remove(constant, safe=True)
     return len(constant)
@@ -142,9 +141,9 @@ def _replace_group_norm(graph: Any, norm: Any, source: Any, result: Any, *, grou
     blocks = np.kron(np.eye(groups), np.full((size, size), 1 / size)).astype(np.float32)
     epsilon = norm.attributes.get_float("epsilon", 1e-5)
     label = result.name
-    axes = _add_constant(graph, f"{label}_axes", np.array([2, 3], np.int64))
-    within = _add_constant(graph, f"{label}_groups", blocks[:, :, None, None])
-    shift = _add_constant(graph, f"{label}_epsilon", np.full(channels, epsilon, np.float32))
+    axes = add_constant(graph, f"{label}_axes", np.array([2, 3], np.int64))
+    within = add_constant(graph, f"{label}_groups", blocks[:, :, None, None])
+    shift = add_constant(graph, f"{label}_epsilon", np.full(channels, epsilon, np.float32))
     nodes: list[Any] = []
 
     def add(kind: str, *inputs: Any) -> Any:
@@ -182,7 +181,7 @@ def pad_before_average_pools(graph: Any) -> int:
         source, label = pool.inputs[0], pool.outputs[0].name
         widths = np.array([0, 0, *pads[:2], 0, 0, *pads[2:]], np.int64)
         padding = ir.node(
-            "Pad", [source, _add_constant(graph, f"{label}_pads", widths)], name=f"{label}/pad"
+            "Pad", [source, add_constant(graph, f"{label}_pads", widths)], name=f"{label}/pad"
         )
         padding.outputs[0].name = f"{label}_padded"
         graph.insert_before(pool, padding)
@@ -202,15 +201,16 @@ def give_constants_all_axes(graph: Any) -> int:
     count = 0
     for node in [node for node in graph if node.op_type in BROADCASTING and len(node.inputs) == 2]:
         for index, value in enumerate(node.inputs):
-            content = value.const_value
             shape = _shape_of(node.inputs[1 - index])
-            if content is None or shape is None or not 0 < len(content.shape) < len(shape):
+            if not is_constant(value) or shape is None:
                 continue
-            array = content.numpy()
+            array = constant_of(value)
+            if not 0 < array.ndim < len(shape):
+                continue
             full = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
             name = f"{value.name}_{len(shape)}d"
             known = graph.initializers.get(name)
-            node.replace_input_with(index, known or _add_constant(graph, name, full))
+            node.replace_input_with(index, known or add_constant(graph, name, full))
             count += 1
     return count
 
@@ -260,12 +260,4 @@ def _shape_of(value: Any) -> list[int] | None:
 
 
 def _is_all(value: Any, number: float) -> bool:
-    return value.const_value is not None and bool((value.const_value.numpy() == number).all())
-
-
-def _add_constant(graph: Any, name: str, content: NDArray[Any]) -> Any:
-    ir = require("onnx_ir", purpose=PURPOSE)
-    value = ir.Value(name=name, const_value=ir.tensor(content, name=name))
-    value.shape, value.dtype = value.const_value.shape, value.const_value.dtype
-    graph.initializers[name] = value
-    return value
+    return is_constant(value) and bool((constant_of(value) == number).all())

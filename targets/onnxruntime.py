@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeseg.errors import TargetError, UnknownNameError
 from edgeseg.lazy import require
+from edgeseg.onnx_graph import add_constant
 from edgeseg.records import ONNX_FORMAT, Artifact
 
 from .base import Target
@@ -96,13 +97,9 @@ def quantize_biases(graph: Any) -> int:
             "zero_point": np.zeros(len(scale), np.int32),
         }
         label = f"{node.outputs[0].name}_bias"  # results have unique names, nodes may have none
-        inputs = []
-        for name, content in contents.items():
-            value = ir.Value(
-                name=f"{label}_{name}", const_value=ir.tensor(content, name=f"{label}_{name}")
-            )
-            graph.initializers[value.name] = value
-            inputs.append(value)
+        inputs = [
+            add_constant(graph, f"{label}_{name}", content) for name, content in contents.items()
+        ]
         dequantize = ir.node(
             "DequantizeLinear", inputs, attributes={"axis": 0}, name=f"{label}/dequantize"
         )

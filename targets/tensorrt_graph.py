@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeseg.errors import TargetError
 from edgeseg.lazy import require
+from edgeseg.onnx_graph import constant_of, is_constant
 
 NEWEST_OPSET = 20  # of TensorRT 10.3; the parser that is asked here reads newer ones too
 ONNX_DOMAINS = ("", "ai.onnx")
@@ -104,26 +105,25 @@ def _codes_reason(node: Any) -> str | None:
         return f"its codes are {kind.lower()}, and TensorRT takes int8"
     if zero is None:
         return None
-    if zero.const_value is None:
+    if not is_constant(zero):
         return "its zero point is not constant"
-    if zero.const_value.numpy().any():
-        point = zero.const_value.numpy().reshape(-1)
+    point = constant_of(zero).reshape(-1)
+    if point.any():
         return f"its zero point is {point[np.flatnonzero(point)[0]]}, and TensorRT takes 0"
     return None
 
 
 def _scale_reason(node: Any) -> str | None:
     """What is wrong with the scale of a Q/DQ operator."""
-    constant = node.inputs[1].const_value
-    if constant is None:
+    if not is_constant(node.inputs[1]):
         return "its scale is not constant"
-    scale = constant.numpy().astype(np.float64)
+    scale = constant_of(node.inputs[1]).astype(np.float64)
     if not (np.isfinite(scale).all() and (scale > 0).all()):
         return f"its scale is {scale.reshape(-1)[0]:g}, and scales are positive"
     if scale.size == 1:
         return None
     source = node.inputs[0]
-    if source.const_value is None:
+    if not is_constant(source):
         return (
             f"it has {scale.size} scales for an activation, and TensorRT takes one for each tensor"
         )

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..lazy import require
-from .patterns import is_constant, tidy
+from ..onnx_graph import add_constant, is_constant
+from .patterns import tidy
 
 
 def fold_constants(model: Any) -> int:
@@ -34,11 +35,7 @@ def fold_constants(model: Any) -> int:
         return 0
     wanted = [value for node in graph for value in node.outputs if value in kept]
     for value, content in zip(wanted, _compute(model, [v.name for v in wanted]), strict=True):
-        constant = ir.Value(
-            name=f"{value.name}_folded", const_value=ir.tensor(content, name=f"{value.name}_folded")
-        )
-        constant.shape, constant.type = value.shape, value.type
-        graph.initializers[constant.name] = constant
+        constant = add_constant(graph, f"{value.name}_folded", content)
         ir.convenience.replace_all_uses_with(value, constant)
     tidy(model)
     return before - len(graph)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..lazy import require
-from .patterns import apply_rule, constant_of, is_constant
+from ..onnx_graph import constant_of, is_constant
+from .patterns import apply_rule
 
 SMALLEST_WEIGHT = 1e-3  # the variance of weighted values is divided by the square of each
 

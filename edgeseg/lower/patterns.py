@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from numpy.typing import NDArray
-
 from ..lazy import require
 
 
@@ -40,19 +38,3 @@ def tidy(model: Any) -> None:
     passes.RemoveUnusedNodesPass()(model)
     passes.NameFixPass()(model)
     passes.ShapeInferencePass()(model)
-
-
-def is_constant(value: Any) -> bool:
-    return value is not None and value.const_value is not None
-
-
-def constant_of(value: Any) -> NDArray[Any]:
-    """Content of a constant value.
-
-    Raises:
-        ValueError: The value is computed.
-    """
-    if not is_constant(value):
-        raise ValueError(f"{value} is no constant.")
-    content: NDArray[Any] = value.const_value.numpy()
-    return content

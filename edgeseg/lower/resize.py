@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..lazy import require
-from .patterns import apply_rule, constant_of, is_constant
+from ..onnx_graph import constant_of, is_constant
+from .patterns import apply_rule
 
 MOST_CHANNELS = 1  # with more, resizing kernels share their index arithmetic over the channels
 
