@@ -7,8 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from edgeseg.errors import UsageError
-
 from .console import make_progress, parse_size, print_json, short_name
 
 
@@ -104,15 +102,9 @@ def evaluate(
     from edgeseg.pipeline.build import open_split
     from edgeseg.pipeline.train import evaluate_model
 
-    for name in split or []:
-        if not name:
-            raise UsageError("--split is empty. Name train, val or test.")
-    parsed = parse_size(size)
-    found = find_model(model, spec)
+    found = find_model(model, spec, parse_size(size))
     dataset = open_split(data, *(split or ["test"]))
-    scores = evaluate_model(
-        found.at_size(*parsed) if parsed else found, weights, dataset, make_progress(), metrics
-    )
+    scores = evaluate_model(found, weights, dataset, make_progress(), metrics)
     if as_json:
         print_json(scores)
         return

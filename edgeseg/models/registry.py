@@ -282,17 +282,25 @@ MODELS: dict[str, ModelSpec] = {
 }
 
 
-def find_model(name: str, spec_path: Path | None = None) -> ModelSpec:
+def find_model(
+    name: str, spec_path: Path | None = None, size: tuple[int, int] | None = None
+) -> ModelSpec:
     """Spec of a model.
 
     Args:
         name: Of a registered model, or "package.module:Class" of the user's.
         spec_path: Describes the user's.
+        size: (height, width) of the input; None is the model's own.
 
     Raises:
         UnknownNameError: No such model.
-        UsageError: See `edgeseg.models.user.read_user_model`.
+        UsageError: See `edgeseg.models.user.read_user_model` and `ModelSpec.at_size`.
     """
+    spec = _find_spec(name, spec_path)
+    return spec if size is None else spec.at_size(*size)
+
+
+def _find_spec(name: str, spec_path: Path | None) -> ModelSpec:
     if ":" in name:
         from .user import read_user_model
 

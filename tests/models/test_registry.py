@@ -72,6 +72,11 @@ def test_other_size_keeps_the_rest() -> None:
     assert replace(small, inputs=spec.inputs) == spec
 
 
+def test_a_model_is_found_at_another_size() -> None:
+    assert find_model("egeunet", size=(64, 96)) == find_model("egeunet").at_size(64, 96)
+    assert find_model("egeunet", size=None) == MODELS["egeunet"]
+
+
 def test_a_map_of_two_channels_is_not_stretched() -> None:
     miniseg = find_model("miniseg")
     with pytest.raises(ValueError, match="miniseg: only a map of one channel"):
