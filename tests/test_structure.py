@@ -29,10 +29,14 @@ TORCH_MODULES = (
     "edgeseg.models.complexity",
     "edgeseg.lower.onnx_export",
     "edgeseg.train.batches",
+    "edgeseg.train.checkpoint",
     "edgeseg.train.losses",
     "edgeseg.train.lossnet",
     "edgeseg.train.loop",
+    "edgeseg.train.objective",
     "edgeseg.train.optimization",
+    "edgeseg.train.predict",
+    "edgeseg.train.samples",
 )
 # Files that only work inside a bundle.
 BUNDLE_FILES = ("edgeseg.targets.runners.run",)

@@ -25,6 +25,9 @@ def train(
         Path | None, typer.Option(help="TOML that describes a network of your own.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
+    epoch_steps: Annotated[
+        int | None, typer.Option(help="Batches an epoch, instead of one pass over the images.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Instead of the recipe's.")] = None,
     precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = None,
@@ -37,6 +40,9 @@ def train(
     size: Annotated[
         str | None, typer.Option(help="Input size, HxW (default: the model's).")
     ] = None,
+    labels: Annotated[
+        float, typer.Option(help="Share of the train labels to use, chosen by --seed.")
+    ] = 1.0,
     resume: Annotated[bool, typer.Option(help="Continue a run in --output.")] = False,
     workers: Annotated[int, typer.Option(help="Threads that load images ahead.", min=0)] = 1,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
@@ -46,6 +52,7 @@ def train(
 
     settings = {
         "epochs": epochs,
+        "epoch_steps": epoch_steps,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "precision": precision,
@@ -61,6 +68,7 @@ def train(
         weights=weights,
         perceptual_weights=perceptual_weights,
         size=parse_size(size),
+        labels=labels,
         resume=resume,
         workers=workers,
         accelerator=accelerator,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..data.folder import FolderDataset, open_folder
+from ..data.label_share import split_labels
 from ..errors import UnknownNameError
 from ..lazy import require, require_installed
 from ..metrics import count_overlap, score_intervals, scores_from_counts
@@ -43,6 +44,7 @@ class TrainRequest:
         weights: Checkpoint to start from; None starts from random weights.
         perceptual_weights: VGG-16 checkpoint of a perceptual loss; None gives it random features.
         size: (height, width) of the input; None is the model's default.
+        labels: Share of the labelled train images to use, chosen by the recipe's seed.
         resume: Continue the run in `output`.
         workers: Threads that load images ahead.
         accelerator: As Lightning Fabric names it.
@@ -57,6 +59,7 @@ class TrainRequest:
     weights: Path | None = None
     perceptual_weights: Path | None = None
     size: tuple[int, int] | None = None
+    labels: float = 1.0
     resume: bool = False
     workers: int = 0
     accelerator: str = "auto"
@@ -72,7 +75,7 @@ def train_model(request: TrainRequest, progress: Progress = SILENT) -> TrainingR
     spec = spec.at_size(*request.size) if request.size else spec
     recipe = find_recipe(spec.name, request.recipe, spec.outputs.channels)
     recipe = recipe.changed(**request.settings)
-    train = open_folder(request.data, ["train"])
+    train, _ = split_labels(open_folder(request.data, ["train"]), request.labels, recipe.seed)
     val = open_folder(request.data, ["val"])
     require("monai", purpose="Training")
     require("lightning_fabric", purpose="Training")
@@ -157,7 +160,7 @@ def evaluate_model(
     weights_path = spec.resolve_weights(weights)
     with progress.stage("load the model"):
         network = spec.load_network(weights_path)
-    from ..train.loop import predict_pairs
+    from ..train.predict import predict_pairs
 
     overlaps = []
     images: list[ImageScores] = []

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from ..atomic import write_text, writing_file
 from ..contract import InputContract, OutputContract
 from ..data.folder import FolderDataset
-from ..errors import OutputInUseError, TrainingError, UsageError
+from ..errors import TrainingError, UsageError
 from ..lazy import require
-from ..metrics import Counts, count_overlap, scores_from_counts
+from ..metrics import scores_from_counts
 from ..models.weights import save_weights
 from ..progress import SILENT, Progress, Stage
-from .batches import TrainingImages, class_shares, epoch_batches, rescale_batch, step_count
-from .losses import Loss, find_features, make_loss
+from .batches import Feed, rescale_batch
+from .checkpoint import RunFolder, describe_images
+from .losses import find_features, make_loss
+from .objective import MakeObjective, Objective
 from .optimization import Schedule, make_optimizer
+from .predict import predict_counts
 from .recipes import Recipe
+from .samples import TrainingImages, class_shares
 
-CHECKPOINT_NAME = "last.pt"
-WEIGHTS_NAME = "best.safetensors"
-HISTORY_NAME = "history.json"
+UNLABELLED_STREAM = 2
 
 
 @dataclass(frozen=True)
@@ -40,50 +37,14 @@ class TrainingResult:
         weights_path: Weights of the epoch with the highest pooled Dice on val.
         best_epoch: That epoch, from 1.
         best_dice: Its pooled Dice on val, 0..1.
-        history: One record an epoch: `epoch`, `loss`, `dice_pooled`, `dice_image`, ...
+        history: One record an epoch: `epoch`, `loss`, `loss_TERM` where it has several,
+            `dice_pooled`, `dice_image`, ...
     """
 
     weights_path: Path
     best_epoch: int
     best_dice: float
     history: list[dict[str, float]]
-
-
-def predict_pairs(
-    network: nn.Module,
-    dataset: Iterable[Any],
-    inputs: InputContract,
-    outputs: OutputContract,
-    device: torch.device | str = "cpu",
-    stage: Stage | None = None,
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.uint8]]]:
-    """Probabilities (1, C, H, W) and true labels (H, W) of labelled pairs, at the network's size.
-
-    A step of the stage ends when the next pair is asked for.
-    """
-    network.eval()
-    for pair in dataset:
-        image, labels = pair.read_both(len(outputs.classes))
-        truth = outputs.shrink_labels(labels, inputs.height, inputs.width)
-        with torch.inference_mode():
-            mask = network(torch.from_numpy(inputs.prepare(image)).to(device))
-        yield mask.float().cpu().numpy(), truth
-        if stage is not None:
-            stage.advance()
-
-
-def predict_counts(
-    network: nn.Module,
-    dataset: Iterable[Any],
-    inputs: InputContract,
-    outputs: OutputContract,
-    device: torch.device | str = "cpu",
-    stage: Stage | None = None,
-) -> Counts:
-    """Overlap counts of a network on labelled pairs, at the network's size."""
-    pairs = predict_pairs(network, dataset, inputs, outputs, device, stage)
-    count = len(outputs.classes)
-    return np.stack([count_overlap(outputs.labels(mask), truth, count) for mask, truth in pairs])
 
 
 class Trainer:
@@ -99,6 +60,7 @@ class Trainer:
         workers: Threads that load images ahead; 0 loads on demand.
         accelerator: As Lightning Fabric names it; "auto" takes a GPU where there is one.
         perceptual_weights: VGG-16 checkpoint of a perceptual loss; None gives it random features.
+        make_objective: Makes what each step minimises from the recipe's loss.
 
     Raises:
         UsageError: A device that is not there; perceptual weights for a loss that takes none.
@@ -116,6 +78,7 @@ class Trainer:
         workers: int = 0,
         accelerator: str = "auto",
         perceptual_weights: Path | None = None,
+        make_objective: MakeObjective = Objective,
     ) -> None:
         if not hasattr(network, "forward_logits"):
             raise TrainingError(
@@ -140,104 +103,140 @@ class Trainer:
         self.folder = folder
         self.workers = workers
         self.features = find_features(recipe.loss, perceptual_weights)
+        self.make_objective = make_objective
         self.history: list[dict[str, float]] = []
-
-    @property
-    def checkpoint_path(self) -> Path:
-        return self.folder / CHECKPOINT_NAME
-
-    @property
-    def weights_path(self) -> Path:
-        return self.folder / WEIGHTS_NAME
 
     def run(
         self,
         train: FolderDataset,
         val: FolderDataset,
         *,
+        unlabelled: FolderDataset | None = None,
         resume: bool = False,
         progress: Progress = SILENT,
     ) -> TrainingResult:
         """Train to the recipe's last epoch.
 
+        Args:
+            unlabelled: Fills half of each batch; the objective must know what to do with it.
+
         Raises:
             OutputInUseError: The folder holds a run and `resume` is false.
             TrainingError: The checkpoint belongs to another run, or the loss is not finite.
         """
-        identity = self._identity(train, val)
-        state = self._read_checkpoint(resume, identity)
-        steps = step_count(len(train), self.recipe.batch_size)
-        optimizer = make_optimizer(self.network, self.recipe)
+        task_loss = make_loss(
+            self.recipe.loss, lambda: class_shares(train, self.outputs), self.features
+        )
+        objective = self.make_objective(task_loss)
+        identity = {**self._identity(train, val, unlabelled), **objective.identity()}
+        folder = RunFolder(self.folder, identity)
+        state = folder.read_checkpoint(resume=resume)
+        feed = self._make_feed(train, unlabelled, objective)
+        objective.to(self.fabric.device)
+        optimizer = make_optimizer(self.network, self.recipe, objective.parameters())
         if self.recipe.channels_last:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network, optimizer = self.fabric.setup(self.network, optimizer)
         network.mark_forward_method("forward_logits")
-        schedule = Schedule(optimizer, self.recipe, steps)
+        schedule = Schedule(optimizer, self.recipe, feed.steps)
         if state is not None:
             network.load_state_dict(state["network"])
             optimizer.load_state_dict(state["optimizer"])
             schedule.load_state_dict(state["schedule"])
+            objective.load_state_dict(state["objective"])
             self.history = state["history"]
-        loss = make_loss(self.recipe.loss, lambda: class_shares(train, self.outputs), self.features)
         best = max((row["dice_pooled"] for row in self.history), default=-1.0)
         for epoch in range(len(self.history) + 1, self.recipe.epochs + 1):
-            images = TrainingImages(train, self.inputs, self.outputs, self.recipe, epoch)
             title = f"epoch {epoch}/{self.recipe.epochs}"
-            with progress.stage(title, total=steps + len(val)) as stage:
-                mean_loss = self._train_epoch(network, optimizer, schedule, loss, images, stage)
+            with progress.stage(title, total=feed.steps + len(val)) as stage:
+                losses = self._train_epoch(
+                    network, optimizer, schedule, objective, feed, epoch, stage
+                )
                 counts = predict_counts(
                     network, val, self.inputs, self.outputs, self.fabric.device, stage
                 )
                 scores = scores_from_counts(counts)
-                stage.note(f"loss {mean_loss:.4f}, val Dice {scores['dice_pooled']:.4f}")
+                stage.note(f"loss {losses['loss']:.4f}, val Dice {scores['dice_pooled']:.4f}")
             schedule.end_epoch(scores["dice_pooled"])
-            self.history.append({"epoch": epoch, "loss": mean_loss, **scores})
+            self.history.append({"epoch": epoch, **losses, **scores})
             if scores["dice_pooled"] > best:
                 best = scores["dice_pooled"]
-                save_weights(self.weights_path, self.network)
-            self._write_checkpoint(network, optimizer, schedule, identity)
+                save_weights(folder.weights_path, self.network)
+            folder.write_checkpoint(
+                {
+                    "network": network.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "schedule": schedule.state_dict(),
+                    "objective": objective.state_dict(),
+                    "history": self.history,
+                }
+            )
         best_row = max(self.history, key=lambda row: row["dice_pooled"])
         return TrainingResult(
-            self.weights_path, int(best_row["epoch"]), best_row["dice_pooled"], self.history
+            folder.weights_path, int(best_row["epoch"]), best_row["dice_pooled"], self.history
         )
+
+    def _make_feed(
+        self, train: FolderDataset, unlabelled: FolderDataset | None, objective: Objective
+    ) -> Feed:
+        def images_of(dataset: FolderDataset, stream: int) -> TrainingImages:
+            return TrainingImages(
+                dataset,
+                self.inputs,
+                self.outputs,
+                self.recipe,
+                companions=objective.companions,
+                stream=stream,
+            )
+
+        without = None if unlabelled is None else images_of(unlabelled, UNLABELLED_STREAM)
+        return Feed(images_of(train, 0), without, workers=self.workers)
 
     def _train_epoch(
         self,
         network: Any,
         optimizer: Any,
         schedule: Schedule,
-        loss: Loss,
-        images: TrainingImages,
+        objective: Objective,
+        feed: Feed,
+        epoch: int,
         stage: Stage,
-    ) -> float:
+    ) -> dict[str, float]:
+        """Means over the steps: `loss`, and `loss_TERM` of each term."""
         network.train()
         # Dropout and the like draw from torch's generator: start it anew each epoch, so that a
         # resumed run draws the same numbers.
-        torch.manual_seed(self.recipe.seed * 100_003 + images.epoch)
-        losses: list[float] = []
-        for image, labels in epoch_batches(images, self.workers):
-            image, labels = self.fabric.to_device((image, labels))
-            image, labels = rescale_batch(image, labels, self.recipe, images.epoch, len(losses))
+        torch.manual_seed(self.recipe.seed * 100_003 + epoch)
+        rows: list[dict[str, float]] = []
+        for loaded in feed.batches(epoch):
+            batch = self.fabric.to_device(loaded)
+            batch = rescale_batch(batch, self.recipe, epoch, len(rows))
             if self.recipe.channels_last:
-                image = image.contiguous(memory_format=torch.channels_last)
-            value = loss(network.forward_logits(image), labels)
-            number = float(value.detach())
-            if not np.isfinite(number):
+                image = batch.image.contiguous(memory_format=torch.channels_last)
+                batch = batch._replace(image=image)
+            value, terms = objective.compute(network, batch)
+            row = {"loss": float(value.detach())}
+            row.update((f"loss_{name}", float(term.detach())) for name, term in terms.items())
+            if not np.isfinite(row["loss"]):
                 raise TrainingError(
-                    f"The loss became {number} in epoch {images.epoch}, step {len(losses) + 1}. "
+                    f"The loss became {row['loss']} in epoch {epoch}, step {len(rows) + 1}. "
                     "Lower --learning-rate, or look for broken images in the data set."
                 )
-            losses.append(number)
+            rows.append(row)
             optimizer.zero_grad(set_to_none=True)
             self.fabric.backward(value)
             optimizer.step()
             schedule.end_step()
             stage.advance()
-        return float(np.mean(losses))
+        return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
-    def _identity(self, train: FolderDataset, val: FolderDataset) -> dict[str, Any]:
-        """What makes a run this run: resuming with anything else would mix two experiments."""
+    def _identity(
+        self, train: FolderDataset, val: FolderDataset, unlabelled: FolderDataset | None
+    ) -> dict[str, Any]:
         features = {} if self.features is None else {"perceptual features": self.features.origin}
+        datasets = {"train": train, "val": val}
+        if unlabelled is not None:
+            datasets["unlabelled"] = unlabelled
         return {
             **self.recipe.to_json(),
             **features,
@@ -245,59 +244,5 @@ class Trainer:
             "input size": f"{self.inputs.height}x{self.inputs.width}",
             "normalization": self.inputs.normalization.to_json(),
             "classes": list(self.outputs.classes),
-            **{
-                f"{name} images": f"{len(dataset)} ({_names_digest(dataset)})"
-                for name, dataset in (("train", train), ("val", val))
-            },
+            **{f"{name} images": describe_images(dataset) for name, dataset in datasets.items()},
         }
-
-    def _read_checkpoint(self, resume: bool, identity: dict[str, Any]) -> dict[str, Any] | None:
-        names = (CHECKPOINT_NAME, WEIGHTS_NAME, HISTORY_NAME)
-        present = [name for name in names if (self.folder / name).exists()]
-        if present and not resume:
-            raise OutputInUseError(
-                f"{self.folder} already holds {present[0]}. Continue that run with --resume, "
-                "or choose another --output."
-            )
-        if not self.checkpoint_path.exists():
-            return None
-        try:
-            state: dict[str, Any] = torch.load(
-                self.checkpoint_path, map_location="cpu", weights_only=True
-            )
-            theirs = dict(state["identity"])
-        except Exception as error:
-            raise TrainingError(
-                f"Cannot resume from {self.checkpoint_path} ({type(error).__name__}). "
-                "It was not written by edgeseg train; start a new run in another --output."
-            ) from error
-        if theirs != identity:
-            changed = ", ".join(
-                f"{key} {theirs.get(key)} -> {identity[key]}"
-                for key in identity
-                if theirs.get(key) != identity[key]
-            )
-            raise UsageError(
-                f"The run in {self.folder} has other settings ({changed}). Resume it with its "
-                "own, or start a new run in another --output."
-            )
-        return state
-
-    def _write_checkpoint(
-        self, network: Any, optimizer: Any, schedule: Schedule, identity: dict[str, Any]
-    ) -> None:
-        write_text(self.folder / HISTORY_NAME, json.dumps(self.history, indent=1) + "\n")
-        state = {
-            "identity": identity,
-            "network": network.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "schedule": schedule.state_dict(),
-            "history": self.history,
-        }
-        with writing_file(self.checkpoint_path) as file:
-            torch.save(state, file)
-
-
-def _names_digest(dataset: FolderDataset) -> str:
-    names = "\n".join(pair.name for pair in dataset)
-    return hashlib.sha256(names.encode()).hexdigest()[:8]

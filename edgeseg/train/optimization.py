@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,14 +16,20 @@ PLATEAU_FACTOR = 0.5
 PLATEAU_PATIENCE = 10  # epochs
 
 
-def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser; parameters of `recipe.backbone` get their own rate."""
+def make_optimizer(
+    network: nn.Module, recipe: Recipe, others: Sequence[nn.Parameter] = ()
+) -> torch.optim.Optimizer:
+    """The recipe's optimiser; parameters of `recipe.backbone` get their own rate.
+
+    Args:
+        others: Learn with the network, at its rate.
+    """
     groups: list[dict[str, Any]] = []
     named = list(network.named_parameters())
     prefix = f"{recipe.backbone}." if recipe.backbone else None
     inside = [p for name, p in named if prefix and name.startswith(prefix)]
     outside = [p for name, p in named if not (prefix and name.startswith(prefix))]
-    groups.append({"params": outside})
+    groups.append({"params": [*outside, *others]})
     if inside:
         groups.append({"params": inside, "lr": recipe.learning_rate * recipe.backbone_rate})
     shared: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}

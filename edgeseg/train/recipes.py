@@ -21,7 +21,9 @@ class Recipe:
     Attributes:
         name: Of the preset it started from.
         loss: Key of `LOSSES` or `PERCEPTUAL_LOSSES` of `edgeseg.train.losses`.
-        epochs: Passes over the training images.
+        epochs: Times that the network is scored on val.
+        epoch_steps: Batches between two of them; 0 for one pass over the training images. With
+            few labelled images a pass is short: many of them make an epoch then.
         batch_size: Images a step.
         optimizer: "adamw", "adam" or "sgd" (Nesterov).
         learning_rate: Its highest.
@@ -47,6 +49,7 @@ class Recipe:
     name: str
     loss: str = "deep_supervised_bce_dice"
     epochs: int = 300
+    epoch_steps: int = 0
     batch_size: int = 8
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
@@ -77,8 +80,9 @@ class Recipe:
         for name in ("epochs", "batch_size", "learning_rate", "cosine_period"):
             if getattr(self, name) <= 0:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be above zero.")
-        if self.seed < 0:
-            raise UsageError(f"seed is {self.seed}; it must not be below zero.")
+        for name in ("seed", "epoch_steps"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must not be below zero.")
         if not 0 <= self.flip_probability <= 1:
             raise UsageError(f"flip_probability is {self.flip_probability}; it lies in 0..1.")
 

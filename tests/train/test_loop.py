@@ -20,8 +20,9 @@ from edgeseg.data.folder import open_folder  # noqa: E402
 from edgeseg.errors import OutputInUseError, TrainingError, UsageError  # noqa: E402
 from edgeseg.models import find_model  # noqa: E402
 from edgeseg.models.weights import load_state, save_weights  # noqa: E402
-from edgeseg.train.loop import Trainer, predict_counts  # noqa: E402
+from edgeseg.train.loop import Trainer  # noqa: E402
 from edgeseg.train.lossnet import VggFeatures  # noqa: E402
+from edgeseg.train.predict import predict_counts  # noqa: E402
 
 pytestmark = needs("monai", "lightning_fabric")
 

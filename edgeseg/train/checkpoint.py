@@ -1,0 +1,92 @@
+"""The folder of a run: what resuming needs, the best weights, the history."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..atomic import write_text, writing_file
+from ..data.folder import FolderDataset
+from ..errors import OutputInUseError, TrainingError, UsageError
+
+CHECKPOINT_NAME = "last.pt"
+WEIGHTS_NAME = "best.safetensors"
+HISTORY_NAME = "history.json"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Files of one run, each written atomically.
+
+    Attributes:
+        path: The folder.
+        identity: What makes a run this run: resuming with anything else would mix two
+            experiments.
+    """
+
+    path: Path
+    identity: dict[str, Any]
+
+    @property
+    def checkpoint_path(self) -> Path:
+        return self.path / CHECKPOINT_NAME
+
+    @property
+    def weights_path(self) -> Path:
+        return self.path / WEIGHTS_NAME
+
+    def read_checkpoint(self, *, resume: bool) -> dict[str, Any] | None:
+        """State of the last finished epoch; None before the first.
+
+        Raises:
+            OutputInUseError: The folder holds a run and `resume` is false.
+            TrainingError: The checkpoint is damaged or not one.
+            UsageError: It belongs to a run with other settings.
+        """
+        names = (CHECKPOINT_NAME, WEIGHTS_NAME, HISTORY_NAME)
+        present = [name for name in names if (self.path / name).exists()]
+        if present and not resume:
+            raise OutputInUseError(
+                f"{self.path} already holds {present[0]}. Continue that run with --resume, "
+                "or choose another --output."
+            )
+        if not self.checkpoint_path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(
+                self.checkpoint_path, map_location="cpu", weights_only=True
+            )
+            theirs = dict(state["identity"])
+        except Exception as error:
+            raise TrainingError(
+                f"Cannot resume from {self.checkpoint_path} ({type(error).__name__}). "
+                "It was not written by edgeseg; start a new run in another --output."
+            ) from error
+        if theirs != self.identity:
+            changed = ", ".join(
+                f"{key} {theirs.get(key)} -> {self.identity.get(key)}"
+                for key in {**self.identity, **theirs}
+                if theirs.get(key) != self.identity.get(key)
+            )
+            raise UsageError(
+                f"The run in {self.path} has other settings ({changed}). Resume it with its "
+                "own, or start a new run in another --output."
+            )
+        return state
+
+    def write_checkpoint(self, state: dict[str, Any]) -> None:
+        """Write `last.pt`, and the history, which is part of the state, as JSON too."""
+        write_text(self.path / HISTORY_NAME, json.dumps(state["history"], indent=1) + "\n")
+        with writing_file(self.checkpoint_path) as file:
+            torch.save({"identity": self.identity, **state}, file)
+
+
+def describe_images(dataset: FolderDataset) -> str:
+    """Number and names of images, in short."""
+    names = "\n".join(pair.name for pair in dataset)
+    return f"{len(dataset)} ({hashlib.sha256(names.encode()).hexdigest()[:8]})"
