@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeseg.errors import TargetError, UnknownNameError
 from edgeseg.lazy import require
-from edgeseg.onnx_graph import add_constant
+from edgeseg.onnx_graph import add_constant, constant_of, is_constant
 from edgeseg.records import ONNX_FORMAT, Artifact
 
 from .base import Target
@@ -68,8 +68,9 @@ class OnnxRuntimeTarget(Target):
 def quantize_biases(graph: Any) -> int:
     """Give the convolutions between Q/DQ operators int32 biases, in place.
 
-    ONNX Runtime computes such a convolution in INT8 only when its bias has a DequantizeLinear
-    too, with the scale that its sums have: that of the input times that of the weight's channel.
+    Their scale is that of the sums: that of the input times that of the weight's channel. ONNX
+    Runtime 1.21 and later do this themselves. Earlier ones compute such a convolution in float
+    where its bias has no DequantizeLinear, and devices have them: 1.19 is the last for Python 3.8.
 
     Args:
         graph: An `onnx_ir.Graph`; one without Q/DQ is left as it is.
@@ -80,14 +81,14 @@ def quantize_biases(graph: Any) -> int:
     ir = require("onnx_ir", purpose="Building for target onnxruntime")
     count = 0
     for node in graph:
-        if node.op_type != "Conv" or len(node.inputs) < 3 or node.inputs[2] is None:
+        if node.op_type != "Conv" or len(node.inputs) < 3 or not is_constant(node.inputs[2]):
             continue
-        bias = node.inputs[2].const_value
+        bias = constant_of(node.inputs[2])
         scales = [_scale_of(value) for value in node.inputs[:2]]
-        if bias is None or scales[0] is None or scales[1] is None:
+        if scales[0] is None or scales[1] is None:
             continue
-        scale = np.broadcast_to(scales[0] * scales[1], bias.numpy().shape).astype(np.float32)
-        codes = np.rint(bias.numpy() / scale.astype(np.float64))
+        scale = np.broadcast_to(scales[0] * scales[1], bias.shape).astype(np.float32)
+        codes = np.rint(bias / scale.astype(np.float64))
         largest = np.iinfo(np.int32).max
         if np.abs(codes).max() > largest:
             continue
@@ -118,5 +119,5 @@ def _scale_of(value: Any) -> Any:
     producer = value.producer()
     if producer is None or producer.op_type != "DequantizeLinear":
         return None
-    constant = producer.inputs[1].const_value
-    return None if constant is None else constant.numpy().astype(np.float64)
+    scale = producer.inputs[1]
+    return constant_of(scale).astype(np.float64) if is_constant(scale) else None
