@@ -71,8 +71,7 @@ def train_model(request: TrainRequest, progress: Progress = SILENT) -> TrainingR
     Raises:
         EdgesegError: Of any kind; an epoch that was finished stays in `output`.
     """
-    spec = find_model(request.model, request.spec)
-    spec = spec.at_size(*request.size) if request.size else spec
+    spec = find_model(request.model, request.spec, request.size)
     recipe = find_recipe(spec.name, request.recipe, spec.outputs.channels)
     recipe = recipe.changed(**request.settings)
     train, _ = split_labels(open_folder(request.data, ["train"]), request.labels, recipe.seed)
