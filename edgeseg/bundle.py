@@ -4,6 +4,7 @@ manifest.json     what it is, the contracts, checksums, versions, checks
 artifact/         what the runtime loads
 golden/           an image and the mask that belongs to it
 runner/           numpy-only code that prepares, runs and finishes
+quantization/     the plan by which it was quantised, where a calibrator made one
 source/           float weights and ONNX graph: evidence for benchmarks, not for the device
 """
 
@@ -29,11 +30,13 @@ from .records import sha256_of_file
 
 SOURCE_WEIGHTS = "source/weights.safetensors"
 SOURCE_ONNX = "source/model.onnx"
+PLAN_FOLDER = "quantization"
 ROLES: dict[str, Role] = {
     "artifact": "artifact",
     "golden": "golden",
     "runner": "runner",
     "source": "source",
+    PLAN_FOLDER: "source",
 }
 
 

@@ -22,7 +22,8 @@ class FileRecord(Record):
     """One file of the bundle.
 
     `role` tells what a device needs: "artifact" and "runner" to run, "golden" to verify;
-    "source" (float weights and graph) is the evidence that benchmarks compare with.
+    "source" (float weights and graph, quantisation plan) is evidence: what benchmarks compare with
+    and what the artefact was made from.
     """
 
     path: str

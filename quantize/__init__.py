@@ -1,50 +1,99 @@
-"""Quantisers by name."""
+"""Ways to quantise by name."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edgeseg.errors import UsageError
 from edgeseg.registry import Registry
 
-from .base import Quantizer
+from .base import Calibrator, Emitter, Method, Quantizer
+from .plan import QuantPlan
 
-__all__ = ["QUANTIZERS", "Quantizer", "find_quantizer"]
+__all__ = [
+    "EMITTERS",
+    "METHODS",
+    "Calibrator",
+    "Emitter",
+    "QuantPlan",
+    "Quantizer",
+    "find_emitter",
+    "find_method",
+]
 
-QUANTIZERS = Registry(
+# Calibrators first, then tools of their own formats.
+METHODS = Registry(
     "quantisation method",
     {
+        "min-max": "edgeseg.quantize.min_max:MinMaxCalibrator",
         "ai-edge-quantizer": "edgeseg.quantize.litert_ptq:LiteRtQuantizer",
         "nncf": "edgeseg.quantize.nncf_ptq:NncfQuantizer",
-        "qdq": "edgeseg.quantize.qdq_ptq:QdqQuantizer",
     },
     "edgeseg.quantizers",
 )
+DEFAULT_CALIBRATOR = "min-max"
+EMITTERS = Registry(
+    "format of INT8 artefacts",
+    {
+        "onnx": "edgeseg.quantize.qdq_onnx:QdqEmitter",
+    },
+    "edgeseg.emitters",
+)
 
 
-def find_quantizer(name: str | None, formats: Sequence[str]) -> Quantizer:
-    """Make a quantiser for one of some formats.
+def find_method(
+    name: str | None, formats: Sequence[str], options: Mapping[str, str] | None = None
+) -> Quantizer | Calibrator:
+    """Make the quantiser or calibrator of that name.
 
     Args:
-        name: Registered name; None takes the first that handles the first format for which
-            there is one.
+        name: Registered name; None takes the tool for the preferred format, and a calibrator
+            where there is none.
         formats: What may be quantised, the preferred one first.
+        options: Of the method, as words of a command line; the defaults for the rest.
 
     Raises:
-        UnknownNameError: No such method.
-        UsageError: It does not handle the format, or none does.
+        UnknownNameError: No such method, or it has no such option.
+        UsageError: It does not handle the formats, or no method does.
     """
-    if name is not None:
-        quantizer: Quantizer = QUANTIZERS.find(name)()
-        if quantizer.artifact_format not in formats:
-            raise UsageError(
-                f"The quantisation method {name} takes {quantizer.artifact_format}, not "
-                f"{' or '.join(formats)}. Leave --method out to get one that does."
-            )
-        return quantizer
+    if name is None:
+        name = _default_method(formats)
+    method_class: type[Method] = METHODS.find(name)
+    method = method_class(method_class.options_class.parse(f"method {name}", options or {}))
+    if isinstance(method, Quantizer):
+        if method.artifact_format in formats:
+            return method
+        takes = method.artifact_format
+    else:
+        assert isinstance(method, Calibrator)
+        if any(wanted in EMITTERS.names() for wanted in formats):
+            return method
+        takes = " or ".join(EMITTERS.names())
+    raise UsageError(
+        f"The quantisation method {name} takes {takes}, not {' or '.join(formats)}. Leave --method "
+        "out to get one that does."
+    )
+
+
+def find_emitter(formats: Sequence[str]) -> Emitter:
+    """Make the emitter for the first of some formats that has one.
+
+    Raises:
+        UsageError: None has.
+    """
     for wanted in formats:
-        for candidate in QUANTIZERS.names():
-            quantizer = QUANTIZERS.find(candidate)()
-            if quantizer.artifact_format == wanted:
-                return quantizer
+        if wanted in EMITTERS.names():
+            emitter: Emitter = EMITTERS.find(wanted)()
+            return emitter
+    raise UsageError(f"No plan can be written into {' or '.join(formats)}. Build with fp32.")
+
+
+def _default_method(formats: Sequence[str]) -> str:
+    for wanted in formats:
+        for name in METHODS.names():
+            method = METHODS.find(name)
+            if issubclass(method, Quantizer) and method.artifact_format == wanted:
+                return name
+        if wanted in EMITTERS.names():
+            return DEFAULT_CALIBRATOR
     raise UsageError(f"No quantisation method takes {' or '.join(formats)}. Build with fp32.")

@@ -6,20 +6,52 @@ output channel of a weight, biases in float.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgeseg.errors import CalibrationError
 from edgeseg.lazy import require
 from edgeseg.onnx_graph import add_constant, constant_of, is_constant
+from edgeseg.records import ONNX_FORMAT, Artifact
 
-from .plan import INT8_STEPS, QuantPlan
+from .base import Emitter
+from .calibration_images import CalibrationImages
+from .plan import QuantPlan, WeightGrid
+from .weight_grids import covering_grid
 
 # Monotone and done by runtimes as part of the convolution: its result is what is rounded.
 FUSED_ACTIVATIONS = frozenset({"Relu", "Clip"})
-SMALLEST_SCALE = 1e-12  # of a weight channel that is all zeros
+QUANTIZED_NAME = "quantized.onnx"
+
+
+class QdqEmitter(Emitter):
+    """For every runtime that reads Q/DQ."""
+
+    artifact_format = ONNX_FORMAT
+    packages = ("onnx", "onnx_ir")
+
+    def emit(
+        self,
+        plan: QuantPlan,
+        onnx_path: Path,
+        artifact: Artifact,
+        images: CalibrationImages,
+        folder: Path,
+    ) -> tuple[Artifact, dict[str, int]]:
+        folder.mkdir(parents=True, exist_ok=True)
+        quantized = emit_qdq(onnx_path, plan, folder / QUANTIZED_NAME)
+        graph = require("onnx_ir", purpose="Quantising").load(folder / QUANTIZED_NAME).graph
+        kinds = Counter(node.op_type for node in graph)
+        made = Artifact("", "int8", ONNX_FORMAT, folder, (QUANTIZED_NAME,))
+        return made, {
+            "convolutions": kinds["Conv"],
+            "int8_convolutions": quantized,
+            "quantized_activations": kinds["QuantizeLinear"],
+        }
 
 
 def quantizable_convolutions(graph: Any) -> list[Any]:
@@ -34,11 +66,16 @@ def quantizable_convolutions(graph: Any) -> list[Any]:
     return [node for node in found if _reaches_convolution(node)]
 
 
-def activations_to_quantize(graph: Any, skipped: tuple[str, ...] = ()) -> list[str]:
-    """Names of the tensors that need a range: inputs and results of quantised convolutions."""
+def activations_to_quantize(graph: Any, skipped: Collection[str] = ()) -> list[str]:
+    """Names of the tensors that need a range: inputs and results of quantised convolutions.
+
+    Args:
+        graph: An `onnx_ir.Graph`.
+        skipped: Results of convolutions that stay in float.
+    """
     names: dict[str, None] = {}
     for node in quantizable_convolutions(graph):
-        if node.name not in skipped:
+        if node.outputs[0].name not in skipped:
             names[node.inputs[0].name] = None
             names[_rounded_result(node).name] = None
     return list(names)
@@ -48,33 +85,64 @@ def emit_qdq(onnx_path: Path, plan: QuantPlan, path: Path) -> int:
     """Write the graph of `onnx_path` with the plan's Q/DQ operators to `path`.
 
     Each tensor is quantised once, however many convolutions read it. Whoever else reads it gets
-    the rounded values too, as runtimes then do not need to keep both.
+    the rounded values too, as runtimes then do not need to keep both. Ranges that no INT8
+    convolution needs are passed over.
 
     Returns:
         How many convolutions are INT8.
+
+    Raises:
+        CalibrationError: The plan names something that the graph does not have.
     """
     ir = require("onnx_ir", purpose="Quantising")
     model = ir.load(onnx_path)
     graph = model.graph
+    convolutions = quantizable_convolutions(graph)
+    _require_names(onnx_path, graph, convolutions, plan)
     rounded: dict[str, Any] = {}
     count = 0
-    for node in quantizable_convolutions(graph):
-        if node.name in plan.float_nodes:
+    for node in convolutions:
+        name = node.outputs[0].name
+        if name in plan.float_nodes:
             continue
         for value in (node.inputs[0], _rounded_result(node)):
             if value.name in plan.limits and value.name not in rounded:
                 rounded[value.name] = _round_activation(ir, graph, value, plan.scale(value.name))
-        _round_weight(ir, graph, node)
+        _replace_weight(ir, graph, node, plan.weights.get(name))
+        if name in plan.biases:
+            node.resize_inputs(3)
+            _replace_input(
+                graph, node, 2, add_constant(graph, f"{name}_plan_bias", plan.biases[name])
+            )
         count += 1
     ir.save(model, path)
     return count
 
 
-def weight_scales(weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """One scale for each output channel (axis 0) of a convolution's weight (O, I/g, kh, kw)."""
-    limits = np.abs(weight).reshape(weight.shape[0], -1).max(axis=1)
-    scales: NDArray[np.float32] = np.maximum(limits / INT8_STEPS, SMALLEST_SCALE).astype(np.float32)
-    return scales
+def _require_names(
+    onnx_path: Path, graph: Any, convolutions: Collection[Any], plan: QuantPlan
+) -> None:
+    values = {value.name for node in graph for value in node.outputs}
+    values.update(value.name for value in graph.inputs)
+    known = {node.outputs[0].name: node.inputs[1].shape for node in convolutions}
+    wrong = [f"the activation '{name}'" for name in plan.limits if name not in values]
+    named = (*plan.float_nodes, *plan.weights, *plan.biases)
+    wrong += [f"the convolution '{name}'" for name in named if name not in known]
+    wrong += [
+        f"weights of the shape {grid.codes.shape} for '{name}'"
+        for name, grid in plan.weights.items()
+        if name in known and tuple(known[name]) != grid.codes.shape
+    ]
+    wrong += [
+        f"{len(bias)} biases for '{name}'"
+        for name, bias in plan.biases.items()
+        if name in known and len(bias) != known[name][0]
+    ]
+    if wrong:
+        raise CalibrationError(
+            f"The plan is not for {onnx_path.name}: it names {wrong[0]}, which is not in the graph "
+            "or cannot be INT8. Calibrate this graph anew."
+        )
 
 
 def _round_activation(ir: Any, graph: Any, value: Any, scale: float) -> Any:
@@ -101,19 +169,17 @@ def _round_activation(ir: Any, graph: Any, value: Any, scale: float) -> Any:
     return result
 
 
-def _round_weight(ir: Any, graph: Any, node: Any) -> None:
-    weight = node.inputs[1]
-    values = constant_of(weight).astype(np.float32)
-    scales = weight_scales(values)
-    codes = np.rint(values / scales.reshape(-1, *[1] * (values.ndim - 1)))
-    codes = np.clip(codes, -INT8_STEPS, INT8_STEPS).astype(np.int8)
+def _replace_weight(ir: Any, graph: Any, node: Any, grid: WeightGrid | None) -> None:
+    """Let a convolution read codes through a DequantizeLinear; None takes the covering grid."""
+    if grid is None:
+        grid = covering_grid(constant_of(node.inputs[1]).astype(np.float32))
     label = f"{node.outputs[0].name}_weight"  # results have unique names, nodes may have none
     inputs = [
         add_constant(graph, f"{label}_{name}", content)
         for name, content in (
-            ("codes", codes),
-            ("scale", scales),
-            ("zero_point", np.zeros(len(scales), np.int8)),
+            ("codes", grid.codes),
+            ("scale", grid.scales),
+            ("zero_point", np.zeros(len(grid.scales), np.int8)),
         )
     ]
     dequantize = ir.node(
@@ -121,9 +187,15 @@ def _round_weight(ir: Any, graph: Any, node: Any) -> None:
     )
     dequantize.outputs[0].name = f"{label}_dequantized"
     graph.insert_before(node, dequantize)
-    node.replace_input_with(1, dequantize.outputs[0])
-    if not weight.uses():
-        del graph.initializers[weight.name]
+    _replace_input(graph, node, 1, dequantize.outputs[0])
+
+
+def _replace_input(graph: Any, node: Any, index: int, value: Any) -> None:
+    """Give a node another constant; the old one goes unless others read it."""
+    old = node.inputs[index]
+    node.replace_input_with(index, value)
+    if old is not None and not old.uses():
+        graph.initializers.pop(old.name, None)
 
 
 def _rounded_result(node: Any) -> Any:

@@ -6,14 +6,14 @@ import abc
 import importlib
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.errors import TargetError, UnknownNameError, UsageError
+from edgeseg.errors import TargetError, UnknownNameError
 from edgeseg.lazy import (
     distribution_of,
     install_command,
@@ -22,43 +22,20 @@ from edgeseg.lazy import (
     provider_of,
     require,
 )
+from edgeseg.options import Options
 from edgeseg.records import Artifact, Diagnosis
 
 FP32_TOLERANCE = 1e-3  # of a probability
 
 
 @dataclass(frozen=True)
-class TargetOptions:
-    """Base of what can be chosen for a target with --option NAME=VALUE: nothing.
-
-    A subclass has fields with defaults of type int, float or str, checked in `__post_init__`.
-    """
+class TargetOptions(Options):
+    """Base of what can be chosen for a target with --option NAME=VALUE: nothing."""
 
     @classmethod
     def from_text(cls, target: str, given: Mapping[str, str]) -> Self:
-        """Options from the words of a command line.
-
-        Raises:
-            UnknownNameError: The target has no such option.
-            UsageError: A value is not of the option's type.
-        """
-        known = {field.name: field for field in fields(cls)}
-        values: dict[str, Any] = {}
-        for name, text in given.items():
-            if name not in known:
-                raise UnknownNameError(f"option of target {target}", name, known)
-            kind: Any = type(known[name].default)
-            try:
-                values[name] = kind(text)
-            except ValueError as error:
-                raise UsageError(
-                    f"The option {name} of target {target} is '{text}', which is not of type "
-                    f"{kind.__name__}. Give it as {name}={known[name].default}."
-                ) from error
-        return cls(**values)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """See `Options.parse`."""
+        return cls.parse(f"target {target}", given)
 
 
 class Backend(Protocol):

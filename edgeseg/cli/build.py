@@ -57,6 +57,10 @@ def build(
     ] = None,
     calibration_images: Annotated[int, typer.Option(help="Use at most so many.")] = 64,
     method: Annotated[str | None, typer.Option(help="Quantisation method.")] = None,
+    method_option: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE, an option of the method; may be repeated."),
+    ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option(help="NAME=VALUE, an option of the target; may be repeated."),
@@ -81,6 +85,7 @@ def build(
         spec=spec,
         calibration_images=calibration_images,
         method=method,
+        method_options=parse_options(method_option or [], "--method-option"),
         options=parse_options(option or []),
         size=parse_size(size),
         overwrite=overwrite,
@@ -121,9 +126,10 @@ def _build_all(request: BuildRequest, *, as_json: bool) -> None:
     from edgeseg.pipeline.sweep import build_cells, write_sweep
     from edgeseg.targets import TARGETS
 
-    if request.method or request.options:
+    if request.method or request.method_options or request.options:
         raise UsageError(
-            "--method and --option belong to one target. Leave them out, or name that --target."
+            "--method, --method-option and --option belong to one target. Leave them out, or name "
+            "that --target."
         )
     requests = [
         replace(request, target=name, output=request.output / name) for name in TARGETS.names()

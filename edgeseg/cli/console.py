@@ -63,8 +63,8 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
-def parse_options(words: Sequence[str]) -> dict[str, str]:
-    """Read "NAME=VALUE" words.
+def parse_options(words: Sequence[str], switch: str = "--option") -> dict[str, str]:
+    """Read "NAME=VALUE" words behind a switch.
 
     Raises:
         UsageError: A word without a name or an equals sign, or a name given twice.
@@ -73,9 +73,9 @@ def parse_options(words: Sequence[str]) -> dict[str, str]:
     for word in words:
         name, equals, value = word.partition("=")
         if not (name and equals):
-            raise UsageError(f"--option {word} is no option. Write NAME=VALUE.")
+            raise UsageError(f"{switch} {word} is no option. Write NAME=VALUE.")
         if name in options:
-            raise UsageError(f"--option {name} was given twice. Give it once.")
+            raise UsageError(f"{switch} {name} was given twice. Give it once.")
         options[name] = value
     return options
 

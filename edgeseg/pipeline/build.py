@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from edgeseg.quantize import Quantizer, find_quantizer
+from edgeseg.quantize import Calibrator, Quantizer, QuantPlan, find_emitter, find_method
 from edgeseg.quantize.calibration_images import CalibrationImages, choose_calibration_images
 from edgeseg.targets import Backend, Target, find_target
 
 from .. import __version__, cache
 from ..atomic import writing_folder
 from ..bundle import (
+    PLAN_FOLDER,
     SOURCE_ONNX,
     SOURCE_WEIGHTS,
     Bundle,
@@ -73,6 +74,7 @@ class BuildRequest:
         spec: Describes a model of the user's own, "package.module:Class".
         calibration_images: At most so many are used.
         method: Quantisation method; None takes the target's first.
+        method_options: Of the method, by name.
         options: Of the target, by name.
         size: (height, width) of the input; None is the model's default.
         overwrite: Replace a bundle at `output`.
@@ -88,6 +90,7 @@ class BuildRequest:
     spec: Path | None = None
     calibration_images: int = 64
     method: str | None = None
+    method_options: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
     size: tuple[int, int] | None = None
     overwrite: bool = False
@@ -124,6 +127,11 @@ def build_bundle(request: BuildRequest, progress: Progress = SILENT) -> tuple[Bu
     return open_bundle(request.output), was_cached
 
 
+def as_artifact(onnx_path: Path) -> Artifact:
+    """A float graph that is not compiled yet."""
+    return Artifact("", "fp32", ONNX_FORMAT, onnx_path.parent, (onnx_path.name,))
+
+
 class _Build:
     """One build; everything that costs time happens in `write`, after the cache was asked."""
 
@@ -136,23 +144,26 @@ class _Build:
         self.target.require_precision(request.precision)
         self.weights_path = self.spec.resolve_weights(request.weights)
         self.is_quantized = request.precision in self.target.quantized_precisions
-        self.quantizer = (
-            find_quantizer(request.method, self.target.quantized_from)
-            if self.is_quantized
-            else None
-        )
-        if self.quantizer is None and request.method is not None:
-            raise UsageError(
-                f"--method {request.method} goes with a quantised precision; {request.precision} "
-                "is none. Leave --method out."
-            )
+        self.method = self._find_method()
         packages = (
             *EXPORT_PACKAGES,
             *self.target.build_packages,
-            *(self.quantizer.packages if self.quantizer else ()),
+            *(self.method.packages if self.method else ()),
         )
         require_installed(packages, purpose=f"Building for target {self.target.name}")
         self.check_pairs = self._choose_check_pairs()
+
+    def _find_method(self) -> Quantizer | Calibrator | None:
+        request = self.request
+        if self.is_quantized:
+            formats = self.target.quantized_from
+            return find_method(request.method, formats, request.method_options)
+        if request.method is not None or request.method_options:
+            raise UsageError(
+                f"--method and --method-option go with a quantised precision; {request.precision} "
+                "is none. Leave them out."
+            )
+        return None
 
     def _choose_check_pairs(self) -> tuple[Pair, ...]:
         dataset = open_split(self.request.data, "val", labelled=False)
@@ -166,10 +177,10 @@ class _Build:
     def record(self) -> dict[str, Any]:
         """Everything that decides the bundle's content."""
         quantization = None
-        if self.quantizer is not None:
+        if self.method is not None:
             quantization = {
-                "method": self.quantizer.name,
-                "settings": self.quantizer.settings(),
+                "method": self.method.name,
+                "settings": self.method.settings(),
                 "images": self.calibration.identities(),
             }
         return {
@@ -201,7 +212,7 @@ class _Build:
         bundle = folder / "bundle"
         between = folder / "between"
         graph_path, lowering = self._lower(onnx_path, between, references)
-        artifact, quantization = self._compile(graph_path, bundle / "artifact", between)
+        artifact, quantization = self._compile(graph_path, bundle, between)
         backend, checked_by = self._load_for_check(artifact)
         agreement = self._check(artifact, backend, references)
         shutil.rmtree(between, ignore_errors=True)
@@ -230,21 +241,45 @@ class _Build:
         return path, counts
 
     def _compile(
-        self, onnx_path: Path, folder: Path, between: Path
+        self, onnx_path: Path, bundle: Path, between: Path
     ) -> tuple[Artifact, QuantizationRecord | None]:
         """Float graphs are compiled; quantised ones are quantised before or after that."""
-        precision = self.request.precision
-        if self.quantizer is None:
+        precision, folder = self.request.precision, bundle / "artifact"
+        if self.method is None:
             return self._compile_graph(onnx_path, folder, precision), None
-        if self.quantizer.artifact_format == ONNX_FORMAT:
-            graph = Artifact("", "fp32", ONNX_FORMAT, onnx_path.parent, (onnx_path.name,))
-            quantized, record = self._quantize(self.quantizer, graph, between)
+        if isinstance(self.method, Calibrator):
+            plan = self.method.calibrate(
+                onnx_path,
+                self.calibration,
+                input_name=self.spec.inputs.name,
+                progress=self.progress,
+            )
+            plan.save(bundle / PLAN_FOLDER)
+            return self._compile_plan(plan, onnx_path, folder, between)
+        if self.method.artifact_format == ONNX_FORMAT:
+            quantized, record = self._quantize(self.method, as_artifact(onnx_path), between)
             quantized_path = quantized.folder / quantized.files[0]
             return self._compile_graph(quantized_path, folder, precision), record
         artifact = self._compile_graph(onnx_path, between, "fp32")
-        quantized, record = self._quantize(self.quantizer, artifact, folder)
+        quantized, record = self._quantize(self.method, artifact, folder)
         self.target.finish(quantized)
         return quantized, record
+
+    def _compile_plan(
+        self, plan: QuantPlan, onnx_path: Path, folder: Path, between: Path
+    ) -> tuple[Artifact, QuantizationRecord]:
+        """What a plan says, as the target's artefact in `folder`."""
+        emitter = find_emitter(self.target.quantized_from)
+        require_installed(emitter.packages, purpose=f"Building for target {self.target.name}")
+        if emitter.artifact_format == ONNX_FORMAT:
+            graph = as_artifact(onnx_path)
+            made, layers = emitter.emit(plan, onnx_path, graph, self.calibration, between)
+            artifact = self._compile_graph(made.folder / made.files[0], folder, "int8")
+        else:
+            compiled = self._compile_graph(onnx_path, between, "fp32")
+            artifact, layers = emitter.emit(plan, onnx_path, compiled, self.calibration, folder)
+            self.target.finish(artifact)
+        return artifact, plan.record(layers)
 
     def _compile_graph(self, onnx_path: Path, folder: Path, precision: str) -> Artifact:
         with self.progress.stage(f"compile for {self.target.name}") as stage:

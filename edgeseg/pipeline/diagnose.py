@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from edgeseg import __version__
-from edgeseg.quantize import find_quantizer
+from edgeseg.quantize import find_method
 from edgeseg.targets import TARGETS, Target, find_target
 
 from ..cache import cache_root
@@ -73,4 +73,4 @@ def _target(name: str) -> Diagnosis:
 def _quantizer_packages(target: Target) -> tuple[str, ...]:
     if not target.quantized_precisions:
         return ()
-    return find_quantizer(None, target.quantized_from).packages
+    return find_method(None, target.quantized_from).packages

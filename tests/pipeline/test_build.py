@@ -21,6 +21,7 @@ from edgeseg.errors import (
     UsageError,
 )
 from edgeseg.pipeline.build import BuildRequest, build_bundle
+from edgeseg.quantize import QuantPlan
 from edgeseg.records import sha256_of_file
 
 pytestmark = needs("torch", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf")
@@ -67,7 +68,7 @@ def test_a_graph_is_quantised_before_it_is_compiled(
     target: str, file_format: str, tmp_path: Path
 ) -> None:
     made = {}
-    for precision, method in (("fp32", None), ("int8", "qdq")):
+    for precision, method in (("fp32", None), ("int8", "min-max")):
         settings = {"target": target, "size": (64, 64), "calibration_images": 8}
         request = request_for(tmp_path / precision, precision=precision, method=method, **settings)
         made[precision], _ = build_bundle(request)
@@ -78,8 +79,11 @@ def test_a_graph_is_quantised_before_it_is_compiled(
     assert (manifest.options, manifest.checked_by) == ({}, target)
     quantization = manifest.quantization
     assert quantization is not None
-    assert quantization.method == "qdq"
+    assert quantization.method == "min-max"
     assert len(quantization.images) == 8
+    plan = QuantPlan.load(made["int8"].folder / "quantization")
+    assert plan.record(quantization.layers).to_json() == quantization.model_dump(mode="json")
+    assert not (made["fp32"].folder / "quantization").exists()
     # All but the one that gives the logits.
     assert quantization.layers["convolutions"] - quantization.layers["int8_convolutions"] == 1
     # A byte for each weight instead of four. The last file is the one that holds the weights.
@@ -142,6 +146,8 @@ def test_a_bundle_is_replaced_only_when_asked(built: dict[str, Path]) -> None:
             UnknownNameError,
             "Available: ai-edge-quantizer",
         ),
+        ({"method": "min-max"}, UsageError, "fp32 is none. Leave them out"),
+        ({"method_options": {"bins": "9"}}, UsageError, "fp32 is none. Leave them out"),
         (
             {"precision": "int8", "calibration_images": 0},
             CalibrationError,

@@ -24,12 +24,12 @@ from tiny_graphs import (
     save_graph,
 )
 
-from edgeseg.quantize.plan import QuantPlan
+from edgeseg.errors import CalibrationError
+from edgeseg.quantize.plan import QuantPlan, WeightGrid
 from edgeseg.quantize.qdq_onnx import (
     activations_to_quantize,
     emit_qdq,
     quantizable_convolutions,
-    weight_scales,
 )
 
 pytestmark = needs("onnx", "onnx_ir", "onnxruntime")
@@ -86,30 +86,7 @@ def convolved(image: NDArray[np.float32], weights: ArrayLike) -> NDArray[np.floa
     return np.einsum("oi,nihw->nohw", np.asarray(weights, np.float32), image)
 
 
-# Scales of weights
-
-
-def test_weight_scales_are_largest_magnitudes_over_127() -> None:
-    weight = pointwise([[1, -12.7], [0.127, 0.05], [-25.4, 25.4]])
-    scales = weight_scales(weight)
-    assert scales.dtype == np.float32
-    assert scales.tolist() == pytest.approx([0.1, 0.001, 0.2])
-
-
-def test_scale_covers_all_of_a_channel() -> None:
-    weight = np.zeros((2, 3, 5, 7), np.float32)
-    weight[0, 2, 4, 6], weight[1, 0, 0, 0] = -127, 254
-    assert weight_scales(weight).tolist() == [1, 2]
-
-
-@FEW
-@given(WEIGHTS)
-def test_scaling_weights_scales_their_scales(weight: NDArray[np.float32]) -> None:
-    # Of channels that are not all but zero, whose scale is the smallest one.
-    alive = np.abs(weight).reshape(len(weight), -1).max(axis=1) > 1e-9
-    np.testing.assert_array_equal(
-        weight_scales(4 * weight)[alive], 4 * weight_scales(weight)[alive]
-    )
+# Weights
 
 
 @FEW
@@ -205,7 +182,7 @@ def test_result_that_others_read_too_is_rounded_before_the_activation(tmp_path: 
 def test_skipped_convolutions_need_no_range(tmp_path: Path) -> None:
     graph = graph_of(save_chain(tmp_path / "tiny.onnx", "Relu", "Tanh", "Tanh"))
     assert activations_to_quantize(graph) == [INPUT, "b0", "c1", "b1", "c2"]
-    assert activations_to_quantize(graph, ("make_c1",)) == [INPUT, "b0", "b1", "c2"]
+    assert activations_to_quantize(graph, ("c1",)) == [INPUT, "b0", "b1", "c2"]
 
 
 # The emitted graph
@@ -315,12 +292,12 @@ def test_float_nodes_stay_as_they_are(tmp_path: Path) -> None:
     path = save_chain(tmp_path / "tiny.onnx", "Relu", "Tanh")
     limits = {INPUT: 1.0, "b0": 1.0, "c1": 1.0}
     assert emit(path, limits)[1] == 2
-    written, count = emit(path, {"b0": 1.0, "c1": 1.0}, "make_c0")
+    written, count = emit(path, {"b0": 1.0, "c1": 1.0}, "c0")
     assert count == 1
     first = next(iter(graph_of(written)))
     assert [value.name for value in first.inputs] == [INPUT, "weight"]
     assert constants_of(written)["weight"].item() == 2
-    written, count = emit(path, {}, "make_c0", "make_c1")
+    written, count = emit(path, {}, "c0", "c1")
     assert count == 0
     assert kinds_of(written) == kinds_of(path)
 
@@ -391,3 +368,86 @@ def test_exported_network_is_in_the_form_that_tensorrt_takes(
         if found.op_type == "Conv":
             old = before[found.name].inputs[2].const_value.numpy()
             assert np.array_equal(found.inputs[2].const_value.numpy(), old)
+
+
+# What the plan says of weights and biases
+
+
+@FEW
+@given(CODES, arrays(np.float32, 2, elements=st.floats(2.0**-20, 2.0**20, width=32)))
+def test_snapped_weights_of_the_plan_are_kept_bit_for_bit(
+    codes: NDArray[np.int8], scales: NDArray[np.float32]
+) -> None:
+    grid = WeightGrid(codes[:, :, None, None], scales)
+    with TemporaryDirectory() as folder:
+        path = save_conv_relu_conv(Path(folder) / "tiny.onnx", np.ones((2, 2)), [[1, 1]])
+        written = path.with_name("quantized.onnx")
+        emit_qdq(path, QuantPlan({INPUT: 1.0}, weights={"a": grid}), written)
+        image = np.zeros((1, 2, 1, 1), np.float32)
+        (seen,) = run_as_written(written, image, ["a_weight_dequantized"])
+    assert seen.tobytes() == grid.weights().tobytes()
+
+
+@FEW
+@given(st.floats(1e-30, 1e30), st.floats(1e-30, 1e30))
+def test_scales_are_those_of_the_plan(outer: float, inner: float) -> None:
+    plan = QuantPlan({INPUT: outer, "r": inner})
+    with TemporaryDirectory() as folder:
+        path = save_conv_relu_conv(Path(folder) / "tiny.onnx", [[1]], [[1]])
+        written = path.with_name("quantized.onnx")
+        emit_qdq(path, plan, written)
+        stored = constants_of(written)
+    assert stored["x_scale"] == plan.scale(INPUT)
+    assert stored["r_scale"] == plan.scale("r")
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_bias_of_the_plan_takes_the_place_of_the_graphs(tmp_path: Path, has_bias: bool) -> None:
+    nodes = [
+        node("Conv", [INPUT, "weight", "bias"] if has_bias else [INPUT, "weight"], "a"),
+        node("Conv", ["a", "weight"], RESULT),
+    ]
+    constants = {"weight": pointwise([[2]]), "bias": [5]} if has_bias else {"weight": [[[[2]]]]}
+    path = save_graph(tmp_path / "tiny.onnx", nodes, constants)
+    plan = QuantPlan({INPUT: 127}, biases={"a": np.array([0.25], np.float32)})
+    emit_qdq(path, plan, tmp_path / "quantized.onnx")
+    assert "bias" not in constants_of(tmp_path / "quantized.onnx")
+    image = np.full((1, 1, 1, 1), 3, np.float32)
+    (a,) = run_as_written(tmp_path / "quantized.onnx", image, ["a"])
+    assert a.item() == 3 * 2 + 0.25
+
+
+def test_what_no_int8_convolution_needs_is_passed_over(tmp_path: Path) -> None:
+    path = save_chain(tmp_path / "tiny.onnx", "Relu", "Tanh")
+    limits = {INPUT: 1.0, "b0": 1.0, "c1": 1.0}
+    weights = {"c0": WeightGrid(np.ones((1, 1, 1, 1), np.int8), np.ones(1, np.float32))}
+    biases = {"c0": np.ones(1, np.float32)}
+    plan = QuantPlan(limits, weights=weights, biases=biases).with_float(["c0"])
+    assert emit_qdq(path, plan, tmp_path / "quantized.onnx") == 1
+    stored = constants_of(tmp_path / "quantized.onnx")
+    assert "x_scale" not in stored
+    assert stored["weight"].item() == 2
+    assert kinds_of(tmp_path / "quantized.onnx")["QuantizeLinear"] == 2
+
+
+@pytest.mark.parametrize(
+    ("plan", "reason"),
+    [
+        (QuantPlan({"z": 1.0}), "the activation 'z'"),
+        (QuantPlan({}, ("make_a",)), "the convolution 'make_a'"),
+        (QuantPlan({}, biases={RESULT: np.ones(1, np.float32)}), f"the convolution '{RESULT}'"),
+        (
+            QuantPlan(
+                {},
+                weights={"a": WeightGrid(np.ones((3, 1, 1, 1), np.int8), np.ones(3, np.float32))},
+            ),
+            r"weights of the shape \(3, 1, 1, 1\) for 'a'",
+        ),
+        (QuantPlan({}, biases={"a": np.ones(3, np.float32)}), "3 biases for 'a'"),
+    ],
+)
+def test_plan_for_another_graph_is_refused(tmp_path: Path, plan: QuantPlan, reason: str) -> None:
+    path = save_conv_relu_conv(tmp_path / "tiny.onnx", [[1], [1]], [[1, 1]])
+    with pytest.raises(CalibrationError, match=rf"not for tiny\.onnx.*{reason}.*Calibrate this"):
+        emit_qdq(path, plan, tmp_path / "quantized.onnx")
+    assert not (tmp_path / "quantized.onnx").exists()

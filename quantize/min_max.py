@@ -1,0 +1,19 @@
+"""Ranges that cover all values that were seen."""
+
+from __future__ import annotations
+
+from .activations import largest_magnitudes
+from .range_calibrator import Pass, RangeCalibrator
+
+
+class MinMaxCalibrator(RangeCalibrator):
+    """The largest magnitude of each tensor and of each channel of a weight.
+
+    Source: Jacob et al. 2018, arXiv:1712.05877, ranges; symmetric as in Krishnamoorthi 2018,
+    arXiv:1806.08342.
+    """
+
+    name = "min-max"
+
+    def choose_limits(self, observe: Pass) -> dict[str, float]:
+        return largest_magnitudes(observe())
