@@ -11,19 +11,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeseg.lazy import require
+from edgeseg.lower.constants import fold_constants
 from edgeseg.onnx_graph import add_constant, constant_of, is_constant
 
 # Two inputs, the smaller one stretched along the other's axes.
 BROADCASTING = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min", "Pow"})
-RANDOM = frozenset({"RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"})
 PURPOSE = "Building for target android"
 
 
 def prepare_for_onnx2tf(model: Any, *, with_shapes: bool, own_opset: bool) -> None:
-    """Apply the rewrites of this file to an `onnx_ir.Model`, in place.
+    """Fold constants and apply the rewrites of this file to an `onnx_ir.Model`, in place.
 
     Args:
         with_shapes: Keep recorded shapes, which graphs with other than four axes need.
@@ -42,67 +41,6 @@ def prepare_for_onnx2tf(model: Any, *, with_shapes: bool, own_opset: bool) -> No
     passes.RemoveUnusedNodesPass()(model)
     if with_shapes:
         passes.ShapeInferencePass()(model)
-
-
-def fold_constants(model: Any) -> int:
-    """Compute what no input reaches, such as gates that are constant at a fixed size.
-
-    Returns:
-        How many operators were removed.
-    """
-    ir = require("onnx_ir", purpose=PURPOSE)
-    graph = model.graph
-    known = set(graph.initializers.values())
-    constant = []
-    for node in graph:
-        is_folded = node.op_type == "Constant" or (
-            len(node.inputs) > 0
-            and node.op_type not in RANDOM
-            and all(value is None or value in known for value in node.inputs)
-        )
-        if is_folded and not any(value.is_graph_output() for value in node.outputs):
-            constant.append(node)
-            known.update(node.outputs)
-    inner = set(constant)
-    wanted = [
-        value
-        for node in constant
-        for value in node.outputs
-        if any(use.node not in inner for use in value.uses())
-    ]
-    for value, content in zip(wanted, _compute(model, constant, wanted), strict=True):
-        folded = add_constant(graph, f"{value.name}_folded", content)
-        ir.convenience.replace_all_uses_with(value, folded)
-    graph.remove(constant, safe=True)
-    return len(constant)
-
-
-def _compute(model: Any, nodes: list[Any], wanted: list[Any]) -> list[NDArray[Any]]:
-    """Values of some results of constant operators."""
-    if not wanted:
-        return []
-    ir = require("onnx_ir", purpose=PURPOSE)
-    onnx = require("onnx", purpose=PURPOSE)
-    onnxruntime = require("onnxruntime", purpose=PURPOSE)
-    proto = ir.to_proto(model)
-    results = {value.name for node in nodes for value in node.outputs}
-    kept = [node for node in proto.graph.node if results.issuperset(node.output)]
-    read = {name for node in kept for name in node.input}
-    stored = [tensor for tensor in proto.graph.initializer if tensor.name in read]
-    names = [value.name for value in wanted]
-    outputs = [onnx.helper.make_empty_tensor_value_info(name) for name in names]
-    part = onnx.helper.make_graph(kept, "constants", [], outputs, stored)
-    whole = onnx.helper.make_model(
-        part, opset_imports=proto.opset_import, ir_version=proto.ir_version
-    )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        whole.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    values: list[NDArray[Any]] = session.run(names, {})
-    return values
 
 
 def spread_group_norms(graph: Any) -> int:

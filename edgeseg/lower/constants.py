@@ -4,61 +4,71 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from ..lazy import require
-from ..onnx_graph import add_constant, is_constant
-from .patterns import tidy
+from ..onnx_graph import add_constant
+
+RANDOM = frozenset({"RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"})
 
 
 def fold_constants(model: Any) -> int:
     """Compute what depends on weights only, such as EGE-UNet's gates at a fixed size.
 
-    Pays where a runtime's own folding stops at an operator: OpenVINO 2026.4 keeps 18 convolutions
-    of constants in EGE-UNet.
+    Pays where a runtime's or a converter's own folding stops at an operator: OpenVINO 2026.4 keeps
+    18 convolutions of constants in EGE-UNet. Random operators stay, and so do those that give the
+    graph's outputs.
 
     Args:
-        model: An `onnx_ir.Model`, changed in place.
+        model: An `onnx_ir.Model`, changed in place. The constants that nothing reads any more
+            stay in it.
 
     Returns:
         How many operators went.
     """
-    ir = require("onnx_ir", purpose="Lowering")
+    ir = require("onnx_ir", purpose="Folding constants")
     graph = model.graph
-    before = len(graph)
-    folded = set()
+    known = set(graph.initializers.values())
+    folded = []
     for node in graph:
-        if all(value is None or is_constant(value) or value in folded for value in node.inputs):
-            folded.update(node.outputs)
-    kept = {value for value in folded if any(_is_live(use.node, folded) for use in value.uses())}
-    if not kept:
-        return 0
-    wanted = [value for node in graph for value in node.outputs if value in kept]
-    for value, content in zip(wanted, _compute(model, [v.name for v in wanted]), strict=True):
+        is_folded = node.op_type == "Constant" or (
+            len(node.inputs) > 0
+            and node.op_type not in RANDOM
+            and all(value is None or value in known for value in node.inputs)
+        )
+        if is_folded and not any(value.is_graph_output() for value in node.outputs):
+            folded.append(node)
+            known.update(node.outputs)
+    inner = set(folded)
+    wanted = [
+        value
+        for node in folded
+        for value in node.outputs
+        if any(use.node not in inner for use in value.uses())
+    ]
+    for value, content in zip(wanted, _compute(model, wanted), strict=True):
         constant = add_constant(graph, f"{value.name}_folded", content)
         ir.convenience.replace_all_uses_with(value, constant)
-    tidy(model)
-    return before - len(graph)
+    graph.remove(folded, safe=True)
+    return len(folded)
 
 
-def _is_live(node: Any, folded: set[Any]) -> bool:
-    return not any(value in folded for value in node.outputs)
-
-
-def _compute(model: Any, names: list[str]) -> list[np.ndarray[Any, Any]]:
-    """Values inside a graph that do not depend on its input."""
-    ir = require("onnx_ir", purpose="Lowering")
-    onnx = require("onnx", purpose="Lowering")
-    onnxruntime = require("onnxruntime", purpose="Lowering")
-    proto = ir.to_proto(model)
-    del proto.graph.output[:]
-    for name in names:
-        proto.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+def _compute(model: Any, wanted: list[Any]) -> list[NDArray[Any]]:
+    """Values inside a graph that depend on constants only."""
+    if not wanted:
+        return []
+    ir = require("onnx_ir", purpose="Folding constants")
+    onnxruntime = require("onnxruntime", purpose="Folding constants")
+    part = ir.Model(
+        ir.convenience.extract(model.graph, inputs=[], outputs=wanted),
+        ir_version=model.ir_version,
+        functions=model.functions.values(),
+    )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(
-        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        ir.to_proto(part).SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    feed = {item.name: np.zeros(item.shape, np.float32) for item in session.get_inputs()}
-    values: list[np.ndarray[Any, Any]] = session.run(names, feed)
+    values: list[NDArray[Any]] = session.run(None, {})
     return values

@@ -1,4 +1,4 @@
-"""Applying one rewrite rule to a graph."""
+"""Applying one rewrite rule to a graph, and tidying up after it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def apply_rule(
     rewrite: Callable[..., Any],
     fits: Callable[..., bool],
 ) -> int:
-    """Replace every match of a pattern, and give the new values their shapes.
+    """Replace every match of a pattern.
 
     Args:
         model: An `onnx_ir.Model`, changed in place.
@@ -27,8 +27,6 @@ def apply_rule(
     # Shared intermediate values, such as the centred one of a norm, stay while they have readers.
     rule = rules.RewriteRule(pattern, rewrite, fits, remove_nodes=False)
     count: int = rule.apply_to_model(model)
-    if count:
-        tidy(model)
     return count
 
 

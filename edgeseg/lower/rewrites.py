@@ -11,6 +11,7 @@ from ..lazy import require
 from .constants import fold_constants
 from .group_norm import affine_after_pooling, group_norm_by_channel
 from .layer_norm import layer_norm_by_convolution
+from .patterns import tidy
 from .resize import resize_by_matrices
 
 # In the order in which they are applied. Each takes an `onnx_ir.Model`, changes it in place, keeps
@@ -41,7 +42,12 @@ def lower_graph(onnx_path: Path, names: Sequence[str], path: Path) -> dict[str, 
         if name not in REWRITES:
             raise UnknownNameError("rewrite", name, REWRITES)
     model = ir.load(onnx_path)
-    counts = {name: rewrite(model) for name, rewrite in REWRITES.items() if name in names}
+    counts = {}
+    for name, rewrite in REWRITES.items():
+        if name in names:
+            counts[name] = rewrite(model)
+            if counts[name]:
+                tidy(model)
     path.parent.mkdir(parents=True, exist_ok=True)
     ir.save(model, path)
     return counts

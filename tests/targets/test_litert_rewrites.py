@@ -10,7 +10,6 @@ from support import needs
 
 from edgeseg.targets.litert_rewrites import (
     declare_opset_17,
-    fold_constants,
     forget_shapes,
     give_constants_all_axes,
     pad_before_average_pools,
@@ -63,38 +62,6 @@ net (float[1,4,6,6] image) => (float[1,4,6,6] y)
     y = Reshape(normed, outer)
 }
 """
-
-
-def test_constants_are_computed(image: NDArray[np.float32]) -> None:
-    model = read("""
-        net (float[1,4,6,6] image) => (float[1,4,6,6] y) <float gate = {2}>
-        {
-            one = Constant<value = float {1}>()
-            three = Add(gate, one)
-            nine = Mul(three, three)
-            y = Mul(image, nine)
-        }
-    """)
-    assert fold_constants(model) == 3
-    assert kinds(model) == {"Mul": 1}
-    assert np.array_equal(run(model, image), image * 9)
-
-
-def test_what_depends_on_the_image_is_not_folded(image: NDArray[np.float32]) -> None:
-    model = read("""
-        net (float[1,4,6,6] image) => (float[1,4,6,6] y) <float two = {2}>
-        { y = Mul(image, two) }
-    """)
-    assert fold_constants(model) == 0
-    assert np.array_equal(run(model, image), image * 2)
-
-
-def test_random_operators_are_not_folded() -> None:
-    model = read("""
-        net (float[1,4,6,6] image) => (float[1,4,6,6] y) <float[1] one = {1}>
-        { noise = RandomNormalLike(one)  y = Mul(image, noise) }
-    """)
-    assert fold_constants(model) == 0
 
 
 def test_group_norm_is_spread_over_four_axes(image: NDArray[np.float32]) -> None:
