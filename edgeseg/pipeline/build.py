@@ -138,8 +138,7 @@ class _Build:
     def __init__(self, request: BuildRequest, progress: Progress) -> None:
         self.request = request
         self.progress = progress
-        spec = find_model(request.model, request.spec)
-        self.spec: ModelSpec = spec.at_size(*request.size) if request.size else spec
+        self.spec: ModelSpec = find_model(request.model, request.spec, request.size)
         self.target: Target = find_target(request.target, request.options)
         self.target.require_precision(request.precision)
         self.weights_path = self.spec.resolve_weights(request.weights)
