@@ -76,14 +76,14 @@ def require_legal_qdq(graph: Any, precision: str) -> None:
     if precision == "int8" and not rounding:
         raise TargetError(
             "The graph has no QuantizeLinear operators, without which TensorRT computes nothing "
-            "in INT8. Quantise it first, with --method qdq."
+            "in INT8. Quantise it first, with --method min-max."
         )
     for node in rounding:
         reason = _codes_reason(node) or _scale_reason(node)
         if reason is not None:
             raise TargetError(
                 f"TensorRT cannot use {node.op_type} {label(node)!r}: {reason}. Quantise with "
-                "--method qdq, which makes symmetric int8."
+                "--method min-max, which makes symmetric int8."
             )
 
 

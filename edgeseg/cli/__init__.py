@@ -12,7 +12,7 @@ import typer
 from edgeseg import __version__
 from edgeseg.errors import EdgesegError
 
-from . import bench, build, bundles, inspect, sweep, train
+from . import bench, build, bundles, inspect, plan, sweep, train
 from .console import print_error
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("bench")(bench.bench)
 app.command("sweep")(sweep.sweep)
 app.command("verify")(bundles.verify)
 app.command("predict")(bundles.predict)
+app.add_typer(plan.plan, name="plan")
 app.command("train")(train.train)
 app.command("evaluate")(train.evaluate)
 app.command("models")(inspect.models)

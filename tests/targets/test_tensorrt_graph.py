@@ -69,7 +69,7 @@ def test_symmetric_int8_is_legal() -> None:
     [
         (
             {"zero": np.int8(3)},
-            r"QuantizeLinear 'round': its zero point is 3, and TensorRT takes 0.*--method qdq",
+            r"QuantizeLinear 'round': its zero point is 3, and TensorRT takes 0.*--method min-max",
         ),
         ({"zero": np.uint8(0)}, r"'round': its codes are uint8, and TensorRT takes int8"),
         # Without a zero point, ONNX means uint8.
@@ -121,7 +121,7 @@ def test_int8_without_rounding_is_refused(tmp_path: Path) -> None:
     path = save_conv_relu_conv(tmp_path / "tiny.onnx", [[1]], [[1]])
     graph = read_graph(path).graph
     require_legal_qdq(graph, "fp32")
-    with pytest.raises(TargetError, match=r"no QuantizeLinear operators.*--method qdq"):
+    with pytest.raises(TargetError, match=r"no QuantizeLinear operators.*--method min-max"):
         require_legal_qdq(graph, "int8")
 
 

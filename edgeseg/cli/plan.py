@@ -1,0 +1,96 @@
+"""edgeseg plan show, edgeseg plan diff"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .console import print_json, print_table
+
+if TYPE_CHECKING:
+    from edgeseg.quantize import QuantPlan
+
+plan = typer.Typer(
+    help="Read quantisation plans: of a bundle, or of a folder with plan.json.",
+    no_args_is_help=True,
+)
+
+
+@plan.command()
+def show(
+    path: Annotated[Path, typer.Argument(help="Bundle or plan folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print a plan: where it comes from, each convolution, each range."""
+    found = _load(path)
+    if as_json:
+        print_json(found.to_json())
+        return
+    import numpy as np
+    from rich.table import Table
+
+    convolutions = Table()
+    for title in ("convolution", "precision", "shape", "smallest scale", "largest", "bias"):
+        convolutions.add_column(title)
+    for name, grid in found.weights.items():
+        convolutions.add_row(
+            name,
+            "float" if name in found.float_nodes else "int8",
+            "x".join(map(str, grid.codes.shape)),
+            f"{grid.scales.min():.3g}",
+            f"{grid.scales.max():.3g}",
+            f"mean magnitude {np.abs(found.biases[name]).mean():.3g}"
+            if name in found.biases
+            else "the graph's",
+        )
+    print_table(convolutions)
+    ranges = Table()
+    for title in ("activation", "largest magnitude", "step"):
+        ranges.add_column(title)
+    for name, limit in found.limits.items():
+        ranges.add_row(name, f"{limit:.6g}", f"{found.scale(name):.3g}")
+    print_table(ranges)
+    origin = found.provenance
+    settings = ", ".join(f"{name} {value}" for name, value in origin.settings.items())
+    seed = "" if origin.seed is None else f", seed {origin.seed}"
+    print(f"{origin.method}{seed}: {settings or 'nothing to choose'}")
+    print(f"{len(origin.images)} images; graph {origin.graph_sha256[:16]}")
+    for name, value in origin.agreement.items():
+        print(f"{name}: {value:.4g}")
+
+
+@plan.command()
+def diff(
+    one: Annotated[Path, typer.Argument(help="Bundle or plan folder.")],
+    other: Annotated[Path, typer.Argument(help="Bundle or plan folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print where two plans differ; exit code 1 when they do."""
+    from edgeseg.quantize.plan_report import compare_plans
+
+    differences = compare_plans(_load(one), _load(other))
+    if as_json:
+        print_json([difference.to_json() for difference in differences])
+    elif not differences:
+        print("The plans are equal.")
+    else:
+        from rich.table import Table
+
+        table = Table()
+        for title in ("what", "name", str(one), str(other)):
+            table.add_column(title)
+        for difference in differences:
+            table.add_row(difference.kind, difference.name, difference.before, difference.after)
+        print_table(table)
+    if differences:
+        raise typer.Exit(1)
+
+
+def _load(path: Path) -> QuantPlan:
+    from edgeseg.bundle import PLAN_FOLDER
+    from edgeseg.quantize import QuantPlan
+
+    inner = path / PLAN_FOLDER
+    return QuantPlan.load(inner if inner.is_dir() else path)
