@@ -8,7 +8,7 @@ import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from edgeseg.lazy import (
     require,
 )
 from edgeseg.options import Options
-from edgeseg.records import Artifact, Diagnosis
+from edgeseg.records import ONNX_FORMAT, Artifact, Diagnosis
 
 FP32_TOLERANCE = 1e-3  # of a probability
 
@@ -43,6 +43,13 @@ class Backend(Protocol):
 
     def run(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities (1, C, H, W) of a prepared image (1, 3, H, W)."""
+
+
+class Written(NamedTuple):
+    """Files that a target has made and a note about them, as in `Artifact`."""
+
+    files: tuple[str, ...]
+    note: str = ""
 
 
 class Target(abc.ABC):
@@ -110,7 +117,6 @@ class Target(abc.ABC):
         """Why this machine cannot run `precision`; None when it can."""
         return None
 
-    @abc.abstractmethod
     def compile(self, onnx_path: Path, folder: Path, precision: str) -> Artifact:
         """Turn an ONNX file into the target's own form in `folder`.
 
@@ -119,8 +125,41 @@ class Target(abc.ABC):
                 that takes "onnx".
 
         Raises:
+            UnknownNameError: This precision is none, or needs a quantiser of artefacts.
             TargetError: The runtime refuses the graph; the message names the reason.
         """
+        takes_qdq = ONNX_FORMAT in self.quantized_from
+        possible = self.precisions if takes_qdq else self.compiled_precisions
+        if precision not in possible:
+            raise UnknownNameError("compiled precision", precision, possible)
+        return self._artifact(folder, precision, self._write(onnx_path, folder, precision))
+
+    @abc.abstractmethod
+    def _write(self, onnx_path: Path, folder: Path, precision: str) -> Written:
+        """Do the work of `compile`, which has checked the precision."""
+
+    def _artifact(self, folder: Path, precision: str, written: Written) -> Artifact:
+        return Artifact(
+            target=self.name,
+            precision=precision,
+            format=self.artifact_format,
+            folder=folder,
+            files=written.files,
+            runtime=self.runtime_settings(precision),
+            toolchain=self.toolchain(),
+            note=written.note,
+        )
+
+    def compile_plain(self, onnx_path: Path, folder: Path) -> Artifact:
+        """What the runtime's own tool makes of a float graph: the baseline of benchmarks.
+
+        Nothing is rewritten and nothing mended, so that it may compute something else than the
+        graph. Targets where `compile` does more than that tool override this.
+
+        Raises:
+            TargetError: The tool refuses the graph; the message names the reason.
+        """
+        return self.compile(onnx_path, folder, "fp32")
 
     def finish(self, artifact: Artifact) -> None:  # noqa: B027
         """Make last changes to an artefact that a quantiser has made, in its files."""

@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.errors import TargetError, UnknownNameError
+from edgeseg.errors import TargetError
 from edgeseg.lazy import provider_of, require, require_installed
-from edgeseg.records import Artifact
 from edgeseg.tflite_model import read_tflite
 
-from .base import FP32_TOLERANCE, Backend, Target
+from .base import FP32_TOLERANCE, Backend, Target, Written
 from .first_difference import first_difference
 from .litert_conversion import FAILURE, FLOAT_FILE, HALF_FILE, smooth_noise
 from .litert_rewrites import prepare_for_onnx2tf
@@ -71,24 +70,14 @@ class LiteRtTarget(Target):
     run_packages = ("ai_edge_litert",)
     backend_module = "edgeseg.targets.runners.litert_backend"
 
-    def compile(self, onnx_path: Path, folder: Path, precision: str) -> Artifact:
-        if precision not in self.compiled_precisions:
-            raise UnknownNameError("compiled precision", precision, self.compiled_precisions)
+    def _write(self, onnx_path: Path, folder: Path, precision: str) -> Written:
         require_installed(self.build_packages, purpose=PURPOSE)
         read_graph(onnx_path)
         with tempfile.TemporaryDirectory(prefix="edgeseg-litert-") as name:
             made = self._convert(onnx_path, Path(name), half=precision == "fp16")
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(made, folder / MODEL_FILE)
-        return Artifact(
-            target=self.name,
-            precision=precision,
-            format=self.artifact_format,
-            folder=folder,
-            files=(MODEL_FILE,),
-            runtime=self.runtime_settings(precision),
-            toolchain=self.toolchain(),
-        )
+        return Written((MODEL_FILE,))
 
     def runtime_settings(self, precision: str) -> dict[str, Any]:
         # INT8 models quantise their input and dequantise their output themselves.

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from edgeseg.errors import TargetError, UnknownNameError
+from edgeseg.errors import TargetError
 from edgeseg.lazy import require
 from edgeseg.onnx_graph import add_constant, constant_of, is_constant
-from edgeseg.records import ONNX_FORMAT, Artifact
+from edgeseg.records import ONNX_FORMAT
 
-from .base import Target
+from .base import Target, Written
 
 MODEL_FILE = "model.onnx"
 
@@ -30,9 +30,7 @@ class OnnxRuntimeTarget(Target):
     run_packages = ("onnxruntime",)
     backend_module = "edgeseg.targets.runners.onnxruntime_backend"
 
-    def compile(self, onnx_path: Path, folder: Path, precision: str) -> Artifact:
-        if precision not in self.precisions:
-            raise UnknownNameError("compiled precision", precision, self.precisions)
+    def _write(self, onnx_path: Path, folder: Path, precision: str) -> Written:
         ir = require("onnx_ir", purpose="Building for target onnxruntime")
         onnx = require("onnx", purpose="Building for target onnxruntime")
         try:
@@ -51,15 +49,7 @@ class OnnxRuntimeTarget(Target):
                 value.shape = value.type = None
         folder.mkdir(parents=True, exist_ok=True)
         ir.save(model, folder / MODEL_FILE)
-        return Artifact(
-            target=self.name,
-            precision=precision,
-            format=self.artifact_format,
-            folder=folder,
-            files=(MODEL_FILE,),
-            runtime=self.runtime_settings(precision),
-            toolchain=self.toolchain(),
-        )
+        return Written((MODEL_FILE,))
 
     def runtime_settings(self, precision: str) -> dict[str, Any]:
         return {"provider": "CPUExecutionProvider"}

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from edgeseg.errors import TargetError, UnknownNameError
+from edgeseg.errors import TargetError
 from edgeseg.lazy import is_installed, require
 from edgeseg.openvino_ir import save_ir
 from edgeseg.records import ONNX_FORMAT, Artifact
 
-from .base import Target
+from .base import Target, Written
 from .openvino_repairs import guard_pooled_activations, guard_quantized_graph
 
 MODEL_FILE = "model.xml"
@@ -57,17 +57,8 @@ class OpenVinoTarget(Target):
                 )
         return None
 
-    def compile(self, onnx_path: Path, folder: Path, precision: str) -> Artifact:
-        if precision not in self.precisions:
-            raise UnknownNameError("compiled precision", precision, self.precisions)
-        try:
-            # read_model rather than convert_model: the latter reports usage over the network.
-            model = self._core().read_model(onnx_path)
-        except RuntimeError as error:
-            raise TargetError(
-                f"OpenVINO does not read {onnx_path.name}: {' '.join(str(error).split())[:400]}. "
-                "If it names an operator, replace that in the model; otherwise export it again."
-            ) from error
+    def _write(self, onnx_path: Path, folder: Path, precision: str) -> Written:
+        model = self._read(onnx_path)
         # Readers leave shape arithmetic in the graph that is constant here; it would be half the
         # bytes of the artefact and a third of its loading time.
         # It would also turn INT8 weights back into float.
@@ -79,16 +70,24 @@ class OpenVinoTarget(Target):
         else:
             guard_quantized_graph(model)
         guard_pooled_activations(model)
+        return self._save(model, folder)
+
+    def compile_plain(self, onnx_path: Path, folder: Path) -> Artifact:
+        return self._artifact(folder, "fp32", self._save(self._read(onnx_path), folder))
+
+    def _read(self, onnx_path: Path) -> Any:
+        try:
+            # read_model rather than convert_model: the latter reports usage over the network.
+            return self._core().read_model(onnx_path)
+        except RuntimeError as error:
+            raise TargetError(
+                f"OpenVINO does not read {onnx_path.name}: {' '.join(str(error).split())[:400]}. "
+                "If it names an operator, replace that in the model; otherwise export it again."
+            ) from error
+
+    def _save(self, model: Any, folder: Path) -> Written:
         save_ir(model, folder / MODEL_FILE)
-        return Artifact(
-            target=self.name,
-            precision=precision,
-            format=self.artifact_format,
-            folder=folder,
-            files=(MODEL_FILE, WEIGHTS_FILE),
-            runtime=self.runtime_settings(precision),
-            toolchain=self.toolchain(),
-        )
+        return Written((MODEL_FILE, WEIGHTS_FILE))
 
     def finish(self, artifact: Artifact) -> None:
         path = artifact.folder / MODEL_FILE

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.errors import TargetError, UnknownNameError
+from edgeseg.errors import TargetError
 from edgeseg.lazy import require
-from edgeseg.records import ONNX_FORMAT, Artifact
+from edgeseg.records import ONNX_FORMAT
 
-from .base import Backend, Target
+from .base import Backend, Target, Written
 from .half_precision import halve_graph
 from .runners import onnxruntime_backend
 from .runners.tensorrt_backend import (
@@ -72,9 +72,7 @@ class TensorRtBase(Target):
         """For which the graph is built ahead of time."""
         raise NotImplementedError
 
-    def compile(self, onnx_path: Path, folder: Path, precision: str) -> Artifact:
-        if precision not in self.precisions:
-            raise UnknownNameError("compiled precision", precision, self.precisions)
+    def _write(self, onnx_path: Path, folder: Path, precision: str) -> Written:
         ir = require("onnx_ir", purpose=f"Building for target {self.name}")
         model = read_graph(onnx_path)
         require_opset(model)
@@ -95,16 +93,7 @@ class TensorRtBase(Target):
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
             (folder / name).write_bytes(content)
-        return Artifact(
-            target=self.name,
-            precision=precision,
-            format=self.artifact_format,
-            folder=folder,
-            files=tuple(contents),
-            runtime=self.runtime_settings(precision),
-            toolchain=self.toolchain(),
-            note=str(report) if report else "",
-        )
+        return Written(tuple(contents), str(report) if report else "")
 
     def _require_int8(self, report: KernelReport | None, precision: str) -> None:
         """Refuse an INT8 network that would be computed in float throughout."""

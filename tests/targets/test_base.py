@@ -13,8 +13,9 @@ import pytest
 
 from edgeseg import lazy
 from edgeseg.errors import MissingBackendError, TargetError, UnknownNameError, UsageError
-from edgeseg.records import Artifact
+from edgeseg.records import ONNX_FORMAT
 from edgeseg.targets import Target, TargetOptions, find_target
+from edgeseg.targets.base import Written
 
 RUNTIME = {"device": "CPU"}
 FAKE_BACKEND = """
@@ -49,11 +50,18 @@ class EngineTarget(Target):
     backend_module = "fake_engine_backend"
     options_class = EngineOptions
 
-    def compile(self, onnx_path: Path, folder: Path, precision: str) -> Artifact:
-        raise NotImplementedError
+    def _write(self, onnx_path: Path, folder: Path, precision: str) -> Written:
+        (folder / "net.wav").write_text(f"{onnx_path.name} in {precision}")
+        return Written(("net.wav",), "loud")
 
     def runtime_settings(self, precision: str) -> dict[str, Any]:
         return RUNTIME
+
+
+class QdqTarget(EngineTarget):
+    """One that compiles quantised graphs."""
+
+    quantized_from = ("wav", ONNX_FORMAT)
 
 
 class FarTarget(EngineTarget):
@@ -134,6 +142,30 @@ def test_value_that_the_options_refuse_keeps_their_words() -> None:
 
 
 # Loading
+
+
+def test_artefact_says_what_was_compiled_and_how_to_run_it(tmp_path: Path) -> None:
+    made = EngineTarget().compile(tmp_path / "net.onnx", tmp_path, "fp32")
+    assert (made.target, made.precision, made.format) == ("engine", "fp32", "wav")
+    assert (made.folder, made.files, made.note) == (tmp_path, ("net.wav",), "loud")
+    assert made.runtime == RUNTIME
+    assert (tmp_path / "net.wav").read_text() == "net.onnx in fp32"
+
+
+@pytest.mark.parametrize(
+    ("target", "precision", "possible"),
+    [(EngineTarget(), "int8", "fp32"), (QdqTarget(), "fp16", "fp32, int8")],
+)
+def test_precision_that_is_not_compiled_is_refused_before_the_work(
+    target: Target, precision: str, possible: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UnknownNameError, match=rf"compiled precision .*Available: {possible}\."):
+        target.compile(tmp_path / "net.onnx", tmp_path, precision)
+    assert not (tmp_path / "net.wav").exists()
+
+
+def test_quantised_graphs_are_compiled_where_they_are_taken(tmp_path: Path) -> None:
+    assert QdqTarget().compile(tmp_path / "net.onnx", tmp_path, "int8").precision == "int8"
 
 
 def test_artefact_is_loaded_with_its_settings(modules: Path) -> None:
