@@ -12,7 +12,7 @@ import typer
 from edgeseg import __version__
 from edgeseg.errors import EdgesegError
 
-from . import bench, build, bundles, inspect, plan, sweep, train
+from . import bench, build, bundles, distill, inspect, plan, sweep, train
 from .console import print_error
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.command("verify")(bundles.verify)
 app.command("predict")(bundles.predict)
 app.add_typer(plan.plan, name="plan")
 app.command("train")(train.train)
+app.command("distill")(distill.distill)
 app.command("evaluate")(train.evaluate)
 app.command("models")(inspect.models)
 app.command("doctor")(inspect.doctor)

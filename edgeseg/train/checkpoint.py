@@ -13,24 +13,19 @@ import torch
 from ..atomic import write_text, writing_file
 from ..data.folder import FolderDataset
 from ..errors import OutputInUseError, TrainingError, UsageError
+from .curves import draw_curves
 
 CHECKPOINT_NAME = "last.pt"
 WEIGHTS_NAME = "best.safetensors"
 HISTORY_NAME = "history.json"
+CURVES_NAME = "curves.png"
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Files of one run, each written atomically.
-
-    Attributes:
-        path: The folder.
-        identity: What makes a run this run: resuming with anything else would mix two
-            experiments.
-    """
+    """Files of one run, each written atomically."""
 
     path: Path
-    identity: dict[str, Any]
 
     @property
     def checkpoint_path(self) -> Path:
@@ -40,21 +35,31 @@ class RunFolder:
     def weights_path(self) -> Path:
         return self.path / WEIGHTS_NAME
 
-    def read_checkpoint(self, *, resume: bool) -> dict[str, Any] | None:
-        """State of the last finished epoch; None before the first.
+    def require_free(self, *, resume: bool) -> None:
+        """Refuse to write over a run.
 
         Raises:
-            OutputInUseError: The folder holds a run and `resume` is false.
-            TrainingError: The checkpoint is damaged or not one.
-            UsageError: It belongs to a run with other settings.
+            OutputInUseError: The folder holds one and `resume` is false.
         """
-        names = (CHECKPOINT_NAME, WEIGHTS_NAME, HISTORY_NAME)
+        names = (CHECKPOINT_NAME, WEIGHTS_NAME, HISTORY_NAME, CURVES_NAME)
         present = [name for name in names if (self.path / name).exists()]
         if present and not resume:
             raise OutputInUseError(
                 f"{self.path} already holds {present[0]}. Continue that run with --resume, "
                 "or choose another --output."
             )
+
+    def read_checkpoint(self, identity: dict[str, Any]) -> dict[str, Any] | None:
+        """State of the last finished epoch; None before the first.
+
+        Args:
+            identity: What makes a run this run: resuming with anything else would mix two
+                experiments.
+
+        Raises:
+            TrainingError: The checkpoint is damaged or not one.
+            UsageError: It belongs to a run with other settings.
+        """
         if not self.checkpoint_path.exists():
             return None
         try:
@@ -67,11 +72,11 @@ class RunFolder:
                 f"Cannot resume from {self.checkpoint_path} ({type(error).__name__}). "
                 "It was not written by edgeseg; start a new run in another --output."
             ) from error
-        if theirs != self.identity:
+        if theirs != identity:
             changed = ", ".join(
-                f"{key} {theirs.get(key)} -> {self.identity.get(key)}"
-                for key in {**self.identity, **theirs}
-                if theirs.get(key) != self.identity.get(key)
+                f"{key} {theirs.get(key)} -> {identity.get(key)}"
+                for key in {**identity, **theirs}
+                if theirs.get(key) != identity.get(key)
             )
             raise UsageError(
                 f"The run in {self.path} has other settings ({changed}). Resume it with its "
@@ -79,11 +84,12 @@ class RunFolder:
             )
         return state
 
-    def write_checkpoint(self, state: dict[str, Any]) -> None:
-        """Write `last.pt`, and the history, which is part of the state, as JSON too."""
+    def write_checkpoint(self, identity: dict[str, Any], state: dict[str, Any]) -> None:
+        """Write `last.pt`, and the history, which is part of the state, as JSON and PNG too."""
         write_text(self.path / HISTORY_NAME, json.dumps(state["history"], indent=1) + "\n")
+        draw_curves(state["history"], self.path / CURVES_NAME)
         with writing_file(self.checkpoint_path) as file:
-            torch.save({"identity": self.identity, **state}, file)
+            torch.save({"identity": identity, **state}, file)
 
 
 def describe_images(dataset: FolderDataset) -> str:

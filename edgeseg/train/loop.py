@@ -55,8 +55,8 @@ class Trainer:
             `forward_logits(image)` for the loss and `forward(image)` for probabilities.
         inputs, outputs: The contracts it is trained under.
         recipe: The settings.
-        folder: Receives `last.pt` (all that resuming needs), `best.safetensors` and
-            `history.json`, each written atomically at the end of an epoch.
+        folder: Receives `last.pt` (all that resuming needs), `best.safetensors`,
+            `history.json` and `curves.png`, each written atomically at the end of an epoch.
         workers: Threads that load images ahead; 0 loads on demand.
         accelerator: As Lightning Fabric names it; "auto" takes a GPU where there is one.
         perceptual_weights: VGG-16 checkpoint of a perceptual loss; None gives it random features.
@@ -124,13 +124,14 @@ class Trainer:
             OutputInUseError: The folder holds a run and `resume` is false.
             TrainingError: The checkpoint belongs to another run, or the loss is not finite.
         """
+        folder = RunFolder(self.folder)
+        folder.require_free(resume=resume)
         task_loss = make_loss(
             self.recipe.loss, lambda: class_shares(train, self.outputs), self.features
         )
         objective = self.make_objective(task_loss)
         identity = {**self._identity(train, val, unlabelled), **objective.identity()}
-        folder = RunFolder(self.folder, identity)
-        state = folder.read_checkpoint(resume=resume)
+        state = folder.read_checkpoint(identity)
         feed = self._make_feed(train, unlabelled, objective)
         objective.to(self.fabric.device)
         optimizer = make_optimizer(self.network, self.recipe, objective.parameters())
@@ -163,13 +164,14 @@ class Trainer:
                 best = scores["dice_pooled"]
                 save_weights(folder.weights_path, self.network)
             folder.write_checkpoint(
+                identity,
                 {
                     "network": network.state_dict(),
                     "optimizer": optimizer.state_dict(),
                     "schedule": schedule.state_dict(),
                     "objective": objective.state_dict(),
                     "history": self.history,
-                }
+                },
             )
         best_row = max(self.history, key=lambda row: row["dice_pooled"])
         return TrainingResult(

@@ -98,7 +98,7 @@ def assert_same_run(ours: Path, theirs: Path) -> None:
     assert list(mine["network"]) == list(other["network"])
     for name, tensor in mine["network"].items():
         assert torch.equal(tensor, other["network"][name]), name
-    for name in ("history.json", "best.safetensors"):
+    for name in ("history.json", "best.safetensors", "curves.png"):
         assert (ours / name).read_bytes() == (theirs / name).read_bytes(), name
 
 
@@ -119,6 +119,7 @@ def test_run_learns_and_leaves_its_files(data: Path, tmp_path: Path) -> None:
     result = RUN.train(data, output, recipe)
     assert sorted(path.name for path in output.iterdir()) == [
         "best.safetensors",
+        "curves.png",
         "history.json",
         "last.pt",
     ]

@@ -1,0 +1,161 @@
+"""edgeseg distill"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeseg.errors import UsageError
+
+from .console import make_progress, parse_size, short_name
+
+
+def distill(
+    teacher: Annotated[
+        str, typer.Option("--teacher", help="See edgeseg models; or package.module:Class.")
+    ],
+    student: Annotated[str, typer.Option("--student", help="The network that learns.")],
+    data: Annotated[Path, typer.Option(help="Folder with images/ and masks/.")],
+    teacher_weights: Annotated[
+        Path | None, typer.Option(help="Checkpoint; left out, the shipped weights.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Run folder (default: runs/STUDENT-METHOD)."),
+    ] = None,
+    unlabeled: Annotated[
+        Path | None, typer.Option(help="Folder with further images/, whose masks are not used.")
+    ] = None,
+    labels: Annotated[
+        float,
+        typer.Option(help="Share of the train labels to use, chosen by --seed."),
+    ] = 1.0,
+    method: Annotated[
+        str,
+        typer.Option(help="graphflow, graphflow-normalized, logits, pseudo-labels or none."),
+    ] = "graphflow",
+    weight: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE: vertices, edges, adversarial, logits, pseudo; repeatable."),
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of the logits.")] = None,
+    nodes: Annotated[int | None, typer.Option(help="Nodes of a salience graph.")] = None,
+    critic_width: Annotated[
+        int | None, typer.Option(help="Channels of the critic's first stage.")
+    ] = None,
+    paraphraser_steps: Annotated[
+        int | None, typer.Option(help="Batches that the Paraphrasers learn from.")
+    ] = None,
+    views: Annotated[
+        int | None, typer.Option(help="Average the teacher over 1, 2, 4 or 8 flips and turns.")
+    ] = None,
+    teacher_taps: Annotated[
+        str | None, typer.Option(help="Modules whose features are compared, A,B,... .")
+    ] = None,
+    student_taps: Annotated[str | None, typer.Option(help="As many of the student's.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Of the student (default: its first).")] = None,
+    teacher_spec: Annotated[
+        Path | None, typer.Option(help="TOML that describes a teacher of your own.")
+    ] = None,
+    student_spec: Annotated[
+        Path | None, typer.Option(help="TOML that describes a student of your own.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
+    epoch_steps: Annotated[
+        int | None, typer.Option(help="Batches an epoch, instead of one pass over the images.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Instead of the recipe's.")] = None,
+    precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Checkpoint that the student starts from.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Input size of the student, HxW (default: the model's).")
+    ] = None,
+    teacher_size: Annotated[
+        str | None, typer.Option(help="Input size of the teacher, HxW (default: the model's).")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Continue a run in --output.")] = False,
+    cache: Annotated[bool, typer.Option(help="Reuse the teacher's answers.")] = True,
+    workers: Annotated[int, typer.Option(help="Threads that load images ahead.", min=0)] = 1,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+) -> None:
+    """Teach a small network by a large one, with all labels or few."""
+    from edgeseg.pipeline.distill import DistillRequest, distill_model
+
+    settings = {
+        **parse_weights(weight or []),
+        "temperature": temperature,
+        "nodes": nodes,
+        "critic_width": critic_width,
+        "paraphraser_steps": paraphraser_steps,
+        "views": views,
+    }
+    recipe_settings = {
+        "epochs": epochs,
+        "epoch_steps": epoch_steps,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "precision": precision,
+        "seed": seed,
+    }
+    request = DistillRequest(
+        teacher=teacher,
+        student=student,
+        data=data,
+        output=output or Path("runs") / f"{short_name(student)}-{method}",
+        teacher_weights=teacher_weights,
+        teacher_spec=teacher_spec,
+        student_spec=student_spec,
+        teacher_size=parse_size(teacher_size),
+        student_size=parse_size(size),
+        student_weights=weights,
+        unlabeled=unlabeled,
+        labels=labels,
+        method=method,
+        settings=settings,
+        teacher_taps=parse_names(teacher_taps),
+        student_taps=parse_names(student_taps),
+        recipe=recipe,
+        recipe_settings=recipe_settings,
+        resume=resume,
+        workers=workers,
+        accelerator=accelerator,
+        use_cache=cache,
+    )
+    result = distill_model(request, make_progress())
+    print(
+        f"{result.weights_path}: epoch {result.best_epoch} of {len(result.history)}, "
+        f"pooled Dice {result.best_dice:.4f} on val"
+    )
+
+
+def parse_names(text: str | None) -> tuple[str, ...]:
+    """Read "A,B,..."."""
+    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
+
+
+def parse_weights(words: list[str]) -> dict[str, float]:
+    """Read "NAME=VALUE" words of the loss's terms.
+
+    Raises:
+        UsageError: No such term, or no number.
+    """
+    from edgeseg.distill.settings import TERMS
+
+    weights: dict[str, float] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        try:
+            weights[name] = float(value)
+        except ValueError:
+            raise UsageError(
+                f"--weight {word} is no weight. Write NAME=NUMBER, NAME one of {', '.join(TERMS)}."
+            ) from None
+        if name not in TERMS:
+            raise UsageError(f"--weight {name} is no term. Terms: {', '.join(TERMS)}.")
+    return weights

@@ -1,0 +1,130 @@
+"""The loss of a distilled student: the task's, and what the teacher adds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..train.batches import Batch
+from ..train.losses import Loss
+from ..train.objective import Objective
+from .adversarial import AdversarialGame
+from .feature_match import FeatureMatch
+from .logits import logits_divergence
+from .outputs import main_logits, match_channels, match_size, some_images
+from .settings import DistillSettings
+from .teacher import TEACHER_IMAGE, TEACHER_LOGITS, KeptAnswers, Teacher
+
+
+class DistillObjective(Objective):
+    """Task loss on the labelled images, distillation on all of them.
+
+    Args:
+        task_loss: Of the recipe.
+        settings: Weights of the terms.
+        channels: Of the student's output.
+        teacher: The network that is asked in each step; the kept answers spare that.
+        kept: Its answers; None asks it.
+        features: Compares features; needs a teacher that is asked.
+
+    Source: the sum of arXiv:2203.08667.
+    """
+
+    def __init__(
+        self,
+        task_loss: Loss,
+        settings: DistillSettings,
+        channels: int,
+        teacher: Teacher,
+        *,
+        kept: KeptAnswers | None = None,
+        features: FeatureMatch | None = None,
+    ) -> None:
+        super().__init__(task_loss)
+        self.settings = settings
+        self.channels = channels
+        self.teacher = teacher
+        self.kept = kept
+        self.features = features
+        self.companions = teacher.prepare if kept is None else kept.recall
+        self.game = (
+            AdversarialGame(channels, settings.critic_width) if settings.adversarial else None
+        )
+
+    def identity(self) -> dict[str, Any]:
+        taps: dict[str, Any] = {}
+        if self.features is not None:
+            taps = {
+                "teacher taps": list(self.features.teacher_taps.modules),
+                "student taps": list(self.features.student_taps.modules),
+            }
+        return {"distillation": self.settings.to_json(), "teacher": self.teacher.identity(), **taps}
+
+    def parameters(self) -> Sequence[nn.Parameter]:
+        return () if self.features is None else tuple(self.features.projections.parameters())
+
+    def to(self, device: torch.device) -> None:
+        if self.kept is None:
+            self.teacher.to(device)
+        if self.features is not None:
+            self.features.to(device)
+        if self.game is not None:
+            self.game.to(device)
+
+    def compute(self, network: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        if self.features is None:
+            outputs = network.forward_logits(batch.image)
+        else:
+            with self.features.student_taps.listening():
+                outputs = network.forward_logits(batch.image)
+        labelled = len(batch.labels)
+        task = self.task_loss(some_images(outputs, slice(labelled)), batch.labels)
+        student = main_logits(outputs)
+        teacher = match_size(match_channels(self._ask(batch), self.channels), student)
+        terms: dict[str, Tensor] = {}
+        if self.features is not None:
+            terms["vertices"], terms["edges"] = self.features.loss(
+                normalized=self.settings.normalized
+            )
+        if self.game is not None:
+            self.game.train_critic(student, teacher)
+            terms["adversarial"] = self.game.student_loss(student)
+        if self.settings.logits:
+            terms["logits"] = logits_divergence(student, teacher, self.settings.temperature)
+        if self.settings.pseudo and labelled < len(batch.image):
+            unlabelled = slice(labelled, None)
+            masks = _masks_of(teacher[unlabelled])
+            terms["pseudo"] = self.task_loss(some_images(outputs, unlabelled), masks)
+        total = task
+        for name, term in terms.items():
+            total = total + getattr(self.settings, name) * term
+        return total, {"task": task, **terms}
+
+    def _ask(self, batch: Batch) -> Tensor:
+        if self.kept is not None:
+            return batch.companions[TEACHER_LOGITS]
+        image = batch.companions[TEACHER_IMAGE]
+        if self.features is None:
+            return self.teacher.logits(image)
+        with self.features.teacher_taps.listening():
+            return self.teacher.logits(image)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "features": None if self.features is None else self.features.projections.state_dict(),
+            "game": None if self.game is None else self.game.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self.features is not None:
+            self.features.projections.load_state_dict(state["features"])
+        if self.game is not None:
+            self.game.load_state_dict(state["game"])
+
+
+def _masks_of(logits: Tensor) -> Tensor:
+    """Class indices (N, H, W), int64, of logits (N, C, H, W)."""
+    return (logits[:, 0] >= 0).long() if logits.shape[1] == 1 else logits.argmax(1)

@@ -1,0 +1,134 @@
+"""A teacher's answers: computed in each step, or once for all images and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..cache import get_or_make
+from ..contract import InputContract
+from ..data.folder import FolderDataset, Pair
+from ..models import ModelSpec
+from ..progress import SILENT, Progress
+from ..records import sha256_of_file
+from .outputs import main_logits
+
+LOGITS_FILE = "logits.npy"
+TEACHER_IMAGE = "teacher_image"
+TEACHER_LOGITS = "teacher_logits"
+HALF_LIMIT = 60000.0  # below float16's largest
+
+
+class Teacher:
+    """A trained network that learns no more.
+
+    Args:
+        spec: Of the network, at the size that it sees images in.
+        weights: Its checkpoint.
+    """
+
+    def __init__(self, spec: ModelSpec, weights: Path) -> None:
+        self.spec = spec
+        self.weights_sha256 = sha256_of_file(weights)
+        network = spec.load_network(weights).requires_grad_(False)
+        self.network: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def identity(self) -> dict[str, Any]:
+        return {"model": self.spec.to_json(), "weights": self.weights_sha256}
+
+    def to(self, device: torch.device | str) -> None:
+        self.network.to(device)
+
+    def logits(self, image: Tensor) -> Tensor:
+        """(N, C, h, w) of prepared images (N, 3, h, w)."""
+        with torch.no_grad():
+            image = image.contiguous(memory_format=torch.channels_last)
+            forward: Callable[[Tensor], Any] = self.network.forward_logits  # type: ignore[assignment]
+            return main_logits(forward(image)).float()
+
+    def mean_logits(self, image: Tensor, views: int) -> Tensor:
+        """Mean over flipped and turned views of the images, each turned back."""
+        turns = (0, 1, 2, 3) if views == 8 else (0, 2) if views == 4 else (0,)
+        flips = (False,) if views == 1 else (False, True)
+        answers = []
+        for quarter in turns:
+            for flip in flips:
+                view = torch.rot90(image.flip(3) if flip else image, quarter, (2, 3))
+                answer = torch.rot90(self.logits(view), -quarter, (2, 3))
+                answers.append(answer.flip(3) if flip else answer)
+        return torch.stack(answers).mean(0)
+
+    def prepare(self, pair: Pair, pixels: NDArray[Any]) -> Mapping[str, NDArray[np.float32]]:
+        """Companion: the image as the teacher wants it, under its own contract."""
+        return {TEACHER_IMAGE: self.spec.inputs.prepare(pixels)[0]}
+
+
+class KeptAnswers:
+    """A teacher's logits of all images of a run, in the cache.
+
+    A flip or a quarter turn of the image is answered by that of the kept logits: the student is
+    asked to give the same answer wherever the image points, and the teacher runs once an image.
+    At other angles parts of the turned image lie outside the kept logits: these need a teacher
+    that runs in each step.
+
+    Args:
+        teacher: Asked where the cache knows no answer.
+        images: Everything that will be drawn.
+        inputs: Of the student; the logits are kept at its size, in half precision.
+        views: See `DistillSettings`.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        images: list[Pair],
+        inputs: InputContract,
+        *,
+        views: int = 1,
+        device: torch.device | str = "cpu",
+        use_cache: bool = True,
+        progress: Progress = SILENT,
+    ) -> None:
+        record = {
+            "teacher": teacher.identity(),
+            "images": [sha256_of_file(pair.image_path) for pair in images],
+            "size": [inputs.height, inputs.width],
+            "views": views,
+        }
+
+        def make(folder: Path) -> None:
+            shape = (len(images), teacher.spec.outputs.channels, inputs.height, inputs.width)
+            open_memmap: Any = np.lib.format.open_memmap
+            kept = open_memmap(folder / LOGITS_FILE, mode="w+", dtype=np.float16, shape=shape)
+            teacher.to(device)
+            with progress.stage("ask the teacher", total=len(images)) as stage:
+                for index, pair in enumerate(images):
+                    prepared = torch.from_numpy(teacher.spec.inputs.prepare(pair.read_image()))
+                    answer = teacher.mean_logits(prepared.to(device), views)
+                    resized = F.interpolate(
+                        answer, size=shape[2:], mode="bilinear", align_corners=False
+                    )
+                    limited = resized[0].clamp(-HALF_LIMIT, HALF_LIMIT)
+                    kept[index] = limited.cpu().numpy().astype(np.float16)
+                    stage.advance()
+            kept.flush()
+
+        folder, self.was_kept = get_or_make("teacher", record, make, enabled=use_cache)
+        self.logits = np.load(folder / LOGITS_FILE, mmap_mode="r")
+        self.rows = {pair.image_path: row for row, pair in enumerate(images)}
+
+    def recall(self, pair: Pair, pixels: NDArray[Any]) -> Mapping[str, NDArray[np.float32]]:
+        """Companion: the kept logits of an image, (C, h, w)."""
+        return {TEACHER_LOGITS: np.asarray(self.logits[self.rows[pair.image_path]], np.float32)}
+
+
+def all_pairs(*datasets: FolderDataset | None) -> list[Pair]:
+    """Pairs of data sets one after another."""
+    return [pair for dataset in datasets if dataset is not None for pair in dataset]

@@ -1,0 +1,237 @@
+"""Teaching a small network by a large one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..data.folder import FolderDataset, Pair, open_folder
+from ..data.label_share import forget_labels, split_labels
+from ..distill.settings import DistillSettings, find_method
+from ..errors import UsageError
+from ..lazy import require
+from ..models import ModelSpec, find_model
+from ..progress import SILENT, Progress
+from ..train.recipes import Recipe, find_recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..distill.feature_match import FeatureMatch
+    from ..distill.teacher import Teacher
+    from ..train.loop import TrainingResult
+    from ..train.losses import Loss
+    from ..train.objective import Objective
+
+
+@dataclass(frozen=True)
+class DistillRequest:
+    """Whom to teach what, and by whom.
+
+    Attributes:
+        teacher, student: Names, or "package.module:Class".
+        data: Folder with train and val.
+        output: Run folder.
+        teacher_weights: Checkpoint; None takes the shipped one.
+        teacher_spec, student_spec: Describe networks of the user's own.
+        teacher_size, student_size: (height, width) of the inputs; None for the defaults.
+        student_weights: Checkpoint to start from; None starts from random weights.
+        unlabeled: Folder with further images; its train list where it has one, else all.
+        labels: Share of the train labels to use, chosen by the recipe's seed; the other train
+            images are taken without labels.
+        method: See `edgeseg.distill.settings`.
+        settings: Of the method, that differ; None keeps the method's.
+        teacher_taps, student_taps: Modules whose features are compared; empty for the defaults.
+        recipe: Name; None takes the student's first.
+        recipe_settings: That differ from the preset; None keeps the preset's.
+        resume: Continue the run in `output`.
+        workers: Threads that load images ahead.
+        accelerator: As Lightning Fabric names it.
+        use_cache: False asks the teacher anew.
+    """
+
+    teacher: str
+    student: str
+    data: Path
+    output: Path
+    teacher_weights: Path | None = None
+    teacher_spec: Path | None = None
+    student_spec: Path | None = None
+    teacher_size: tuple[int, int] | None = None
+    student_size: tuple[int, int] | None = None
+    student_weights: Path | None = None
+    unlabeled: Path | None = None
+    labels: float = 1.0
+    method: str = "graphflow"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    teacher_taps: tuple[str, ...] = ()
+    student_taps: tuple[str, ...] = ()
+    recipe: str | None = None
+    recipe_settings: Mapping[str, Any] = field(default_factory=dict)
+    resume: bool = False
+    workers: int = 0
+    accelerator: str = "auto"
+    use_cache: bool = True
+
+
+def distill_model(request: DistillRequest, progress: Progress = SILENT) -> TrainingResult:
+    """Teach, or go on teaching.
+
+    Raises:
+        EdgesegError: Of any kind; an epoch that was finished stays in `output`.
+    """
+    settings = find_method(request.method).changed(request.settings)
+    student = find_model(request.student, request.student_spec, request.student_size)
+    teacher = find_model(request.teacher, request.teacher_spec, request.teacher_size)
+    if len(teacher.outputs.classes) != len(student.outputs.classes):
+        raise UsageError(
+            f"The teacher {teacher.name} knows {len(teacher.outputs.classes)} classes, the student "
+            f"{student.name} {len(student.outputs.classes)}. Take a teacher of the same classes."
+        )
+    weights = teacher.resolve_weights(request.teacher_weights) if settings.needs_teacher else None
+    recipe = find_recipe(student.name, request.recipe, student.outputs.channels)
+    recipe = recipe.changed(**request.recipe_settings)
+    train, unlabelled = open_images(request, recipe.seed)
+    val = open_folder(request.data, ["val"])
+    for package in ("monai", "lightning_fabric"):
+        require(package, purpose="Distillation")
+    torch = require("torch", purpose="Distillation")
+
+    from ..distill.teacher import all_pairs
+    from ..models.weights import load_weights
+    from ..train.loop import Trainer
+    from ..train.objective import Objective
+
+    with progress.stage("load packages and models"):
+        torch.manual_seed(recipe.seed)
+        network = student.make_network()
+        if request.student_weights is not None:
+            load_weights(network, request.student_weights)
+    make_objective: Callable[[Loss], Objective] = Objective
+    if weights is not None:
+        make_objective = _Lesson(
+            request, settings, recipe, teacher, student, weights, network, progress
+        ).objective_for(all_pairs(train, unlabelled))
+    trainer = Trainer(
+        network,
+        student.inputs,
+        student.outputs,
+        recipe,
+        request.output,
+        workers=request.workers,
+        accelerator=request.accelerator,
+        make_objective=make_objective,
+    )
+    return trainer.run(
+        train,
+        val,
+        unlabelled=unlabelled if weights is not None else None,
+        resume=request.resume,
+        progress=progress,
+    )
+
+
+def open_images(request: DistillRequest, seed: int) -> tuple[FolderDataset, FolderDataset | None]:
+    """Labelled and unlabelled train images; None where none are without label.
+
+    Raises:
+        UsageError: The unlabelled folder is the data folder.
+        DataError: See `open_folder`.
+    """
+    train, others = split_labels(open_folder(request.data, ["train"]), request.labels, seed)
+    pairs = others.pairs
+    if request.unlabeled is not None:
+        if request.unlabeled.resolve() == request.data.resolve():
+            raise UsageError(
+                f"--unlabeled is the folder of --data, {request.data}, whose val and test images "
+                "must not be learned from. Leave it out; --labels sets the share of train labels."
+            )
+        splits = ["train"] if (request.unlabeled / "train.txt").is_file() else []
+        pairs += forget_labels(open_folder(request.unlabeled, splits, labelled=False)).pairs
+    return train, replace(others, pairs=pairs) if pairs else None
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """What a student learns from a teacher."""
+
+    request: DistillRequest
+    settings: DistillSettings
+    recipe: Recipe
+    teacher_spec: ModelSpec
+    student_spec: ModelSpec
+    weights: Path
+    student: nn.Module
+    progress: Progress
+
+    def objective_for(self, pairs: list[Pair]) -> Callable[[Loss], Objective]:
+        """Maker of the objective for these images.
+
+        Raises:
+            UsageError: Averaged views of a teacher whose answers cannot be kept.
+        """
+        from ..distill.objective import DistillObjective
+        from ..distill.teacher import KeptAnswers, Teacher
+
+        keeps = not self.settings.needs_features and self.recipe.rotation != "any"
+        if self.settings.views > 1 and not keeps:
+            raise UsageError(
+                f"--views {self.settings.views} averages answers that are kept for the whole run, "
+                "which neither rotation by any angle nor compared features allow. Leave --views "
+                "out, or choose a recipe with quarter turns and --method logits."
+            )
+
+        def make(task_loss: Loss) -> Objective:
+            with self.progress.stage("load the teacher"):
+                teacher = Teacher(self.teacher_spec, self.weights)
+            kept = None
+            if keeps:
+                kept = KeptAnswers(
+                    teacher,
+                    pairs,
+                    self.student_spec.inputs,
+                    views=self.settings.views,
+                    use_cache=self.request.use_cache,
+                    progress=self.progress,
+                )
+            features = (
+                self._match_features(teacher, pairs) if self.settings.needs_features else None
+            )
+            return DistillObjective(
+                task_loss,
+                self.settings,
+                self.student_spec.outputs.channels,
+                teacher,
+                kept=kept,
+                features=features,
+            )
+
+        return make
+
+    def _match_features(self, teacher: Teacher, pairs: list[Pair]) -> FeatureMatch:
+        from ..distill.feature_match import match_features
+        from ..distill.taps import FeatureTaps, find_taps
+
+        given = self.request
+        theirs = find_taps(self.teacher_spec.name, given.teacher_taps, "--teacher-taps")
+        ours = find_taps(self.student_spec.name, given.student_taps, "--student-taps")
+        if len(theirs) != len(ours) or len(ours) < 2:
+            raise UsageError(
+                f"{len(theirs)} layers of the teacher ({', '.join(theirs)}) and {len(ours)} of the "
+                f"student ({', '.join(ours)}) are to be compared. Name the same number of each, "
+                "two or more, with --teacher-taps and --student-taps."
+            )
+        return match_features(
+            teacher,
+            FeatureTaps(teacher.network, theirs, f"the teacher {self.teacher_spec.name}"),
+            self.student,
+            FeatureTaps(self.student, ours, f"the student {self.student_spec.name}"),
+            self.student_spec.inputs,
+            pairs,
+            self.settings,
+            seed=self.recipe.seed,
+            use_cache=given.use_cache,
+            progress=self.progress,
+        )
