@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from edgeseg.errors import TargetError
 from edgeseg.lazy import provider_of, require, require_installed
+from edgeseg.records import Artifact
 from edgeseg.tflite_model import read_tflite
 
 from .base import FP32_TOLERANCE, Backend, Target, Written
 from .first_difference import first_difference
-from .litert_conversion import FAILURE, FLOAT_FILE, HALF_FILE, smooth_noise
+from .litert_conversion import FAILURE, FLOAT_FILE, GRAPH_FILE, HALF_FILE, smooth_noise
 from .litert_rewrites import prepare_for_onnx2tf
 
 MODEL_FILE = "model.tflite"
@@ -78,6 +79,16 @@ class LiteRtTarget(Target):
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(made, folder / MODEL_FILE)
         return Written((MODEL_FILE,))
+
+    def compile_plain(self, onnx_path: Path, folder: Path) -> Artifact:
+        require_installed(self.build_packages, purpose=PURPOSE)
+        with tempfile.TemporaryDirectory(prefix="edgeseg-litert-") as name:
+            shutil.copyfile(onnx_path, Path(name) / GRAPH_FILE)
+            convert_in_process(Path(name), onnx_path.name, ["--plain"])
+            require_builtin_operators(Path(name) / FLOAT_FILE)
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(Path(name) / FLOAT_FILE, folder / MODEL_FILE)
+        return self._artifact(folder, "fp32", Written((MODEL_FILE,)))
 
     def runtime_settings(self, precision: str) -> dict[str, Any]:
         # INT8 models quantise their input and dequantise their output themselves.
@@ -178,11 +189,23 @@ def run_onnx2tf(onnx_path: Path, folder: Path, attempt: Attempt, *, half: bool) 
     """
     model = read_graph(onnx_path)
     prepare_for_onnx2tf(model, with_shapes=attempt.with_shapes, own_opset=attempt.trial)
-    require("onnx_ir", purpose=PURPOSE).save(model, folder / "model.onnx")
+    require("onnx_ir", purpose=PURPOSE).save(model, folder / GRAPH_FILE)
     switches = {"--half": half, "--trial": attempt.trial}
-    command = [sys.executable, "-m", "edgeseg.targets.litert_conversion"]
+    convert_in_process(folder, onnx_path.name, [name for name, is_on in switches.items() if is_on])
+
+
+def convert_in_process(folder: Path, title: str, switches: list[str]) -> None:
+    """Let another process convert GRAPH_FILE in `folder`.
+
+    Args:
+        title: Of the graph, for the message.
+        switches: Of `litert_conversion`.
+
+    Raises:
+        TargetError: onnx2tf or TensorFlow gave up; the message says at which operator.
+    """
     done = subprocess.run(
-        [*command, *(switch for switch, is_on in switches.items() if is_on)],
+        [sys.executable, "-m", "edgeseg.targets.litert_conversion", *switches],
         cwd=folder,
         env={**os.environ, "PYTHONHASHSEED": "0"},
         capture_output=True,
@@ -195,7 +218,7 @@ def run_onnx2tf(onnx_path: Path, folder: Path, attempt: Attempt, *, half: bool) 
         reasons = [line.removeprefix(FAILURE) for line in lines if line.startswith(FAILURE)]
         reason = (reasons or lines)[-1][:400].strip().rstrip(".")
         raise TargetError(
-            f"onnx2tf does not convert {onnx_path.name}: {reason}. Write that part of the model "
+            f"onnx2tf does not convert {title}: {reason}. Write that part of the model "
             "in another way, or build for another target."
         )
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from edgeseg.lazy import require
 
 PURPOSE = "Building for target android"
+GRAPH_FILE = "model.onnx"
 FLOAT_FILE = "float.tflite"
 HALF_FILE = "half.tflite"
 FAILURE = "edgeseg: "  # begins the line of standard error that says why
@@ -55,6 +56,17 @@ def convert(onnx_path: Path, folder: Path, *, half: bool, trial: bool) -> None:
     (folder / FLOAT_FILE).write_bytes(_tflite_of(tensorflow, module, function, half=False))
     if half:
         (folder / HALF_FILE).write_bytes(_tflite_of(tensorflow, module, function, half=True))
+
+
+def convert_plain(onnx_path: Path, folder: Path) -> None:
+    """As `convert`, with onnx2tf's own settings throughout."""
+    np.save(folder / SAMPLE_FILE, np.stack([smooth_noise(128, 128, seed) for seed in range(20)]))
+    onnx2tf = require("onnx2tf", purpose=PURPOSE)
+    made = folder / "onnx2tf"
+    onnx2tf.convert(
+        input_onnx_file_path=str(onnx_path), output_folder_path=str(made), non_verbose=True
+    )
+    (made / f"{onnx_path.stem}_float32.tflite").replace(folder / FLOAT_FILE)
 
 
 def _tflite_of(tensorflow: Any, module: Any, function: Any, *, half: bool) -> bytes:
@@ -101,11 +113,15 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--half", action="store_true")
     parser.add_argument("--trial", action="store_true")
+    parser.add_argument("--plain", action="store_true")
     arguments = parser.parse_args()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     try:
-        convert(Path("model.onnx"), Path(), half=arguments.half, trial=arguments.trial)
+        if arguments.plain:
+            convert_plain(Path(GRAPH_FILE), Path())
+        else:
+            convert(Path(GRAPH_FILE), Path(), half=arguments.half, trial=arguments.trial)
     except (Exception, SystemExit) as error:
         # onnx2tf ends the process where it gives up.
         name = getattr(error, "onnx_op_name", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from edgeseg.errors import TargetError
 from edgeseg.lazy import require
 from edgeseg.onnx_graph import add_constant, constant_of, is_constant
-from edgeseg.records import ONNX_FORMAT
+from edgeseg.records import ONNX_FORMAT, Artifact
 
 from .base import Target, Written
 
@@ -50,6 +51,11 @@ class OnnxRuntimeTarget(Target):
         folder.mkdir(parents=True, exist_ok=True)
         ir.save(model, folder / MODEL_FILE)
         return Written((MODEL_FILE,))
+
+    def compile_plain(self, onnx_path: Path, folder: Path) -> Artifact:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(onnx_path, folder / MODEL_FILE)
+        return self._artifact(folder, "fp32", Written((MODEL_FILE,)))
 
     def runtime_settings(self, precision: str) -> dict[str, Any]:
         return {"provider": "CPUExecutionProvider"}

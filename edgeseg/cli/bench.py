@@ -14,6 +14,7 @@ from .bench_table import bench_table, describe_run, row_warnings
 from .console import make_progress, print_note, print_table
 
 DEFAULT_SPLITS = ["val", "test"]
+DEFAULT_BASELINE = "plain"
 DEFAULT_PYTHON = "python3"
 DEFAULT_TIMEOUT_S = 600.0
 
@@ -31,6 +32,13 @@ def bench(
     threads: Annotated[int, typer.Option(help="CPU threads of each artefact.", min=1)] = 1,
     runs: Annotated[int, typer.Option(help="Counted inferences of each artefact.", min=1)] = 200,
     record: Annotated[bool, typer.Option(help="Add the rows to the bundles' manifests.")] = False,
+    baseline: Annotated[
+        str,
+        typer.Option(
+            help="What speed is compared with: plain (the exported graph through the runtime's own "
+            "tool) or target (the same, mended)."
+        ),
+    ] = DEFAULT_BASELINE,
     images: Annotated[
         int | None, typer.Option(help="Measure on so many images at most.", min=1)
     ] = None,
@@ -51,13 +59,19 @@ def bench(
     from edgeseg.atomic import write_text
     from edgeseg.benchmarks.measure import BenchSettings
     from edgeseg.bundle import open_bundle
-    from edgeseg.pipeline.bench import bench_bundles
+    from edgeseg.pipeline.bench import bench_bundles, require_baseline_kind
     from edgeseg.pipeline.build import open_split
     from edgeseg.pipeline.remote_bench import DeviceSettings, bench_on_device
 
+    require_baseline_kind(baseline)
     settings = BenchSettings(threads=threads, runs=runs)
     remote = None
     if device is not None:
+        if baseline != DEFAULT_BASELINE:
+            raise UsageError(
+                "On a device the baseline is the FP32 bundle that is named with the others. Leave "
+                "--baseline out."
+            )
         remote = DeviceSettings(device, device_python, benchmark_model, timeout)
     elif (device_python, benchmark_model, timeout) != (DEFAULT_PYTHON, None, DEFAULT_TIMEOUT_S):
         raise UsageError(
@@ -69,7 +83,7 @@ def bench(
     if remote is not None:
         report = bench_on_device(opened, dataset, settings, remote, make_progress())
     else:
-        report = bench_bundles(opened, dataset, settings, make_progress())
+        report = bench_bundles(opened, dataset, settings, make_progress(), baseline_kind=baseline)
     if json_path is not None:
         write_text(json_path, json.dumps(report.to_json(), indent=2) + "\n")
     if record:

@@ -14,12 +14,14 @@ from edgeseg.targets import find_target
 from .. import cache
 from ..bundle import SOURCE_ONNX, SOURCE_WEIGHTS, Bundle
 from ..data.folder import FolderDataset
-from ..errors import BenchmarkError, UsageError
+from ..errors import BenchmarkError, UnknownNameError, UsageError
 from ..lazy import provider_of
 from ..progress import SILENT, Progress
 from ..records import RunnerSpec, sha256_of_file
 
 BASELINE_RECORD = "artifact.json"
+PLAIN = "plain"
+BASELINES = {PLAIN: "plain export", "target": "float baseline"}  # and how rows name them
 
 
 def bench_bundles(
@@ -27,22 +29,29 @@ def bench_bundles(
     dataset: FolderDataset,
     settings: BenchSettings,
     progress: Progress = SILENT,
+    *,
+    baseline_kind: str = PLAIN,
 ) -> Report:
     """Measure bundles in one interleaved run, each against its float baseline.
 
     Args:
         bundles: Of one model, weights and contract each; several targets may be mixed.
         dataset: Labelled images for accuracy.
+        baseline_kind: "plain" is what the runtime's own tool makes of the exported graph, "target"
+            what the target makes of it in FP32, not rewritten but mended.
 
     Raises:
+        UnknownNameError: No such kind of baseline.
         BenchmarkError: A bundle has no source, or a process dies.
+        TargetError: The tool refuses the graph.
     """
+    require_baseline_kind(baseline_kind)
     settings.require_cores()
     participants: list[Participant] = []
     names = name_bundles(bundles)
     for bundle in bundles:
         bundle.check_files()
-        baseline = baseline_participant(bundle, settings, progress)
+        baseline = baseline_participant(bundle, settings, progress, baseline_kind)
         if baseline.key not in {known.key for known in participants}:
             participants.append(baseline)
         participant = bundle_participant(bundle, baseline, settings)
@@ -107,10 +116,16 @@ def bundle_participant(
     )
 
 
+def require_baseline_kind(kind: str) -> None:
+    """Refuse a word that is none of `BASELINES`."""
+    if kind not in BASELINES:
+        raise UnknownNameError("baseline", kind, BASELINES)
+
+
 def baseline_participant(
-    bundle: Bundle, settings: BenchSettings, progress: Progress
+    bundle: Bundle, settings: BenchSettings, progress: Progress, kind: str = PLAIN
 ) -> Participant:
-    """The plain FP32 artefact of the bundle's own ONNX file, compiled here and cached."""
+    """The FP32 artefact of the bundle's own ONNX file, compiled here and cached."""
     manifest = bundle.manifest
     require_source(bundle)
     onnx_path = bundle.folder / SOURCE_ONNX
@@ -119,12 +134,15 @@ def baseline_participant(
         "onnx": sha256_of_file(onnx_path),
         "target": target.name,
         "options": manifest.options,
-        "precision": "fp32",
+        "kind": kind,
     }
 
     def make(folder: Path) -> None:
-        with progress.stage(f"compile the float baseline for {target.name}"):
-            artifact = target.compile(onnx_path, folder, "fp32")
+        with progress.stage(f"compile the {kind} float baseline for {target.name}"):
+            if kind == PLAIN:
+                artifact = target.compile_plain(onnx_path, folder)
+            else:
+                artifact = target.compile(onnx_path, folder, "fp32")
         content = {
             "files": artifact.files,
             "runtime": artifact.runtime,
@@ -136,7 +154,7 @@ def baseline_participant(
     made = json.loads((folder / BASELINE_RECORD).read_text(encoding="utf-8"))
     return Participant(
         key=str(folder),
-        name=f"{manifest.model.name}-{target.name}-fp32 (float baseline)",
+        name=f"{manifest.model.name}-{target.name}-fp32 ({BASELINES[kind]})",
         model=manifest.model.name,
         target=target.name,
         precision="fp32",

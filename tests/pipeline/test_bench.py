@@ -65,6 +65,28 @@ def test_a_bench_measures_every_bundle_and_its_baseline(
     open_bundle(folder).check_files()
 
 
+def test_the_baseline_is_what_was_asked_for(
+    built: dict[str, Path], tmp_path: Path, run_cli: RunCli
+) -> None:
+    names = []
+    for kind in ("plain", "target"):
+        result = tmp_path / f"{kind}.json"
+        words = ("bench", built["fp32"], "--split", "val", "--images", 1, "--runs", 1)
+        done = run_cli(*words, "--json", result, "--baseline", kind)
+        assert done.returncode == 0, done.stderr
+        names.append(json.loads(result.read_text())["rows"][1]["baseline"]["name"])
+    assert names == ["egeunet-intel-fp32 (plain export)", "egeunet-intel-fp32 (float baseline)"]
+
+
+def test_a_baseline_that_is_none_is_refused(built: dict[str, Path], run_cli: RunCli) -> None:
+    done = run_cli("bench", built["fp32"], "--baseline", "plane")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Unknown baseline 'plane'. Did you mean plain?" in done.stderr
+    done = run_cli("bench", built["fp32"], "--baseline", "target", "--device", "ssh://a@b")
+    assert done.returncode == 2
+    assert "Leave --baseline out" in done.stderr
+
+
 def test_a_bundle_without_source_cannot_be_compared(
     built: dict[str, Path], tmp_path: Path, run_cli: RunCli
 ) -> None:

@@ -133,6 +133,18 @@ def test_compiling_twice_gives_equal_answers(
     assert np.array_equal(*masks)
 
 
+@pytest.mark.slow
+def test_the_plain_form_is_an_artefact_that_runs(
+    target: Target, small_onnx: Path, image: NDArray[np.float32], tmp_path: Path
+) -> None:
+    plain = target.compile_plain(small_onnx, tmp_path / "plain")
+    assert (plain.precision, plain.runtime) == ("fp32", target.runtime_settings("fp32"))
+    # Not compared with torch: some tools make another network of it, which is why we mend.
+    mask = load(target, plain).run(image)
+    assert mask.shape == (1, 1, 64, 64)
+    assert np.isfinite(mask).all()
+
+
 def test_artifact_does_not_tell_where_it_was_built(artifact: Artifact, small_onnx: Path) -> None:
     for name in artifact.files:
         content = (artifact.folder / name).read_bytes()

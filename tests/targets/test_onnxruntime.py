@@ -254,3 +254,10 @@ def test_unknown_precision_is_refused_before_the_work(tmp_path: Path) -> None:
 
 def test_diagnosis_names_the_providers() -> None:
     assert "CPUExecutionProvider" in TARGET.diagnose().notes[-1]
+
+
+def test_the_plain_form_is_the_file_itself(tmp_path: Path) -> None:
+    path = save_conv_relu_conv(tmp_path / "tiny.onnx", [[1]], [[1]])
+    plain = TARGET.compile_plain(path, tmp_path / "new")
+    assert (plain.folder / MODEL_FILE).read_bytes() == path.read_bytes()
+    assert plain.files == (MODEL_FILE,)
