@@ -24,6 +24,7 @@ from .recipes import Recipe
 FULL_TURN = 2 * np.pi
 IMAGE = "image"
 LABEL = "label"
+KEPT_BYTES = 2**29  # of prepared images in memory
 
 # Further planes (C, h, w) of an image, float32, by name; their size may be another than the
 # image's. They are turned and flipped with it.
@@ -112,13 +113,22 @@ class TrainingImages:
         self.companions = companions
         self.stream = stream
         self._of_thread = threading.local()
+        self._kept: dict[int, dict[str, Tensor]] = {}
+        self._kept_bytes = 0
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def load(self, draw: Draw) -> Sample:
         """The image as that pass shows it."""
-        pair = self.dataset[draw.index]
+        planes = self._kept.get(draw.index) or self._prepare(draw.index)
+        moved = self._augment(planes, draw)
+        image = moved.pop(IMAGE)
+        label = moved.pop(LABEL, None)
+        return Sample(image, None if label is None else label[0].round().long(), moved)
+
+    def _prepare(self, index: int) -> dict[str, Tensor]:
+        pair = self.dataset[index]
         pixels = pair.read_image()
         planes: dict[str, Tensor] = {
             IMAGE: torch.from_numpy(self.inputs.prepare(pixels)[0]),
@@ -130,10 +140,12 @@ class TrainingImages:
         if self.companions is not None:
             for name, plane in self.companions(pair, pixels).items():
                 planes[name] = torch.from_numpy(plane)
-        moved = self._augment(planes, draw)
-        image = moved.pop(IMAGE)
-        label = moved.pop(LABEL, None)
-        return Sample(image, None if label is None else label[0].round().long(), moved)
+        # Decoding and resizing cost a third of a step of a small network.
+        size = sum(plane.nbytes for plane in planes.values())
+        if self._kept_bytes + size <= KEPT_BYTES:
+            self._kept_bytes += size
+            self._kept[index] = planes
+        return planes
 
     def _augment(self, planes: dict[str, Tensor], draw: Draw) -> dict[str, Tensor]:
         if not hasattr(self._of_thread, "augment"):

@@ -1,0 +1,306 @@
+"""What distillation brings: the same student, labels and steps with and without a teacher."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..atomic import write_text
+from ..cache import toolchain_versions
+from ..data.folder import open_folder
+from ..distill.settings import DistillSettings, find_method
+from ..metrics import Counts, bootstrap_intervals, dice_from_counts
+from ..models import ModelSpec, find_model
+from ..progress import SILENT, Progress
+from ..records import sha256_of_file
+from .distill import DistillRequest, distill_model
+from .train import TrainRequest, train_model
+
+RESULTS_NAME = "study.json"
+TEACHER = "teacher"
+PLAIN = "labels only"
+DISTILLED = "distilled"
+# In the order in which an ablation adds them.
+ADDED_TERMS = ("logits", "pseudo", "adversarial", "vertices", "edges")
+
+
+@dataclass(frozen=True)
+class StudyRequest:
+    """What to compare.
+
+    Every student of a seed starts from the same weights, sees the same labelled images, and learns
+    for the same number of steps of the same batch size; half of a batch has no labels where a
+    teacher can use it.
+
+    Attributes:
+        data: Folder with train, val, and the split that is scored.
+        output: Receives one run folder for each row and seed, and `study.json`.
+        seeds: Each chooses weights, order, augmentation and the labelled images.
+        teacher, student: Model names.
+        teacher_weights: Checkpoint of a teacher; None trains one for each seed on the labels that
+            its students have.
+        labels: Share of the train labels.
+        method: See `edgeseg.distill.settings`.
+        settings: Of the method, that differ.
+        ablation: Rows with each term of the method added in turn, in place of one with all.
+        size, teacher_size: (height, width); None for the models'.
+        recipe, teacher_recipe: Names.
+        epochs, epoch_steps: Of the students; None keeps the recipe's.
+        teacher_epochs: Of the teacher, of as many steps each.
+        split: That is scored, with the weights that were best on val.
+        workers: Threads that load images ahead.
+        accelerator: As Lightning Fabric names it.
+    """
+
+    data: Path
+    output: Path
+    seeds: tuple[int, ...] = (0, 1, 2)
+    teacher: str = "ulite"
+    student: str = "egeunet"
+    teacher_weights: Path | None = None
+    labels: float = 0.05
+    method: str = "pseudo-labels"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    ablation: bool = False
+    size: tuple[int, int] | None = None
+    teacher_size: tuple[int, int] | None = None
+    recipe: str = "short"
+    teacher_recipe: str = "short"
+    epochs: int | None = None
+    epoch_steps: int | None = None
+    teacher_epochs: int | None = None
+    split: str = "test"
+    workers: int = 0
+    accelerator: str = "auto"
+
+    def rows(self) -> dict[str, DistillSettings]:
+        """Settings of each row of students, by name; the first has no teacher."""
+        whole = find_method(self.method).changed(self.settings)
+        rows = {PLAIN: find_method("none")}
+        if not self.ablation:
+            return {**rows, DISTILLED: whole}
+        without = dict.fromkeys(ADDED_TERMS, 0.0)
+        added: dict[str, float] = {}
+        for term in ADDED_TERMS:
+            if getattr(whole, term) > 0:
+                added[term] = getattr(whole, term)
+                rows[f"+ {term}"] = whole.changed({**without, **added})
+        return rows
+
+    def to_json(self) -> dict[str, Any]:
+        record = asdict(self)
+        del record["workers"], record["accelerator"]
+        return {
+            **record,
+            **{name: str(record[name]) for name in ("data", "output", "teacher_weights")},
+        }
+
+
+@dataclass(frozen=True)
+class StudyRow:
+    """Scores of one row of the table, pooled Dice in 0..1.
+
+    Attributes:
+        name: Of the row.
+        dice: Of each seed.
+        gain: Mean over the seeds of the difference to the first row of students; None for it and
+            for teachers.
+        gain_ci95: Its 95 % paired bootstrap interval over images.
+        gains: Of each seed.
+    """
+
+    name: str
+    dice: tuple[float, ...]
+    gain: float | None = None
+    gain_ci95: tuple[float, float] | None = None
+    gains: tuple[float, ...] = ()
+
+
+def run_study(request: StudyRequest, progress: Progress = SILENT) -> list[StudyRow]:
+    """Train what is not yet trained, score it, write `study.json`; a killed study goes on.
+
+    Returns:
+        Rows of the seeds that are finished: all of them.
+
+    Raises:
+        EdgesegError: Of any kind; finished epochs and scores stay.
+    """
+    request.output.mkdir(parents=True, exist_ok=True)
+    scored = _Scores(request)
+    student = find_model(request.student, None, request.size)
+    teacher = find_model(request.teacher, None, request.teacher_size)
+    for seed in request.seeds:
+        weights = (
+            _train_teacher(request, seed, progress)
+            if request.teacher_weights is None
+            else teacher.resolve_weights(request.teacher_weights)
+        )
+        scored.add(TEACHER, seed, teacher, weights, progress)
+        for name, settings in request.rows().items():
+            run = _teach(request, seed, name, settings, weights, progress)
+            scored.add(name, seed, student, run, progress)
+    rows = summarize(scored.counts_by_row(), request.seeds)
+    scored.write(rows)
+    return rows
+
+
+def _train_teacher(request: StudyRequest, seed: int, progress: Progress) -> Path:
+    settings = {
+        "epochs": request.teacher_epochs,
+        "epoch_steps": request.epoch_steps,
+        "seed": seed,
+    }
+    return train_model(
+        TrainRequest(
+            request.teacher,
+            request.data,
+            request.output / f"teacher-{seed}",
+            recipe=request.teacher_recipe,
+            settings=settings,
+            size=request.teacher_size,
+            labels=request.labels,
+            resume=True,
+            workers=request.workers,
+            accelerator=request.accelerator,
+        ),
+        progress,
+    ).weights_path
+
+
+def _teach(
+    request: StudyRequest,
+    seed: int,
+    name: str,
+    settings: DistillSettings,
+    weights: Path,
+    progress: Progress,
+) -> Path:
+    recipe_settings = {
+        "epochs": request.epochs,
+        "epoch_steps": request.epoch_steps,
+        "seed": seed,
+    }
+    return distill_model(
+        DistillRequest(
+            request.teacher,
+            request.student,
+            request.data,
+            request.output / f"{_folder_name(name)}-{seed}",
+            teacher_weights=weights,
+            teacher_size=request.teacher_size,
+            student_size=request.size,
+            labels=request.labels,
+            method="none",
+            settings=settings.to_json(),
+            recipe=request.recipe,
+            recipe_settings=recipe_settings,
+            resume=True,
+            workers=request.workers,
+            accelerator=request.accelerator,
+        ),
+        progress,
+    ).weights_path
+
+
+def _folder_name(row: str) -> str:
+    return row.replace("+ ", "plus-").replace(" ", "-")
+
+
+class _Scores:
+    """Counts of every run on the scored split, kept in `study.json`."""
+
+    def __init__(self, request: StudyRequest) -> None:
+        self.request = request
+        self.path = request.output / RESULTS_NAME
+        self.dataset = open_folder(request.data, [request.split])
+        self.runs: list[dict[str, Any]] = []
+        if self.path.is_file():
+            self.runs = json.loads(self.path.read_text(encoding="utf-8"))["runs"]
+
+    def add(self, row: str, seed: int, spec: ModelSpec, weights: Path, progress: Progress) -> None:
+        """Score a network unless the same was scored before."""
+        from ..train.predict import predict_counts
+
+        key = {
+            "row": row,
+            "seed": seed,
+            "weights_sha256": sha256_of_file(weights),
+            "size": [spec.inputs.height, spec.inputs.width],
+            "split": self.request.split,
+            "images": len(self.dataset),
+        }
+        if any(key.items() <= run.items() for run in self.runs):
+            return
+        network = spec.load_network(weights)
+        with progress.stage(f"score {row}, seed {seed}", total=len(self.dataset)) as stage:
+            counts = predict_counts(network, self.dataset, spec.inputs, spec.outputs, stage=stage)
+        self.runs = [run for run in self.runs if (run["row"], run["seed"]) != (row, seed)]
+        self.runs.append({**key, "counts": counts.tolist()})
+        self.write(())
+
+    def counts_by_row(self) -> dict[str, list[Counts]]:
+        """Counts of each row, in the order of the seeds."""
+        names = [TEACHER, *self.request.rows()]
+        found = {(run["row"], run["seed"]): np.asarray(run["counts"]) for run in self.runs}
+        return {name: [found[name, seed] for seed in self.request.seeds] for name in names}
+
+    def write(self, rows: Sequence[StudyRow]) -> None:
+        record = {
+            "request": self.request.to_json(),
+            "rows": [asdict(row) for row in rows],
+            "toolchain": toolchain_versions(),
+            "runs": self.runs,
+        }
+        write_text(self.path, json.dumps(record) + "\n")
+
+
+def summarize(counts: Mapping[str, Sequence[Counts]], seeds: Sequence[int]) -> list[StudyRow]:
+    """Table of a study.
+
+    Args:
+        counts: For each row one array (images, foreground classes, 3) a seed, the same images
+            throughout.
+        seeds: Their order.
+    """
+    plain = np.stack(counts[PLAIN])
+    rows = []
+    for name, runs in counts.items():
+        stacked = np.stack(runs)
+        dice = tuple(float(value) for value in _pooled_dice(stacked))
+        if name in (TEACHER, PLAIN):
+            rows.append(StudyRow(name, dice))
+            continue
+        gains = _pooled_dice(stacked) - _pooled_dice(plain)
+        interval = _gain_interval(stacked, plain)
+        rows.append(
+            StudyRow(
+                name, dice, float(gains.mean()), interval, tuple(float(gain) for gain in gains)
+            )
+        )
+    return rows
+
+
+def _pooled_dice(
+    counts: NDArray[np.int64], weights: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
+    """Pooled Dice of counts (seeds, images, classes, 3): (seeds,), or (resamples, seeds)."""
+    if weights is None:
+        return np.asarray(dice_from_counts(counts.sum(1)).mean(-1))
+    pooled = np.einsum("ri,sick->rsck", weights, counts)
+    return np.asarray(dice_from_counts(pooled).mean(-1))
+
+
+def _gain_interval(counts: NDArray[np.int64], plain: NDArray[np.int64]) -> tuple[float, float]:
+    """Interval of the mean gain over seeds; all runs see the same resample of images."""
+
+    def statistic(weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        gains = _pooled_dice(counts, weights) - _pooled_dice(plain, weights)
+        return {"gain": gains.mean(-1)}
+
+    return bootstrap_intervals(counts.shape[1], statistic)["gain"]
