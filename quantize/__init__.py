@@ -26,6 +26,9 @@ METHODS = Registry(
     "quantisation method",
     {
         "min-max": "edgeseg.quantize.min_max:MinMaxCalibrator",
+        "percentile": "edgeseg.quantize.percentile:PercentileCalibrator",
+        "entropy": "edgeseg.quantize.entropy:EntropyCalibrator",
+        "mse": "edgeseg.quantize.mse:MseCalibrator",
         "ai-edge-quantizer": "edgeseg.quantize.litert_ptq:LiteRtQuantizer",
         "nncf": "edgeseg.quantize.nncf_ptq:NncfQuantizer",
     },

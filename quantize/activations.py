@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +26,28 @@ def observe_activations(
     Raises:
         CalibrationError: ONNX Runtime does not run the graph.
     """
-    onnxruntime = require("onnxruntime", purpose="Calibration")
     onnx = require("onnx", purpose="Calibration")
-    with _translated(onnx_path):
+    require("onnxruntime", purpose="Calibration")
+    with _translated(onnx_path.name):
         model = onnx.load(onnx_path)
+    return run_graph(model, onnx_path.name, tensors, images, input_name)
+
+
+def run_graph(
+    model: Any,
+    label: str,
+    tensors: Sequence[str],
+    images: Iterable[NDArray[np.float32]],
+    input_name: str,
+) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """Run an onnx model in memory as `observe_activations` runs a file.
+
+    Args:
+        model: Changed: it gets the tensors as further outputs.
+        label: Name of the graph, for messages.
+    """
+    onnx = require("onnx", purpose="Calibration")
+    onnxruntime = require("onnxruntime", purpose="Calibration")
     inner = [name for name in tensors if name != input_name]
     present = {output.name for output in model.graph.output}
     for name in inner:
@@ -36,12 +55,12 @@ def observe_activations(
             model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    with _translated(onnx_path):
+    with _translated(label):
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
     for image in images:
-        with _translated(onnx_path):
+        with _translated(label):
             # An empty list would ask for all outputs.
             results = session.run(inner, {input_name: image}) if inner else []
         values = dict(zip(inner, results, strict=True))
@@ -51,13 +70,13 @@ def observe_activations(
 
 
 @contextlib.contextmanager
-def _translated(onnx_path: Path) -> Iterator[None]:
+def _translated(label: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
         # ONNX Runtime's exceptions have no common class of their own.
         raise CalibrationError(
-            f"ONNX Runtime does not run {onnx_path.name} for calibration: "
+            f"ONNX Runtime does not run {label} for calibration: "
             f"{' '.join(str(error).split())[:400]}. Build with --precision fp32."
         ) from error
 

@@ -120,12 +120,7 @@ class QuantPlan:
     provenance: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
-        for name, limit in self.limits.items():
-            if not 0 < limit < float("inf"):
-                raise CalibrationError(
-                    f"The activation '{name}' has no usable range: its largest absolute value is "
-                    f"{limit}. Calibrate with real images, or look for a dead layer in the weights."
-                )
+        require_limits(self.limits)
         for name, bias in self.biases.items():
             if bias.dtype != np.float32 or bias.ndim != 1 or not np.isfinite(bias).all():
                 raise CalibrationError(
@@ -201,6 +196,20 @@ class QuantPlan:
         from .plan_files import load_plan
 
         return load_plan(folder)
+
+
+def require_limits(limits: Mapping[str, float]) -> None:
+    """Refuse a range that is not a positive number.
+
+    Raises:
+        CalibrationError: Names the activation.
+    """
+    for name, limit in limits.items():
+        if not 0 < limit < float("inf"):
+            raise CalibrationError(
+                f"The activation '{name}' has no usable range: its largest absolute value is "
+                f"{limit}. Calibrate with real images, or look for a dead layer in the weights."
+            )
 
 
 def _digest(tensors: Mapping[str, NDArray[Any]]) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,8 @@ from edgeseg.progress import SILENT, Progress
 from edgeseg.records import sha256_of_file
 
 from .activations import observe_activations
-from .base import Calibrator
+from .base import Calibrator, MethodOptions
+from .bias_correction import correct_biases
 from .calibration_images import CalibrationImages
 from .plan import Provenance, QuantPlan, WeightGrid
 from .qdq_onnx import activations_to_quantize, quantizable_convolutions
@@ -27,11 +29,27 @@ from .weight_grids import covering_grid
 Pass = Callable[[], Iterator[dict[str, NDArray[np.float32]]]]
 
 
+@dataclass(frozen=True)
+class RangeOptions(MethodOptions):
+    """
+    Attributes:
+        bias_correction: Choose the biases too (see `bias_correction.py`).
+    """
+
+    bias_correction: bool = False
+
+
 class RangeCalibrator(Calibrator):
-    """Goes over the images as often as the method wants, one image in memory at a time."""
+    """Goes over the images as often as the method wants, one image in memory at a time.
+
+    Attributes:
+        passes: How often.
+    """
 
     packages = ("onnx", "onnx_ir", "onnxruntime")
-    passes: int = 1
+    options_class = RangeOptions
+    options: RangeOptions
+    passes: ClassVar[int] = 1
 
     def settings(self) -> dict[str, Any]:
         return self.options.to_json()
@@ -60,7 +78,8 @@ class RangeCalibrator(Calibrator):
         graph = ir.load(onnx_path).graph
         tensors = activations_to_quantize(graph)
         require_work(onnx_path, tensors, images)
-        with progress.stage(f"calibrate by {self.name}", self.passes * len(images)) as stage:
+        passes = self.passes + self.options.bias_correction
+        with progress.stage(f"calibrate by {self.name}", passes * len(images)) as stage:
 
             def watched() -> Iterator[NDArray[np.float32]]:
                 for image in images:
@@ -70,17 +89,24 @@ class RangeCalibrator(Calibrator):
             limits = self.choose_limits(
                 lambda: observe_activations(onnx_path, tensors, watched(), input_name)
             )
-        weights = {
-            node.outputs[0].name: self.choose_grid(constant_of(node.inputs[1]).astype(np.float32))
-            for node in quantizable_convolutions(graph)
-        }
-        provenance = Provenance(
+            weights = {
+                node.outputs[0].name: self.choose_grid(constant_of(node.inputs[1]))
+                for node in quantizable_convolutions(graph)
+            }
+            plan = QuantPlan(
+                limits, weights=weights, provenance=self._provenance(onnx_path, images)
+            )
+            if self.options.bias_correction:
+                plan = correct_biases(onnx_path, plan, watched(), input_name)
+        return plan
+
+    def _provenance(self, onnx_path: Path, images: CalibrationImages) -> Provenance:
+        return Provenance(
             method=self.name,
             settings=self.settings(),
             graph_sha256=sha256_of_file(onnx_path),
             images=tuple(sorted(images.identities(), key=lambda identity: identity[1])),
         )
-        return QuantPlan(limits, weights=weights, provenance=provenance)
 
 
 def require_work(onnx_path: Path, tensors: list[str], images: CalibrationImages) -> None:

@@ -1,0 +1,114 @@
+"""What holds for every calibrator that chooses each range by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import Counter, needs
+from tiny_graphs import INPUT, save_conv_relu_conv
+
+from edgeseg.data.folder import open_folder
+from edgeseg.errors import CalibrationError, UnknownNameError
+from edgeseg.models import find_model
+from edgeseg.quantize import METHODS, find_method
+from edgeseg.quantize.calibration_images import CalibrationImages, choose_calibration_images
+from edgeseg.quantize.min_max import MinMaxCalibrator
+from edgeseg.quantize.range_calibrator import RangeCalibrator
+from edgeseg.records import sha256_of_file
+
+pytestmark = needs("onnx", "onnx_ir", "onnxruntime")
+
+NAMES = [name for name in METHODS.names() if issubclass(METHODS.find(name), RangeCalibrator)]
+INPUTS = find_model("egeunet", size=(64, 64)).inputs
+CORRECTED = {"bias_correction": "true"}
+
+
+@pytest.fixture
+def images(make_data_folder: Callable[..., Path]) -> CalibrationImages:
+    return choose_calibration_images(open_folder(make_data_folder(3), labelled=False), INPUTS, 3)
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    weights = np.random.default_rng(3).normal(size=(4, 3)).astype(np.float32)
+    return save_conv_relu_conv(tmp_path / "tiny.onnx", weights, [[1, 2, 3, 4]])
+
+
+def calibrator(name: str, **options: str) -> RangeCalibrator:
+    found = find_method(name, ["onnx"], options)
+    assert isinstance(found, RangeCalibrator)
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("options", [{}, CORRECTED])
+def test_order_of_images_does_not_matter(
+    name: str, options: dict[str, str], graph: Path, images: CalibrationImages
+) -> None:
+    backwards = replace(images, pairs=images.pairs[::-1], digests=images.digests[::-1])
+    plans = [
+        calibrator(name, **options).calibrate(graph, given, input_name=INPUT)
+        for given in (images, backwards)
+    ]
+    assert plans[0] == plans[1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_plan_is_whole_and_covers_no_more_than_was_seen(
+    name: str, graph: Path, images: CalibrationImages
+) -> None:
+    plan = calibrator(name).calibrate(graph, images, input_name=INPUT)
+    widest = MinMaxCalibrator().calibrate(graph, images, input_name=INPUT)
+    assert set(plan.limits) == {INPUT, "r"}
+    assert set(plan.weights) == {"a"}
+    assert not plan.biases
+    assert all(plan.limits[tensor] <= widest.limits[tensor] for tensor in plan.limits)
+    assert (plan.weights["a"].scales <= widest.weights["a"].scales).all()
+    assert plan.provenance.method == name
+    assert plan.provenance.graph_sha256 == sha256_of_file(graph)
+    assert set(plan.provenance.images) == set(images.identities())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bias_correction_is_an_option_that_changes_biases_only(
+    name: str, graph: Path, images: CalibrationImages
+) -> None:
+    plan = calibrator(name).calibrate(graph, images, input_name=INPUT)
+    corrected = calibrator(name, **CORRECTED).calibrate(graph, images, input_name=INPUT)
+    assert corrected.provenance.settings["bias_correction"] is True
+    assert set(corrected.biases) == {"a"}
+    assert replace(corrected, biases={}, provenance=plan.provenance) == plan
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("options", [{}, CORRECTED])
+def test_progress_ends_full(
+    name: str, options: dict[str, str], graph: Path, images: CalibrationImages
+) -> None:
+    progress = Counter()
+    method = calibrator(name, **options)
+    method.calibrate(graph, images, input_name=INPUT, progress=progress)
+    assert progress.total == progress.steps
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_image_is_an_error(name: str, graph: Path, images: CalibrationImages) -> None:
+    with pytest.raises(CalibrationError, match="Name real images with --data"):
+        calibrator(name).calibrate(graph, replace(images, pairs=(), digests=()), input_name=INPUT)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dead_layer_is_named(name: str, tmp_path: Path, images: CalibrationImages) -> None:
+    path = save_conv_relu_conv(tmp_path / "dead.onnx", [[0, 0, 0]], [[1]])
+    with pytest.raises(CalibrationError, match=r"'r' has no usable range.*is 0\.0.*dead layer"):
+        calibrator(name).calibrate(path, images, input_name=INPUT)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_mistyped_option_is_refused(name: str) -> None:
+    with pytest.raises(UnknownNameError, match=f"option of method {name} 'bias_corection'"):
+        calibrator(name, bias_corection="true")
