@@ -23,6 +23,7 @@ from .outputs import main_logits
 LOGITS_FILE = "logits.npy"
 TEACHER_IMAGE = "teacher_image"
 TEACHER_LOGITS = "teacher_logits"
+BATCH_SIZE = 8
 HALF_LIMIT = 60000.0  # below float16's largest
 
 
@@ -109,15 +110,19 @@ class KeptAnswers:
             kept = open_memmap(folder / LOGITS_FILE, mode="w+", dtype=np.float16, shape=shape)
             teacher.to(device)
             with progress.stage("ask the teacher", total=len(images)) as stage:
-                for index, pair in enumerate(images):
-                    prepared = torch.from_numpy(teacher.spec.inputs.prepare(pair.read_image()))
-                    answer = teacher.mean_logits(prepared.to(device), views)
+                for start in range(0, len(images), BATCH_SIZE):
+                    some = images[start : start + BATCH_SIZE]
+                    prepared = [teacher.spec.inputs.prepare(pair.read_image()) for pair in some]
+                    batch = torch.from_numpy(np.concatenate(prepared)).to(device)
                     resized = F.interpolate(
-                        answer, size=shape[2:], mode="bilinear", align_corners=False
+                        teacher.mean_logits(batch, views),
+                        size=shape[2:],
+                        mode="bilinear",
+                        align_corners=False,
                     )
-                    limited = resized[0].clamp(-HALF_LIMIT, HALF_LIMIT)
-                    kept[index] = limited.cpu().numpy().astype(np.float16)
-                    stage.advance()
+                    limited = resized.clamp(-HALF_LIMIT, HALF_LIMIT)
+                    kept[start : start + len(some)] = limited.cpu().numpy().astype(np.float16)
+                    stage.advance(len(some))
             kept.flush()
 
         folder, self.was_kept = get_or_make("teacher", record, make, enabled=use_cache)
