@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from .atomic import write_text
 from .contract import InputContract, OutputContract
-from .errors import BundleError, OutputInUseError
+from .errors import BundleError, OutputInUseError, reason_of
 from .manifest import MANIFEST_NAME, SCHEMA_VERSION, FileRecord, Manifest, Role
 from .records import sha256_of_file
 
@@ -156,9 +156,9 @@ def open_bundle(folder: Path) -> Bundle:
         bundle = Bundle(folder, manifest)
         _ = bundle.inputs, bundle.outputs
     except (ValidationError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:300]
         raise BundleError(
-            f"{path} does not follow the schema: {reason}. Copy the bundle again, or build it anew."
+            f"{path} does not follow the schema: {reason_of(error)}. Copy the bundle again, or "
+            "build it anew."
         ) from error
     named = (
         *(file.path for file in manifest.files),

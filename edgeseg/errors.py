@@ -24,6 +24,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+REASON_LENGTH = 400
+
+
+def reason_of(error: BaseException) -> str:
+    """What a package's own exception says, on one line and not too long, to be quoted."""
+    return " ".join(str(error).split())[:REASON_LENGTH]
+
 
 class EdgesegError(Exception):
     """Base of every deliberate error."""

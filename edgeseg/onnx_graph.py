@@ -1,4 +1,4 @@
-"""Constants of an ONNX graph in memory, as `onnx_ir` holds it."""
+"""Constants and shapes of an ONNX graph in memory, as `onnx_ir` holds it."""
 
 from __future__ import annotations
 
@@ -43,3 +43,10 @@ def constant_of(value: Any) -> NDArray[Any]:
         raise ValueError(f"{value} is no constant.")
     content: NDArray[Any] = value.const_value.numpy()
     return content
+
+
+def fixed_shape(value: Any) -> tuple[int, ...] | None:
+    """Sizes of all axes of an `onnx_ir.Value`; None unless all are known."""
+    if value.shape is None or not all(isinstance(size, int) for size in value.shape):
+        return None
+    return tuple(value.shape)

@@ -87,7 +87,7 @@ def affine_from_batch_norms(graph: Any) -> int:
         gamma, beta, mean, variance = (
             constant_of(value).astype(np.float64) for value in node.inputs[1:]
         )
-        epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
+        epsilon = node.attributes.get_float("epsilon", 1e-5)
         scale = gamma / np.sqrt(variance + epsilon)
         image, result = node.inputs[0], node.outputs[0]
         shape = (-1, *[1] * (len(image.shape) - 2))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edgeseg.errors import TargetError
 from edgeseg.lazy import provider_of, require, require_installed
+from edgeseg.onnx_graph import fixed_shape
 from edgeseg.records import Artifact
 from edgeseg.tflite_model import read_tflite
 
@@ -23,6 +24,7 @@ from .base import FP32_TOLERANCE, Backend, Target, Written
 from .first_difference import first_difference
 from .litert_conversion import FAILURE, FLOAT_FILE, GRAPH_FILE, HALF_FILE, smooth_noise
 from .litert_rewrites import prepare_for_onnx2tf
+from .onnx_file import read_typed_graph
 
 MODEL_FILE = "model.tflite"
 PURPOSE = "Building for target android"
@@ -73,7 +75,7 @@ class LiteRtTarget(Target):
 
     def _write(self, onnx_path: Path, folder: Path, precision: str) -> Written:
         require_installed(self.build_packages, purpose=PURPOSE)
-        read_graph(onnx_path)
+        read_sized_graph(onnx_path)
         with tempfile.TemporaryDirectory(prefix="edgeseg-litert-") as name:
             made = self._convert(onnx_path, Path(name), half=precision == "fp16")
             folder.mkdir(parents=True, exist_ok=True)
@@ -155,25 +157,15 @@ class LiteRtTarget(Target):
                 )
 
 
-def read_graph(onnx_path: Path) -> Any:
-    """An `onnx_ir.Model` of fixed shapes.
+def read_sized_graph(onnx_path: Path) -> Any:
+    """An `onnx_ir.Model` with types, for images of one size.
 
     Raises:
         TargetError: The file is no valid ONNX graph, or a size is left open.
     """
-    ir = require("onnx_ir", purpose=PURPOSE)
-    onnx = require("onnx", purpose=PURPOSE)
-    try:
-        onnx.checker.check_model(onnx_path)
-        model = ir.from_proto(onnx.shape_inference.infer_shapes(onnx.load(onnx_path)))
-    except Exception as error:
-        # Readers raise several kinds, protobuf's among them.
-        raise TargetError(
-            f"{onnx_path.name} is no valid ONNX graph: {' '.join(str(error).split())[:400]}. "
-            "Export it again."
-        ) from error
+    model = read_typed_graph(onnx_path)
     (image,) = model.graph.inputs
-    if image.shape is None or not all(isinstance(size, int) for size in image.shape):
+    if fixed_shape(image) is None:
         raise TargetError(
             f"The input '{image.name}' of {onnx_path.name} has the shape {image.shape}; TFLite "
             "wants fixed sizes. Export it with a fixed input size."
@@ -187,7 +179,7 @@ def run_onnx2tf(onnx_path: Path, folder: Path, attempt: Attempt, *, half: bool) 
     Raises:
         TargetError: onnx2tf or TensorFlow gave up; the message says at which operator.
     """
-    model = read_graph(onnx_path)
+    model = read_sized_graph(onnx_path)
     prepare_for_onnx2tf(model, with_shapes=attempt.with_shapes, own_opset=attempt.trial)
     require("onnx_ir", purpose=PURPOSE).save(model, folder / GRAPH_FILE)
     switches = {"--half": half, "--trial": attempt.trial}

@@ -14,7 +14,7 @@ import numpy as np
 
 from edgeseg.lazy import require
 from edgeseg.lower.constants import fold_constants
-from edgeseg.onnx_graph import add_constant, constant_of, is_constant
+from edgeseg.onnx_graph import add_constant, constant_of, fixed_shape, is_constant
 
 # Two inputs, the smaller one stretched along the other's axes.
 BROADCASTING = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min", "Pow"})
@@ -61,7 +61,7 @@ def spread_group_norms(graph: Any) -> int:
         source, result = before.inputs[0], after.outputs[0]
         if before.op_type != "Reshape" or after.op_type != "Reshape":
             continue
-        shape, inner, outer = (_shape_of(v) for v in (source, before.outputs[0], result))
+        shape, inner, outer = (fixed_shape(v) for v in (source, before.outputs[0], result))
         if shape is None or len(shape) != 4 or shape != outer or inner is None:
             continue
         is_plain = len(inner) == 3 and inner[0] == shape[0] == 1 and shape[1] % inner[1] == 0
@@ -139,7 +139,7 @@ def give_constants_all_axes(graph: Any) -> int:
     count = 0
     for node in [node for node in graph if node.op_type in BROADCASTING and len(node.inputs) == 2]:
         for index, value in enumerate(node.inputs):
-            shape = _shape_of(node.inputs[1 - index])
+            shape = fixed_shape(node.inputs[1 - index])
             if not is_constant(value) or shape is None:
                 continue
             array = constant_of(value)
@@ -158,7 +158,7 @@ def state_kernels_of_transposed_convolutions(graph: Any) -> None:
     ir = require("onnx_ir", purpose=PURPOSE)
     for node in graph:
         if node.op_type == "ConvTranspose" and "kernel_shape" not in node.attributes:
-            shape = _shape_of(node.inputs[1])
+            shape = fixed_shape(node.inputs[1])
             if shape is not None:
                 node.attributes["kernel_shape"] = ir.AttrInt64s("kernel_shape", shape[2:])
 
@@ -188,13 +188,6 @@ def declare_opset_17(model: Any) -> None:
 def _only_reader(value: Any) -> Any:
     readers = list(value.uses())
     return readers[0].node if len(readers) == 1 else None
-
-
-def _shape_of(value: Any) -> list[int] | None:
-    """Sizes of all axes; None unless all are known."""
-    if value.shape is None or not all(isinstance(size, int) for size in value.shape):
-        return None
-    return list(value.shape)
 
 
 def _is_all(value: Any, number: float) -> bool:

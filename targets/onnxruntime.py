@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from edgeseg.errors import TargetError
 from edgeseg.lazy import require
 from edgeseg.onnx_graph import add_constant, constant_of, is_constant
 from edgeseg.records import ONNX_FORMAT, Artifact
 
 from .base import Target, Written
+from .onnx_file import read_graph
 
 MODEL_FILE = "model.onnx"
+PURPOSE = "Building for target onnxruntime"
 
 
 class OnnxRuntimeTarget(Target):
@@ -32,24 +33,14 @@ class OnnxRuntimeTarget(Target):
     backend_module = "edgeseg.targets.runners.onnxruntime_backend"
 
     def _write(self, onnx_path: Path, folder: Path, precision: str) -> Written:
-        ir = require("onnx_ir", purpose="Building for target onnxruntime")
-        onnx = require("onnx", purpose="Building for target onnxruntime")
-        try:
-            onnx.checker.check_model(onnx_path)
-            model = ir.load(onnx_path)
-        except Exception as error:
-            # Readers raise several kinds, protobuf's among them.
-            raise TargetError(
-                f"{onnx_path.name} is no valid ONNX graph: {' '.join(str(error).split())[:400]}. "
-                "Export it again."
-            ) from error
+        model = read_graph(onnx_path)
         quantize_biases(model.graph)
         for value in model.graph.initializers.values():
             # Their tensors say it, and saying it twice takes 34 bytes for each.
             if not value.is_graph_input():
                 value.shape = value.type = None
         folder.mkdir(parents=True, exist_ok=True)
-        ir.save(model, folder / MODEL_FILE)
+        require("onnx_ir", purpose=PURPOSE).save(model, folder / MODEL_FILE)
         return Written((MODEL_FILE,))
 
     def compile_plain(self, onnx_path: Path, folder: Path) -> Artifact:
@@ -78,7 +69,7 @@ def quantize_biases(graph: Any) -> int:
     Returns:
         How many biases were changed.
     """
-    ir = require("onnx_ir", purpose="Building for target onnxruntime")
+    ir = require("onnx_ir", purpose=PURPOSE)
     count = 0
     for node in graph:
         if node.op_type != "Conv" or len(node.inputs) < 3 or not is_constant(node.inputs[2]):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from edgeseg.errors import TargetError
+from edgeseg.errors import TargetError, reason_of
 from edgeseg.lazy import is_installed, require
 from edgeseg.openvino_ir import save_ir
 from edgeseg.records import ONNX_FORMAT, Artifact
@@ -60,8 +60,8 @@ class OpenVinoTarget(Target):
     def _write(self, onnx_path: Path, folder: Path, precision: str) -> Written:
         model = self._read(onnx_path)
         # Readers leave shape arithmetic in the graph that is constant here; it would be half the
-        # bytes of the artefact and a third of its loading time.
-        # It would also turn INT8 weights back into float.
+        # bytes of the artefact and a third of its loading time. Folding turns INT8 weights back
+        # into float, too.
         if precision in self.compiled_precisions:
             passes = require("openvino.passes", purpose="Building for target intel")
             folding = passes.Manager()
@@ -81,7 +81,7 @@ class OpenVinoTarget(Target):
             return self._core().read_model(onnx_path)
         except RuntimeError as error:
             raise TargetError(
-                f"OpenVINO does not read {onnx_path.name}: {' '.join(str(error).split())[:400]}. "
+                f"OpenVINO does not read {onnx_path.name}: {reason_of(error)}. "
                 "If it names an operator, replace that in the model; otherwise export it again."
             ) from error
 

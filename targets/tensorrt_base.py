@@ -15,6 +15,7 @@ from edgeseg.records import ONNX_FORMAT
 
 from .base import Backend, Target, Written
 from .half_precision import halve_graph
+from .onnx_file import read_typed_graph
 from .runners import onnxruntime_backend
 from .runners.tensorrt_backend import (
     describe_content,
@@ -26,7 +27,7 @@ from .runners.tensorrt_backend import (
     read_record,
 )
 from .tensorrt_builder import KernelReport, build_ahead_of_time
-from .tensorrt_graph import read_graph, require_legal_qdq, require_opset, tensors_of
+from .tensorrt_graph import require_legal_qdq, require_opset, tensors_of
 
 MODEL_FILE = "model.onnx"
 
@@ -74,7 +75,7 @@ class TensorRtBase(Target):
 
     def _write(self, onnx_path: Path, folder: Path, precision: str) -> Written:
         ir = require("onnx_ir", purpose=f"Building for target {self.name}")
-        model = read_graph(onnx_path)
+        model = read_typed_graph(onnx_path)
         require_opset(model)
         require_legal_qdq(model.graph, precision)
         tensors = tensors_of(model.graph)

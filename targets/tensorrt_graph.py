@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeseg.errors import TargetError
-from edgeseg.lazy import require
-from edgeseg.onnx_graph import constant_of, is_constant
+from edgeseg.onnx_graph import constant_of, fixed_shape, is_constant
 
 NEWEST_OPSET = 20  # of TensorRT 10.3; the parser that is asked here reads newer ones too
 ONNX_DOMAINS = ("", "ai.onnx")
@@ -17,25 +15,6 @@ ONNX_DOMAINS = ("", "ai.onnx")
 # where it depends on how the weight is laid out.
 CHANNEL_AXES = {"Conv": 0, "ConvTranspose": 1, "MatMul": None, "Gemm": None}
 ROUNDING = ("QuantizeLinear", "DequantizeLinear")
-
-
-def read_graph(onnx_path: Path) -> Any:
-    """An `onnx_ir.Model` whose values all have types.
-
-    Raises:
-        TargetError: The file is no valid ONNX graph.
-    """
-    ir = require("onnx_ir", purpose="Building for TensorRT")
-    onnx = require("onnx", purpose="Building for TensorRT")
-    try:
-        onnx.checker.check_model(onnx_path)
-        return ir.from_proto(onnx.shape_inference.infer_shapes(onnx.load(onnx_path)))
-    except Exception as error:
-        # Readers raise several kinds, protobuf's among them.
-        raise TargetError(
-            f"{onnx_path.name} is no valid ONNX graph: {' '.join(str(error).split())[:400]}. "
-            "Export it again."
-        ) from error
 
 
 def require_opset(model: Any) -> None:
@@ -127,7 +106,7 @@ def _scale_reason(node: Any) -> str | None:
         return (
             f"it has {scale.size} scales for an activation, and TensorRT takes one for each tensor"
         )
-    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
+    axis = node.attributes.get_int("axis", 1)
     for reader, _ in node.outputs[0].uses():
         if reader.op_type not in CHANNEL_AXES:
             return f"it has {scale.size} scales for an input of {reader.op_type} {label(reader)!r}"
@@ -154,11 +133,12 @@ def tensors_of(graph: Any) -> dict[str, dict[str, Any]]:
                 f"The graph has {len(values)} {side}s, and an engine for images has one. Export "
                 "the network again."
             )
-        shape = values[0].shape
-        if shape is None or not all(isinstance(size, int) for size in shape):
+        (value,) = values
+        shape = fixed_shape(value)
+        if shape is None:
             raise TargetError(
-                f"The {side} {values[0].name!r} has the shape {shape}, and engines have fixed "
+                f"The {side} {value.name!r} has the shape {value.shape}, and engines have fixed "
                 "sizes. Export the network for one size."
             )
-        described[side] = {"name": values[0].name, "shape": [int(size) for size in shape]}
+        described[side] = {"name": value.name, "shape": list(shape)}
     return described

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from edgeseg import errors
-from edgeseg.errors import EdgesegError, OutputInUseError, UnknownNameError, UsageError
+from edgeseg.errors import EdgesegError, OutputInUseError, UnknownNameError, UsageError, reason_of
 
 CLASSES = [
     value
@@ -46,3 +46,8 @@ def test_a_far_name_gets_the_list_only() -> None:
 
 def test_an_empty_list_says_none() -> None:
     assert str(UnknownNameError("recipe", "fast", [])) == "Unknown recipe 'fast'. Available: none."
+
+
+def test_a_quoted_reason_is_one_short_line() -> None:
+    assert reason_of(ValueError("no such\n   operator")) == "no such operator"
+    assert len(reason_of(ValueError("word " * 1000))) <= 400

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from support import needs
 
-from edgeseg.onnx_graph import add_constant, constant_of, is_constant
+from edgeseg.onnx_graph import add_constant, constant_of, fixed_shape, is_constant
 
 pytestmark = needs("onnx", "onnx_ir")
 
@@ -75,3 +75,13 @@ def test_inputs_and_results_are_no_constants(model: Any) -> None:
     for value in (image, node.outputs[0], None):
         with pytest.raises(ValueError, match="is no constant"):
             constant_of(value)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fixed"), [([1, 3, 8], (1, 3, 8)), ([], ()), ([1, "height"], None), (None, None)]
+)
+def test_a_shape_is_fixed_when_all_sizes_are_known(sizes: Any, fixed: Any) -> None:
+    import onnx_ir
+
+    shape = None if sizes is None else onnx_ir.Shape(sizes)
+    assert fixed_shape(onnx_ir.Value(name="x", shape=shape)) == fixed

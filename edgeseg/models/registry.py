@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..contract import InputContract, MeanStd, MinMax, OutputContract
-from ..errors import UnknownNameError, UsageError, WeightsError
+from ..errors import UnknownNameError, UsageError, WeightsError, reason_of
 from ..lazy import require
 from ..paper_metrics import MetricSet
 
@@ -142,7 +142,7 @@ class ModelSpec:
         except RuntimeError as error:
             raise UsageError(
                 f"{self.place} does not take an image of {self.inputs.height}x"
-                f"{self.inputs.width} ({' '.join(str(error).split())[:200]}). Correct height, "
+                f"{self.inputs.width} ({reason_of(error)}). Correct height, "
                 "width and stride in the spec."
             ) from error
         return replace(self, parameters=count_parameters(network), macs=macs)

@@ -15,7 +15,7 @@ from support import needs
 from tiny_graphs import INPUT, RESULT, node, pointwise, run_as_written, save_graph
 
 from edgeseg.targets.half_precision import affine_from_batch_norms, halve_graph
-from edgeseg.targets.tensorrt_graph import read_graph
+from edgeseg.targets.onnx_file import read_typed_graph
 
 pytestmark = needs("onnx", "onnx_ir", "onnxruntime")
 
@@ -41,7 +41,7 @@ def halve(path: Path) -> tuple[Any, int]:
     import onnx
     import onnx_ir as ir
 
-    model = read_graph(path)
+    model = read_typed_graph(path)
     count = halve_graph(model.graph)
     made = path.with_name("half.onnx")
     ir.save(model, made)
@@ -200,7 +200,7 @@ def test_batch_norm_and_its_affine_form_agree(
     folder = tmp_path_factory.mktemp("norm")
     parameters = {"gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
     path = save_batch_norm(folder / "tiny.onnx", parameters)
-    model = read_graph(path)
+    model = read_typed_graph(path)
     assert affine_from_batch_norms(model.graph) == 1
     ir.save(model, folder / "affine.onnx")
     image = np.random.default_rng(1).normal(0, 1, (1, 2, 3, 3)).astype(np.float32)

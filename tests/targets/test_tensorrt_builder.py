@@ -12,8 +12,8 @@ from support import needs
 from tiny_graphs import INPUT, RESULT, node, save_graph
 
 from edgeseg.errors import MissingBackendError, TargetError
+from edgeseg.targets.onnx_file import read_typed_graph
 from edgeseg.targets.tensorrt_builder import KernelReport, build_ahead_of_time, read_layers
-from edgeseg.targets.tensorrt_graph import read_graph
 
 pytestmark = needs("onnx", "onnx_ir", "tensorrt_rtx")
 
@@ -31,7 +31,7 @@ def with_fixed_size(path: Path, size: int = 16) -> Any:
         for dimension in value.type.tensor_type.shape.dim[2:]:
             dimension.dim_value = size
     onnx.save(model, path)
-    return read_graph(path), path.read_bytes()
+    return read_typed_graph(path), path.read_bytes()
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_unknown_operator_is_named(tmp_path: Path) -> None:
     model.graph.node[0].op_type = "Det"
     del model.graph.output[0].type.tensor_type.shape.dim[:]
     with pytest.raises(TargetError, match=r"Det 'make_y': there is no such operator in TensorRT\."):
-        build_ahead_of_time(read_graph(path), model.SerializeToString(), "8.6")
+        build_ahead_of_time(read_typed_graph(path), model.SerializeToString(), "8.6")
 
 
 def test_refused_setting_gives_the_reason(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_layers_are_told_apart(float_graph: Path) -> None:
             layer("runtime_fusion", "Float", "make_b"),
         ]
     )
-    assert read_layers(text, read_graph(float_graph).graph) == KernelReport(
+    assert read_layers(text, read_typed_graph(float_graph).graph) == KernelReport(
         kernels=3,
         convolutions={"fp16": 1, "fp32": 1},
         float_convolutions=(),
@@ -144,14 +144,14 @@ def test_layers_are_told_apart(float_graph: Path) -> None:
 
 def test_convolution_in_a_generated_kernel_counts(float_graph: Path) -> None:
     text = layer("kgen", "Half", "make_a", "make_r", "make_b", "make_y")
-    report = read_layers(text, read_graph(float_graph).graph)
+    report = read_layers(text, read_typed_graph(float_graph).graph)
     assert report is not None
     assert report.convolutions == {"fp16": 2}
 
 
 @pytest.mark.parametrize("text", ["", "Layers:\n", "Layers:\nname=conv type=Half"])
 def test_unknown_form_gives_no_report(float_graph: Path, text: str) -> None:
-    assert read_layers(text, read_graph(float_graph).graph) is None
+    assert read_layers(text, read_typed_graph(float_graph).graph) is None
 
 
 def test_report_is_one_line_or_json() -> None:

@@ -9,12 +9,8 @@ from support import needs
 from tiny_graphs import INPUT, RESULT, save_conv_relu_conv
 
 from edgeseg.errors import TargetError
-from edgeseg.targets.tensorrt_graph import (
-    read_graph,
-    require_legal_qdq,
-    require_opset,
-    tensors_of,
-)
+from edgeseg.targets.onnx_file import read_typed_graph
+from edgeseg.targets.tensorrt_graph import require_legal_qdq, require_opset, tensors_of
 
 pytestmark = needs("onnx", "onnx_ir")
 
@@ -119,7 +115,7 @@ def test_rounding_in_a_float_network_is_refused(precision: str) -> None:
 
 def test_int8_without_rounding_is_refused(tmp_path: Path) -> None:
     path = save_conv_relu_conv(tmp_path / "tiny.onnx", [[1]], [[1]])
-    graph = read_graph(path).graph
+    graph = read_typed_graph(path).graph
     require_legal_qdq(graph, "fp32")
     with pytest.raises(TargetError, match=r"no QuantizeLinear operators.*--method min-max"):
         require_legal_qdq(graph, "int8")
@@ -163,7 +159,7 @@ def test_tensors_of_a_graph_of_fixed_size() -> None:
 def test_graph_of_any_size_is_refused(tmp_path: Path) -> None:
     path = save_conv_relu_conv(tmp_path / "tiny.onnx", [[1]], [[1]])
     with pytest.raises(TargetError, match=r"input 'x' has the shape .*height.* Export the network"):
-        tensors_of(read_graph(path).graph)
+        tensors_of(read_typed_graph(path).graph)
 
 
 def test_second_output_is_refused() -> None:

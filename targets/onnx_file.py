@@ -1,0 +1,44 @@
+"""Reading the ONNX files that targets compile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgeseg.errors import TargetError, reason_of
+from edgeseg.lazy import require
+
+PURPOSE = "Reading an ONNX graph"
+
+
+def read_graph(onnx_path: Path) -> Any:
+    """An `onnx_ir.Model` as the file has it.
+
+    Raises:
+        TargetError: The file is no valid ONNX graph.
+    """
+    return _read(onnx_path, infer_shapes=False)
+
+
+def read_typed_graph(onnx_path: Path) -> Any:
+    """An `onnx_ir.Model` whose values all have types, and shapes where they are known.
+
+    Raises:
+        TargetError: The file is no valid ONNX graph.
+    """
+    return _read(onnx_path, infer_shapes=True)
+
+
+def _read(onnx_path: Path, *, infer_shapes: bool) -> Any:
+    ir = require("onnx_ir", purpose=PURPOSE)
+    onnx = require("onnx", purpose=PURPOSE)
+    try:
+        onnx.checker.check_model(onnx_path)
+        if not infer_shapes:
+            return ir.load(onnx_path)
+        return ir.from_proto(onnx.shape_inference.infer_shapes(onnx.load(onnx_path)))
+    except Exception as error:
+        # Readers raise several kinds, protobuf's among them.
+        raise TargetError(
+            f"{onnx_path.name} is no valid ONNX graph: {reason_of(error)}. Export it again."
+        ) from error
