@@ -168,6 +168,13 @@ class Target(abc.ABC):
     def runtime_settings(self, precision: str) -> dict[str, Any]:
         """Settings that the backend applies when it loads an artefact of this precision."""
 
+    def runtime_variants(self, precision: str) -> Mapping[str, Mapping[str, Any]]:
+        """Other runtime settings that may be faster on this machine, by a name of few words.
+
+        Each holds what differs from `runtime_settings`; an artefact is the same in all of them.
+        """
+        return {}
+
     def load(
         self, folder: Path, files: tuple[str, ...], runtime: Mapping[str, Any], threads: int
     ) -> Backend:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+LEVELS = {"all": "ORT_ENABLE_ALL", "extended": "ORT_ENABLE_EXTENDED"}
+
 
 class Backend:
     """A session.
@@ -17,7 +19,8 @@ class Backend:
     Args:
         folder: Where the files lie.
         files: The .onnx first.
-        runtime: `provider`, as ONNX Runtime names it.
+        runtime: `provider`, as ONNX Runtime names it; `optimization` of the graph, "all" where it
+            is left out, or "extended", which leaves layouts as they are.
         threads: CPU threads.
     """
 
@@ -34,6 +37,9 @@ class Backend:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        options.graph_optimization_level = getattr(
+            onnxruntime.GraphOptimizationLevel, LEVELS[runtime.get("optimization", "all")]
+        )
         # Threads that wait by spinning starve their neighbours on a busy device.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(

@@ -1,0 +1,90 @@
+"""What a build decides beside the network, its weights and the target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from ..errors import UsageError
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to build.
+
+    Attributes:
+        precision: As the target names it.
+        rewrites: Names of the exact rewrites (`edgeseg.lower.rewrites`) applied to the graph.
+        method: Quantisation method; empty for a float precision.
+        method_options: Of the method, (name, word) each.
+        float_nodes: Convolutions of the rewritten graph that stay in float though they could be
+            INT8, by the names of their results.
+        runtime: Which of the target's runtime variants; empty is its ordinary one.
+    """
+
+    precision: str
+    rewrites: tuple[str, ...] = ()
+    method: str = ""
+    method_options: tuple[tuple[str, str], ...] = ()
+    float_nodes: tuple[str, ...] = ()
+    runtime: str = ""
+
+    @property
+    def name(self) -> str:
+        """A few words for people; different choices may have the same."""
+        words = [self.precision]
+        if self.method:
+            words[0] += f" by {self.method}"
+        if self.rewrites:
+            count = len(self.rewrites)
+            words.append(f"{count} rewrite{'s' if count > 1 else ''}")
+        if self.float_nodes:
+            words.append(f"{len(self.float_nodes)} convolutions in float")
+        if self.runtime:
+            words.append(self.runtime)
+        return ", ".join(words)
+
+    def to_json(self) -> dict[str, Any]:
+        record = asdict(self)
+        record["method_options"] = dict(self.method_options)
+        return record
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
+        """Read what `to_json` gave.
+
+        Raises:
+            UsageError: It is something else.
+        """
+        known = {field.name for field in fields(cls)}
+        try:
+            if set(record) != known:
+                raise ValueError(f"it has the fields {', '.join(sorted(record))}")
+            return cls(
+                precision=_word(record["precision"]),
+                rewrites=_words(record["rewrites"]),
+                method=_word(record["method"]),
+                method_options=tuple(
+                    (_word(name), _word(value)) for name, value in record["method_options"].items()
+                ),
+                float_nodes=_words(record["float_nodes"]),
+                runtime=_word(record["runtime"]),
+            )
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UsageError(
+                f"This is no choice of a build: {error}. Take the record that edgeseg build "
+                "--precision auto has written, unchanged."
+            ) from error
+
+
+def _word(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not text")
+    return value
+
+
+def _words(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise ValueError(f"{values!r} is not a list")
+    return tuple(_word(value) for value in values)
