@@ -77,8 +77,8 @@ def build_ahead_of_time(
     config.clear_flag(trt.BuilderFlag.TF32)  # float32 is meant where it stands
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     config.num_compute_capabilities = 1
-    number = compute_capability.replace(".", "")
-    config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{number}"), 0)
+    architecture = getattr(trt.ComputeCapability, f"SM{compute_capability.replace('.', '')}")
+    config.set_compute_capability(architecture, 0)
     engine = builder.build_serialized_network(network, config)
     del parser  # held the weights until here
     if engine is None:
@@ -107,10 +107,10 @@ def read_layers(text: str, graph: Any) -> KernelReport | None:
     types: dict[str, str] = {}
     fused: set[str] = set()
     # Generated kernels come first, as they name convolutions for whose results they do something.
-    for kind, number, nodes in sorted(kernels, key=lambda layer: layer[0] != GENERATED):
+    for kind, precision, nodes in sorted(kernels, key=lambda layer: layer[0] != GENERATED):
         found = [name for name in nodes if operators.get(name) in CONVOLUTIONS]
         for name in found:
-            types[name] = number
+            types[name] = precision
         if found and kind != GENERATED:
             fused.update(nodes)
     is_int8 = "QuantizeLinear" in operators.values()
@@ -120,7 +120,7 @@ def read_layers(text: str, graph: Any) -> KernelReport | None:
         kernels=len(kernels),
         convolutions=dict(sorted(Counter(types.values()).items())),
         float_convolutions=tuple(
-            sorted(name for name, number in types.items() if is_int8 and number != "int8")
+            sorted(name for name, precision in types.items() if is_int8 and precision != "int8")
         ),
         unfused=dict(sorted(unfused.items())),
     )
@@ -132,6 +132,6 @@ def _read_layer(line: str) -> tuple[str, str, tuple[str, ...]] | None:
     if kind is None:
         return None
     first = re.search(r"Datatype: (\w+)", line)
-    number = first.group(1) if first else ""
+    first_type = first.group(1) if first else ""
     nodes = re.findall(r"\[ONNX Layer: ([^\]]+)\]", line)
-    return kind.group(1), TYPES.get(number, number.lower()), tuple(nodes)
+    return kind.group(1), TYPES.get(first_type, first_type.lower()), tuple(nodes)
