@@ -55,14 +55,22 @@ class QdqEmitter(Emitter):
 
 
 def quantizable_convolutions(graph: Any) -> list[Any]:
-    """Convolutions with constant weights, the graph's last ones left out.
+    """Convolutions of activations with constant weights, the graph's last ones left out.
 
-    The last ones give the logits, whose rounding would decide pixels near the threshold.
+    The last ones give the logits, whose rounding would decide pixels near the threshold. What is
+    computed from constants only, such as gates, runtimes compute once, when they load the graph.
 
     Args:
         graph: An `onnx_ir.Graph`.
     """
-    found = [node for node in graph if node.op_type == "Conv" and is_constant(node.inputs[1])]
+    varying = set(graph.inputs)
+    found = []
+    for node in graph:
+        if varying.intersection(node.inputs):
+            varying.update(node.outputs)
+            is_plain = node.op_type == "Conv" and is_constant(node.inputs[1])
+            if is_plain and node.inputs[0] in varying:
+                found.append(node)
     return [node for node in found if _reaches_convolution(node)]
 
 

@@ -158,6 +158,18 @@ def test_convolution_with_computed_weights_stays_float(tmp_path: Path) -> None:
     assert activations_to_quantize(graph) == ["c", "d"]
 
 
+def test_convolution_of_constants_stays_float(tmp_path: Path) -> None:
+    nodes = [
+        node("Conv", ["gate", "weight"], "g"),
+        node("Mul", [INPUT, "g"], "m"),
+        node("Conv", ["m", "weight"], "c"),
+        node("Conv", ["c", "weight"], RESULT),
+    ]
+    constants = {"weight": pointwise([[2]]), "gate": np.ones((1, 1, 1, 1))}
+    graph = graph_of(save_graph(tmp_path / "tiny.onnx", nodes, constants))
+    assert [found.name for found in quantizable_convolutions(graph)] == ["make_c"]
+
+
 @pytest.mark.parametrize(
     ("kind", "result"), [("Relu", "b0"), ("Clip", "b0"), ("Tanh", "c0"), ("Neg", "c0")]
 )
