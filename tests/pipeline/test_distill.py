@@ -1,0 +1,282 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import needs
+
+torch = pytest.importorskip("torch")
+
+from edgeseg.errors import OutputInUseError, UnknownNameError, UsageError  # noqa: E402
+from edgeseg.models import find_model  # noqa: E402
+from edgeseg.models.weights import save_weights  # noqa: E402
+from edgeseg.pipeline import distill as distill_pipeline  # noqa: E402
+from edgeseg.pipeline.distill import DistillRequest, distill_model, open_images  # noqa: E402
+from edgeseg.pipeline.train import TrainRequest, train_model  # noqa: E402
+
+pytestmark = needs("monai", "lightning_fabric")
+
+QUICK = {"epochs": 2, "epoch_steps": 2, "batch_size": 4, "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def teacher_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(3)
+    path = tmp_path_factory.mktemp("teacher") / "ulite.safetensors"
+    save_weights(path, find_model("ulite").make_network())
+    return path
+
+
+@pytest.fixture
+def request_for(
+    make_data_folder: Callable[..., Path], teacher_weights: Path, tmp_path: Path
+) -> Callable[..., DistillRequest]:
+    data = make_data_folder(16, (32, 32))
+    names = sorted(path.stem for path in (data / "images").iterdir())
+    for split, part in (("train", names[:12]), ("val", names[12:14]), ("test", names[14:])):
+        (data / f"{split}.txt").write_text("\n".join(part))
+
+    def make(**changes: Any) -> DistillRequest:
+        request = DistillRequest(
+            "ulite",
+            "egeunet",
+            data,
+            tmp_path / "run",
+            teacher_weights=teacher_weights,
+            teacher_size=(32, 32),
+            student_size=(32, 32),
+            method="logits",
+            recipe="short",
+            recipe_settings=QUICK,
+            accelerator="cpu",
+        )
+        return replace(request, **changes)
+
+    return make
+
+
+def test_few_labels_fill_half_of_each_batch(request_for: Callable[..., DistillRequest]) -> None:
+    request = request_for(labels=0.25)
+    train, unlabelled = open_images(request, seed=3)
+    assert unlabelled is not None
+    assert (len(train), len(unlabelled)) == (3, 9)
+    result = distill_model(request)
+    assert [row["epoch"] for row in result.history] == [1, 2]
+    for row in result.history:
+        assert row["loss"] == pytest.approx(row["loss_task"] + row["loss_logits"], rel=1e-6)
+    identity = torch.load(request.output / "last.pt", weights_only=True)["identity"]
+    assert identity["train images"].startswith("3 (")
+    assert identity["unlabelled images"].startswith("9 (")
+    assert sorted(path.name for path in request.output.iterdir()) == [
+        "best.safetensors",
+        "curves.png",
+        "history.json",
+        "last.pt",
+    ]
+
+
+def test_every_term_at_once_with_features(
+    request_for: Callable[..., DistillRequest], tmp_path: Path
+) -> None:
+    request = request_for(
+        method="graphflow-normalized",
+        settings={"pseudo": 1.0, "critic_width": 2, "paraphraser_steps": 2, "nodes": 4},
+        teacher_taps=("e1", "e2", "d1"),
+        student_taps=("encoder1", "encoder2", "decoder5"),
+        labels=0.5,
+    )
+    result = distill_model(request)
+    row = result.history[-1]
+    terms = ("task", "vertices", "edges", "adversarial", "logits", "pseudo")
+    assert [name for name in row if name.startswith("loss_")] == [f"loss_{name}" for name in terms]
+    weights = {"adversarial": 0.1}
+    total = sum(weights.get(name, 1.0) * row[f"loss_{name}"] for name in terms)
+    assert row["loss"] == pytest.approx(total, rel=1e-4)
+
+
+@pytest.mark.parametrize("method", ["logits", "graphflow-normalized"])
+def test_killed_run_goes_on_to_the_same_result(
+    request_for: Callable[..., DistillRequest], tmp_path: Path, method: str
+) -> None:
+    changes: dict[str, Any] = {"labels": 0.5, "method": method}
+    if method != "logits":
+        changes |= {
+            "settings": {"critic_width": 2, "paraphraser_steps": 2, "nodes": 4},
+            "teacher_taps": ("e1", "e2"),
+            "student_taps": ("encoder1", "encoder2"),
+        }
+    whole = request_for(output=tmp_path / "whole", **changes)
+    distill_model(whole)
+
+    class Stop:
+        def __init__(self) -> None:
+            self.real = distill_pipeline.SILENT
+
+        def stage(self, title: str, total: float | None = None) -> Any:
+            if title.startswith("epoch 2/"):
+                raise KeyboardInterrupt
+            return self.real.stage(title, total)
+
+    parts = request_for(output=tmp_path / "parts", **changes)
+    with pytest.raises(KeyboardInterrupt):
+        distill_model(parts, Stop())
+    with pytest.raises(OutputInUseError, match="--resume"):
+        distill_model(parts)
+    distill_model(replace(parts, resume=True))
+    for name in ("history.json", "best.safetensors"):
+        ours, theirs = (folder / name for folder in (parts.output, whole.output))
+        assert ours.read_bytes() == theirs.read_bytes(), name
+
+
+def test_resume_with_another_teacher_or_weight_is_refused(
+    request_for: Callable[..., DistillRequest],
+) -> None:
+    distill_model(request_for())
+    with pytest.raises(UsageError, match=r"other settings \(distillation"):
+        distill_model(request_for(resume=True, settings={"logits": 2.0}))
+
+
+def test_without_a_method_it_is_plain_training(
+    request_for: Callable[..., DistillRequest], tmp_path: Path
+) -> None:
+    request = request_for(method="none", labels=0.5)
+    distilled = distill_model(request)
+    plain = train_model(
+        TrainRequest(
+            "egeunet",
+            request.data,
+            tmp_path / "plain",
+            recipe="short",
+            settings=QUICK,
+            size=(32, 32),
+            labels=0.5,
+            accelerator="cpu",
+        )
+    )
+    assert distilled.history == plain.history
+    assert distilled.weights_path.read_bytes() == plain.weights_path.read_bytes()
+
+
+def test_unlabelled_folder_adds_its_images_without_masks(
+    request_for: Callable[..., DistillRequest], make_data_folder: Callable[..., Path]
+) -> None:
+    more = make_data_folder(5, (32, 32), name="more", masks=False)
+    train, unlabelled = open_images(request_for(unlabeled=more), seed=3)
+    assert unlabelled is not None
+    assert (len(train), len(unlabelled)) == (12, 5)
+    (more / "train.txt").write_text("pair1\npair3\n")
+    _, unlabelled = open_images(request_for(unlabeled=more, labels=0.5), seed=3)
+    assert unlabelled is not None
+    assert len(unlabelled) == 6 + 2
+    assert all(pair.mask_path is None for pair in unlabelled)
+
+
+def test_data_folder_is_no_unlabelled_folder(request_for: Callable[..., DistillRequest]) -> None:
+    request = request_for()
+    with pytest.raises(UsageError, match="val and test images must not be learned from"):
+        distill_model(replace(request, unlabeled=request.data))
+
+
+def test_any_rotation_asks_the_teacher_in_each_step(
+    request_for: Callable[..., DistillRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import edgeseg.distill.teacher as teacher_module
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("answers were kept")
+
+    monkeypatch.setattr(teacher_module.KeptAnswers, "__init__", refuse)
+    result = distill_model(request_for(recipe="published", recipe_settings={**QUICK, "epochs": 1}))
+    assert "loss_logits" in result.history[0]
+    with pytest.raises(UsageError, match="Leave --views out, or choose"):
+        distill_model(
+            request_for(recipe="published", settings={"views": 4}, output=Path("elsewhere"))
+        )
+
+
+def test_layers_are_compared_one_to_one(request_for: Callable[..., DistillRequest]) -> None:
+    with pytest.raises(UsageError, match=r"teacher \(e1, e2\) and 3 of the student"):
+        distill_model(
+            request_for(
+                method="graphflow",
+                teacher_taps=("e1", "e2"),
+                student_taps=("encoder1", "encoder2", "decoder5"),
+            )
+        )
+
+
+def test_unknown_tap_is_named(request_for: Callable[..., DistillRequest]) -> None:
+    with pytest.raises(UnknownNameError, match=r"module of the teacher ulite 'e9'"):
+        distill_model(
+            request_for(
+                method="graphflow", teacher_taps=("e1", "e9"), student_taps=("encoder1", "encoder2")
+            )
+        )
+
+
+def test_teacher_of_other_classes_is_refused(
+    request_for: Callable[..., DistillRequest], tmp_path: Path
+) -> None:
+    spec = tmp_path / "three.toml"
+    spec.write_text(
+        'classes = ["background", "disc", "cup"]\nchannels = 3\nreturns = "probabilities"\n'
+        "height = 32\nwidth = 32\nstride = 32\n"
+        '[normalization]\nkind = "mean_std"\n[arguments]\nclasses = 3\n'
+    )
+    request = request_for(teacher="edgeseg.models.ulite:ULite", teacher_spec=spec)
+    with pytest.raises(UsageError, match=r"knows 3 classes, the student egeunet 2\. Take a"):
+        distill_model(request)
+
+
+def test_a_teacher_of_two_channels_teaches_a_sigmoid(
+    request_for: Callable[..., DistillRequest], tmp_path: Path
+) -> None:
+    path = tmp_path / "miniseg.safetensors"
+    save_weights(path, find_model("miniseg").make_network())
+    result = distill_model(request_for(teacher="miniseg", teacher_weights=path))
+    assert result.history[-1]["loss_logits"] > 0
+
+
+RunCli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_command_distils(
+    run_cli: RunCli, request_for: Callable[..., DistillRequest], tmp_path: Path
+) -> None:
+    request = request_for()
+    words = ["--teacher", "ulite", "--teacher-weights", request.teacher_weights]
+    words += ["--student", "egeunet", "--data", request.data, "--labels", 0.5, "--seed", 1]
+    words += ["--size", "32x32", "--teacher-size", "32x32", "--recipe", "short", "--epochs", 1]
+    words += ["--epoch-steps", 1, "--weight", "pseudo=0.5", "--views", 2]
+    done = run_cli("distill", *words, "--method", "logits", "--output", tmp_path / "cli")
+    assert done.returncode == 0, done.stderr
+    assert "best.safetensors: epoch 1 of 1, pooled Dice 0." in done.stdout
+    history = json.loads((tmp_path / "cli" / "history.json").read_text())
+    assert {"loss_logits", "loss_pseudo"} <= set(history[0])
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (["--weight", "pseudo"], "Write NAME=NUMBER"),
+        (["--weight", "flow=1"], "Terms: vertices, edges, adversarial, logits, pseudo"),
+        (["--method", "graphflo"], "Did you mean graphflow"),
+        (["--labels", "0"], "Give a number above 0"),
+        (["--teacher-weights", "missing.pth"], "Check --weights"),
+    ],
+)
+def test_command_refuses_with_advice(
+    run_cli: RunCli,
+    request_for: Callable[..., DistillRequest],
+    words: list[str],
+    advice: str,
+) -> None:
+    data = request_for().data
+    done = run_cli("distill", "--teacher", "ulite", "--student", "egeunet", "--data", data, *words)
+    assert done.returncode == 2, done.stderr
+    assert advice in done.stderr

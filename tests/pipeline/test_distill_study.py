@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support import needs
+
+torch = pytest.importorskip("torch")
+
+from edgeseg.pipeline.distill_study import (  # noqa: E402
+    PLAIN,
+    TEACHER,
+    StudyRequest,
+    run_study,
+    summarize,
+)
+
+HALF = [[[50, 50, 50]]]  # true positives, false positives, false negatives: Dice 0.5
+BETTER = [[[60, 40, 40]]]  # 0.6
+
+
+def test_gain_is_the_mean_over_seeds() -> None:
+    counts = {
+        TEACHER: [np.array(BETTER), np.array(BETTER)],
+        PLAIN: [np.array(HALF), np.array(HALF)],
+        "distilled": [np.array(BETTER), np.array(HALF)],
+    }
+    teacher, plain, distilled = summarize(counts, (0, 1))
+    assert teacher.dice == pytest.approx((0.6, 0.6))
+    assert (plain.dice, plain.gain) == ((0.5, 0.5), None)
+    assert distilled.gains == pytest.approx((0.1, 0.0))
+    assert distilled.gain == pytest.approx(0.05)
+    # One image: every resample is the same.
+    assert distilled.gain_ci95 == pytest.approx((0.05, 0.05))
+
+
+def test_interval_is_paired_over_images() -> None:
+    # Images differ widely, but each student is the same 2 true positives better on every one.
+    generator = np.random.default_rng(0)
+    plain = generator.integers(20, 100, (40, 1, 3))
+    better = plain + np.array([2, -2, -2])
+    counts = {TEACHER: [plain], PLAIN: [plain], "distilled": [better]}
+    *_, row = summarize(counts, (0,))
+    assert row.gain_ci95 is not None
+    low, high = row.gain_ci95
+    assert row.gain is not None
+    assert 0 < low < row.gain < high
+    assert high - low < 0.01
+
+
+def test_ablation_adds_the_terms_in_turn(tmp_path: Path) -> None:
+    request = StudyRequest(
+        tmp_path, tmp_path, method="graphflow-normalized", settings={"views": 1}, ablation=True
+    )
+    rows = request.rows()
+    assert list(rows) == [PLAIN, "+ logits", "+ adversarial", "+ vertices", "+ edges"]
+    assert [row.logits for row in rows.values()] == [0, 1, 1, 1, 1]
+    assert [row.adversarial for row in rows.values()] == [0, 0, 0.1, 0.1, 0.1]
+    assert [row.edges for row in rows.values()] == [0, 0, 0, 0, 1]
+    assert all(row.normalized for name, row in rows.items() if name != PLAIN)
+
+
+RunCli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@needs("monai", "lightning_fabric")
+def test_study_trains_scores_and_goes_on(
+    make_data_folder: Callable[..., Path],
+    tmp_path: Path,
+    run_cli: RunCli,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = make_data_folder(16, (32, 32))
+    for split, part in (("train", range(12)), ("val", range(12, 14)), ("test", range(14, 16))):
+        (data / f"{split}.txt").write_text("\n".join(f"pair{number}" for number in part))
+    words = ["--data", data, "--output", tmp_path / "study", "--labels", 0.5, "--seed", 5]
+    words += ["--size", "32x32", "--epochs", 1, "--epoch-steps", 2, "--teacher-epochs", 1]
+    done = run_cli("distill-study", *words)
+    assert done.returncode == 0, done.stderr
+    for name in (TEACHER, PLAIN, "distilled", "seed 5", "gain (95 %)"):
+        assert name in done.stdout
+    folders = {path.name for path in (tmp_path / "study").iterdir() if path.is_dir()}
+    assert folders == {"teacher-5", "labels-only-5", "distilled-5"}
+    for folder in folders:
+        identity = torch.load(tmp_path / "study" / folder / "last.pt", weights_only=True)
+        assert identity["identity"]["train images"].startswith("6 (")
+    record = json.loads((tmp_path / "study" / "study.json").read_text())
+    assert [row["name"] for row in record["rows"]] == [TEACHER, PLAIN, "distilled"]
+    assert record["request"]["labels"] == 0.5
+    assert all(len(run["counts"]) == 2 for run in record["runs"])
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("scored again")
+
+    monkeypatch.setattr("edgeseg.train.predict.predict_counts", refuse)
+    again = run_cli("distill-study", *words)
+    assert (again.returncode, again.stdout) == (0, done.stdout), again.stderr
+
+
+@needs("monai", "lightning_fabric")
+def test_a_given_teacher_is_not_trained(
+    make_data_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    from edgeseg.models import find_model
+    from edgeseg.models.weights import save_weights
+
+    data = make_data_folder(16, (32, 32))
+    weights = tmp_path / "teacher.safetensors"
+    save_weights(weights, find_model("ulite").make_network())
+    request = StudyRequest(
+        data,
+        tmp_path / "study",
+        seeds=(1,),
+        teacher_weights=weights,
+        labels=1.0,
+        method="logits",
+        size=(32, 32),
+        teacher_size=(32, 32),
+        epochs=1,
+        epoch_steps=1,
+        split="val",
+        accelerator="cpu",
+    )
+    rows = run_study(request)
+    assert [row.name for row in rows] == [TEACHER, PLAIN, "distilled"]
+    assert not (tmp_path / "study" / "teacher-1").exists()
