@@ -5,124 +5,22 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.contract import InputContract, OutputContract
 from edgeseg.data.folder import FolderDataset
-from edgeseg.errors import UsageError
 from edgeseg.progress import SILENT, Progress
 from edgeseg.records import RunnerSpec
 
 from .accuracy import Accuracy, compare_with_reference, true_labels
-from .cpu import allowed_cores
 from .environment import describe_environment
-from .latency import block_size, interleave, paired_speedup, round_count, summarize, warm_up
+from .latency import TimeBlock, block_size, interleave, round_count, warm_up
+from .participants import BenchSettings, Participant
 from .process import OpenWorker, Worker, WorkerProcess
-
-MEGABYTE = 1e6
-
-
-@dataclass(frozen=True)
-class BenchSettings:
-    """Attributes:
-    threads: CPU threads of each artefact; its process is kept on so many cores.
-    runs: Counted inferences of each artefact, at least.
-    timing_images: How many different images are timed in turn.
-    """
-
-    threads: int = 1
-    runs: int = 200
-    timing_images: int = 4
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if value < 1:
-                raise UsageError(f"The number of {name} is {value}; it must be at least 1.")
-
-    def require_cores(self) -> None:
-        """Refuse more threads than this machine lets the process use."""
-        if self.threads > len(allowed_cores()):
-            raise UsageError(
-                f"{self.threads} threads were asked for, but this process may use "
-                f"{len(allowed_cores())} cores. Lower --threads."
-            )
-
-
-@dataclass(frozen=True)
-class Participant:
-    """Something to measure.
-
-    Attributes:
-        key: Unique in the run.
-        name: For people.
-        model, target, precision: For the row.
-        runner: What its process opens.
-        reference: What opens the float torch model, whose masks it is compared with.
-        reference_key: Equal for equal float models, so that each answers once.
-        inputs, outputs: Its contracts.
-        artifact_bytes: Size on disk of what ships.
-        baseline_key: Participant that its latency is compared with; itself for a baseline, empty
-            where there is none.
-        stand_in: What computes it here in place of its device; then it is scored, not timed.
-            Empty where the artefact itself runs.
-        device: Where it runs; empty is this machine.
-        times_blocks: Its worker tells the mean latency of a block, not that of each inference.
-        has_masks: Its worker gives label maps; without them there is no accuracy.
-    """
-
-    key: str
-    name: str
-    model: str
-    target: str
-    precision: str
-    runner: RunnerSpec
-    reference: RunnerSpec
-    reference_key: str
-    inputs: InputContract
-    outputs: OutputContract
-    artifact_bytes: int
-    baseline_key: str
-    stand_in: str = ""
-    device: str = ""
-    times_blocks: bool = False
-    has_masks: bool = True
-
-    @property
-    def is_baseline(self) -> bool:
-        return self.key == self.baseline_key
-
-
-@dataclass(frozen=True)
-class Report:
-    """Attributes:
-    environment: Machine, versions, date.
-    data: Which images.
-    reference: Accuracy of the float torch model, for each model.
-    rows: One for each participant, baselines first.
-    """
-
-    environment: dict[str, Any]
-    data: dict[str, Any]
-    reference: list[dict[str, Any]]
-    rows: list[dict[str, Any]]
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@dataclass
-class _Timing:
-    load_ms: float
-    first_ms: float
-    peak_rss_bytes: int
-    warm_up: dict[str, Any]
-    size: int  # inferences in a block
-    blocks: list[list[float]]
+from .report import Report, Timing, describe_row
 
 
 def measure(
@@ -151,16 +49,17 @@ def measure(
         timings = _time(timed, dataset, settings, place, progress, open_worker) if timed else {}
         accuracies, reference = _score(participants, dataset, place, progress, open_worker)
     names = {participant.key: participant.name for participant in participants}
-    rows = []
-    for participant in participants:
-        timing = timings.get(participant.key)
-        baseline = timings.get(participant.baseline_key)
-        rows.append(
-            _row(participant, settings)
-            | _accuracy_of_row(accuracies[participant.key])
-            | _timing_of_row(participant, timing)
-            | _speedup_of_row(names.get(participant.baseline_key, ""), timing, baseline)
+    rows = [
+        describe_row(
+            participant,
+            settings,
+            accuracies[participant.key],
+            timings.get(participant.key),
+            names.get(participant.baseline_key, ""),
+            timings.get(participant.baseline_key),
         )
+        for participant in participants
+    ]
     data = {
         "folder": dataset.root.name,
         "splits": list(dataset.splits),
@@ -177,8 +76,8 @@ def _time(
     folder: Path,
     progress: Progress,
     open_worker: OpenWorker,
-) -> dict[str, _Timing]:
-    timings: dict[str, _Timing] = {}
+) -> dict[str, Timing]:
+    timings: dict[str, Timing] = {}
     with contextlib.ExitStack() as stack:
         workers = []
         sizes = []
@@ -199,7 +98,7 @@ def _time(
                 # Memory is read before other work; loading and running are what it is for.
                 peak = worker.ask("memory")["peak_rss_bytes"] - loaded["bare_rss_bytes"]
                 sizes.append(block_size(warm.median_ms, settings.runs))
-                timings[participant.key] = _Timing(
+                timings[participant.key] = Timing(
                     loaded["load_ms"], first["first_ms"], peak, warm.to_json(), sizes[-1], []
                 )
                 stage.advance()
@@ -212,8 +111,12 @@ def _time(
     return timings
 
 
-def _time_block(worker: Worker) -> Any:
-    return lambda count: worker.ask("time", count=count)["latencies_ms"]
+def _time_block(worker: Worker) -> TimeBlock:
+    def time_block(count: int) -> Sequence[float]:
+        latencies: list[float] = worker.ask("time", count=count)["latencies_ms"]
+        return latencies
+
+    return time_block
 
 
 def _timing_images(
@@ -301,69 +204,3 @@ def _label(
         )
     labels: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     return labels
-
-
-def _row(participant: Participant, settings: BenchSettings) -> dict[str, Any]:
-    return {
-        "key": participant.key,
-        "name": participant.name,
-        "model": participant.model,
-        "target": participant.target,
-        "precision": participant.precision,
-        "is_baseline": participant.is_baseline,
-        "threads": settings.threads,
-        "batch": 1,
-        "input_size": [participant.inputs.height, participant.inputs.width],
-        "artifact_bytes": participant.artifact_bytes,
-        "stand_in": participant.stand_in,
-        "device": participant.device,
-    }
-
-
-def _accuracy_of_row(accuracy: Accuracy | None) -> dict[str, Any]:
-    """Scores; None for each where the device gave no masks."""
-    if accuracy is None:
-        return dict.fromkeys(field.name for field in fields(Accuracy))
-    return {field.name: getattr(accuracy, field.name) for field in fields(Accuracy)}
-
-
-def _timing_of_row(participant: Participant, timing: _Timing | None) -> dict[str, Any]:
-    """What was timed; None for each where nothing was, as where the device is elsewhere."""
-    if timing is None:
-        names = (
-            "runs", "warm_up", "latency_ms", "fps", "peak_rss_mb", "load_ms", "first_ms",
-        )  # fmt: skip
-        return dict.fromkeys(names)
-    latency: dict[str, Any] = summarize(timing.blocks).to_json()
-    runs = sum(len(block) for block in timing.blocks)
-    fps = 1e3 / latency["mean"]
-    if participant.times_blocks:
-        # Means of blocks hide how far single inferences spread.
-        latency.update(p90=None, p99=None)
-        runs *= timing.size
-    return {
-        "runs": runs,
-        "warm_up": timing.warm_up,
-        "latency_ms": latency,
-        "fps": fps,
-        "peak_rss_mb": timing.peak_rss_bytes / MEGABYTE,
-        "load_ms": timing.load_ms,
-        "first_ms": timing.first_ms,
-    }
-
-
-def _speedup_of_row(
-    baseline_name: str, timing: _Timing | None, baseline: _Timing | None
-) -> dict[str, Any]:
-    """The ratio to the baseline; None for each where one of the two was not timed."""
-    if timing is None or baseline is None:
-        return dict.fromkeys(("baseline", "speedup", "speedup_ci95"))
-    speedup, interval = paired_speedup(timing.blocks, baseline.blocks)
-    return {
-        "baseline": {
-            "name": baseline_name,
-            "latency_ms_p50": summarize(baseline.blocks).p50,
-        },
-        "speedup": speedup,
-        "speedup_ci95": list(interval),
-    }

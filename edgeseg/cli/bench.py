@@ -57,7 +57,7 @@ def bench(
 ) -> None:
     """Measure speed, memory and accuracy of bundles against their float baseline."""
     from edgeseg.atomic import write_text
-    from edgeseg.benchmarks.measure import BenchSettings
+    from edgeseg.benchmarks.participants import BenchSettings
     from edgeseg.bundle import open_bundle
     from edgeseg.pipeline.bench import bench_bundles, require_baseline_kind
     from edgeseg.pipeline.build import open_split

@@ -22,7 +22,7 @@ from .bench_table import (
 from .console import make_progress, print_note, short_name
 
 if TYPE_CHECKING:
-    from edgeseg.benchmarks.measure import Report
+    from edgeseg.benchmarks.report import Report
     from edgeseg.pipeline.sweep import Cell
 
 DEFAULT_PRECISIONS = ["fp32", "int8"]
@@ -61,7 +61,7 @@ def sweep(
 
     What is refused stands in the table with its reason. Equal builds come from the cache.
     """
-    from edgeseg.benchmarks.measure import BenchSettings
+    from edgeseg.benchmarks.participants import BenchSettings
     from edgeseg.models import MODELS
     from edgeseg.pipeline.build import BuildRequest, open_split
     from edgeseg.pipeline.sweep import (

@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeseg.benchmarks.measure import BenchSettings, Participant, Report, measure
+from edgeseg.benchmarks.measure import measure
+from edgeseg.benchmarks.participants import BenchSettings, Participant
+from edgeseg.benchmarks.report import Report
 from edgeseg.targets import find_target
 
 from .. import cache

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from edgeseg.benchmarks.measure import BenchSettings, Participant, Report, measure
+from edgeseg.benchmarks.measure import measure
+from edgeseg.benchmarks.participants import BenchSettings, Participant
 from edgeseg.benchmarks.process import Worker
+from edgeseg.benchmarks.report import Report
 from edgeseg.targets.transports.adb import AdbTransport
 from edgeseg.targets.transports.address import AdbAddress, SshAddress, parse_device
 from edgeseg.targets.transports.ssh import SshTransport

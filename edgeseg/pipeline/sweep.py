@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeseg.benchmarks.measure import BenchSettings, Report
+from edgeseg.benchmarks.participants import BenchSettings
+from edgeseg.benchmarks.report import Report
 from edgeseg.targets import TARGETS, find_target
 
 from ..atomic import write_text

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from edgeseg.benchmarks.latency import LEAST_ROUNDS
-from edgeseg.benchmarks.measure import BenchSettings, Participant, Report, measure
+from edgeseg.benchmarks.measure import measure
+from edgeseg.benchmarks.participants import BenchSettings, Participant
 from edgeseg.benchmarks.process import WorkerProcess
+from edgeseg.benchmarks.report import Report
 from edgeseg.contract import OutputContract
 from edgeseg.data.folder import FolderDataset, open_folder
 from edgeseg.errors import BenchmarkError, UsageError

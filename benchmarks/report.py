@@ -1,0 +1,133 @@
+"""What a benchmark reports: a row for each participant."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from .accuracy import Accuracy
+from .latency import paired_speedup, summarize
+from .participants import BenchSettings, Participant
+
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class Report:
+    """Attributes:
+    environment: Machine, versions, date.
+    data: Which images.
+    reference: Accuracy of the float torch model, for each model.
+    rows: One for each participant, baselines first.
+    """
+
+    environment: dict[str, Any]
+    data: dict[str, Any]
+    reference: list[dict[str, Any]]
+    rows: list[dict[str, Any]]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass
+class Timing:
+    """Attributes:
+    load_ms, first_ms: Opening the artefact, and its first inference.
+    peak_rss_bytes: Most memory beyond that of the process without the artefact.
+    warm_up: As `WarmUp.to_json` gives it.
+    block_size: Inferences in a block.
+    blocks: Latencies in milliseconds; filled when all participants have taken their turns.
+    """
+
+    load_ms: float
+    first_ms: float
+    peak_rss_bytes: int
+    warm_up: dict[str, Any]
+    block_size: int
+    blocks: list[list[float]]
+
+
+def describe_row(
+    participant: Participant,
+    settings: BenchSettings,
+    accuracy: Accuracy | None,
+    timing: Timing | None,
+    baseline_name: str,
+    baseline: Timing | None,
+) -> dict[str, Any]:
+    """The row of one participant; what was not measured is None.
+
+    Args:
+        accuracy: None where the device gave no masks.
+        timing, baseline: None where one was not timed, as where its device is elsewhere.
+    """
+    return (
+        _what_was_measured(participant, settings)
+        | _accuracy_of(accuracy)
+        | _timing_of(participant, timing)
+        | _speedup_of(baseline_name, timing, baseline)
+    )
+
+
+def _what_was_measured(participant: Participant, settings: BenchSettings) -> dict[str, Any]:
+    return {
+        "key": participant.key,
+        "name": participant.name,
+        "model": participant.model,
+        "target": participant.target,
+        "precision": participant.precision,
+        "is_baseline": participant.is_baseline,
+        "threads": settings.threads,
+        "batch": 1,
+        "input_size": [participant.inputs.height, participant.inputs.width],
+        "artifact_bytes": participant.artifact_bytes,
+        "stand_in": participant.stand_in,
+        "device": participant.device,
+    }
+
+
+def _accuracy_of(accuracy: Accuracy | None) -> dict[str, Any]:
+    if accuracy is None:
+        return dict.fromkeys(field.name for field in fields(Accuracy))
+    return {field.name: getattr(accuracy, field.name) for field in fields(Accuracy)}
+
+
+def _timing_of(participant: Participant, timing: Timing | None) -> dict[str, Any]:
+    if timing is None:
+        names = (
+            "runs", "warm_up", "latency_ms", "fps", "peak_rss_mb", "load_ms", "first_ms",
+        )  # fmt: skip
+        return dict.fromkeys(names)
+    latency: dict[str, Any] = summarize(timing.blocks).to_json()
+    runs = sum(len(block) for block in timing.blocks)
+    fps = 1e3 / latency["mean"]
+    if participant.times_blocks:
+        # Means of blocks hide how far single inferences spread.
+        latency.update(p90=None, p99=None)
+        runs *= timing.block_size
+    return {
+        "runs": runs,
+        "warm_up": timing.warm_up,
+        "latency_ms": latency,
+        "fps": fps,
+        "peak_rss_mb": timing.peak_rss_bytes / MEGABYTE,
+        "load_ms": timing.load_ms,
+        "first_ms": timing.first_ms,
+    }
+
+
+def _speedup_of(
+    baseline_name: str, timing: Timing | None, baseline: Timing | None
+) -> dict[str, Any]:
+    if timing is None or baseline is None:
+        return dict.fromkeys(("baseline", "speedup", "speedup_ci95"))
+    speedup, interval = paired_speedup(timing.blocks, baseline.blocks)
+    return {
+        "baseline": {
+            "name": baseline_name,
+            "latency_ms_p50": summarize(baseline.blocks).p50,
+        },
+        "speedup": speedup,
+        "speedup_ci95": list(interval),
+    }
