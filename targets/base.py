@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.errors import TargetError, UnknownNameError
+from edgeseg.errors import TargetError, UnknownNameError, reason_of
 from edgeseg.lazy import (
     distribution_of,
     install_command,
@@ -200,10 +200,9 @@ class Target(abc.ABC):
         try:
             return backend_class(folder, files, dict(runtime), threads)
         except Exception as error:
-            reason = " ".join(str(error).split())[:400]
             raise TargetError(
-                f"Target {self.name} does not load {folder / files[0]}: {reason}. Check it with "
-                "edgeseg verify, or build it again with the installed versions."
+                f"Target {self.name} does not load {folder / files[0]}: {reason_of(error)}. Check "
+                "it with edgeseg verify, or build it again with the installed versions."
             ) from error
 
     def stand_in(self) -> str:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from edgeseg.lazy import require
 from edgeseg.tflite_model import observe_tensors
 
+from .onnx_file import open_reference
+
 PURPOSE = "Comparing with the ONNX graph"
 RELATIVE_TOLERANCE = 1e-3  # of a tensor's largest value
 AT_ONCE = 32  # results of the ONNX graph that are held at the same time
@@ -106,18 +108,11 @@ def _values_of_onnx(
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     """Results of a graph as it is written: nothing is fused."""
     onnx = require("onnx", purpose=PURPOSE)
-    onnxruntime = require("onnxruntime", purpose=PURPOSE)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
     present = {output.name for output in model.graph.output}
     for name in names:
         if name not in present:
             model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = open_reference(model.SerializeToString(), as_written=True)
     feed = {model.graph.input[0].name: image}
     for first in range(0, len(names), AT_ONCE):
         part = names[first : first + AT_ONCE]

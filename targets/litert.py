@@ -24,7 +24,7 @@ from .base import FP32_TOLERANCE, Backend, Target, Written
 from .first_difference import first_difference
 from .litert_conversion import FAILURE, FLOAT_FILE, GRAPH_FILE, HALF_FILE, smooth_noise
 from .litert_rewrites import prepare_for_onnx2tf
-from .onnx_file import read_typed_graph
+from .onnx_file import open_reference, read_typed_graph
 
 MODEL_FILE = "model.tflite"
 PURPOSE = "Building for target android"
@@ -133,7 +133,7 @@ class LiteRtTarget(Target):
         """
         runtime = self.runtime_settings("fp32")
         backend = self.load(tflite_path.parent, (tflite_path.name,), runtime, 1)
-        session = _open_onnx(onnx_path)
+        session = open_reference(onnx_path)
         source = session.get_inputs()[0]
         for scale in CHECK_SCALES:
             pixels = smooth_noise(*source.shape[2:]) * np.float32(scale)
@@ -234,11 +234,3 @@ def _largest_difference(
 ) -> float:
     got = backend.run(image)
     return float(np.abs(got - expected).max()) if got.shape == expected.shape else np.inf
-
-
-def _open_onnx(path: Path) -> Any:
-    onnxruntime = require("onnxruntime", purpose=PURPOSE)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""Reading the ONNX files that targets compile."""
+"""Reading the ONNX files that targets compile, and computing what they say."""
 
 from __future__ import annotations
 
@@ -42,3 +42,20 @@ def _read(onnx_path: Path, *, infer_shapes: bool) -> Any:
         raise TargetError(
             f"{onnx_path.name} is no valid ONNX graph: {reason_of(error)}. Export it again."
         ) from error
+
+
+def open_reference(model: Path | bytes, *, as_written: bool = False) -> Any:
+    """An ONNX Runtime session on one thread, to compare other runtimes with.
+
+    Args:
+        model: An ONNX file, or what would be in it.
+        as_written: Fuse and fold nothing, so that each operator can be looked at.
+    """
+    onnxruntime = require("onnxruntime", purpose="Comparing with the ONNX graph")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    if as_written:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    source = str(model) if isinstance(model, Path) else model
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

@@ -4,14 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support import needs
 from tiny_graphs import save_conv_relu_conv
 
 from edgeseg.errors import TargetError
-from edgeseg.targets.onnx_file import read_graph, read_typed_graph
+from edgeseg.targets.onnx_file import open_reference, read_graph, read_typed_graph
 
-pytestmark = needs("onnx", "onnx_ir")
+pytestmark = needs("onnx", "onnx_ir", "onnxruntime")
 
 
 def inner_values(model: Any) -> list[Any]:
@@ -42,3 +43,12 @@ def test_another_file_is_refused(
     (tmp_path / "net.onnx").write_bytes(content)
     with pytest.raises(TargetError, match=r"net\.onnx is no valid ONNX graph: .*Export it again"):
         read(tmp_path / "net.onnx")
+
+
+@pytest.mark.parametrize("as_written", [False, True])
+def test_the_reference_computes_a_file_or_its_content(as_written: bool, tmp_path: Path) -> None:
+    path = save_conv_relu_conv(tmp_path / "net.onnx", [[2]], [[3]])
+    image = np.array([1, -1], np.float32).reshape(1, 1, 1, 2)
+    for model in (path, path.read_bytes()):
+        (result,) = open_reference(model, as_written=as_written).run(None, {"x": image})
+        assert result.ravel().tolist() == [6, 0]
