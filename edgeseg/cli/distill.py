@@ -14,12 +14,14 @@ from .console import make_progress, parse_size, short_name
 
 def distill(
     teacher: Annotated[
-        str, typer.Option("--teacher", help="See edgeseg models; or package.module:Class.")
+        list[str],
+        typer.Option(help="See edgeseg models; or package.module:Class. May be repeated."),
     ],
     student: Annotated[str, typer.Option("--student", help="The network that learns.")],
     data: Annotated[Path, typer.Option(help="Folder with images/ and masks/.")],
     teacher_weights: Annotated[
-        Path | None, typer.Option(help="Checkpoint; left out, the shipped weights.")
+        list[Path] | None,
+        typer.Option(help="Checkpoint, one for each teacher; left out, the shipped weights."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -104,11 +106,11 @@ def distill(
         "seed": seed,
     }
     request = DistillRequest(
-        teacher=teacher,
+        teachers=tuple(teacher),
         student=student,
         data=data,
         output=output or Path("runs") / f"{short_name(student)}-{method}",
-        teacher_weights=teacher_weights,
+        teacher_weights=tuple(teacher_weights or ()),
         teacher_spec=teacher_spec,
         student_spec=student_spec,
         teacher_size=parse_size(teacher_size),

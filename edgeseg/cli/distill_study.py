@@ -22,11 +22,14 @@ def distill_study(
     seed: Annotated[
         list[int] | None, typer.Option(help="May be repeated (default: 0, 1 and 2).")
     ] = None,
-    teacher: Annotated[str, typer.Option(help="See edgeseg models.")] = "ulite",
+    teacher: Annotated[
+        list[str] | None,
+        typer.Option(help="Several teach by their mean (default: ulite)."),
+    ] = None,
     student: Annotated[str, typer.Option(help="See edgeseg models.")] = "egeunet",
     teacher_weights: Annotated[
-        Path | None,
-        typer.Option(help="Checkpoint (default: a teacher is trained for each seed)."),
+        list[Path] | None,
+        typer.Option(help="Checkpoint of each teacher (default: they are trained for each seed)."),
     ] = None,
     labels: Annotated[float, typer.Option(help="Share of the train labels to use.")] = 0.05,
     method: Annotated[str, typer.Option(help="As of edgeseg distill.")] = "pseudo-labels",
@@ -62,9 +65,9 @@ def distill_study(
         data=data,
         output=output,
         seeds=tuple(seed or (0, 1, 2)),
-        teacher=teacher,
+        teachers=tuple(teacher or ("ulite",)),
         student=student,
-        teacher_weights=teacher_weights,
+        teacher_weights=tuple(teacher_weights or ()),
         labels=labels,
         method=method,
         settings={**parse_weights(weight or []), "critic_width": critic_width, "views": views},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from .feature_match import FeatureMatch
 from .logits import logits_divergence
 from .outputs import main_logits, match_channels, match_size, some_images
 from .settings import DistillSettings
-from .teacher import TEACHER_IMAGE, TEACHER_LOGITS, KeptAnswers, Teacher
+from .teacher import TEACHER_LOGITS, KeptAnswers, Teacher, image_name, images_for
 
 
 class DistillObjective(Objective):
@@ -26,9 +27,9 @@ class DistillObjective(Objective):
         task_loss: Of the recipe.
         settings: Weights of the terms.
         channels: Of the student's output.
-        teacher: The network that is asked in each step; the kept answers spare that.
-        kept: Its answers; None asks it.
-        features: Compares features; needs a teacher that is asked.
+        teachers: Whose mean logits count; asked in each step, unless their answers are kept.
+        kept: Their answers; None asks them.
+        features: Compares features with those of the first teacher, which must be asked.
 
     Source: the sum of arXiv:2203.08667.
     """
@@ -38,7 +39,7 @@ class DistillObjective(Objective):
         task_loss: Loss,
         settings: DistillSettings,
         channels: int,
-        teacher: Teacher,
+        teachers: Sequence[Teacher],
         *,
         kept: KeptAnswers | None = None,
         features: FeatureMatch | None = None,
@@ -46,10 +47,10 @@ class DistillObjective(Objective):
         super().__init__(task_loss)
         self.settings = settings
         self.channels = channels
-        self.teacher = teacher
+        self.teachers = tuple(teachers)
         self.kept = kept
         self.features = features
-        self.companions = teacher.prepare if kept is None else kept.recall
+        self.companions = images_for(teachers) if kept is None else kept.recall
         self.game = (
             AdversarialGame(channels, settings.critic_width) if settings.adversarial else None
         )
@@ -61,14 +62,16 @@ class DistillObjective(Objective):
                 "teacher taps": list(self.features.teacher_taps.modules),
                 "student taps": list(self.features.student_taps.modules),
             }
-        return {"distillation": self.settings.to_json(), "teacher": self.teacher.identity(), **taps}
+        teachers = [teacher.identity() for teacher in self.teachers]
+        return {"distillation": self.settings.to_json(), "teachers": teachers, **taps}
 
     def parameters(self) -> Sequence[nn.Parameter]:
         return () if self.features is None else tuple(self.features.projections.parameters())
 
     def to(self, device: torch.device) -> None:
         if self.kept is None:
-            self.teacher.to(device)
+            for teacher in self.teachers:
+                teacher.to(device)
         if self.features is not None:
             self.features.to(device)
         if self.game is not None:
@@ -83,7 +86,7 @@ class DistillObjective(Objective):
         labelled = len(batch.labels)
         task = self.task_loss(some_images(outputs, slice(labelled)), batch.labels)
         student = main_logits(outputs)
-        teacher = match_size(match_channels(self._ask(batch), self.channels), student)
+        teacher = self._ask(batch, student)
         terms: dict[str, Tensor] = {}
         if self.features is not None:
             terms["vertices"], terms["edges"] = self.features.loss(
@@ -103,14 +106,22 @@ class DistillObjective(Objective):
             total = total + getattr(self.settings, name) * term
         return total, {"task": task, **terms}
 
-    def _ask(self, batch: Batch) -> Tensor:
+    def _ask(self, batch: Batch, student: Tensor) -> Tensor:
+        """Mean logits of the teachers in the form of the student's."""
         if self.kept is not None:
-            return batch.companions[TEACHER_LOGITS]
-        image = batch.companions[TEACHER_IMAGE]
-        if self.features is None:
-            return self.teacher.logits(image)
-        with self.features.teacher_taps.listening():
-            return self.teacher.logits(image)
+            return match_size(batch.companions[TEACHER_LOGITS], student)
+        listening = (
+            contextlib.nullcontext()
+            if self.features is None
+            else self.features.teacher_taps.listening()
+        )
+        with listening:
+            answers = [
+                teacher.logits(batch.companions[image_name(index)])
+                for index, teacher in enumerate(self.teachers)
+            ]
+        matched = [match_size(match_channels(one, self.channels), student) for one in answers]
+        return torch.stack(matched).mean(0)
 
     def state_dict(self) -> dict[str, Any]:
         return {

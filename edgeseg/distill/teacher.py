@@ -1,8 +1,8 @@
-"""A teacher's answers: computed in each step, or once for all images and kept."""
+"""What teachers answer: computed in each step, or once for all images and kept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ from ..data.folder import FolderDataset, Pair
 from ..models import ModelSpec
 from ..progress import SILENT, Progress
 from ..records import sha256_of_file
-from .outputs import main_logits
+from ..train.samples import Companions
+from .outputs import main_logits, match_channels
 
 LOGITS_FILE = "logits.npy"
-TEACHER_IMAGE = "teacher_image"
 TEACHER_LOGITS = "teacher_logits"
 BATCH_SIZE = 8
 HALF_LIMIT = 60000.0  # below float16's largest
@@ -66,13 +66,26 @@ class Teacher:
                 answers.append(answer.flip(3) if flip else answer)
         return torch.stack(answers).mean(0)
 
-    def prepare(self, pair: Pair, pixels: NDArray[Any]) -> Mapping[str, NDArray[np.float32]]:
-        """Companion: the image as the teacher wants it, under its own contract."""
-        return {TEACHER_IMAGE: self.spec.inputs.prepare(pixels)[0]}
+
+def image_name(index: int) -> str:
+    """Name of the companion that holds the image for the teacher of that number."""
+    return f"teacher_image_{index}"
+
+
+def images_for(teachers: Sequence[Teacher]) -> Companions:
+    """Companions: each image as each teacher wants it, under its own contract."""
+
+    def prepare(pair: Pair, pixels: NDArray[Any]) -> Mapping[str, NDArray[np.float32]]:
+        return {
+            image_name(index): teacher.spec.inputs.prepare(pixels)[0]
+            for index, teacher in enumerate(teachers)
+        }
+
+    return prepare
 
 
 class KeptAnswers:
-    """A teacher's logits of all images of a run, in the cache.
+    """Mean logits of one or more teachers on all images of a run, in the cache.
 
     A flip or a quarter turn of the image is answered by that of the kept logits: the student is
     asked to give the same answer wherever the image points, and the teacher runs once an image.
@@ -80,17 +93,18 @@ class KeptAnswers:
     that runs in each step.
 
     Args:
-        teacher: Asked where the cache knows no answer.
+        teachers: Asked where the cache knows no answer.
         images: Everything that will be drawn.
-        inputs: Of the student; the logits are kept at its size, in half precision.
+        inputs, channels: Of the student; the logits are kept in its form, in half precision.
         views: See `DistillSettings`.
     """
 
     def __init__(
         self,
-        teacher: Teacher,
-        images: list[Pair],
+        teachers: Sequence[Teacher],
+        images: Sequence[Pair],
         inputs: InputContract,
+        channels: int,
         *,
         views: int = 1,
         device: torch.device | str = "cpu",
@@ -98,29 +112,30 @@ class KeptAnswers:
         progress: Progress = SILENT,
     ) -> None:
         record = {
-            "teacher": teacher.identity(),
+            "teachers": [teacher.identity() for teacher in teachers],
             "images": [sha256_of_file(pair.image_path) for pair in images],
             "size": [inputs.height, inputs.width],
+            "channels": channels,
             "views": views,
         }
+        shape = (len(images), channels, inputs.height, inputs.width)
+
+        def answer(pairs: Sequence[Pair], teacher: Teacher) -> Tensor:
+            prepared = [teacher.spec.inputs.prepare(pair.read_image()) for pair in pairs]
+            batch = torch.from_numpy(np.concatenate(prepared)).to(device)
+            logits = match_channels(teacher.mean_logits(batch, views), channels)
+            return F.interpolate(logits, size=shape[2:], mode="bilinear", align_corners=False)
 
         def make(folder: Path) -> None:
-            shape = (len(images), teacher.spec.outputs.channels, inputs.height, inputs.width)
             open_memmap: Any = np.lib.format.open_memmap
             kept = open_memmap(folder / LOGITS_FILE, mode="w+", dtype=np.float16, shape=shape)
-            teacher.to(device)
-            with progress.stage("ask the teacher", total=len(images)) as stage:
+            for teacher in teachers:
+                teacher.to(device)
+            with progress.stage("ask the teachers", total=len(images)) as stage:
                 for start in range(0, len(images), BATCH_SIZE):
                     some = images[start : start + BATCH_SIZE]
-                    prepared = [teacher.spec.inputs.prepare(pair.read_image()) for pair in some]
-                    batch = torch.from_numpy(np.concatenate(prepared)).to(device)
-                    resized = F.interpolate(
-                        teacher.mean_logits(batch, views),
-                        size=shape[2:],
-                        mode="bilinear",
-                        align_corners=False,
-                    )
-                    limited = resized.clamp(-HALF_LIMIT, HALF_LIMIT)
+                    answers = torch.stack([answer(some, teacher) for teacher in teachers])
+                    limited = answers.mean(0).clamp(-HALF_LIMIT, HALF_LIMIT)
                     kept[start : start + len(some)] = limited.cpu().numpy().astype(np.float16)
                     stage.advance(len(some))
             kept.flush()

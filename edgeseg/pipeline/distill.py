@@ -31,11 +31,13 @@ class DistillRequest:
     """Whom to teach what, and by whom.
 
     Attributes:
-        teacher, student: Names, or "package.module:Class".
+        teachers: Names, or "package.module:Class"; the mean of their logits teaches.
+        student: Name of the network that learns.
         data: Folder with train and val.
         output: Run folder.
-        teacher_weights: Checkpoint; None takes the shipped one.
-        teacher_spec, student_spec: Describe networks of the user's own.
+        teacher_weights: A checkpoint for each teacher; empty takes the shipped ones.
+        teacher_spec, student_spec: Describe networks of the user's own; the first is for all
+            teachers of the form "package.module:Class".
         teacher_size, student_size: (height, width) of the inputs; None for the defaults.
         student_weights: Checkpoint to start from; None starts from random weights.
         unlabeled: Folder with further images; its train list where it has one, else all.
@@ -52,11 +54,11 @@ class DistillRequest:
         use_cache: False asks the teacher anew.
     """
 
-    teacher: str
+    teachers: tuple[str, ...]
     student: str
     data: Path
     output: Path
-    teacher_weights: Path | None = None
+    teacher_weights: tuple[Path, ...] = ()
     teacher_spec: Path | None = None
     student_spec: Path | None = None
     teacher_size: tuple[int, int] | None = None
@@ -84,13 +86,7 @@ def distill_model(request: DistillRequest, progress: Progress = SILENT) -> Train
     """
     settings = find_method(request.method).changed(request.settings)
     student = find_model(request.student, request.student_spec, request.student_size)
-    teacher = find_model(request.teacher, request.teacher_spec, request.teacher_size)
-    if len(teacher.outputs.classes) != len(student.outputs.classes):
-        raise UsageError(
-            f"The teacher {teacher.name} knows {len(teacher.outputs.classes)} classes, the student "
-            f"{student.name} {len(student.outputs.classes)}. Take a teacher of the same classes."
-        )
-    weights = teacher.resolve_weights(request.teacher_weights) if settings.needs_teacher else None
+    teachers = find_teachers(request, student) if settings.needs_teacher else []
     recipe = find_recipe(student.name, request.recipe, student.outputs.channels)
     recipe = recipe.changed(**request.recipe_settings)
     train, unlabelled = open_images(request, recipe.seed)
@@ -110,9 +106,9 @@ def distill_model(request: DistillRequest, progress: Progress = SILENT) -> Train
         if request.student_weights is not None:
             load_weights(network, request.student_weights)
     make_objective: Callable[[Loss], Objective] = Objective
-    if weights is not None:
+    if teachers:
         make_objective = _Lesson(
-            request, settings, recipe, teacher, student, weights, network, progress
+            request, settings, recipe, teachers, student, network, progress
         ).objective_for(all_pairs(train, unlabelled))
     trainer = Trainer(
         network,
@@ -127,10 +123,37 @@ def distill_model(request: DistillRequest, progress: Progress = SILENT) -> Train
     return trainer.run(
         train,
         val,
-        unlabelled=unlabelled if weights is not None else None,
+        unlabelled=unlabelled if teachers else None,
         resume=request.resume,
         progress=progress,
     )
+
+
+def find_teachers(request: DistillRequest, student: ModelSpec) -> list[tuple[ModelSpec, Path]]:
+    """Teachers with their weights.
+
+    Raises:
+        UsageError: Not one checkpoint for each; other classes than the student's.
+    """
+    names, given = request.teachers, request.teacher_weights
+    if given and len(given) != len(names):
+        raise UsageError(
+            f"{len(names)} teachers ({', '.join(names)}) and {len(given)} --teacher-weights do not "
+            "go together. Name one checkpoint for each teacher, in the same order, or none for "
+            "the shipped ones."
+        )
+    found = []
+    for name, weights in zip(names, given or [None] * len(names), strict=True):
+        is_own = ":" in name
+        spec = find_model(name, request.teacher_spec if is_own else None, request.teacher_size)
+        if len(spec.outputs.classes) != len(student.outputs.classes):
+            raise UsageError(
+                f"The teacher {spec.name} knows {len(spec.outputs.classes)} classes, the student "
+                f"{student.name} {len(student.outputs.classes)}. Take a teacher of the same "
+                "classes."
+            )
+        found.append((spec, spec.resolve_weights(weights)))
+    return found
 
 
 def open_images(request: DistillRequest, seed: int) -> tuple[FolderDataset, FolderDataset | None]:
@@ -155,14 +178,13 @@ def open_images(request: DistillRequest, seed: int) -> tuple[FolderDataset, Fold
 
 @dataclass(frozen=True)
 class _Lesson:
-    """What a student learns from a teacher."""
+    """What a student learns from its teachers."""
 
     request: DistillRequest
     settings: DistillSettings
     recipe: Recipe
-    teacher_spec: ModelSpec
+    teachers: list[tuple[ModelSpec, Path]]
     student_spec: ModelSpec
-    weights: Path
     student: nn.Module
     progress: Progress
 
@@ -170,7 +192,7 @@ class _Lesson:
         """Maker of the objective for these images.
 
         Raises:
-            UsageError: Averaged views of a teacher whose answers cannot be kept.
+            UsageError: Averaged views of teachers whose answers cannot be kept.
         """
         from ..distill.objective import DistillObjective
         from ..distill.teacher import KeptAnswers, Teacher
@@ -184,26 +206,28 @@ class _Lesson:
             )
 
         def make(task_loss: Loss) -> Objective:
-            with self.progress.stage("load the teacher"):
-                teacher = Teacher(self.teacher_spec, self.weights)
+            with self.progress.stage("load the teachers"):
+                teachers = [Teacher(spec, weights) for spec, weights in self.teachers]
+            channels = self.student_spec.outputs.channels
             kept = None
             if keeps:
                 kept = KeptAnswers(
-                    teacher,
+                    teachers,
                     pairs,
                     self.student_spec.inputs,
+                    channels,
                     views=self.settings.views,
                     use_cache=self.request.use_cache,
                     progress=self.progress,
                 )
             features = (
-                self._match_features(teacher, pairs) if self.settings.needs_features else None
+                self._match_features(teachers[0], pairs) if self.settings.needs_features else None
             )
             return DistillObjective(
                 task_loss,
                 self.settings,
-                self.student_spec.outputs.channels,
-                teacher,
+                channels,
+                teachers,
                 kept=kept,
                 features=features,
             )
@@ -215,7 +239,7 @@ class _Lesson:
         from ..distill.taps import FeatureTaps, find_taps
 
         given = self.request
-        theirs = find_taps(self.teacher_spec.name, given.teacher_taps, "--teacher-taps")
+        theirs = find_taps(teacher.spec.name, given.teacher_taps, "--teacher-taps")
         ours = find_taps(self.student_spec.name, given.student_taps, "--student-taps")
         if len(theirs) != len(ours) or len(ours) < 2:
             raise UsageError(
@@ -225,7 +249,7 @@ class _Lesson:
             )
         return match_features(
             teacher,
-            FeatureTaps(teacher.network, theirs, f"the teacher {self.teacher_spec.name}"),
+            FeatureTaps(teacher.network, theirs, f"the teacher {teacher.spec.name}"),
             self.student,
             FeatureTaps(self.student, ours, f"the student {self.student_spec.name}"),
             self.student_spec.inputs,

@@ -23,7 +23,6 @@ from .distill import DistillRequest, distill_model
 from .train import TrainRequest, train_model
 
 RESULTS_NAME = "study.json"
-TEACHER = "teacher"
 PLAIN = "labels only"
 DISTILLED = "distilled"
 # In the order in which an ablation adds them.
@@ -42,9 +41,11 @@ class StudyRequest:
         data: Folder with train, val, and the split that is scored.
         output: Receives one run folder for each row and seed, and `study.json`.
         seeds: Each chooses weights, order, augmentation and the labelled images.
-        teacher, student: Model names.
-        teacher_weights: Checkpoint of a teacher; None trains one for each seed on the labels that
-            its students have.
+        teachers: Model names; the mean of their logits teaches. One of the student's name is the
+            student of the first row, where teachers are trained.
+        student: Model name.
+        teacher_weights: A checkpoint for each teacher; empty trains them for each seed on the
+            labels that the students have.
         labels: Share of the train labels.
         method: See `edgeseg.distill.settings`.
         settings: Of the method, that differ.
@@ -61,9 +62,9 @@ class StudyRequest:
     data: Path
     output: Path
     seeds: tuple[int, ...] = (0, 1, 2)
-    teacher: str = "ulite"
+    teachers: tuple[str, ...] = ("ulite",)
     student: str = "egeunet"
-    teacher_weights: Path | None = None
+    teacher_weights: tuple[Path, ...] = ()
     labels: float = 0.05
     method: str = "pseudo-labels"
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -96,10 +97,8 @@ class StudyRequest:
     def to_json(self) -> dict[str, Any]:
         record = asdict(self)
         del record["workers"], record["accelerator"]
-        return {
-            **record,
-            **{name: str(record[name]) for name in ("data", "output", "teacher_weights")},
-        }
+        paths = {name: str(record[name]) for name in ("data", "output")}
+        return {**record, **paths, "teacher_weights": [str(path) for path in self.teacher_weights]}
 
 
 @dataclass(frozen=True)
@@ -134,15 +133,18 @@ def run_study(request: StudyRequest, progress: Progress = SILENT) -> list[StudyR
     request.output.mkdir(parents=True, exist_ok=True)
     scored = _Scores(request)
     student = find_model(request.student, None, request.size)
-    teacher = find_model(request.teacher, None, request.teacher_size)
+    plain, *others = request.rows().items()
     for seed in request.seeds:
-        weights = (
-            _train_teacher(request, seed, progress)
-            if request.teacher_weights is None
-            else teacher.resolve_weights(request.teacher_weights)
+        run = _teach(request, seed, *plain, (), progress)
+        scored.add(plain[0], seed, student, run, progress)
+        weights = request.teacher_weights or tuple(
+            run if name == request.student else _train_teacher(request, name, seed, progress)
+            for name in request.teachers
         )
-        scored.add(TEACHER, seed, teacher, weights, progress)
-        for name, settings in request.rows().items():
+        for name, path in zip(request.teachers, weights, strict=True):
+            spec = find_model(name, None, request.teacher_size)
+            scored.add(teacher_row(name), seed, spec, path, progress)
+        for name, settings in others:
             run = _teach(request, seed, name, settings, weights, progress)
             scored.add(name, seed, student, run, progress)
     rows = summarize(scored.counts_by_row(), request.seeds)
@@ -150,7 +152,11 @@ def run_study(request: StudyRequest, progress: Progress = SILENT) -> list[StudyR
     return rows
 
 
-def _train_teacher(request: StudyRequest, seed: int, progress: Progress) -> Path:
+def teacher_row(name: str) -> str:
+    return f"teacher {name}"
+
+
+def _train_teacher(request: StudyRequest, name: str, seed: int, progress: Progress) -> Path:
     settings = {
         "epochs": request.teacher_epochs,
         "epoch_steps": request.epoch_steps,
@@ -158,9 +164,9 @@ def _train_teacher(request: StudyRequest, seed: int, progress: Progress) -> Path
     }
     return train_model(
         TrainRequest(
-            request.teacher,
+            name,
             request.data,
-            request.output / f"teacher-{seed}",
+            request.output / f"teacher-{name}-{seed}",
             recipe=request.teacher_recipe,
             settings=settings,
             size=request.teacher_size,
@@ -178,7 +184,7 @@ def _teach(
     seed: int,
     name: str,
     settings: DistillSettings,
-    weights: Path,
+    weights: tuple[Path, ...],
     progress: Progress,
 ) -> Path:
     recipe_settings = {
@@ -188,7 +194,7 @@ def _teach(
     }
     return distill_model(
         DistillRequest(
-            request.teacher,
+            request.teachers,
             request.student,
             request.data,
             request.output / f"{_folder_name(name)}-{seed}",
@@ -246,7 +252,7 @@ class _Scores:
 
     def counts_by_row(self) -> dict[str, list[Counts]]:
         """Counts of each row, in the order of the seeds."""
-        names = [TEACHER, *self.request.rows()]
+        names = [*map(teacher_row, self.request.teachers), *self.request.rows()]
         found = {(run["row"], run["seed"]): np.asarray(run["counts"]) for run in self.runs}
         return {name: [found[name, seed] for seed in self.request.seeds] for name in names}
 
@@ -273,7 +279,7 @@ def summarize(counts: Mapping[str, Sequence[Counts]], seeds: Sequence[int]) -> l
     for name, runs in counts.items():
         stacked = np.stack(runs)
         dice = tuple(float(value) for value in _pooled_dice(stacked))
-        if name in (TEACHER, PLAIN):
+        if name == PLAIN or name.startswith(teacher_row("")):
             rows.append(StudyRow(name, dice))
             continue
         gains = _pooled_dice(stacked) - _pooled_dice(plain)

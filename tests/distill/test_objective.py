@@ -12,7 +12,7 @@ from edgeseg.distill.objective import DistillObjective  # noqa: E402
 from edgeseg.distill.paraphraser import Paraphraser  # noqa: E402
 from edgeseg.distill.settings import DistillSettings  # noqa: E402
 from edgeseg.distill.taps import FeatureTaps, Projections  # noqa: E402
-from edgeseg.distill.teacher import TEACHER_IMAGE, TEACHER_LOGITS, Teacher  # noqa: E402
+from edgeseg.distill.teacher import TEACHER_LOGITS, Teacher, image_name  # noqa: E402
 from edgeseg.models import find_model  # noqa: E402
 from edgeseg.models.weights import save_weights  # noqa: E402
 from edgeseg.train.batches import Batch  # noqa: E402
@@ -57,7 +57,7 @@ def batch_of(labels: int, teacher: float, count: int = 4) -> Batch:
 
 def objective_of(teacher: Teacher, **settings: Any) -> DistillObjective:
     kept: Any = Answers()
-    return DistillObjective(mean_error, DistillSettings(**settings), 1, teacher, kept=kept)
+    return DistillObjective(mean_error, DistillSettings(**settings), 1, [teacher], kept=kept)
 
 
 def test_whole_loss_by_hand(teacher: Teacher) -> None:
@@ -114,9 +114,9 @@ def graph_flow(teacher: Teacher) -> tuple[DistillObjective, Any, Batch]:
     settings = DistillSettings(
         vertices=1.0, edges=1.0, adversarial=0.1, normalized=True, critic_width=2
     )
-    objective = DistillObjective(mean_error, settings, 1, teacher, features=match)
+    objective = DistillObjective(mean_error, settings, 1, [teacher], features=match)
     image = torch.rand(2, 3, 96, 96)
-    batch = Batch(image, torch.ones(2, 96, 96).long(), {TEACHER_IMAGE: image})
+    batch = Batch(image, torch.ones(2, 96, 96).long(), {image_name(0): image})
     return objective, student, batch
 
 
@@ -139,7 +139,7 @@ def test_a_step_does_not_move_teacher_or_paraphrasers(
 ) -> None:
     objective, student, batch = graph_flow
     assert objective.features is not None
-    frozen = [objective.teacher.network, objective.features.paraphrasers]
+    frozen = [objective.teachers[0].network, objective.features.paraphrasers]
     before = [value.clone() for module in frozen for value in module.state_dict().values()]
     total, _ = objective.compute(student, batch)
     total.backward()
@@ -172,4 +172,4 @@ def test_identity_names_teacher_settings_and_taps(
     identity = graph_flow[0].identity()
     assert identity["teacher taps"] == ["e1", "e2", "d1"]
     assert identity["distillation"]["vertices"] == 1.0
-    assert len(identity["teacher"]["weights"]) == 64
+    assert len(identity["teachers"][0]["weights"]) == 64

@@ -13,7 +13,14 @@ torch = pytest.importorskip("torch")
 
 from edgeseg.data.folder import open_folder  # noqa: E402
 from edgeseg.data.label_share import forget_labels  # noqa: E402
-from edgeseg.distill.teacher import TEACHER_LOGITS, KeptAnswers, Teacher, all_pairs  # noqa: E402
+from edgeseg.distill.teacher import (  # noqa: E402
+    TEACHER_LOGITS,
+    KeptAnswers,
+    Teacher,
+    all_pairs,
+    image_name,
+    images_for,
+)
 from edgeseg.models import find_model  # noqa: E402
 from edgeseg.models.weights import save_weights  # noqa: E402
 from edgeseg.train.recipes import Recipe  # noqa: E402
@@ -86,16 +93,16 @@ def test_answers_are_asked_once_and_found_again(
 ) -> None:
     pairs = list(open_folder(make_data_folder(3, (40, 30))))
     counter = Counter()
-    first = KeptAnswers(teacher, pairs, STUDENT.inputs, progress=counter)
+    first = KeptAnswers([teacher], pairs, STUDENT.inputs, 1, progress=counter)
     assert counter.steps == 3
     image = torch.from_numpy(SPEC.inputs.prepare(pairs[1].read_image()))
     kept = first.recall(pairs[1], pairs[1].read_image())[TEACHER_LOGITS]
     assert kept.shape == (1, 32, 32)
     assert np.allclose(kept, teacher.logits(image)[0].numpy(), rtol=1e-3, atol=1e-3)
-    again = KeptAnswers(teacher, pairs, STUDENT.inputs)
+    again = KeptAnswers([teacher], pairs, STUDENT.inputs, 1)
     assert (first.was_kept, again.was_kept) == (False, True)
     assert np.array_equal(first.logits, again.logits)
-    others = KeptAnswers(teacher, pairs, STUDENT.inputs, views=2)
+    others = KeptAnswers([teacher], pairs, STUDENT.inputs, 1, views=2)
     assert not others.was_kept
 
 
@@ -104,7 +111,7 @@ def test_answers_have_the_size_of_the_student(
 ) -> None:
     pairs = list(open_folder(make_data_folder(1, (40, 30))))
     inputs = STUDENT.at_size(64, 96).inputs
-    assert KeptAnswers(teacher, pairs, inputs).logits.shape == (1, 1, 64, 96)
+    assert KeptAnswers([teacher], pairs, inputs, 1).logits.shape == (1, 1, 64, 96)
 
 
 @needs("monai")
@@ -112,7 +119,7 @@ def test_kept_answers_move_with_their_image(
     teacher: Teacher, make_data_folder: Callable[..., Path], own_cache: Path
 ) -> None:
     dataset = forget_labels(open_folder(make_data_folder(2, (32, 32))))
-    kept = KeptAnswers(teacher, all_pairs(dataset, None), STUDENT.inputs)
+    kept = KeptAnswers([teacher], all_pairs(dataset, None), STUDENT.inputs, 1)
     # The first channel of the logits is replaced by the image's red, so that one tells the other.
     red = np.stack([pair.read_image()[None, ..., 0].astype(np.float32) for pair in dataset])
     kept.logits = red
@@ -133,5 +140,33 @@ def test_the_teacher_sees_images_under_its_own_contract(
     teacher: Teacher, make_data_folder: Callable[..., Path]
 ) -> None:
     pair = open_folder(make_data_folder(1, (40, 30)))[0]
-    (plane,) = teacher.prepare(pair, pair.read_image()).values()
-    assert np.array_equal(plane, SPEC.inputs.prepare(pair.read_image())[0])
+    other: Any = Column()
+    other.spec = STUDENT
+    planes = images_for([teacher, other])(pair, pair.read_image())
+    for index, spec in enumerate((SPEC, STUDENT)):
+        expected = spec.inputs.prepare(pair.read_image())[0]
+        assert np.array_equal(planes[image_name(index)], expected)
+
+
+def test_several_teachers_answer_by_their_mean_in_the_form_of_the_student(
+    make_data_folder: Callable[..., Path], own_cache: Path
+) -> None:
+    class Says:
+        def __init__(self, *values: float) -> None:
+            self.spec = SPEC
+            self.values = torch.tensor(values).view(1, -1, 1, 1)
+
+        def identity(self) -> Any:
+            return self.values.tolist()
+
+        def to(self, device: Any) -> None:
+            pass
+
+        def mean_logits(self, image: Any, views: int) -> Any:
+            return self.values.expand(len(image), -1, 8, 8)
+
+    teachers: Any = [Says(4.0), Says(1.0, 3.0)]  # of one channel, and of two: 3 - 1
+    pairs = list(open_folder(make_data_folder(1, (40, 30))))
+    kept = KeptAnswers(teachers, pairs, STUDENT.inputs, 1)
+    assert kept.logits.shape == (1, 1, 32, 32)
+    assert set(np.unique(kept.logits)) == {3.0}

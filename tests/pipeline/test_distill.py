@@ -43,11 +43,11 @@ def request_for(
 
     def make(**changes: Any) -> DistillRequest:
         request = DistillRequest(
-            "ulite",
+            ("ulite",),
             "egeunet",
             data,
             tmp_path / "run",
-            teacher_weights=teacher_weights,
+            teacher_weights=(teacher_weights,),
             teacher_size=(32, 32),
             student_size=(32, 32),
             method="logits",
@@ -228,7 +228,7 @@ def test_teacher_of_other_classes_is_refused(
         "height = 32\nwidth = 32\nstride = 32\n"
         '[normalization]\nkind = "mean_std"\n[arguments]\nclasses = 3\n'
     )
-    request = request_for(teacher="edgeseg.models.ulite:ULite", teacher_spec=spec)
+    request = request_for(teachers=("edgeseg.models.ulite:ULite",), teacher_spec=spec)
     with pytest.raises(UsageError, match=r"knows 3 classes, the student egeunet 2\. Take a"):
         distill_model(request)
 
@@ -238,7 +238,7 @@ def test_a_teacher_of_two_channels_teaches_a_sigmoid(
 ) -> None:
     path = tmp_path / "miniseg.safetensors"
     save_weights(path, find_model("miniseg").make_network())
-    result = distill_model(request_for(teacher="miniseg", teacher_weights=path))
+    result = distill_model(request_for(teachers=("miniseg",), teacher_weights=(path,)))
     assert result.history[-1]["loss_logits"] > 0
 
 
@@ -249,7 +249,9 @@ def test_command_distils(
     run_cli: RunCli, request_for: Callable[..., DistillRequest], tmp_path: Path
 ) -> None:
     request = request_for()
-    words = ["--teacher", "ulite", "--teacher-weights", request.teacher_weights]
+    words: list[Any] = []
+    for _ in range(2):
+        words += ["--teacher", "ulite", "--teacher-weights", request.teacher_weights[0]]
     words += ["--student", "egeunet", "--data", request.data, "--labels", 0.5, "--seed", 1]
     words += ["--size", "32x32", "--teacher-size", "32x32", "--recipe", "short", "--epochs", 1]
     words += ["--epoch-steps", 1, "--weight", "pseudo=0.5", "--views", 2]
@@ -268,6 +270,7 @@ def test_command_distils(
         (["--method", "graphflo"], "Did you mean graphflow"),
         (["--labels", "0"], "Give a number above 0"),
         (["--teacher-weights", "missing.pth"], "Check --weights"),
+        (["--teacher", "ulite", "--teacher-weights", "a.pth"], "one checkpoint for each teacher"),
     ],
 )
 def test_command_refuses_with_advice(

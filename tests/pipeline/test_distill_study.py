@@ -14,11 +14,13 @@ torch = pytest.importorskip("torch")
 
 from edgeseg.pipeline.distill_study import (  # noqa: E402
     PLAIN,
-    TEACHER,
     StudyRequest,
     run_study,
     summarize,
+    teacher_row,
 )
+
+TEACHER = teacher_row("ulite")
 
 HALF = [[[50, 50, 50]]]  # true positives, false positives, false negatives: Dice 0.5
 BETTER = [[[60, 40, 40]]]  # 0.6
@@ -79,18 +81,33 @@ def test_study_trains_scores_and_goes_on(
     for split, part in (("train", range(12)), ("val", range(12, 14)), ("test", range(14, 16))):
         (data / f"{split}.txt").write_text("\n".join(f"pair{number}" for number in part))
     words = ["--data", data, "--output", tmp_path / "study", "--labels", 0.5, "--seed", 5]
-    words += ["--size", "32x32", "--epochs", 1, "--epoch-steps", 2, "--teacher-epochs", 1]
+    words += [
+        "--size",
+        "32x32",
+        "--teacher",
+        "ulite",
+        "--teacher",
+        "egeunet",
+        "--epochs",
+        1,
+        "--epoch-steps",
+        2,
+        "--teacher-epochs",
+        1,
+    ]
     done = run_cli("distill-study", *words)
     assert done.returncode == 0, done.stderr
-    for name in (TEACHER, PLAIN, "distilled", "seed 5", "gain (95 %)"):
+    for name in (TEACHER, teacher_row("egeunet"), PLAIN, "distilled", "seed 5", "gain (95 %)"):
         assert name in done.stdout
     folders = {path.name for path in (tmp_path / "study").iterdir() if path.is_dir()}
-    assert folders == {"teacher-5", "labels-only-5", "distilled-5"}
+    assert folders == {"teacher-ulite-5", "labels-only-5", "distilled-5"}
     for folder in folders:
         identity = torch.load(tmp_path / "study" / folder / "last.pt", weights_only=True)
         assert identity["identity"]["train images"].startswith("6 (")
     record = json.loads((tmp_path / "study" / "study.json").read_text())
-    assert [row["name"] for row in record["rows"]] == [TEACHER, PLAIN, "distilled"]
+    rows = {row["name"]: row for row in record["rows"]}
+    assert list(rows) == [TEACHER, teacher_row("egeunet"), PLAIN, "distilled"]
+    assert rows[teacher_row("egeunet")]["dice"] == rows[PLAIN]["dice"]  # one and the same run
     assert record["request"]["labels"] == 0.5
     assert all(len(run["counts"]) == 2 for run in record["runs"])
 
@@ -116,7 +133,7 @@ def test_a_given_teacher_is_not_trained(
         data,
         tmp_path / "study",
         seeds=(1,),
-        teacher_weights=weights,
+        teacher_weights=(weights,),
         labels=1.0,
         method="logits",
         size=(32, 32),
@@ -128,4 +145,4 @@ def test_a_given_teacher_is_not_trained(
     )
     rows = run_study(request)
     assert [row.name for row in rows] == [TEACHER, PLAIN, "distilled"]
-    assert not (tmp_path / "study" / "teacher-1").exists()
+    assert not (tmp_path / "study" / "teacher-ulite-1").exists()
