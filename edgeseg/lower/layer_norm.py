@@ -1,16 +1,68 @@
-"""LayerNorm over the channels of each pixel, in a form that convolution kernels compute."""
+"""LayerNorm over the channels of each pixel, in forms that convolution kernels compute."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..lazy import require
 from ..onnx_graph import constant_of, is_constant
-from .patterns import apply_rule
+from .editing import (
+    Editor,
+    both_ways,
+    channels_of,
+    convolution_of,
+    made_by,
+    only_reader,
+    rewrite_each,
+)
 
 SMALLEST_WEIGHT = 1e-3  # the variance of weighted values is divided by the square of each
+
+
+@dataclass(frozen=True)
+class ChannelNorm:
+    """y = weight (x - mean x) / sqrt(var x + epsilon) + bias, over the channels of each pixel.
+
+    Attributes:
+        source: x, (1, C, H, W).
+        weight, bias: (C,), float64.
+        epsilon: Added to the variance.
+    """
+
+    source: Any
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    epsilon: float
+
+
+def channel_norm_of(value: Any) -> ChannelNorm | None:
+    """The LayerNorm that computes a value, as the exporter writes it: ten operators."""
+    shifted = _with_constant(value, "Add")
+    scaled = _with_constant(shifted[0], "Mul") if shifted else None
+    if shifted is None or scaled is None:
+        return None
+    for centred, inverse in both_ways(made_by(scaled[0], "Mul")):
+        sub, root = made_by(centred, "Sub"), made_by(_input_of(inverse, "Reciprocal"), "Sqrt")
+        floored = _with_constant(root.inputs[0], "Add") if root is not None else None
+        power = made_by(_mean_of(floored[0]), "Pow") if floored is not None else None
+        if sub is None or floored is None or power is None or power.inputs[0] is not centred:
+            continue
+        source, exponent = sub.inputs[0], power.inputs[1]
+        weight, bias, epsilon = (
+            found[1].astype(np.float64).ravel() for found in (scaled, shifted, floored)
+        )
+        if (
+            _mean_of(sub.inputs[1]) is source
+            and is_constant(exponent)
+            and constant_of(exponent).ravel().tolist() == [2.0]
+            and epsilon.size == 1
+            and weight.size == bias.size == channels_of(source)
+        ):
+            return ChannelNorm(source, weight, bias, float(epsilon[0]))
+    return None
 
 
 def layer_norm_by_convolution(model: Any) -> int:
@@ -29,42 +81,90 @@ def layer_norm_by_convolution(model: Any) -> int:
     Returns:
         How many layers were rewritten.
     """
-    ir = require("onnx_ir", purpose="Lowering")
 
-    def pattern(
-        op: Any, x: Any, axes: Any, power: Any, epsilon: Any, weight: Any, bias: Any
-    ) -> Any:
-        centred = op.Sub(x, op.ReduceMean(x, axes, keepdims=1))
-        variance = op.ReduceMean(op.Pow(centred, power), axes, keepdims=1)
-        inverse = op.Reciprocal(op.Sqrt(op.Add(variance, epsilon)))
-        return op.Add(op.Mul(op.Mul(centred, inverse), weight), bias)
+    def rewrite(edit: Editor, node: Any) -> Any | None:
+        norm = channel_norm_of(node.outputs[0])
+        if norm is None or bool((np.abs(norm.weight) < SMALLEST_WEIGHT).any()):
+            return None
+        channels = norm.weight.size
+        centring = norm.weight[:, None] * (np.eye(channels) - 1 / channels)
+        squares = (1 / (channels * norm.weight**2))[None]
+        centred = edit.convolution(norm.source, pointwise(centring))
+        power = edit("Mul", centred, centred)
+        variance = edit.convolution(power, pointwise(squares), np.array([norm.epsilon]))
+        inverse = edit("Reciprocal", edit("Sqrt", variance))
+        return edit("Add", edit("Mul", centred, inverse), by_channel(norm.bias))
 
-    def fits(context: Any, x: Any, axes: Any, power: Any, weight: Any, bias: Any, **_: Any) -> bool:
-        if not all(map(is_constant, (axes, power, weight, bias))) or x.shape is None:
-            return False
-        scale = constant_of(weight)
-        return (
-            len(x.shape) == 4
-            and scale.size == x.shape[1]
-            and constant_of(axes).ravel().tolist() == [1]
-            and constant_of(power).ravel().tolist() == [2.0]
-            and bool((np.abs(scale) >= SMALLEST_WEIGHT).all())
+    return rewrite_each(model, rewrite)
+
+
+def pointwise_before_norm(model: Any) -> int:
+    """Take a 1x1 convolution behind a LayerNorm to its front, and divide its result instead.
+
+    W LN(x) + d = (A x) s + (W b + d), A = W diag(w) (I - 1/C), s = 1 / sqrt(var x + eps): the
+    centring and the weights are in A, and the map that is divided has the convolution's outputs.
+    The variance is mean(x^2) - mean(x)^2, two 1x1 convolutions.
+
+    Args:
+        model: An `onnx_ir.Model`, changed in place.
+
+    Returns:
+        How many convolutions were rewritten.
+    """
+
+    def rewrite(edit: Editor, node: Any) -> Any | None:
+        found = convolution_of(node.outputs[0])
+        if found is None or not found.is_pointwise or found.group != 1:
+            return None
+        norm = channel_norm_of(found.source) if only_reader(found.source) is not None else None
+        if norm is None:
+            return None
+        matrix = found.weight[:, :, 0, 0]
+        channels = norm.weight.size
+        averaging = pointwise(np.full((1, channels), 1 / channels))
+        mean = edit.convolution(norm.source, averaging)
+        squares = edit("Mul", norm.source, norm.source)
+        power = edit.convolution(squares, averaging, np.array([norm.epsilon]))
+        variance = edit("Sub", power, edit("Mul", mean, mean))
+        inverse = edit("Reciprocal", edit("Sqrt", variance))
+        centred = (matrix * norm.weight) @ (np.eye(channels) - 1 / channels)
+        product = edit.convolution(norm.source, pointwise(centred))
+        return edit(
+            "Add", edit("Mul", product, inverse), by_channel(matrix @ norm.bias + found.bias)
         )
 
-    def rewrite(op: Any, x: Any, epsilon: Any, weight: Any, bias: Any, **_: Any) -> Any:
-        scale = constant_of(weight).astype(np.float64).ravel()
-        channels = scale.size
-        centring = scale[:, None] * (np.eye(channels) - 1 / channels)
-        squares = (1 / (channels * scale**2))[None]
+    return rewrite_each(model, rewrite)
 
-        def constant(name: str, content: Any) -> Any:
-            return op.initializer(ir.tensor(content.astype(np.float32)), f"{x.name}_{name}")
 
-        floor = constant("epsilon", constant_of(epsilon).reshape(1))
-        kernel = constant("centring", centring[:, :, None, None])
-        centred = op.Conv(x, kernel, kernel_shape=[1, 1])
-        kernel = constant("variance", squares[:, :, None, None])
-        variance = op.Conv(op.Mul(centred, centred), kernel, floor, kernel_shape=[1, 1])
-        return op.Add(op.Mul(centred, op.Reciprocal(op.Sqrt(variance))), bias)
+def pointwise(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weight (O, I, 1, 1) of a 1x1 convolution from its matrix (O, I)."""
+    return matrix[:, :, None, None]
 
-    return apply_rule(model, pattern, rewrite, fits)
+
+def by_channel(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Values (C,) in a form that is added to maps (1, C, H, W)."""
+    return values.astype(np.float32).reshape(1, -1, 1, 1)
+
+
+def _with_constant(value: Any, kind: str) -> tuple[Any, NDArray[Any]] | None:
+    """The computed and the constant input of an operator of two."""
+    for computed, constant in both_ways(made_by(value, kind)):
+        if is_constant(constant) and not is_constant(computed):
+            return computed, constant_of(constant)
+    return None
+
+
+def _input_of(value: Any, kind: str) -> Any | None:
+    node = made_by(value, kind)
+    return None if node is None else node.inputs[0]
+
+
+def _mean_of(value: Any) -> Any | None:
+    """x of a mean over the channels of x that keeps the axis."""
+    node = made_by(value, "ReduceMean")
+    if node is None or node.attributes.get_int("keepdims", 1) != 1 or len(node.inputs) < 2:
+        return None
+    axes = node.inputs[1]
+    if not is_constant(axes) or constant_of(axes).ravel().tolist() not in ([1], [-3]):
+        return None
+    return node.inputs[0]

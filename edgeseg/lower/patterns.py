@@ -31,8 +31,10 @@ def apply_rule(
 
 
 def tidy(model: Any) -> None:
-    """Remove what nothing reads, name what has no name, and infer shapes."""
+    """Compute equal values once, remove what nothing reads, name the rest and infer shapes."""
     passes = require("onnx_ir.passes.common", purpose="Lowering")
+    passes.DeduplicateInitializersPass()(model)
+    passes.CommonSubexpressionEliminationPass()(model)
     passes.RemoveUnusedNodesPass()(model)
     passes.NameFixPass()(model)
     passes.ShapeInferencePass()(model)

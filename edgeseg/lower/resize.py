@@ -11,8 +11,6 @@ from ..lazy import require
 from ..onnx_graph import constant_of, is_constant
 from .patterns import apply_rule
 
-MOST_CHANNELS = 1  # with more, resizing kernels share their index arithmetic over the channels
-
 
 def interpolation_matrix(old: int, new: int, *, align_corners: bool) -> NDArray[np.float32]:
     """Weights (new, old) of linear interpolation along one axis, as ONNX's Resize defines it.
@@ -38,8 +36,8 @@ def interpolation_matrix(old: int, new: int, *, align_corners: bool) -> NDArray[
 def resize_by_matrices(model: Any) -> int:
     """Write bilinear resizing of a one-channel map x as R x C with constant matrices.
 
-    Runtimes vectorise resizing over channels; that of one channel takes several times as long as
-    the two products.
+    Runtimes that keep channels last vectorise resizing over channels; that of one channel takes
+    several times as long as the two products.
 
     Args:
         model: An `onnx_ir.Model`, changed in place.
@@ -47,6 +45,24 @@ def resize_by_matrices(model: Any) -> int:
     Returns:
         How many operators were rewritten.
     """
+    return _by_matrices(model, most_channels=1)
+
+
+def resize_maps_by_matrices(model: Any) -> int:
+    """As `resize_by_matrices`, of maps with any number of channels.
+
+    For runtimes that keep channels first, as ONNX Runtime does.
+
+    Args:
+        model: An `onnx_ir.Model`, changed in place.
+
+    Returns:
+        How many operators were rewritten.
+    """
+    return _by_matrices(model, most_channels=None)
+
+
+def _by_matrices(model: Any, most_channels: int | None) -> int:
     ir = require("onnx_ir", purpose="Lowering")
 
     def pattern(op: Any, x: Any, sizes: Any) -> Any:
@@ -58,7 +74,7 @@ def resize_by_matrices(model: Any) -> int:
             is_constant(sizes)
             and x.shape is not None
             and len(x.shape) == 4
-            and x.shape[1] <= MOST_CHANNELS
+            and (most_channels is None or x.shape[1] <= most_channels)
             and attributes.get_string("mode", "nearest") == "linear"
             and attributes.get_string("coordinate_transformation_mode", "half_pixel")
             in ("align_corners", "half_pixel", "pytorch_half_pixel")

@@ -8,11 +8,28 @@ from typing import Any
 
 from ..errors import UnknownNameError
 from ..lazy import require
+from .batch_norm import batch_norm_into_next, batch_norm_into_sum
 from .constants import fold_constants
+from .depthwise import box_by_depthwise, dense_stem, merge_parallel, stride_before_dilation
+from .depthwise_concat import depthwise_after_concat
+from .gated_concat import gate_after_concat
 from .group_norm import affine_after_pooling, group_norm_by_channel
-from .layer_norm import layer_norm_by_convolution
+from .layer_norm import layer_norm_by_convolution, pointwise_before_norm
+from .nearest import nearest_by_shuffle
+from .norms_after_concat import norms_after_concat
+from .older_opset import resize_of_opset_17
 from .patterns import tidy
-from .resize import resize_by_matrices
+from .pointwise import (
+    concat_by_sum,
+    dense_pointwise,
+    merge_pointwise,
+    pointwise_before_resize,
+    pointwise_by_product,
+    thin_pointwise_by_product,
+)
+from .pooled_mean import mean_by_pooling
+from .resize import resize_by_matrices, resize_maps_by_matrices
+from .softmax import softmax_by_sigmoid
 
 # In the order in which they are applied. Each takes an `onnx_ir.Model`, changes it in place, keeps
 # the function that it computes, and returns how often it found something to do.
@@ -20,8 +37,29 @@ REWRITES: Mapping[str, Callable[[Any], int]] = {
     "fold-constants": fold_constants,
     "group-norm-by-channel": group_norm_by_channel,
     "affine-after-pooling": affine_after_pooling,
-    "resize-by-matrices": resize_by_matrices,
+    "mean-by-pooling": mean_by_pooling,
+    "softmax-by-sigmoid": softmax_by_sigmoid,
+    "box-by-depthwise": box_by_depthwise,
+    "gate-after-concat": gate_after_concat,
+    "dense-pointwise": dense_pointwise,
+    "merge-parallel": merge_parallel,
+    "batch-norm-into-sum": batch_norm_into_sum,
+    "batch-norm-into-next": batch_norm_into_next,
+    "dense-stem": dense_stem,
+    "depthwise-after-concat": depthwise_after_concat,
+    "stride-before-dilation": stride_before_dilation,
+    "norms-after-concat": norms_after_concat,
+    "pointwise-before-norm": pointwise_before_norm,
     "layer-norm-by-convolution": layer_norm_by_convolution,
+    "concat-by-sum": concat_by_sum,
+    "pointwise-before-resize": pointwise_before_resize,
+    "merge-pointwise": merge_pointwise,
+    "nearest-by-shuffle": nearest_by_shuffle,
+    "resize-by-matrices": resize_by_matrices,
+    "resize-maps-by-matrices": resize_maps_by_matrices,
+    "pointwise-by-product": pointwise_by_product,
+    "thin-pointwise-by-product": thin_pointwise_by_product,
+    "resize-of-opset-17": resize_of_opset_17,
 }
 
 

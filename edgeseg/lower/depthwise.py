@@ -1,0 +1,215 @@
+"""Convolutions side by side on one map, merged into one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .editing import (
+    Convolution,
+    Editor,
+    both_ways,
+    channels_of,
+    convolution_of,
+    integers,
+    only_reader,
+    rewrite_each,
+)
+
+STEM_CHANNELS = 4  # of an image
+LARGEST_KERNEL = 5  # that runtimes have depthwise kernels for
+
+
+def box_by_depthwise(model: Any) -> int:
+    """Write average pooling whose padding counts as a depthwise convolution with equal weights.
+
+    `merge_parallel` then adds it to a convolution beside it.
+
+    Args:
+        model: An `onnx_ir.Model`, changed in place.
+
+    Returns:
+        How many poolings were rewritten.
+    """
+
+    def rewrite(edit: Editor, node: Any) -> Any | None:
+        if node.op_type != "AveragePool":
+            return None
+        channels = channels_of(node.inputs[0])
+        height, width = integers(node, "kernel_shape", (0, 0))
+        pads = integers(node, "pads", (0, 0, 0, 0))
+        counts = node.attributes.get_int("count_include_pad", 0) == 1 or not any(pads)
+        ceils = node.attributes.get_int("ceil_mode", 0) == 1
+        auto_pad = node.attributes.get_string("auto_pad", "NOTSET")
+        large = max(height, width) > LARGEST_KERNEL
+        if channels is None or not counts or ceils or auto_pad != "NOTSET" or large:
+            return None
+        weight = np.full((channels, 1, height, width), 1 / (height * width))
+        return edit.convolution(
+            node.inputs[0],
+            weight,
+            group=channels,
+            strides=list(integers(node, "strides", (1, 1))),
+            dilations=list(integers(node, "dilations", (1, 1))),
+            pads=list(pads),
+        )
+
+    return rewrite_each(model, rewrite)
+
+
+def merge_parallel(model: Any) -> int:
+    """Write the sum of two convolutions of one map as one convolution.
+
+    Depthwise kernels of other dilations are laid over each other where the span of the larger is
+    at most 5x5. The sum of a map and its convolution is a convolution too, with one added at the
+    centre.
+
+    Args:
+        model: An `onnx_ir.Model`, changed in place.
+
+    Returns:
+        How many sums were merged.
+    """
+
+    def rewrite(edit: Editor, node: Any) -> Any | None:
+        if node.op_type != "Add":
+            return None
+        for one, other in both_ways(node):
+            left, right = convolution_of(one), convolution_of(other)
+            if left is None or only_reader(one) is None:
+                continue
+            if left.source is other:
+                weight = _with_identity(left)
+                if weight is None:
+                    continue
+                return edit.convolution(left.source, weight, left.bias, **left.attributes)
+            if right is None or only_reader(other) is None or right.source is not left.source:
+                continue
+            merged = _laid_over(left, right)
+            if merged is not None:
+                weight, attributes = merged
+                return edit.convolution(left.source, weight, left.bias + right.bias, **attributes)
+        return None
+
+    return rewrite_each(model, rewrite)
+
+
+def _with_identity(found: Convolution) -> NDArray[np.float64] | None:
+    """Weight of x + conv x; None where the map changes its size or the kernel has no centre."""
+    outputs, inputs, height, width = found.weight.shape
+    spans = [size // 2 * step for size, step in zip((height, width), found.dilations, strict=True)]
+    if (
+        outputs != inputs * found.group
+        or found.strides != (1, 1)
+        or height % 2 == 0
+        or width % 2 == 0
+        or found.pads != (spans[0], spans[1], spans[0], spans[1])
+    ):
+        return None
+    weight = found.weight.copy()
+    for row in range(outputs):
+        weight[row, row % inputs, height // 2, width // 2] += 1
+    return weight
+
+
+def _laid_over(
+    left: Convolution, right: Convolution
+) -> tuple[NDArray[np.float64], dict[str, Any]] | None:
+    """Weight and attributes of the sum of two convolutions of one map."""
+    if left.group != right.group or left.strides != right.strides:
+        return None
+    if left.weight.shape[:2] != right.weight.shape[:2]:
+        return None
+    same = (
+        left.weight.shape == right.weight.shape
+        and left.dilations == right.dilations
+        and left.pads == right.pads
+    )
+    if same:
+        return left.weight + right.weight, left.attributes
+    reach = (max(left.reach[0], right.reach[0]), max(left.reach[1], right.reach[1]))
+    area = left.weight[0, 0].size + right.weight[0, 0].size
+    if not left.is_depthwise or max(reach) > LARGEST_KERNEL or reach[0] * reach[1] > 2 * area:
+        return None
+    total = np.zeros((*left.weight.shape[:2], *reach))
+    pads: set[tuple[int, ...]] = set()
+    for part in (left, right):
+        margins = [(whole - own) // 2 for whole, own in zip(reach, part.reach, strict=True)]
+        if any((whole - own) % 2 for whole, own in zip(reach, part.reach, strict=True)):
+            return None
+        rows = slice(margins[0], margins[0] + part.reach[0], part.dilations[0])
+        columns = slice(margins[1], margins[1] + part.reach[1], part.dilations[1])
+        total[:, :, rows, columns] += part.weight
+        pads.add(tuple(pad + margins[index % 2] for index, pad in enumerate(part.pads)))
+    if len(pads) != 1:
+        return None
+    attributes = {**left.attributes, "dilations": [1, 1], "pads": list(pads.pop())}
+    return total, attributes
+
+
+def stride_before_dilation(model: Any) -> int:
+    """Leave out every other pixel before a convolution of stride 2 and even dilation.
+
+    Such a convolution reads even rows and columns only: it is one of stride 1 and half the
+    dilation on those. Where a 1x1 convolution gives its input, that computes them alone. TFLite
+    has no convolution with both stride and dilation, and computes four times as much.
+
+    Args:
+        model: An `onnx_ir.Model`, changed in place.
+
+    Returns:
+        How many convolutions were rewritten.
+    """
+
+    def rewrite(edit: Editor, node: Any) -> Any | None:
+        found = convolution_of(node.outputs[0])
+        if found is None or found.strides != (2, 2):
+            return None
+        first = convolution_of(found.source)
+        even = all(step % 2 == 0 for step in (*found.dilations, *found.pads))
+        if not even or first is None or not first.is_pointwise or first.group != 1:
+            return None
+        pixels = edit.convolution(first.source, first.weight, first.bias, strides=[2, 2])
+        halved = {
+            "strides": [1, 1],
+            "dilations": [step // 2 for step in found.dilations],
+            "pads": [step // 2 for step in found.pads],
+        }
+        attributes = {**found.attributes, **halved}
+        return edit.convolution(pixels, found.weight, found.bias, **attributes)
+
+    return rewrite_each(model, rewrite)
+
+
+def dense_stem(model: Any) -> int:
+    """Write a 1x1 convolution of an image and the depthwise one behind it as one dense convolution.
+
+    K_o (p_o . x) = (K_o p_o) x, for up to four inputs: the product has no more weights to apply
+    than the two, and the map between, as large as the image, is never written. The 1x1 convolution
+    must have no bias if the other pads: it would not be zero outside.
+
+    Args:
+        model: An `onnx_ir.Model`, changed in place.
+
+    Returns:
+        How many pairs were merged.
+    """
+
+    def rewrite(edit: Editor, node: Any) -> Any | None:
+        second = convolution_of(node.outputs[0])
+        if second is None or not second.is_depthwise or len(second.weight) == 1:
+            return None
+        first = convolution_of(second.source)
+        if first is None or not first.is_pointwise or first.group != 1:
+            return None
+        if first.weight.shape[1] > STEM_CHANNELS or only_reader(second.source) is None:
+            return None
+        if np.any(first.bias) and any(second.pads):
+            return None
+        weight = second.weight * first.weight[:, :, 0, 0][:, :, None, None]
+        bias = second.bias + first.bias * second.weight.sum(axis=(1, 2, 3))
+        return edit.convolution(first.source, weight, bias, **{**second.attributes, "group": 1})
+
+    return rewrite_each(model, rewrite)

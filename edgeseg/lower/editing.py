@@ -1,0 +1,231 @@
+"""Finding and replacing operators where a pattern would need one form for each number of inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..lazy import require
+from ..onnx_graph import add_constant, constant_of, is_constant
+from .patterns import tidy
+
+MOST_PASSES = 100  # of one rewrite; each pass must leave less to do
+
+
+def rewrite_each(model: Any, rewrite: Callable[[Editor, Any], Any | None]) -> int:
+    """Offer each operator to a rewrite until it finds nothing more.
+
+    Args:
+        model: An `onnx_ir.Model`, changed in place.
+        rewrite: Takes an editor, which adds operators before the one offered, and the operator.
+            Returns what replaces the operator's (only) result; None leaves it as it is.
+
+    Returns:
+        How many operators were replaced.
+    """
+    total = 0
+    for _ in range(MOST_PASSES):
+        count = 0
+        for node in list(model.graph):
+            if node.graph is None or len(node.outputs) != 1:
+                continue
+            result = rewrite(Editor(model, node), node)
+            if result is not None:
+                replace_value(node.outputs[0], result)
+                count += 1
+        if not count:
+            return total
+        total += count
+        # Between passes, so that new values have shapes.
+        tidy(model)
+    return total
+
+
+class Editor:
+    """Adds operators to a graph in front of one of its nodes."""
+
+    def __init__(self, model: Any, before: Any) -> None:
+        self.model = model
+        self.before = before
+        self._count = 0
+
+    def __call__(self, kind: str, *inputs: Any, **attributes: Any) -> Any:
+        """Result of a new operator.
+
+        Args:
+            inputs: Values; arrays become constants of the graph, None leaves an input out.
+        """
+        ir = require("onnx_ir", purpose="Lowering")
+        label = self._label()
+        values = [
+            add_constant(self.model.graph, f"{label}_{index}", value)
+            if isinstance(value, np.ndarray)
+            else value
+            for index, value in enumerate(inputs)
+        ]
+        node = ir.node(kind, values, attributes=attributes, name=label)
+        node.outputs[0].name = f"{label}_out"
+        self.model.graph.insert_before(self.before, node)
+        return node.outputs[0]
+
+    def convolution(
+        self, x: Any, weight: NDArray[Any], bias: NDArray[Any] | None = None, **attributes: Any
+    ) -> Any:
+        """Result of a new convolution; arrays are stored as float32."""
+        inputs = [x, np.ascontiguousarray(weight, np.float32)]
+        if bias is not None and np.any(bias):
+            inputs.append(np.ascontiguousarray(bias, np.float32))
+        return self("Conv", *inputs, kernel_shape=list(weight.shape[2:]), **attributes)
+
+    def _label(self) -> str:
+        """A name that no other value begins with: results have unique names."""
+        self._count += 1
+        return f"{self.before.outputs[0].name}_l{self._count}"
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """What a convolution with constant weights computes.
+
+    Attributes:
+        source: Its input.
+        weight: (O, I / group, kh, kw), float64.
+        bias: (O,), float64; zeros where there is none.
+        group: Number of groups.
+        strides, dilations: (vertical, horizontal).
+        pads: (top, left, bottom, right).
+    """
+
+    source: Any
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    group: int
+    strides: tuple[int, int]
+    dilations: tuple[int, int]
+    pads: tuple[int, int, int, int]
+
+    @property
+    def is_pointwise(self) -> bool:
+        return self.weight.shape[2:] == (1, 1) and self.strides == (1, 1) and not any(self.pads)
+
+    @property
+    def is_depthwise(self) -> bool:
+        return self.group == self.weight.shape[0] and self.weight.shape[1] == 1
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Rows and columns that the dilated kernel spans."""
+        return (
+            (self.weight.shape[2] - 1) * self.dilations[0] + 1,
+            (self.weight.shape[3] - 1) * self.dilations[1] + 1,
+        )
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """As ONNX names them, without the size of the kernel."""
+        return {
+            "group": self.group,
+            "strides": list(self.strides),
+            "dilations": list(self.dilations),
+            "pads": list(self.pads),
+        }
+
+    def dense_weight(self) -> NDArray[np.float64]:
+        """Weight (O, I, kh, kw) of the same convolution with one group."""
+        outputs, inputs = self.weight.shape[0], self.weight.shape[1] * self.group
+        dense = np.zeros((outputs, inputs, *self.weight.shape[2:]))
+        for row in range(outputs):
+            first = row // (outputs // self.group) * self.weight.shape[1]
+            dense[row, first : first + self.weight.shape[1]] = self.weight[row]
+        return dense
+
+
+def convolution_of(value: Any) -> Convolution | None:
+    """The convolution of four axes with constant weights that computes a value, or None."""
+    node = None if value is None else value.producer()
+    if node is None or node.op_type != "Conv" or not is_constant(node.inputs[1]):
+        return None
+    weight = constant_of(node.inputs[1]).astype(np.float64)
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    auto_pad = node.attributes.get_string("auto_pad", "NOTSET")
+    if weight.ndim != 4 or (bias is not None and not is_constant(bias)) or auto_pad != "NOTSET":
+        return None
+    return Convolution(
+        source=node.inputs[0],
+        weight=weight,
+        bias=np.zeros(len(weight)) if bias is None else constant_of(bias).astype(np.float64),
+        group=node.attributes.get_int("group", 1),
+        strides=integers(node, "strides", (1, 1)),
+        dilations=integers(node, "dilations", (1, 1)),
+        pads=integers(node, "pads", (0, 0, 0, 0)),
+    )
+
+
+def integers(node: Any, name: str, default: tuple[int, ...]) -> Any:
+    """An attribute of several integers, as a tuple."""
+    attribute = node.attributes.get(name)
+    return default if attribute is None else tuple(attribute.as_ints())
+
+
+def only_reader(value: Any, kind: str | None = None) -> Any | None:
+    """The one operator that reads a value, if it is of that kind; None for results of the graph."""
+    uses = list(value.uses())
+    if len(uses) != 1 or value.is_graph_output():
+        return None
+    node = uses[0].node
+    return node if kind is None or node.op_type == kind else None
+
+
+def made_by(value: Any, kind: str) -> Any | None:
+    """The operator that computes a value, if it is of that kind."""
+    node = None if value is None else value.producer()
+    return node if node is not None and node.op_type == kind else None
+
+
+def channels_of(value: Any) -> int | None:
+    """Channels of a map (1, C, H, W); None where the shape is another or unknown."""
+    shape = value.shape
+    if shape is None or len(shape) != 4 or not all(isinstance(size, int) for size in shape):
+        return None
+    return int(shape[1]) if shape[0] == 1 else None
+
+
+def both_ways(node: Any) -> list[tuple[Any, Any]]:
+    """The two inputs of an operator that does not mind their order, as they are and swapped."""
+    return [] if node is None else [tuple(node.inputs), tuple(reversed(node.inputs))]
+
+
+def replace_value(old: Any, new: Any) -> None:
+    """Let everyone read `new` in place of `old`, who leaves it its name if the graph returns it."""
+    ir = require("onnx_ir", purpose="Lowering")
+    name, is_output = old.name, old.is_graph_output()
+    new.shape, new.type = old.shape, old.type
+    ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+    if is_output:
+        old.name, new.name = f"{name}_replaced", name
+
+
+def concatenated(value: Any) -> list[Any] | None:
+    """Parts of a concatenation over the channels."""
+    node = made_by(value, "Concat")
+    if node is None or node.attributes.get_int("axis", 0) not in (1, -3):
+        return None
+    return list(node.inputs)
+
+
+def summands(value: Any) -> Iterator[Any]:
+    """Values whose sum a value is: through additions that nothing else reads."""
+    node = made_by(value, "Add")
+    if node is None:
+        yield value
+        return
+    for part in node.inputs:
+        inner = made_by(part, "Add")
+        if inner is not None and only_reader(part) is not None:
+            yield from summands(part)
+        else:
+            yield part

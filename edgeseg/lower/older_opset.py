@@ -1,0 +1,76 @@
+"""ONNX operators as of opset 17."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..lazy import require
+from ..onnx_graph import constant_of, is_constant
+from .editing import integers
+
+OLDER = 17
+# Operators that opset 17 writes as opset 20 does, or with what `_rewritten` takes care of.
+KNOWN = frozenset(
+    {"Add", "AveragePool", "BatchNormalization", "Concat", "Conv", "ConvTranspose", "DepthToSpace"}
+    | {"Div", "Erf", "Exp", "Flatten", "Gelu", "Gemm", "GlobalAveragePool", "HardSwish"}
+    | {"InstanceNormalization", "LeakyRelu", "MatMul", "MaxPool", "Mul", "Neg", "PRelu", "Pow"}
+    | {"Reciprocal", "ReduceMax", "ReduceMean", "Relu", "Reshape", "Resize", "Sigmoid", "Slice"}
+    | {"Softmax", "Split", "Sqrt", "Sub", "Tanh", "Transpose"}
+)
+
+
+def resize_of_opset_17(model: Any) -> int:
+    """Write a graph that resizes in opset 17.
+
+    ONNX Runtime 1.23 keeps maps in its blocked layout through a Resize of opset 13 only; one of
+    opset 18 makes it copy them out and back. Gelu, which opset 17 lacks, becomes ONNX Runtime's
+    own operator of that name, which computes the same.
+
+    Args:
+        model: An `onnx_ir.Model`, changed in place. One with an operator that is not known to be
+            the same in opset 17 is left as it is.
+
+    Returns:
+        How many resizing operators profit.
+    """
+    ir = require("onnx_ir", purpose="Lowering")
+    nodes = list(model.graph)
+    count = sum(node.op_type == "Resize" for node in nodes)
+    if not count or model.opset_imports.get("", 0) <= OLDER or not all(map(_is_known, nodes)):
+        return 0
+    for node in nodes:
+        if node.op_type == "Resize":
+            for name in ("antialias", "keep_aspect_ratio_policy"):
+                node.attributes.pop(name, None)
+        elif node.op_type == "Gelu":
+            node.domain = "com.microsoft"
+            node.attributes.pop("approximate", None)
+        elif node.op_type in ("ReduceMax", "ReduceMean"):
+            axes = constant_of(node.inputs[1]).ravel().tolist()
+            node.attributes.pop("noop_with_empty_axes", None)
+            node.attributes["axes"] = ir.AttrInt64s("axes", axes)
+            node.resize_inputs(1)
+        elif node.op_type == "Split":
+            node.attributes.pop("num_outputs", None)
+        elif node.op_type == "AveragePool":
+            node.attributes.pop("dilations", None)
+    model.graph.opset_imports[""] = OLDER
+    if any(node.op_type == "Gelu" for node in nodes):
+        model.graph.opset_imports["com.microsoft"] = 1
+    return count
+
+
+def _is_known(node: Any) -> bool:
+    attributes = node.attributes
+    if node.domain or node.op_type not in KNOWN:
+        return False
+    if node.op_type == "Resize":
+        stretches = attributes.get_string("keep_aspect_ratio_policy", "stretch") == "stretch"
+        return stretches and not attributes.get_int("antialias", 0) and "axes" not in attributes
+    if node.op_type == "Gelu":
+        return bool(attributes.get_string("approximate", "none") == "none")
+    if node.op_type in ("ReduceMax", "ReduceMean"):
+        return len(node.inputs) == 2 and is_constant(node.inputs[1])
+    if node.op_type == "AveragePool":
+        return set(integers(node, "dilations", ())) <= {1}
+    return node.op_type != "Split" or len(node.inputs) == 2 or "num_outputs" in attributes

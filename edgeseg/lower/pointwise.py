@@ -1,0 +1,215 @@
+"""1x1 convolutions: fewer of them, on fewer pixels, and no concatenation in front of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..onnx_graph import constant_of, is_constant
+from .editing import (
+    Editor,
+    channels_of,
+    concatenated,
+    convolution_of,
+    made_by,
+    only_reader,
+    rewrite_each,
+)
+
+THIN_CHANNELS = 4
+LEAST_PIXELS = 64  # of a map that a matrix product is worth it for
+DENSE_CHANNELS = 64  # up to so many, a dense product costs no more than the steps of the groups
+
+
+def dense_pointwise(model: Any) -> int:
+    """Write grouped 1x1 convolutions of few channels as dense ones.
+
+    Runtimes have their fast kernels for dense and for depthwise convolutions; those of a few
+    groups fall between. A group is zeros in the dense matrix.
+
+    Args:
+        model: An `onnx_ir.Model`, changed in place.
+
+    Returns:
+        How many convolutions were rewritten.
+    """
+
+    def rewrite(edit: Editor, node: Any) -> Any | None:
+        found = convolution_of(node.outputs[0])
+        if found is None or not found.is_pointwise or found.group == 1:
+            return None
+        weight = found.dense_weight()
+        if max(weight.shape[:2]) > DENSE_CHANNELS:
+            return None
+        return edit.convolution(found.source, weight, found.bias)
+
+    return rewrite_each(model, rewrite)
+
+
+def merge_pointwise(model: Any) -> int:
+    """Write a 1x1 convolution right after another convolution as one, where that is no more work.
+
+    W2 (W1 x + b1) + b2 = (W2 W1) x + (W2 b1 + b2). The first must be read by the second only, and
+    have at least as many outputs.
+
+    Args:
+        model: An `onnx_ir.Model`, changed in place.
+
+    Returns:
+        How many pairs were merged.
+    """
+
+    def rewrite(edit: Editor, node: Any) -> Any | None:
+        second = convolution_of(node.outputs[0])
+        if second is None or not second.is_pointwise or second.group != 1:
+            return None
+        first = convolution_of(second.source)
+        if first is None or first.group != 1 or only_reader(second.source) is None:
+            return None
+        matrix = second.weight[:, :, 0, 0]
+        if matrix.shape[0] > matrix.shape[1]:
+            return None
+        weight = np.einsum("oi,ijhw->ojhw", matrix, first.weight)
+        return edit.convolution(
+            first.source, weight, matrix @ first.bias + second.bias, **first.attributes
+        )
+
+    return rewrite_each(model, rewrite)
+
+
+def concat_by_sum(model: Any) -> int:
+    """Write a 1x1 convolution of a concatenation as the sum of convolutions of its parts.
+
+    W [a; b] = W_a a + W_b b. Nothing is copied, runtimes add the sums up inside the convolutions,
+    and a part that was resized can be convolved before that (`pointwise_before_resize`).
+
+    Args:
+        model: An `onnx_ir.Model`, changed in place.
+
+    Returns:
+        How many convolutions were rewritten.
+    """
+
+    def rewrite(edit: Editor, node: Any) -> Any | None:
+        found = convolution_of(node.outputs[0])
+        if found is None or not found.is_pointwise or found.group != 1:
+            return None
+        parts = concatenated(found.source)
+        if parts is None or only_reader(found.source) is None:
+            return None
+        sizes = [channels_of(part) for part in parts]
+        if None in sizes:
+            return None
+        ends = np.cumsum([size or 0 for size in sizes])
+        weights = np.split(found.weight, ends[:-1], axis=1)
+        total = None
+        for index, (part, weight) in enumerate(zip(parts, weights, strict=True)):
+            is_last = index == len(parts) - 1
+            product = edit.convolution(part, weight, found.bias if is_last else None)
+            total = product if total is None else edit("Add", total, product)
+        return total
+
+    return rewrite_each(model, rewrite)
+
+
+def pointwise_before_resize(model: Any) -> int:
+    """Convolve 1x1 before an enlargement instead of after it, on fewer pixels.
+
+    Interpolation treats all channels alike, and its weights sum to one: it commutes with a 1x1
+    convolution, the bias included. Done where the convolution does not add channels.
+
+    Args:
+        model: An `onnx_ir.Model`, changed in place.
+
+    Returns:
+        How many convolutions were moved.
+    """
+
+    def rewrite(edit: Editor, node: Any) -> Any | None:
+        found = convolution_of(node.outputs[0])
+        if found is None or not found.is_pointwise or found.group != 1:
+            return None
+        if found.weight.shape[0] > found.weight.shape[1]:
+            return None
+        resize = made_by(found.source, "Resize")
+        if resize is None or only_reader(found.source) is None or not _only_enlarges(resize):
+            return None
+        small = edit.convolution(resize.inputs[0], found.weight, found.bias)
+        inputs = list(resize.inputs[1:])
+        if len(inputs) > 2 and inputs[2] is not None:
+            sizes = constant_of(inputs[2]).copy()
+            sizes[1] = found.weight.shape[0]
+            inputs[2] = sizes
+        return edit("Resize", small, *inputs, **resize.attributes)
+
+    return rewrite_each(model, rewrite)
+
+
+def _only_enlarges(resize: Any) -> bool:
+    """Whether rows and columns become more, without weights that reach outside the map."""
+    before, after = resize.inputs[0].shape, resize.outputs[0].shape
+    if before is None or after is None or channels_of(resize.inputs[0]) != after[1]:
+        return False
+    if len(resize.inputs) > 3 and not is_constant(resize.inputs[3]):
+        return False
+    kind = resize.attributes.get_string("mode", "nearest")
+    place = resize.attributes.get_string("coordinate_transformation_mode", "half_pixel")
+    return (
+        kind in ("nearest", "linear")
+        and place != "tf_crop_and_resize"
+        and all(new >= old for old, new in zip(before[2:], after[2:], strict=True))
+        and resize.attributes.get("axes") is None
+    )
+
+
+def pointwise_by_product(model: Any) -> int:
+    """Write 1x1 convolutions as matrix products W (O, I) x X (I, H W).
+
+    ONNX Runtime computes convolutions in blocks of 16 channels, and copies maps into that form and
+    back around everything else; the product takes maps as they lie.
+
+    Args:
+        model: An `onnx_ir.Model`, changed in place.
+
+    Returns:
+        How many convolutions were rewritten.
+    """
+    return _by_product(model, most_channels=None)
+
+
+def thin_pointwise_by_product(model: Any) -> int:
+    """As `pointwise_by_product`, of convolutions with up to four inputs or outputs only.
+
+    For networks whose other layers gain from blocks of channels; a head of one class does not.
+
+    Args:
+        model: An `onnx_ir.Model`, changed in place.
+
+    Returns:
+        How many convolutions were rewritten.
+    """
+    return _by_product(model, most_channels=THIN_CHANNELS)
+
+
+def _by_product(model: Any, most_channels: int | None) -> int:
+    def rewrite(edit: Editor, node: Any) -> Any | None:
+        found = convolution_of(node.outputs[0])
+        if found is None or not found.is_pointwise or found.group != 1:
+            return None
+        outputs, inputs = found.weight.shape[:2]
+        if most_channels is not None and min(outputs, inputs) > most_channels:
+            return None
+        if channels_of(found.source) is None:
+            return None
+        height, width = found.source.shape[2:]
+        if height * width < LEAST_PIXELS:
+            return None
+        matrix = found.weight[:, :, 0, 0].astype(np.float32)
+        flat = edit("Reshape", found.source, np.array([1, inputs, height * width]))
+        product = edit("MatMul", matrix, flat)
+        if np.any(found.bias):
+            product = edit("Add", product, found.bias.astype(np.float32)[None, :, None])
+        return edit("Reshape", product, np.array([1, outputs, height, width]))
+
+    return rewrite_each(model, rewrite)
