@@ -7,9 +7,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,30 @@ from .litert_rewrites import prepare_for_onnx2tf
 from .onnx_file import open_reference, read_typed_graph
 
 MODEL_FILE = "model.tflite"
+# What XNNPACK, which keeps channels last, runs fastest; see `edgeseg.lower`.
+REWRITES = (
+    "fold-constants",
+    "group-norm-by-channel",
+    "affine-after-pooling",
+    "mean-by-pooling",
+    "softmax-by-sigmoid",
+    "box-by-depthwise",
+    "gate-after-concat",
+    "dense-pointwise",
+    "merge-parallel",
+    "batch-norm-into-sum",
+    "batch-norm-into-next",
+    "dense-stem",
+    "depthwise-after-concat",
+    "stride-before-dilation",
+    "norms-after-concat",
+    "pointwise-before-norm",
+    "layer-norm-by-convolution",
+    "concat-by-sum",
+    "pointwise-before-resize",
+    "merge-pointwise",
+    "nearest-by-shuffle",
+)
 PURPOSE = "Building for target android"
 FLOAT_TENSOR = {"layout": "NHWC", "dtype": "float32", "scale": None, "zero_point": None}
 # Networks take pixels as 0..1, standardised, or as 0..255.
@@ -72,6 +97,11 @@ class LiteRtTarget(Target):
     build_packages = ("onnx2tf",)
     run_packages = ("ai_edge_litert",)
     backend_module = "edgeseg.targets.runners.litert_backend"
+    rewrites: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "fp32": REWRITES,
+        "fp16": REWRITES,
+        "int8": REWRITES,
+    }
 
     def _write(self, onnx_path: Path, folder: Path, precision: str) -> Written:
         require_installed(self.build_packages, purpose=PURPOSE)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,6 +18,26 @@ from .onnx_file import read_graph
 
 MODEL_FILE = "model.onnx"
 PURPOSE = "Building for target onnxruntime"
+# What its kernels, which keep channels first or in blocks, run fastest; see `edgeseg.lower`.
+FLOAT_REWRITES = (
+    "fold-constants",
+    "softmax-by-sigmoid",
+    "box-by-depthwise",
+    "merge-parallel",
+    "batch-norm-into-sum",
+    "batch-norm-into-next",
+    "dense-stem",
+    "stride-before-dilation",
+    "norms-after-concat",
+    "pointwise-before-norm",
+    "layer-norm-by-convolution",
+    "concat-by-sum",
+    "pointwise-before-resize",
+    "merge-pointwise",
+    "resize-maps-by-matrices",
+    "thin-pointwise-by-product",
+    "resize-of-opset-17",
+)
 
 
 class OnnxRuntimeTarget(Target):
@@ -31,6 +52,7 @@ class OnnxRuntimeTarget(Target):
     build_packages = ("onnx", "onnx_ir", "onnxruntime")
     run_packages = ("onnxruntime",)
     backend_module = "edgeseg.targets.runners.onnxruntime_backend"
+    rewrites: ClassVar[Mapping[str, tuple[str, ...]]] = {"fp32": FLOAT_REWRITES}
 
     def _write(self, onnx_path: Path, folder: Path, precision: str) -> Written:
         model = read_graph(onnx_path)
@@ -50,6 +72,11 @@ class OnnxRuntimeTarget(Target):
 
     def runtime_settings(self, precision: str) -> dict[str, Any]:
         return {"provider": "CPUExecutionProvider"}
+
+    def runtime_variants(self, precision: str) -> Mapping[str, Mapping[str, Any]]:
+        # The last level only changes the layout of convolutions, and then reorders what is between
+        # them: for networks of many small operators that can cost more than it gains.
+        return {"layout kept": {"optimization": "extended"}}
 
     def notes(self) -> tuple[str, ...]:
         onnxruntime = require("onnxruntime", purpose="Target onnxruntime")

@@ -17,6 +17,32 @@ from .openvino_repairs import guard_pooled_activations, guard_quantized_graph
 
 MODEL_FILE = "model.xml"
 WEIGHTS_FILE = "model.bin"
+# What the CPU plugin, which keeps channels last, runs fastest; see `edgeseg.lower`.
+LAYOUT_REWRITES = (
+    "fold-constants",
+    "softmax-by-sigmoid",
+    "box-by-depthwise",
+    "gate-after-concat",
+    "dense-pointwise",
+    "merge-parallel",
+    "batch-norm-into-sum",
+    "batch-norm-into-next",
+    "dense-stem",
+    "depthwise-after-concat",
+    "stride-before-dilation",
+    "concat-by-sum",
+    "pointwise-before-resize",
+    "merge-pointwise",
+    "resize-by-matrices",
+)
+NORM_REWRITES = (
+    "group-norm-by-channel",
+    "affine-after-pooling",
+    "mean-by-pooling",
+    "norms-after-concat",
+    "pointwise-before-norm",
+    "layer-norm-by-convolution",
+)
 
 
 class OpenVinoTarget(Target):
@@ -36,15 +62,11 @@ class OpenVinoTarget(Target):
     build_packages = ("openvino",)
     run_packages = ("openvino",)
     backend_module = "edgeseg.targets.runners.openvino_backend"
-    # Not for BF16 and INT8: the convolutions of the norms would round what must stay exact.
+    # INT8 goes without those whose convolutions would round statistics.
     rewrites: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "fp32": (
-            "fold-constants",
-            "group-norm-by-channel",
-            "affine-after-pooling",
-            "resize-by-matrices",
-            "layer-norm-by-convolution",
-        ),
+        "fp32": (*LAYOUT_REWRITES, *NORM_REWRITES),
+        "bf16": (*LAYOUT_REWRITES, *NORM_REWRITES),
+        "int8": LAYOUT_REWRITES,
     }
 
     def refusal(self, precision: str) -> str | None:
@@ -107,6 +129,11 @@ class OpenVinoTarget(Target):
             "inference_precision": "bf16" if precision == "bf16" else "f32",
             "streams": 1,
         }
+
+    def runtime_variants(self, precision: str) -> Mapping[str, Mapping[str, Any]]:
+        if precision not in self.quantized_precisions or self.refusal("bf16") is not None:
+            return {}
+        return {"float part in bf16": {"inference_precision": "bf16"}}
 
     def notes(self) -> tuple[str, ...]:
         core = self._core()
