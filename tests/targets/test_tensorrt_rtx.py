@@ -114,7 +114,7 @@ def test_int8_that_a_gpu_would_compute_in_float_is_refused(
     with pytest.raises(TargetError, match=r"capability 7\.5 .* in INT8\. Build with --prec"):
         old.compile(tmp_path / "int8.onnx", tmp_path / "old", "int8")
     made = new.compile(tmp_path / "int8.onnx", tmp_path / "new", "int8")
-    assert record_of(made)["kernels"]["convolutions"]["int8"] == 82
+    assert record_of(made)["kernels"]["convolutions"]["int8"] == 64
 
 
 # Where it runs
