@@ -7,6 +7,7 @@ It reads JSON commands from standard input, a line each, and answers each with a
     {"command": "time", "count": N}                      -> {"latencies_ms": [...]}
     {"command": "memory"}                                -> {"peak_rss_bytes"}
     {"command": "label", "images": [...], ...}           -> {"done": I} for each, then {}
+    {"command": "label_prepared", "images": FILE, ...}   -> {}
 
 An answer with "error" ends the work. The process ends when its input does.
 """
@@ -102,6 +103,20 @@ class Worker:
             labels[index] = to_labels(mask)
             reply({"done": index + 1})
         labels.flush()
+        return {}
+
+    def label_prepared(
+        self, images: str, count: int, outputs: dict[str, Any], result: str
+    ) -> dict[str, Any]:
+        """Write the label maps of the first `count` prepared images, (N, 1, 3, H, W), of a file."""
+        to_labels = OutputContract.from_json(outputs).labels
+        labels = []
+        for index, image in enumerate(np.load(images, mmap_mode="r")[:count]):
+            mask = self.runner.run(np.ascontiguousarray(image))
+            if not np.isfinite(mask).all():
+                return {"error": f"The mask of image {index} holds NaN or infinity."}
+            labels.append(to_labels(mask))
+        np.save(result, np.stack(labels))
         return {}
 
 

@@ -21,12 +21,15 @@ from .console import (
 )
 
 if TYPE_CHECKING:
+    from edgeseg.bundle import Bundle
     from edgeseg.pipeline.build import BuildRequest
 
 DEFAULT_FOLDER = Path("bundles")
 ALL_TARGETS = "all"
 SET_NAME = "set.json"
-SAMPLE_CLASSES = ("background", "lesion")  # of the images that stand in where --data is left out
+AUTO = "auto"
+DEFAULT_ELSEWHERE = "int8"  # for targets that cannot be measured here
+DEFAULT_SEARCH_SECONDS = 240.0
 
 
 def build(
@@ -36,7 +39,15 @@ def build(
     target: Annotated[
         str, typer.Option("--target", "-t", help="See edgeseg doctor; all builds for every one.")
     ],
-    precision: Annotated[str, typer.Option("--precision", "-p", help="fp32, fp16, bf16 or int8.")],
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            "--precision",
+            "-p",
+            help="fp32, fp16, bf16, int8, or auto: the fastest form by measurement (default: auto "
+            "where the target runs on this machine, else int8).",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -68,13 +79,38 @@ def build(
     size: Annotated[
         str | None, typer.Option(help="Input size, HxW (default: the model's).")
     ] = None,
+    search_seconds: Annotated[
+        float, typer.Option(help="How long auto looks for something better.", min=0)
+    ] = DEFAULT_SEARCH_SECONDS,
+    max_dice_drop: Annotated[
+        float | None,
+        typer.Option(help="Of pooled Dice that auto may lose (default: 0.005)."),
+    ] = None,
+    min_agreement: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of pixels on which auto must agree with the float network (default: 0.99 "
+            "where val images have no masks)."
+        ),
+    ] = None,
+    placement: Annotated[
+        Path | None,
+        typer.Option(help="Build what auto chose for this bundle, without measuring."),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option(help="Print what auto tried and why it was not taken.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace a bundle at --output.")] = False,
     cache: Annotated[bool, typer.Option(help="Reuse results of equal builds.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
 ) -> None:
     """Build a bundle: a network compiled for a target, checked against the original."""
+    from edgeseg.data.folder import SAMPLE_CLASSES
     from edgeseg.pipeline.build import BuildRequest, build_bundle
 
+    precision = precision or _default_precision(target)
+    if explain and (precision != AUTO or target == ALL_TARGETS):
+        raise UsageError("--explain tells how auto chose, for one target. Add --precision auto.")
     request = BuildRequest(
         model=model,
         target=target,
@@ -88,6 +124,10 @@ def build(
         method_options=parse_options(method_option or [], "--method-option"),
         options=parse_options(option or []),
         size=parse_size(size),
+        search_seconds=search_seconds,
+        max_dice_drop=max_dice_drop,
+        min_agreement=min_agreement,
+        placement=placement,
         overwrite=overwrite,
         use_cache=cache,
     )
@@ -99,6 +139,8 @@ def build(
     if as_json:
         print_json(manifest.model_dump(mode="json"))
         return
+    if explain:
+        _print_explanation(bundle)
     check = manifest.checks["artifact"]
     print_note(
         f"{check.images} images against torch: largest difference of a probability "
@@ -116,6 +158,32 @@ def build(
     kilobytes = bundle.artifact_bytes / 1e3
     source = " (from the cache)" if was_cached else ""
     print(f"{bundle.folder}: {bundle.name}, artefact {kilobytes:.0f} kB{source}")
+
+
+def _default_precision(target: str) -> str:
+    """auto where something can be measured; of --target all each has its own."""
+    from edgeseg.targets import find_target
+
+    if target == ALL_TARGETS or not find_target(target).stand_in():
+        return AUTO
+    return DEFAULT_ELSEWHERE
+
+
+def _print_explanation(bundle: Bundle) -> None:
+    from rich.table import Table
+
+    from edgeseg.place.explain import TITLES, rows, summary
+
+    placement = bundle.manifest.placement
+    assert placement is not None
+    table = Table()
+    for title in TITLES:
+        table.add_column(title)
+    for row in rows(placement):
+        table.add_row(*row)
+    print_table(table)
+    for line in summary(placement):
+        print(line)
 
 
 def _build_all(request: BuildRequest, *, as_json: bool) -> None:

@@ -25,6 +25,7 @@ from .images import IMAGE_SUFFIXES, read_image, read_mask
 SPLITS = ("train", "val", "test")
 MASK_ENDINGS = ("", "_segmentation", "_mask")
 SAMPLE_FOLDER = Path(__file__).parent / "isic2016_cc0"
+SAMPLE_CLASSES = ("background", "lesion")
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def bundle_participant(
         model=manifest.model.name,
         target=manifest.target,
         precision=manifest.precision,
-        runner=_artifact_runner(
+        runner=artifact_runner(
             manifest.target, bundle.folder, artifact.files, artifact.runtime, settings.threads
         ),
         reference=baseline.reference,
@@ -160,7 +160,7 @@ def baseline_participant(
         model=manifest.model.name,
         target=target.name,
         precision="fp32",
-        runner=_artifact_runner(
+        runner=artifact_runner(
             target.name, folder, made["files"], made["runtime"], settings.threads
         ),
         reference=torch_runner(bundle),
@@ -173,7 +173,7 @@ def baseline_participant(
     )
 
 
-def _artifact_runner(
+def artifact_runner(
     target: str, folder: Path, files: Sequence[str], runtime: dict[str, Any], threads: int
 ) -> RunnerSpec:
     return RunnerSpec(

@@ -8,7 +8,9 @@ from pathlib import Path
 from .. import cache
 from ..atomic import writing_folder
 from ..bundle import Bundle, open_bundle, require_free_output
+from ..errors import UsageError
 from ..place.choice import Choice
+from ..place.record import PlacementRecord
 from ..progress import SILENT, Progress
 from .preparation import Preparation
 from .request import BuildRequest, open_split
@@ -28,12 +30,16 @@ def build_bundle(request: BuildRequest, progress: Progress = SILENT) -> tuple[Bu
     """
     require_free_output(request.output, overwrite=request.overwrite)
     preparation = Preparation(request, progress)
-    choice = preparation.fixed_choice(request.precision)
+    placement = _find_placement(preparation, progress)
+    if placement is None:
+        choice, kept = preparation.fixed_choice(request.precision), None
+    else:
+        choice, kept = Choice.from_json(placement.choice), placement.model_dump(mode="json")
     preparation.require_packages([choice])
     folder, was_cached = cache.get_or_make(
         "bundles",
-        preparation.record(choice),
-        lambda folder: _build(preparation, choice, folder, progress),
+        {**preparation.record(choice), "precision": request.precision, "placement": kept},
+        lambda folder: _build(preparation, choice, placement, folder, progress),
         enabled=request.use_cache,
     )
     if request.output.is_dir() and not any(request.output.iterdir()):
@@ -43,11 +49,36 @@ def build_bundle(request: BuildRequest, progress: Progress = SILENT) -> tuple[Bu
     return open_bundle(request.output), was_cached
 
 
-def _build(preparation: Preparation, choice: Choice, folder: Path, progress: Progress) -> None:
+def _find_placement(preparation: Preparation, progress: Progress) -> PlacementRecord | None:
+    """That of the bundle or file which the request names, or a new one; None unless "auto"."""
+    from .auto import AUTO, place, read_placement, require_same_work
+
+    request = preparation.request
+    if request.precision != AUTO:
+        if request.placement is not None:
+            raise UsageError(
+                f"--placement takes the place of a search, and --precision {request.precision} "
+                "makes none. Leave one of them out."
+            )
+        return None
+    if request.placement is None:
+        return place(preparation, progress)
+    found = read_placement(request.placement)
+    require_same_work(preparation, found, request.placement)
+    return found
+
+
+def _build(
+    preparation: Preparation,
+    choice: Choice,
+    placement: PlacementRecord | None,
+    folder: Path,
+    progress: Progress,
+) -> None:
     """Fill `folder/bundle`."""
     from .bundle_writer import write_bundle
 
     between, bundle = folder / "between", folder / "bundle"
     made = Workshop(preparation, between, progress).make(choice, bundle / "artifact")
     shutil.rmtree(between, ignore_errors=True)
-    write_bundle(preparation, made, bundle)
+    write_bundle(preparation, made, placement, bundle)

@@ -20,6 +20,7 @@ from ..manifest import (
     ModelRecord,
     QuantizationManifest,
 )
+from ..place.record import PlacementRecord
 from ..records import sha256_of_file
 from .preparation import Preparation
 from .workshop import Made
@@ -30,7 +31,9 @@ GOLDEN_FLIPS = 1.0
 GOLDEN_FLIPS_REDUCED = 100.0
 
 
-def write_bundle(preparation: Preparation, made: Made, bundle: Path) -> None:
+def write_bundle(
+    preparation: Preparation, made: Made, placement: PlacementRecord | None, bundle: Path
+) -> None:
     """Add all but the artefact, which is there already, to a bundle's folder."""
     from ..models.weights import save_weights
 
@@ -42,7 +45,7 @@ def write_bundle(preparation: Preparation, made: Made, bundle: Path) -> None:
     save_weights(bundle / SOURCE_WEIGHTS, preparation.network)
     _write_runner(preparation, bundle / "runner")
     golden = _write_golden(preparation, made, bundle / "golden")
-    manifest = _describe(preparation, made, golden, bundle)
+    manifest = _describe(preparation, made, placement, golden, bundle)
     (bundle / MANIFEST_NAME).write_text(manifest_text(manifest), encoding="utf-8")
 
 
@@ -79,7 +82,13 @@ def _write_golden(preparation: Preparation, made: Made, folder: Path) -> GoldenR
     )
 
 
-def _describe(preparation: Preparation, made: Made, golden: GoldenRecord, bundle: Path) -> Manifest:
+def _describe(
+    preparation: Preparation,
+    made: Made,
+    placement: PlacementRecord | None,
+    golden: GoldenRecord,
+    bundle: Path,
+) -> Manifest:
     spec, artifact = preparation.spec, made.artifact
     _, exported = preparation.exported
     checks = {"onnx": exported, "artifact": made.agreement}
@@ -98,7 +107,7 @@ def _describe(preparation: Preparation, made: Made, golden: GoldenRecord, bundle
             weights_licence=shipped.licence if shipped else None,
         ),
         target=preparation.target.name,
-        precision=artifact.precision,
+        precision=preparation.request.precision,
         input=spec.inputs.to_json(),
         output=spec.outputs.to_json(),
         artifact=ArtifactRecord(
@@ -112,6 +121,7 @@ def _describe(preparation: Preparation, made: Made, golden: GoldenRecord, bundle
         if quantization
         else None,
         options=preparation.target.options.to_json(),
+        placement=placement,
         checked_by=made.checked_by,
         checks={name: AgreementRecord(**check.to_json()) for name, check in checks.items()},
         toolchain=cache.toolchain_versions(),

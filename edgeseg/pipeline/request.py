@@ -15,7 +15,8 @@ class BuildRequest:
     """What to build.
 
     Attributes:
-        model, target, precision: Names.
+        model, target: Names.
+        precision: A name; "auto" measures which form is fastest.
         output: Folder of the bundle.
         weights: Checkpoint; None takes the shipped one.
         data: Folder with real images, for calibration (train) and checks (val); None takes the
@@ -26,6 +27,12 @@ class BuildRequest:
         method_options: Of the method, by name.
         options: Of the target, by name.
         size: (height, width) of the input; None is the model's default.
+        search_seconds: For "auto": from then on it only asks what it must know.
+        max_dice_drop: For "auto": of pooled Dice; None is the default.
+        min_agreement: For "auto": share of pixels with the float network's label; None asks for it
+            only without labels.
+        placement: For "auto": a bundle or file whose placement is taken, so that nothing is
+            measured.
         overwrite: Replace a bundle at `output`.
         use_cache: False builds everything anew.
     """
@@ -42,6 +49,10 @@ class BuildRequest:
     method_options: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
     size: tuple[int, int] | None = None
+    search_seconds: float = 240.0
+    max_dice_drop: float | None = None
+    min_agreement: float | None = None
+    placement: Path | None = None
     overwrite: bool = False
     use_cache: bool = True
 

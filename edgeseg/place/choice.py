@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from ..errors import UsageError
@@ -46,9 +46,14 @@ class Choice:
         return ", ".join(words)
 
     def to_json(self) -> dict[str, Any]:
-        record = asdict(self)
-        record["method_options"] = dict(self.method_options)
-        return record
+        return {
+            "precision": self.precision,
+            "rewrites": list(self.rewrites),
+            "method": self.method,
+            "method_options": dict(self.method_options),
+            "float_nodes": list(self.float_nodes),
+            "runtime": self.runtime,
+        }
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Self:

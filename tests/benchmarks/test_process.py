@@ -207,3 +207,21 @@ def test_the_working_folder_is_not_searched_for_libraries(
     monkeypatch.chdir(tmp_path)
     with WorkerProcess("the fake", fake_runner("open_threshold")) as worker:
         assert worker.ask("memory")["peak_rss_bytes"] > 0
+
+
+def test_prepared_images_are_labelled_too(
+    fake_runner: FakeRunner, images: str, tmp_path: Path
+) -> None:
+    result = tmp_path / "labels.npy"
+    for function in ("open_threshold", "open_nan"):
+        runner = fake_runner(function)
+        with WorkerProcess("the fake", runner) as worker:
+            worker.ask("load", runner=runner.to_json())
+            question = {"images": images, "outputs": OUTPUTS.to_json(), "result": str(result)}
+            if function == "open_nan":
+                with pytest.raises(BenchmarkError, match="The mask of image 0 holds NaN"):
+                    worker.ask("label_prepared", count=2, **question)
+                continue
+            worker.ask("label_prepared", count=1, **question)
+            (labels,) = np.load(result)
+            assert np.array_equal(labels, np.load(images)[0, 0, 0] < 127)

@@ -1,0 +1,283 @@
+"""`--precision auto`: what a target offers, tried out on this machine."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgeseg.benchmarks.cpu import read_cpu
+from edgeseg.quantize import EMITTERS, METHODS, Quantizer, find_method
+from edgeseg.targets import Target
+
+from .. import cache
+from ..bundle import open_bundle
+from ..errors import TargetError, UsageError
+from ..lower.rewrites import REWRITES
+from ..place.choice import Choice
+from ..place.journal import Journal
+from ..place.laboratory import Laboratory, RememberingLaboratory
+from ..place.limits import DEFAULT_AGREEMENT, DEFAULT_DICE_DROP, Limits
+from ..place.record import FinalRecord, PlacementRecord, TrialRecord
+from ..place.search import Menu, Outcome, Search, Trial
+from ..progress import Progress, Stage
+from .judges import Judges
+from .laboratory import PLAIN, BenchLaboratory
+from .preparation import Preparation
+
+AUTO = "auto"
+THREADS = 1
+
+
+def require_measurable(target: Target) -> None:
+    """Refuse a target that does not run on this machine.
+
+    Raises:
+        TargetError: It has a stand-in.
+    """
+    stand_in = target.stand_in()
+    if stand_in:
+        raise TargetError(
+            f"--precision auto measures candidates, and target {target.name} does not run on this "
+            f"machine ({stand_in} stands in for it). Name a precision: "
+            f"{', '.join(target.precisions)}; or build on the device with edgeseg installed there."
+        )
+
+
+def place(preparation: Preparation, progress: Progress) -> PlacementRecord:
+    """Find the fastest form of a network that keeps what it finds; what was measured before, also
+    by a search that was killed, is not measured again.
+
+    Raises:
+        TargetError: The target does not run here, or no candidate can be chosen.
+    """
+    require_measurable(preparation.target)
+    fixed = fixed_choices(preparation)
+    preparation.require_packages(fixed)
+    _ = preparation.references, preparation.exported
+    with tempfile.TemporaryDirectory(prefix="edgeseg-place-") as name:
+        judges = Judges(preparation, Path(name), progress)
+        limits = choose_limits(preparation, has_labels=judges.has_labels)
+        _ = judges.float_labels
+        identity = {**preparation.identity(), "calibration": list(preparation.calibration.digests)}
+        machine = {"cpu": read_cpu()[0], "threads": THREADS}
+        asked = {"identity": identity, "machine": machine, "judges": judges.identity()}
+        journal = Journal(
+            cache.cache_root() / "placements" / cache.content_key(asked),
+            enabled=preparation.request.use_cache,
+        )
+        with BenchLaboratory(preparation, judges, Path(name), THREADS) as bench:
+            laboratory = RememberingLaboratory(bench, journal)
+            budget_s = preparation.request.search_seconds
+            with progress.stage("place", total=budget_s) as stage:
+                search = Search(
+                    _menu(preparation, fixed, laboratory),
+                    laboratory,
+                    limits,
+                    budget_s,
+                    lambda: journal.seconds,
+                    _Reporter(stage, journal).tell,
+                )
+                outcome = search.run()
+    images = {
+        "folder": judges.dataset.root.name,
+        "splits": list(judges.dataset.splits),
+        "search": judges.few,
+        "final": len(judges.dataset),
+        "labelled": judges.has_labels,
+    }
+    return _record(outcome, identity, machine, limits, images, journal.seconds)
+
+
+def read_placement(path: Path) -> PlacementRecord:
+    """The record of a bundle, or of a JSON file that holds one.
+
+    Raises:
+        BundleError: A folder that is no bundle.
+        UsageError: There is none.
+    """
+    if path.is_dir():
+        found = open_bundle(path).manifest.placement
+        if found is None:
+            raise UsageError(
+                f"The bundle {path} was not built with --precision auto, so it says nothing of "
+                "placement. Name one that was."
+            )
+        return found
+    try:
+        return PlacementRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UsageError(
+            f"{path} holds no placement: {reason}. Name a bundle that was built with --precision "
+            "auto, or a file with the 'placement' of its manifest."
+        ) from error
+
+
+def require_same_work(preparation: Preparation, placement: PlacementRecord, path: Path) -> None:
+    """Refuse a placement of another network or target.
+
+    Raises:
+        UsageError: Names what differs.
+    """
+    calibration = list(preparation.calibration.digests)
+    ours = {**preparation.identity(), "calibration": calibration}
+    for name, value in json.loads(json.dumps(ours)).items():
+        if placement.identity.get(name) != value:
+            raise UsageError(
+                f"The placement in {path} is for another {TITLES.get(name, name)}. Build with the "
+                "same --model, --weights, --target, --option, --size, --data and "
+                "--calibration-images, or search anew with --precision auto."
+            )
+
+
+TITLES = {"weights": "set of weights", "options": "set of target options", "shipped": "checkpoint"}
+
+
+def fixed_choices(preparation: Preparation) -> tuple[Choice, ...]:
+    """What is built for each precision that runs here, that of full precision first."""
+    target = preparation.target
+    names = [name for name in target.precisions if target.refusal(name) is None]
+    quantized = target.quantized_precisions
+    request = preparation.request
+    chosen = []
+    for name in names:
+        if name in quantized:
+            chosen.append(preparation.fixed_choice(name))
+        else:
+            chosen.append(Choice(name, tuple(target.rewrites.get(name, ()))))
+    if (request.method or request.method_options) and not any(one.method for one in chosen):
+        raise UsageError(
+            f"Target {target.name} has no quantised precision here. Leave --method out."
+        )
+    return tuple(chosen)
+
+
+def choose_limits(preparation: Preparation, *, has_labels: bool) -> Limits:
+    """What was asked for; without labels it is agreement that counts."""
+    request = preparation.request
+    if not has_labels and request.max_dice_drop is not None:
+        raise UsageError(
+            "--max-dice-drop needs masks of the val images, and there are none. Add them to "
+            "--data, or use --min-agreement."
+        )
+    drop = request.max_dice_drop if request.max_dice_drop is not None else DEFAULT_DICE_DROP
+    agreement = request.min_agreement
+    if agreement is None and not has_labels:
+        agreement = DEFAULT_AGREEMENT
+    return Limits(drop if has_labels else None, agreement)
+
+
+def _menu(preparation: Preparation, fixed: Sequence[Choice], laboratory: Laboratory) -> Menu:
+    target = preparation.target
+    return Menu(
+        # A rewrite that finds nothing to do makes the same graph.
+        fixed=tuple(
+            replace(choice, rewrites=laboratory.effective(choice.rewrites)) for choice in fixed
+        ),
+        rewrites=tuple(REWRITES),
+        methods=tuple(_methods(preparation)),
+        variants={
+            precision: tuple(target.runtime_variants(precision)) for precision in target.precisions
+        },
+    )
+
+
+def _methods(preparation: Preparation) -> list[tuple[str, tuple[tuple[str, str], ...], bool]]:
+    """The one that was asked for; else the target's own tool and the first calibrator."""
+    request, formats = preparation.request, preparation.target.quantized_from
+    options = tuple(sorted(request.method_options.items()))
+    if request.method is not None or options:
+        method = find_method(request.method, formats, request.method_options)
+        return [(method.name, options, not isinstance(method, Quantizer))]
+    found: list[tuple[str, tuple[tuple[str, str], ...], bool]] = []
+    emits = any(name in EMITTERS.names() for name in formats)
+    for name in METHODS.names():
+        kind = METHODS.find(name)
+        has_plan = not issubclass(kind, Quantizer)
+        if has_plan:
+            is_offered = emits and not any(plan for _, _, plan in found)
+        else:
+            is_offered = kind.artifact_format in formats
+        if is_offered:
+            found.append((name, (), has_plan))
+    return found
+
+
+class _Reporter:
+    """Shows each trial as it comes."""
+
+    def __init__(self, stage: Stage, journal: Journal) -> None:
+        self.stage = stage
+        self.journal = journal
+        self.shown = 0.0
+
+    def tell(self, trial: Trial) -> None:
+        speed = f"{trial.over_plain:.2f}x" if trial.over_plain is not None else "refused"
+        self.stage.note(f"{trial.choice.name}: {speed}{', leads' if trial.leads else ''}")
+        self.stage.advance(self.journal.seconds - self.shown)
+        self.shown = self.journal.seconds
+
+
+def _record(
+    outcome: Outcome,
+    identity: dict[str, Any],
+    machine: dict[str, Any],
+    limits: Limits,
+    images: dict[str, Any],
+    seconds: float,
+) -> PlacementRecord:
+    plain = outcome.plain
+    return PlacementRecord(
+        choice=outcome.choice.to_json(),
+        identity=identity,
+        machine=machine,
+        limits=limits.to_json(),
+        images=images,
+        plain={
+            "artifact_bytes": plain.artifact_bytes,
+            "peak_rss_bytes": plain.peak_rss_bytes,
+        },
+        flips_per_10k=outcome.score.flips_per_10k,
+        dice_drop=outcome.score.dice_drop,
+        trials=tuple(_trial_record(trial) for trial in outcome.trials),
+        final=tuple(
+            FinalRecord(
+                name=choice.name,
+                choice=choice.to_json(),
+                speedup_over_plain=finish.over_plain.speedup,
+                speedup_over_plain_ci95=finish.over_plain.interval,
+                speedup_over_first=finish.over_first.speedup,
+                speedup_over_first_ci95=finish.over_first.interval,
+            )
+            for choice, finish in outcome.final
+        ),
+        skipped=outcome.skipped,
+        search_seconds=seconds,
+    )
+
+
+def _trial_record(trial: Trial) -> TrialRecord:
+    finding, ratio = trial.finding, trial.ratio
+    was_made = not finding.refusal
+    verdict = "refused" if trial.objection else "leads" if trial.leads else "slower"
+    return TrialRecord(
+        name=trial.choice.name,
+        stage=trial.stage,
+        region=trial.region,
+        choice=trial.choice.to_json(),
+        verdict=verdict,
+        reason=trial.objection,
+        against=trial.against.name if trial.against is not None else PLAIN,
+        speedup=ratio.speedup if ratio else None,
+        speedup_ci95=ratio.interval if ratio else None,
+        speedup_over_plain=trial.over_plain,
+        flips_per_10k=finding.flips_per_10k if was_made else None,
+        dice_drop=finding.dice_drop if was_made else None,
+        artifact_bytes=finding.artifact_bytes if was_made else None,
+        peak_rss_bytes=finding.peak_rss_bytes if was_made else None,
+        layers=dict(finding.layers),
+    )

@@ -1,0 +1,151 @@
+"""The images that candidates are judged by, with the float network's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.benchmarks.accuracy import count_all, true_labels
+
+from .. import cache
+from ..contract import OutputContract
+from ..data.folder import SAMPLE_CLASSES, FolderDataset
+from ..float_model import onnx_predictor
+from ..metrics import scores_from_counts
+from ..parity import PER
+from ..progress import Progress
+from ..records import sha256_of_file
+from .preparation import Preparation
+from .request import open_split
+
+FEW = 24  # reject a candidate
+MANY = 128  # decide about the last ones
+TIMED = 4
+LABELS_NAME, IMAGES_NAME = "labels.npy", "images.npy"
+
+Labels = NDArray[np.uint8]  # (images, h, w)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Attributes:
+    flips_per_10k: Pixels per 10,000 whose label is not the float network's.
+    dice_drop: Pooled Dice of the float network minus the candidate's; None without labels.
+    """
+
+    flips_per_10k: float
+    dice_drop: float | None
+
+
+class Judges:
+    """Images of the val split, spread over it, the first few a sample of all.
+
+    Attributes:
+        dataset: What they are.
+    """
+
+    def __init__(self, preparation: Preparation, folder: Path, progress: Progress) -> None:
+        self._preparation = preparation
+        self._folder = folder
+        self._progress = progress
+        val = open_split(preparation.request.data, "val", labelled=False)
+        self.dataset = FolderDataset(val.root, val.splits, spread(val.pairs, MANY))
+        # The sample's masks say nothing about a network that looks for something else.
+        is_apt = preparation.request.data is not None or self._outputs.classes == SAMPLE_CLASSES
+        self.has_labels = self.dataset.is_labelled and is_apt
+
+    @property
+    def _outputs(self) -> OutputContract:
+        return self._preparation.spec.outputs
+
+    @property
+    def few(self) -> int:
+        return min(FEW, len(self.dataset))
+
+    @cached_property
+    def digests(self) -> tuple[str, ...]:
+        """Of the image files."""
+        return tuple(sha256_of_file(pair.image_path) for pair in self.dataset)
+
+    def identity(self) -> dict[str, Any]:
+        """Which images, and whether with labels, as JSON."""
+        masks = [pair.mask_path for pair in self.dataset] if self.has_labels else []
+        return {
+            "images": list(self.digests),
+            "masks": [sha256_of_file(path) for path in masks if path is not None],
+        }
+
+    @cached_property
+    def images(self) -> Path:
+        """Prepared ones, (N, 1, 3, H, W) float32, in a file."""
+        inputs = self._preparation.spec.inputs
+        path = self._folder / IMAGES_NAME
+        prepared = [inputs.prepare(pair.read_image()) for pair in self.dataset]
+        np.save(path, np.stack(prepared))
+        return path
+
+    @cached_property
+    def timed_images(self) -> Path:
+        """The first of them, in a file that is small enough to be read whole."""
+        path = self._folder / f"timed_{IMAGES_NAME}"
+        np.save(path, np.load(self.images, mmap_mode="r")[:TIMED])
+        return path
+
+    @cached_property
+    def float_labels(self) -> Labels:
+        """The float network's answers, by ONNX Runtime, which was compared with torch before."""
+        preparation = self._preparation
+        onnx_path, _ = preparation.exported
+        record = {
+            "onnx": sha256_of_file(onnx_path),
+            "images": list(self.digests),
+            "inputs": preparation.spec.inputs.to_json(),
+            "outputs": preparation.spec.outputs.to_json(),
+        }
+
+        def make(folder: Path) -> None:
+            predict = onnx_predictor(onnx_path, self._outputs, preparation.spec.inputs)
+            images = np.load(self.images, mmap_mode="r")
+            title = "masks of the float network"
+            with self._progress.stage(title, total=len(images)) as stage:
+                labels = []
+                for image in images:
+                    labels.append(self._outputs.labels(predict(np.ascontiguousarray(image))))
+                    stage.advance()
+            np.save(folder / LABELS_NAME, np.stack(labels))
+
+        folder, _ = cache.get_or_make("float-labels", record, make)
+        labels: Labels = np.load(folder / LABELS_NAME)
+        return labels
+
+    @cached_property
+    def truth(self) -> Labels:
+        return true_labels(self.dataset, self._preparation.spec.inputs, self._outputs)
+
+    def judge(self, labels: Labels) -> Judgement:
+        """Compare label maps of the first images, as many as are given."""
+        count = len(labels)
+        ours = self.float_labels[:count]
+        flips = float((labels != ours).mean()) * PER
+        if not self.has_labels:
+            return Judgement(flips, None)
+        dice = [
+            scores_from_counts(count_all(one, self.truth[:count], self._outputs))["dice_pooled"]
+            for one in (ours, labels)
+        ]
+        return Judgement(flips, dice[0] - dice[1])
+
+
+def spread(items: Sequence[Any], most: int) -> tuple[Any, ...]:
+    """At most so many, evenly spread, ordered so that any first ones are spread too."""
+    count = min(len(items), most)
+    chosen = [items[index * len(items) // count] for index in range(count)]
+    # Where a multiple of the golden ratio falls within 1 says nothing of the multiples beside it.
+    golden = (5**0.5 - 1) / 2
+    return tuple(chosen[index] for index in sorted(range(count), key=lambda one: one * golden % 1))

@@ -1,0 +1,224 @@
+"""Makes candidates and measures them, each in a process of its own, in turns on the same core."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgeseg.benchmarks.latency import (
+    TimeBlock,
+    block_size,
+    interleave,
+    paired_speedup,
+    warm_up,
+)
+from edgeseg.benchmarks.process import WorkerProcess
+from edgeseg.benchmarks.race import block_size as race_block_size
+from edgeseg.benchmarks.race import run_race
+
+from ..errors import EdgesegError, ParityError
+from ..place.choice import Choice
+from ..place.laboratory import Finish, Ratio
+from ..place.limits import Finding
+from ..place.regions import Site
+from ..progress import SILENT
+from ..records import Artifact, RunnerSpec
+from .bench import artifact_runner
+from .judges import Judges
+from .preparation import Preparation
+from .sites import sites_of_graph
+from .workshop import Workshop
+
+OPEN_AT_ONCE = 3  # processes that are kept for the next race
+FINAL_RUNS = 160  # inferences of each in the last run, at least
+PLAIN = "plain"
+
+
+@dataclass
+class _Contestant:
+    """A process that has loaded an artefact and is warm."""
+
+    worker: WorkerProcess
+    median_ms: float
+    peak_rss_bytes: int
+
+    def time_block(self) -> TimeBlock:
+        return lambda count: self.worker.ask("time", count=count)["latencies_ms"]
+
+
+class BenchLaboratory:
+    """Answers `edgeseg.place.search` on this machine.
+
+    Use it as a context: processes end with it.
+
+    Args:
+        folder: For artefacts and what comes between; it is the laboratory's own.
+        threads: CPU threads of each artefact.
+    """
+
+    def __init__(
+        self, preparation: Preparation, judges: Judges, folder: Path, threads: int = 1
+    ) -> None:
+        self.preparation = preparation
+        self.judges = judges
+        self.folder = folder
+        self.threads = threads
+        self.workshop = Workshop(preparation, folder / "between", SILENT)
+        self._artifacts: dict[str, tuple[Artifact, dict[str, int]]] = {}
+        self._open: OrderedDict[str, tuple[_Contestant, contextlib.ExitStack]] = OrderedDict()
+        self._sites: dict[tuple[str, ...], list[Site]] = {}
+
+    def __enter__(self) -> BenchLaboratory:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._close_all_but(0)
+
+    def examine_plain(self) -> Finding:
+        return self._examine(None, self.judges.few)
+
+    def examine(self, choice: Choice) -> Finding:
+        try:
+            return self._examine(choice, self.judges.few)
+        except EdgesegError as error:
+            return Finding(refusal=_one_line(error))
+
+    def score(self, choice: Choice) -> Finding:
+        try:
+            return self._examine(choice, len(self.judges.dataset))
+        except EdgesegError as error:
+            return Finding(refusal=_one_line(error))
+
+    def race(self, challenger: Choice, incumbent: Choice | None, attempt: int = 1) -> Ratio:
+        theirs, ours = self._contestant(incumbent), self._contestant(challenger)
+        sizes = race_block_size(ours.median_ms), race_block_size(theirs.median_ms)
+        race = run_race(ours.time_block(), theirs.time_block(), sizes)
+        return Ratio(race.speedup, race.low, race.high)
+
+    def line_up(self, choices: Sequence[Choice]) -> list[Finish]:
+        runners = [self._contestant(one, keep=len(choices) + 1) for one in (None, *choices)]
+        sizes = [block_size(one.median_ms, FINAL_RUNS) for one in runners]
+        blocks = interleave([one.time_block() for one in runners], sizes, FINAL_RUNS)
+        plain, first = blocks[0], blocks[1]
+        return [Finish(_ratio(own, plain), _ratio(own, first)) for own in blocks[1:]]
+
+    def effective(self, rewrites: Sequence[str]) -> tuple[str, ...]:
+        try:
+            _, counts = self.workshop.lower(tuple(rewrites))
+        except ParityError:
+            return ()
+        return tuple(name for name in rewrites if counts.get(name))
+
+    def graph_bytes(self, rewrites: Sequence[str]) -> int:
+        return self.workshop.lower(tuple(rewrites))[0].stat().st_size
+
+    def sites(self, rewrites: Sequence[str]) -> list[Site]:
+        key = tuple(rewrites)
+        if key not in self._sites:
+            self._sites[key] = sites_of_graph(self.workshop.lower(key)[0])
+        return self._sites[key]
+
+    def _examine(self, choice: Choice | None, images: int) -> Finding:
+        artifact, layers = self._artifact(choice)
+        contestant = self._contestant(choice)
+        if choice is None:
+            # Only its size and memory count: it may compute something else.
+            return Finding("", artifact.size_bytes, contestant.peak_rss_bytes)
+        result = self.folder / "labels.npy"
+        contestant.worker.ask(
+            "label_prepared",
+            images=str(self.judges.images),
+            count=images,
+            outputs=self.preparation.spec.outputs.to_json(),
+            result=str(result),
+        )
+        judged = self.judges.judge(np.load(result))
+        return Finding(
+            "",
+            artifact.size_bytes,
+            contestant.peak_rss_bytes,
+            judged.flips_per_10k,
+            judged.dice_drop,
+            images,
+            layers,
+        )
+
+    def _artifact(self, choice: Choice | None) -> tuple[Artifact, dict[str, int]]:
+        """What the runtime loads, and what is known of its INT8 part."""
+        key = _key_of(choice)
+        if key not in self._artifacts:
+            place = self.folder / key
+            shutil.rmtree(place, ignore_errors=True)
+            if choice is None:
+                onnx_path, _ = self.preparation.exported
+                plain = self.preparation.target.compile_plain(onnx_path, place)
+                self._artifacts[key] = plain, {}
+            else:
+                made = self.workshop.make(choice, place)
+                layers = made.quantization.layers if made.quantization else {}
+                self._artifacts[key] = made.artifact, dict(layers)
+        return self._artifacts[key]
+
+    def _contestant(self, choice: Choice | None, keep: int = OPEN_AT_ONCE) -> _Contestant:
+        key = _key_of(choice)
+        if key not in self._open:
+            artifact, _ = self._artifact(choice)
+            self._close_all_but(keep - 1)
+            with contextlib.ExitStack() as stack:
+                contestant = self._start(choice, artifact, stack)
+                self._open[key] = contestant, stack.pop_all()
+        self._open.move_to_end(key)
+        return self._open[key][0]
+
+    def _start(
+        self, choice: Choice | None, artifact: Artifact, stack: contextlib.ExitStack
+    ) -> _Contestant:
+        runner = self._runner(artifact)
+        name = choice.name if choice else "the plain export"
+        worker = stack.enter_context(WorkerProcess(name, runner))
+        images = str(self.judges.timed_images)
+        loaded = worker.ask("load", runner=runner.to_json(), images=images)
+        worker.ask("first")
+        warm = warm_up(lambda count: worker.ask("time", count=count)["latencies_ms"])
+        # Memory is read before other work; loading and running are what it is for.
+        peak = worker.ask("memory")["peak_rss_bytes"] - loaded["bare_rss_bytes"]
+        return _Contestant(worker, warm.median_ms, peak)
+
+    def _runner(self, artifact: Artifact) -> RunnerSpec:
+        return artifact_runner(
+            self.preparation.target.name,
+            artifact.folder,
+            artifact.files,
+            artifact.runtime,
+            self.threads,
+        )
+
+    def _close_all_but(self, count: int) -> None:
+        """End the processes that were not used for longest."""
+        while len(self._open) > max(count, 0):
+            _, (_, stack) = self._open.popitem(last=False)
+            stack.close()
+
+
+def _key_of(choice: Choice | None) -> str:
+    if choice is None:
+        return PLAIN
+    text = json.dumps(choice.to_json(), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _ratio(own: list[list[float]], other: list[list[float]]) -> Ratio:
+    speedup, (low, high) = paired_speedup(own, other)
+    return Ratio(speedup, low, high)
+
+
+def _one_line(error: EdgesegError) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,31 @@
+"""The convolutions of a graph that can be INT8, with what they cost."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from edgeseg.quantize.qdq_onnx import quantizable_convolutions
+
+from ..lazy import require
+from ..place.regions import Site
+
+PURPOSE = "Placement"
+
+
+def sites_of_graph(onnx_path: Path) -> list[Site]:
+    """In the order of the graph, which is that of computing."""
+    ir = require("onnx_ir", purpose=PURPOSE)
+    onnx = require("onnx", purpose=PURPOSE)
+    graph = ir.from_proto(onnx.shape_inference.infer_shapes(onnx.load(onnx_path))).graph
+    return [_site(node) for node in quantizable_convolutions(graph)]
+
+
+def _site(node: Any) -> Site:
+    result = node.outputs[0]
+    sizes = list(result.shape) if result.shape is not None else []
+    if len(sizes) != 4 or not all(isinstance(size, int) for size in sizes):
+        return Site(result.name, None)
+    height, width = sizes[2:]
+    return Site(result.name, (height, width), math.prod(node.inputs[1].shape) * height * width)

@@ -1,0 +1,104 @@
+"""A placement in words: per candidate and region what it costs, and why it was not taken."""
+
+from __future__ import annotations
+
+from .record import PlacementRecord, TrialRecord
+
+QUANTIZED = ("int8", "region")
+TITLES = ("candidate", "speed-up", "flips/10k", "Dice drop", "kB", "MB", "verdict")
+
+
+def rows(record: PlacementRecord) -> list[list[str]]:
+    """Cells of each candidate, in the order of `TITLES`."""
+    return [
+        [
+            f"{trial.name}; {trial.region}" if trial.region else trial.name,
+            "" if trial.speedup_over_plain is None else f"{trial.speedup_over_plain:.2f}",
+            _number(trial.flips_per_10k, ".1f"),
+            _number(trial.dice_drop, "+.4f"),
+            _number(trial.artifact_bytes, ".0f", 1e3),
+            _number(trial.peak_rss_bytes, ".1f", 1e6),
+            verdict(trial),
+        ]
+        for trial in record.trials
+    ]
+
+
+def verdict(trial: TrialRecord) -> str:
+    """Why a candidate leads, or does not."""
+    if trial.verdict == "refused":
+        return f"refused: {trial.reason}"
+    if trial.speedup is None or trial.speedup_ci95 is None:
+        return trial.verdict
+    low, high = trial.speedup_ci95
+    ratio = f"{trial.speedup:.2f} ({low:.2f}..{high:.2f}) times as fast as {trial.against}"
+    if trial.verdict == "leads":
+        return f"leads: {ratio}"
+    why = ratio if high < 1 or low <= 1 else f"{ratio}, which is too little"
+    return f"{why}{_conversions(trial)}"
+
+
+def summary(record: PlacementRecord) -> list[str]:
+    """What was chosen, what it costs, and whether INT8 is worth it: a sentence each."""
+    chosen = next((one for one in record.final if one.choice == record.choice), record.final[0])
+    low, high = chosen.speedup_over_plain_ci95
+    lines = [
+        f"Chosen: {chosen.name}. {chosen.speedup_over_plain:.2f} ({low:.2f}..{high:.2f}) times as "
+        f"fast as the plain export; {record.flips_per_10k:.1f} of 10,000 pixels flip"
+        + (
+            f", pooled Dice falls by {record.dice_drop:+.4f}"
+            if record.dice_drop is not None
+            else ""
+        )
+        + f" on {record.images['final']} images."
+    ]
+    for one in record.final:
+        if one.choice != chosen.choice:
+            low, high = one.speedup_over_first_ci95
+            lines.append(
+                f"Beside it: {one.name}, {one.speedup_over_first:.2f} ({low:.2f}..{high:.2f}) "
+                f"times as fast as {record.final[0].name}."
+            )
+    lines += _int8_lines(record, chosen.speedup_over_plain)
+    if record.skipped:
+        lines.append(
+            f"{record.skipped} candidates were left out for want of time. Raise --search-seconds "
+            "to try them; what was measured is kept."
+        )
+    return lines
+
+
+def _int8_lines(record: PlacementRecord, reached: float) -> list[str]:
+    """Whether INT8 is worth it, and why not."""
+    tried = [trial for trial in record.trials if trial.choice["method"]]
+    if not tried:
+        return ["INT8 was not tried: the target has none here."]
+    if record.choice["method"]:
+        kept = len(record.choice["float_nodes"])
+        return [
+            "INT8 is worth it here"
+            + (f"; {kept} convolutions stay in float." if kept else ", for all convolutions.")
+        ]
+    timed = [trial for trial in tried if trial.speedup_over_plain is not None]
+    refused = [trial for trial in tried if trial.verdict == "refused"]
+    if not timed:
+        return [f"INT8 is not worth it here: {refused[0].name} was refused, {refused[0].reason}."]
+    best = max(timed, key=lambda trial: trial.speedup_over_plain or 0.0)
+    return [
+        f"INT8 is not worth it here: the best of {len(tried)} ways to use it, {best.name}, reaches "
+        f"{best.speedup_over_plain:.2f} times the speed of the plain export, the choice "
+        f"{reached:.2f}{_conversions(best)}."
+    ]
+
+
+def _conversions(trial: TrialRecord) -> str:
+    layers = trial.layers
+    inside = layers.get("int8_convolutions", layers.get("int8"))
+    conversions = layers.get("conversions", layers.get("quantized_activations"))
+    if inside is None or conversions is None:
+        return ""
+    return f" ({inside} INT8 operators bring {conversions} conversions)"
+
+
+def _number(value: float | None, form: str, unit: float = 1.0) -> str:
+    return "" if value is None else format(value / unit, form)

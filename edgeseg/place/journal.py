@@ -1,0 +1,65 @@
+"""Measurements kept as they are taken, so that a search that was killed goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..atomic import write_text
+
+
+class Journal:
+    """Answers to questions, each a file.
+
+    Args:
+        folder: Of one network, target, machine and set of images: what is asked about elsewhere
+            must not be answered from here.
+        clock: Seconds, of any origin.
+        enabled: False asks everything anew.
+    """
+
+    def __init__(
+        self, folder: Path, clock: Callable[[], float] = time.monotonic, *, enabled: bool = True
+    ) -> None:
+        self.folder = folder
+        self.clock = clock
+        self.enabled = enabled
+        self.seconds = 0.0  # that all answers took, also those of an earlier search
+
+    def ask(self, question: dict[str, Any], answer: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The kept answer, else a new one, which is kept at once.
+
+        Args:
+            question: JSON.
+            answer: Gives JSON. When it raises, nothing is kept.
+        """
+        text = json.dumps(question, sort_keys=True)
+        path = self.folder / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
+        record = self._read(path, question)
+        if record is None:
+            started = self.clock()
+            found = answer()
+            record = {"question": question, "answer": found, "seconds": self.clock() - started}
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_text(path, json.dumps(record) + "\n")
+            # What is told is what a later search will read.
+            record = json.loads(json.dumps(record))
+        self.seconds += record["seconds"]
+        kept: dict[str, Any] = record["answer"]
+        return kept
+
+    def _read(self, path: Path, question: dict[str, Any]) -> dict[str, Any] | None:
+        if not self.enabled:
+            return None
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        is_whole = isinstance(record, dict) and record.keys() == {"question", "answer", "seconds"}
+        return (
+            record if is_whole and record["question"] == json.loads(json.dumps(question)) else None
+        )
