@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from fake_laboratory import FIXED, MENU, SITES, FakeLaboratory
+
+from edgeseg.errors import BenchmarkError, TargetError
+from edgeseg.place.choice import Choice
+from edgeseg.place.laboratory import Ratio
+from edgeseg.place.limits import Finding, Limits
+from edgeseg.place.search import Outcome, Search
+
+LIMITS = Limits(max_dice_drop=0.005, min_agreement=None)
+ALL = {site.name for site in SITES}
+GOOD = Finding("", 100, 100, 1.0, 0.0, 4)
+
+
+def search(laboratory: FakeLaboratory, budget_s: float = 1e6, limits: Limits = LIMITS) -> Outcome:
+    return Search(MENU, laboratory, limits, budget_s, lambda: laboratory.seconds).run()
+
+
+def by_rewrites(gains: dict[str, float]) -> object:
+    """Latency of float choices that rewrites change by these factors; others are slow."""
+
+    def latency_ms(choice: Choice) -> float:
+        latency = 10.0 if choice.precision == "fp32" else 100.0
+        for name in choice.rewrites:
+            latency *= gains[name]
+        return latency
+
+    return latency_ms
+
+
+def test_rewrites_that_pay_are_kept_and_others_left_out() -> None:
+    gains = {"fold": 0.9, "norm": 1.3, "resize": 0.8}
+    outcome = search(FakeLaboratory(by_rewrites(gains)))  # type: ignore[arg-type]
+    assert outcome.choice == Choice("fp32", ("fold", "resize"))
+    ((choice, finish), *_) = outcome.final
+    assert choice == outcome.choice
+    assert finish.over_plain.speedup == pytest.approx(1 / 0.72)
+
+
+def test_the_fastest_precision_wins() -> None:
+    times = {"fp32": 10.0, "bf16": 6.0, "int8": 8.0}
+    outcome = search(FakeLaboratory(lambda choice: times[choice.precision]))
+    assert outcome.choice.precision == "bf16"
+    # Each single precision takes part in the last run.
+    assert {choice for choice, _ in outcome.final} >= set(FIXED)
+
+
+def test_regions_go_to_int8_only_where_that_is_faster() -> None:
+    """conv0 and conv1 gain from INT8, the others lose."""
+
+    def latency_ms(choice: Choice) -> float:
+        if choice.method != "plan":
+            return 10.0 if choice.precision == "fp32" else 20.0
+        inside = ALL - set(choice.float_nodes)
+        gain = {"conv0": 2.0, "conv1": 1.5, "conv2": -1.0, "conv3": -9.0}
+        return 10.0 - sum(gain[name] for name in inside) + len(choice.rewrites)
+
+    outcome = search(FakeLaboratory(latency_ms))
+    assert outcome.choice == Choice("int8", method="plan", float_nodes=("conv2", "conv3"))
+    regions = [trial.region for trial in outcome.trials if trial.stage == "region"]
+    assert "region 1 (2 convolutions at 64x64) in INT8" in regions
+
+
+def test_regions_leave_int8_where_float_is_faster() -> None:
+    def latency_ms(choice: Choice) -> float:
+        if choice.method != "plan":
+            return 10.0
+        return 5.0 + 2.0 * ("conv3" not in choice.float_nodes)
+
+    outcome = search(FakeLaboratory(latency_ms))
+    assert outcome.choice.precision == "int8"
+    assert "conv3" in outcome.choice.float_nodes
+    assert outcome.trials[-1].over_plain is not None
+    assert any(trial.region.endswith("in float") and trial.leads for trial in outcome.trials)
+
+
+def test_convolutions_that_rewrites_made_stay_in_float() -> None:
+    def latency_ms(choice: Choice) -> float:
+        return 10.0 - 3 * ("norm" in choice.rewrites) - 2 * (choice.method == "plan")
+
+    outcome = search(FakeLaboratory(latency_ms))
+    assert outcome.choice.rewrites == ("norm",) or "norm" in outcome.choice.rewrites
+    assert outcome.choice.method == "plan"
+    assert "mean" in outcome.choice.float_nodes
+
+
+@pytest.mark.parametrize(
+    ("finding", "reason"),
+    [
+        (replace(GOOD, dice_drop=0.006), "pooled Dice falls by 0.0060 on 4 images, allowed is"),
+        (replace(GOOD, artifact_bytes=101), "more than the 0 kB of the plain export"),
+        (replace(GOOD, peak_rss_bytes=3_000_000), "3.0 MB of memory"),
+        (Finding("OpenVINO does not read it."), "OpenVINO does not read it."),
+        (replace(GOOD, dice_drop=float("nan")), "pooled Dice falls by nan"),
+    ],
+)
+def test_what_breaks_a_limit_is_not_even_timed(finding: Finding, reason: str) -> None:
+    laboratory = FakeLaboratory(
+        lambda choice: 1.0 if choice.precision == "bf16" else 10.0,
+        lambda choice: finding if choice.precision == "bf16" else GOOD,
+    )
+    outcome = search(laboratory)
+    assert outcome.choice.precision == "fp32"
+    refused = [trial for trial in outcome.trials if trial.choice.precision == "bf16"]
+    assert refused
+    assert all(reason in trial.objection for trial in refused)
+    assert "race bf16" not in laboratory.asked
+
+
+def test_agreement_counts_where_it_is_asked_for() -> None:
+    laboratory = FakeLaboratory(
+        lambda choice: 1.0 if choice.precision == "bf16" else 10.0,
+        lambda choice: replace(
+            GOOD, dice_drop=None, flips_per_10k=101.0 if choice.precision == "bf16" else 99.0
+        ),
+    )
+    outcome = search(laboratory, limits=Limits(None, 0.99))
+    assert outcome.choice.precision == "fp32"
+    (refused, *_) = [trial for trial in outcome.trials if trial.objection]
+    assert "98.99% of the pixels of 4 images agree" in refused.objection
+
+
+def test_the_winner_must_keep_the_limits_on_all_images() -> None:
+    times = {"fp32": 10.0, "bf16": 6.0, "int8": 8.0}
+    laboratory = FakeLaboratory(lambda choice: times[choice.precision])
+    laboratory.scores[Choice("bf16")] = replace(GOOD, dice_drop=0.1, images=100)
+    outcome = search(laboratory)
+    assert outcome.choice.precision != "bf16" or outcome.choice.rewrites
+    trials = {trial.choice: trial for trial in outcome.trials}
+    assert "on 100 images" in trials[Choice("bf16")].objection
+
+
+def test_a_single_precision_that_is_faster_after_all_is_taken() -> None:
+    class Fickle(FakeLaboratory):
+        """Its short races favour FP32; in the long run BF16 is faster."""
+
+        def race(self, challenger: Choice, incumbent: Choice | None, attempt: int = 1) -> Ratio:
+            self.asked.append(f"race {challenger.name}")
+            return Ratio(0.9, 0.89, 0.91)
+
+    outcome = search(Fickle(lambda choice: 5.0 if choice == Choice("bf16") else 10.0))
+    assert outcome.choice == Choice("bf16")
+
+
+def test_a_narrow_win_must_be_won_twice() -> None:
+    class Lucky(FakeLaboratory):
+        """BF16 wins its first race by luck."""
+
+        def race(self, challenger: Choice, incumbent: Choice | None, attempt: int = 1) -> Ratio:
+            self.asked.append(f"race {challenger.name} {attempt}")
+            if challenger.precision == "bf16" and attempt == 1:
+                return Ratio(1.05, 1.02, 1.08)
+            return Ratio(0.99, 0.98, 1.0)
+
+    laboratory = Lucky(lambda choice: 10.0)
+    assert search(laboratory).choice.precision == "fp32"
+    assert "race bf16 2" in laboratory.asked
+
+
+def test_ties_keep_the_one_that_leads() -> None:
+    laboratory = FakeLaboratory(lambda choice: 10.0 if choice.precision == "fp32" else 9.97)
+    assert search(laboratory).choice == Choice("fp32")
+
+
+def test_a_graph_that_gets_too_large_loses_its_largest_rewrites_first() -> None:
+    def finding(choice: Choice) -> Finding:
+        return replace(GOOD, artifact_bytes=150 if "resize" in choice.rewrites else 90)
+
+    gains = {"fold": 0.9, "norm": 0.9, "resize": 0.1}
+    outcome = search(FakeLaboratory(by_rewrites(gains), finding))  # type: ignore[arg-type]
+    assert outcome.choice == Choice("fp32", ("fold", "norm"))
+
+
+def test_a_budget_leaves_out_what_need_not_be_known() -> None:
+    laboratory = FakeLaboratory(lambda choice: 10.0 - len(choice.rewrites))
+    outcome = search(laboratory, budget_s=0)
+    assert outcome.skipped > 0
+    tried = {trial.choice for trial in outcome.trials}
+    assert tried >= set(FIXED)
+    assert {trial.stage for trial in outcome.trials} == {"float", "precision", "int8"}
+
+
+def test_a_race_that_fails_is_a_refusal() -> None:
+    class Failing(FakeLaboratory):
+        def race(self, challenger: Choice, incumbent: Choice | None, attempt: int = 1) -> Ratio:
+            if challenger.precision == "bf16":
+                raise BenchmarkError("The process ended with signal SIGKILL.")
+            return super().race(challenger, incumbent, attempt)
+
+    outcome = search(Failing(lambda choice: 10.0))
+    refused = [trial for trial in outcome.trials if trial.choice == Choice("bf16")]
+    assert refused[0].objection == "The process ended with signal SIGKILL."
+
+
+def test_nothing_to_choose_names_the_reasons() -> None:
+    laboratory = FakeLaboratory(lambda choice: 10.0, lambda choice: Finding("No such operator."))
+    with pytest.raises(TargetError, match=r"fp32: No such operator\..*or name a --precision"):
+        search(laboratory)
