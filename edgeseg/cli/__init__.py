@@ -12,7 +12,7 @@ import typer
 from edgeseg import __version__
 from edgeseg.errors import EdgesegError
 
-from . import bench, build, bundles, distill, distill_study, inspect, plan, sweep, train
+from . import adapt, bench, build, bundles, distill, distill_study, inspect, plan, sweep, train
 from .console import print_error
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.add_typer(plan.plan, name="plan")
 app.command("train")(train.train)
 app.command("distill")(distill.distill)
 app.command("distill-study")(distill_study.distill_study)
+app.command("adapt")(adapt.adapt)
 app.command("evaluate")(train.evaluate)
 app.command("models")(inspect.models)
 app.command("doctor")(inspect.doctor)

@@ -84,8 +84,12 @@ class DistillObjective(Objective):
             with self.features.student_taps.listening():
                 outputs = network.forward_logits(batch.image)
         labelled = len(batch.labels)
-        task = self.task_loss(some_images(outputs, slice(labelled)), batch.labels)
         student = main_logits(outputs)
+        task = (
+            self.task_loss(some_images(outputs, slice(labelled)), batch.labels)
+            if labelled
+            else student.new_zeros(())
+        )
         teacher = self._ask(batch, student)
         terms: dict[str, Tensor] = {}
         if self.features is not None:

@@ -175,6 +175,7 @@ class EgeUnet(nn.Module):
         for index, width in enumerate((c5, c4, c3, c2, c1), start=1):
             self.add_module(f"dbn{index}", nn.GroupNorm(NORM_GROUPS, width))
         self.final = nn.Conv2d(c1, classes, 1)
+        self.activation = nn.GELU()
 
     def forward_logits(self, image: Tensor) -> EgeUnetLogits:
         """Main and side outputs before the sigmoid, all at the size of the image."""
@@ -183,16 +184,16 @@ class EgeUnet(nn.Module):
         skips: list[Tensor] = []
         for index in range(1, 6):
             x = self.get_submodule(f"encoder{index}")(x)
-            x = F.gelu(F.max_pool2d(self.get_submodule(f"ebn{index}")(x), 2))
+            x = self.activation(F.max_pool2d(self.get_submodule(f"ebn{index}")(x), 2))
             skips.append(x)
-        x = bridge = F.gelu(self.encoder6(x))
+        x = bridge = self.activation(self.encoder6(x))
         side: list[Tensor] = []
         for index in range(1, 6):
             skip = skips[5 - index]
             x = self.get_submodule(f"dbn{index}")(self.get_submodule(f"decoder{index}")(x))
             if index > 1:
                 x = resize_bilinear(x, skip.shape[2], skip.shape[3])
-            x = F.gelu(x)
+            x = self.activation(x)
             logit = self.get_submodule(f"gt_conv{index}")(x)
             bridge = self.get_submodule(f"GAB{6 - index}")(bridge, skip, logit)
             x = x + bridge

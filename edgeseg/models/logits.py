@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 
 
-class LogitsNetwork(nn.Module):
+class WrappedNetwork(nn.Module):
+    """A network around another one, `network`, whose names its weights keep."""
+
+    network: nn.Module
+
+
+class LogitsNetwork(WrappedNetwork):
     """Adds the sigmoid or softmax.
 
     Args:
@@ -33,4 +39,6 @@ class LogitsNetwork(nn.Module):
 
 def inner_network(network: nn.Module) -> nn.Module:
     """The network that weights belong to."""
-    return network.network if isinstance(network, LogitsNetwork) else network
+    while isinstance(network, WrappedNetwork):
+        network = network.network
+    return network

@@ -288,7 +288,8 @@ def find_model(
     """Spec of a model.
 
     Args:
-        name: Of a registered model, or "package.module:Class" of the user's.
+        name: Of a registered model or its edge twin (NAME-twin, NAME-twin-relu), or
+            "package.module:Class" of the user's.
         spec_path: Describes the user's.
         size: (height, width) of the input; None is the model's own.
 
@@ -305,10 +306,13 @@ def _find_spec(name: str, spec_path: Path | None) -> ModelSpec:
         from .user import read_user_model
 
         return read_user_model(name, spec_path)
-    if name not in MODELS:
+    from .twin_specs import split_twin_name, twin_of
+
+    original, ending = split_twin_name(name)
+    if original not in MODELS:
         raise UnknownNameError("model", name, MODELS)
     if spec_path is not None:
         raise UsageError(
             f"--spec describes networks of your own; {name} is edgeseg's. Leave it out."
         )
-    return MODELS[name]
+    return twin_of(MODELS[original], ending) if ending else MODELS[original]

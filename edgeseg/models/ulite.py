@@ -46,10 +46,11 @@ class Encoder(nn.Module):
         self.dw = AxialDepthwise(in_channels, 7)
         self.bn = nn.BatchNorm2d(in_channels)
         self.pw = nn.Conv2d(in_channels, out_channels, 1)
+        self.activation = nn.GELU()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         skip = self.bn(self.dw(x))
-        return F.gelu(F.max_pool2d(self.pw(skip), 2)), skip
+        return self.activation(F.max_pool2d(self.pw(skip), 2)), skip
 
 
 class Bottleneck(nn.Module):
@@ -63,11 +64,13 @@ class Bottleneck(nn.Module):
             self.add_module(f"dw{index}", AxialDepthwise(part, 3, dilation))
         self.bn = nn.BatchNorm2d(channels)
         self.pw2 = nn.Conv2d(channels, channels, 1)
+        self.activation = nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.pw1(x)
         branches = [self.get_submodule(f"dw{index}")(x) for index in (1, 2, 3)]
-        return F.gelu(self.pw2(self.bn(torch.cat((x, *branches), dim=1))))
+        result: Tensor = self.activation(self.pw2(self.bn(torch.cat((x, *branches), dim=1))))
+        return result
 
 
 class Decoder(nn.Module):
@@ -79,11 +82,13 @@ class Decoder(nn.Module):
         self.bn = nn.BatchNorm2d(out_channels)
         self.dw = AxialDepthwise(out_channels, 7)
         self.pw2 = nn.Conv2d(out_channels, out_channels, 1)
+        self.activation = nn.GELU()
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         x = F.interpolate(x, scale_factor=2.0, mode="nearest")
         x = self.bn(self.pw(torch.cat((x, skip), dim=1)))
-        return F.gelu(self.pw2(self.dw(x)))
+        result: Tensor = self.activation(self.pw2(self.dw(x)))
+        return result
 
 
 class ULite(nn.Module):

@@ -27,7 +27,7 @@ class Batch(NamedTuple):
 
     Attributes:
         image: (N, 3, h, w).
-        labels: (L, h, w), int64, of the first L images, L <= N.
+        labels: (L, h, w), int64, of the first L images, 0 <= L <= N.
         companions: What goes with the images, (N, C, h', w') each.
     """
 
@@ -152,9 +152,11 @@ class Feed:
 
 def _stack(samples: Iterable[Sample]) -> Batch:
     drawn = list(samples)
+    image = torch.stack([sample.image for sample in drawn])
+    labels = [sample.labels for sample in drawn if sample.labels is not None]
     return Batch(
-        torch.stack([sample.image for sample in drawn]),
-        torch.stack([sample.labels for sample in drawn if sample.labels is not None]),
+        image,
+        torch.stack(labels) if labels else torch.empty((0, *image.shape[2:]), dtype=torch.int64),
         {
             name: torch.stack([sample.companions[name] for sample in drawn])
             for name in drawn[0].companions

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ..errors import UnknownNameError, UsageError
+from ..models.twin_specs import split_twin_name
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("cosine", "one_cycle", "plateau", "poly", "triangle")
@@ -191,7 +192,7 @@ def generic_recipes(channels: int) -> dict[str, Recipe]:
 
 
 def find_recipe(model: str, name: str | None, channels: int = 1) -> Recipe:
-    """Preset `name` of a model; None gives its first.
+    """Preset `name` of a model, or of a twin's original; None gives its first.
 
     Args:
         channels: Of its output; decides the loss of a network without presets.
@@ -199,7 +200,8 @@ def find_recipe(model: str, name: str | None, channels: int = 1) -> Recipe:
     Raises:
         UnknownNameError: The model has no such preset.
     """
-    presets = RECIPES.get(model) or generic_recipes(channels)
+    original, _ = split_twin_name(model)
+    presets = RECIPES.get(original) or generic_recipes(channels)
     if name is None:
         return next(iter(presets.values()))
     if name not in presets:

@@ -65,7 +65,7 @@ def test_whole_loss_by_hand(teacher: Teacher) -> None:
     # Logits: no divergence where student and teacher agree.
     objective = objective_of(teacher, logits=1.0, pseudo=0.5)
     total, terms = objective.compute(Student(3.0), batch_of(2, 3.0))
-    assert {name: float(term) for name, term in terms.items()} == pytest.approx(
+    assert {name: term.item() for name, term in terms.items()} == pytest.approx(
         {"task": 2.0, "logits": 0.0, "pseudo": 2.0}, abs=1e-6
     )
     assert float(total) == pytest.approx(3.0)

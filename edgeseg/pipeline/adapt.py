@@ -1,0 +1,255 @@
+"""Making the edge twin of a network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..atomic import write_text
+from ..contract import OutputContract
+from ..data.folder import FolderDataset, Pair, open_folder
+from ..data.label_share import forget_labels
+from ..distill.settings import find_method
+from ..errors import UsageError
+from ..lazy import require
+from ..metrics import delta_intervals, delta_scores, score_intervals, scores_from_counts
+from ..models import ModelSpec, find_model
+from ..models.twin_specs import TWIN_ENDINGS, split_twin_name, twin_of
+from ..progress import SILENT, Progress
+from ..records import sha256_of_file
+from ..train.recipes import find_recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..distill.teacher import Teacher
+
+RECORD_NAME = "twin.json"
+START_IMAGES = 16
+METHOD = "pseudo-labels"
+
+
+@dataclass(frozen=True)
+class AdaptRequest:
+    """What to make a twin of.
+
+    Attributes:
+        model: Name of the original.
+        unlabeled: Folder whose train images teach; masks are not used.
+        output: Run folder; receives `twin.json` too, with both accuracies.
+        weights: Of the original; None takes the shipped ones.
+        data: Folder with labelled val images, which choose the epoch and score both networks;
+            None scores the twin on val images of `unlabeled` against the original's masks.
+        ending: "-twin" (hard-swish) or "-twin-relu".
+        size: (height, width) of the input; None is the model's default.
+        recipe: Name; None takes the original's first.
+        recipe_settings: That differ from the preset; None keeps the preset's.
+        resume: Continue the run in `output`.
+        workers: Threads that load images ahead.
+        accelerator: As Lightning Fabric names it.
+        use_cache: False asks the original anew.
+    """
+
+    model: str
+    unlabeled: Path
+    output: Path
+    weights: Path | None = None
+    data: Path | None = None
+    ending: str = "-twin"
+    size: tuple[int, int] | None = None
+    recipe: str | None = None
+    recipe_settings: Mapping[str, Any] = field(default_factory=dict)
+    resume: bool = False
+    workers: int = 0
+    accelerator: str = "auto"
+    use_cache: bool = True
+
+
+@dataclass(frozen=True)
+class AdaptResult:
+    """A finished twin.
+
+    Attributes:
+        model: Its name, for `edgeseg build --model`.
+        weights_path: Its weights.
+        record: What `twin.json` says.
+    """
+
+    model: str
+    weights_path: Path
+    record: dict[str, Any]
+
+
+class TaughtPair:
+    """An image whose truth is what a network says of it."""
+
+    def __init__(self, pair: Pair, teacher: Teacher, outputs: OutputContract) -> None:
+        self.name = pair.name
+        self.pair = pair
+        self.teacher = teacher
+        self.outputs = outputs
+
+    def read_both(self, class_count: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+        """The image, and the classes that the network finds, at the network's size."""
+        import torch
+
+        pixels = self.pair.read_image()
+        logits = self.teacher.logits(torch.from_numpy(self.teacher.spec.inputs.prepare(pixels)))
+        shares = torch.sigmoid(logits) if logits.shape[1] == 1 else logits
+        return pixels, self.outputs.labels(shares.cpu().numpy())
+
+
+class TaughtImages(Sequence[Any]):
+    """Val images without labels, scored against a network."""
+
+    def __init__(self, dataset: FolderDataset, teacher: Teacher) -> None:
+        self.pairs = [TaughtPair(pair, teacher, teacher.spec.outputs) for pair in dataset]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        return self.pairs[index]
+
+    def __iter__(self) -> Iterator[TaughtPair]:
+        return iter(self.pairs)
+
+
+def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResult:
+    """Make a twin, or go on making it.
+
+    Raises:
+        UsageError: The network has nothing that a twin would replace, or is a twin.
+        EdgesegError: Of any kind; an epoch that was finished stays in `output`.
+    """
+    spec = _find_original(request)
+    twin = twin_of(spec, request.ending)
+    weights = spec.resolve_weights(request.weights)
+    settings = find_method(METHOD)
+    recipe = find_recipe(twin.name, request.recipe, twin.outputs.channels)
+    recipe = recipe.changed(**request.recipe_settings)
+    images = forget_labels(open_folder(request.unlabeled, ["train"], labelled=False))
+    for package in ("monai", "lightning_fabric"):
+        require(package, purpose="Adapting")
+    torch = require("torch", purpose="Adapting")
+
+    from ..distill.objective import DistillObjective
+    from ..distill.teacher import KeptAnswers, Teacher
+    from ..train.loop import Trainer
+
+    with progress.stage("load packages and models"):
+        teacher = Teacher(spec, weights)
+        torch.manual_seed(recipe.seed)
+        network = twin.make_network()
+    val = _open_val(request, teacher)
+    with progress.stage("start the twin near the original"):
+        _start(network, teacher, images)
+
+    def make_objective(task_loss: Any) -> DistillObjective:
+        kept = None
+        if recipe.rotation != "any":
+            kept = KeptAnswers(
+                [teacher],
+                list(images),
+                spec.inputs,
+                spec.outputs.channels,
+                use_cache=request.use_cache,
+                progress=progress,
+            )
+        return DistillObjective(task_loss, settings, spec.outputs.channels, [teacher], kept=kept)
+
+    trainer = Trainer(
+        network,
+        twin.inputs,
+        twin.outputs,
+        recipe,
+        request.output,
+        workers=request.workers,
+        accelerator=request.accelerator,
+        make_objective=make_objective,
+    )
+    result = trainer.run(images, val, resume=request.resume, progress=progress)
+    with progress.stage("score both networks"):
+        record = _compare(request, spec, twin, weights, result.weights_path, val)
+    write_text(request.output / RECORD_NAME, json.dumps(record, indent=1) + "\n")
+    return AdaptResult(twin.name, result.weights_path, record)
+
+
+def _find_original(request: AdaptRequest) -> ModelSpec:
+    if request.ending not in TWIN_ENDINGS:
+        raise ValueError(f"A twin's ending is one of {', '.join(TWIN_ENDINGS)}.")
+    if ":" in request.model or split_twin_name(request.model)[1]:
+        raise UsageError(
+            f"{request.model} has no twin by name: edgeseg adapt makes those of its own networks. "
+            "Name one of edgeseg models."
+        )
+    spec = find_model(request.model, None, request.size)
+    from ..models.twin import ACTIVATIONS, replace_slow_parts
+
+    if not replace_slow_parts(spec.make_network(), ACTIVATIONS[TWIN_ENDINGS[request.ending]]):
+        raise UsageError(
+            f"{spec.name} has no LayerNorm, GroupNorm or GELU that a twin would replace. Build it "
+            "as it is."
+        )
+    return spec
+
+
+def _open_val(request: AdaptRequest, teacher: Teacher) -> Any:
+    if request.data is not None:
+        return open_folder(request.data, ["val"])
+    return TaughtImages(open_folder(request.unlabeled, ["val"], labelled=False), teacher)
+
+
+def _start(network: nn.Module, teacher: Teacher, images: FolderDataset) -> None:
+    import torch
+
+    from ..distill.twin_start import start_twin
+    from ..models.logits import WrappedNetwork
+
+    wrapped: Any = network
+    while not hasattr(wrapped, "replaced"):
+        assert isinstance(wrapped, WrappedNetwork)
+        wrapped = wrapped.network
+    prepare = teacher.spec.inputs.prepare
+    shown = [torch.from_numpy(prepare(pair.read_image())) for pair in images.first(START_IMAGES)]
+    start_twin(network, teacher.network, wrapped.replaced, shown)
+
+
+def _compare(
+    request: AdaptRequest,
+    spec: ModelSpec,
+    twin: ModelSpec,
+    weights: Path,
+    twin_weights: Path,
+    val: Any,
+) -> dict[str, Any]:
+    """Both networks on the val images."""
+    from ..train.predict import predict_counts
+
+    networks = {spec.name: (spec, weights), twin.name: (twin, twin_weights)}
+    counts = {
+        name: predict_counts(one.load_network(path), val, one.inputs, one.outputs)
+        for name, (one, path) in networks.items()
+    }
+    ours, theirs = counts[twin.name], counts[spec.name]
+    return {
+        "truth": "labels" if request.data is not None else f"masks of {spec.name}",
+        "images": len(val),
+        "networks": {
+            name: {
+                "weights_sha256": sha256_of_file(path),
+                "parameters": one.parameters,
+                "accuracy": scores_from_counts(counts[name]),
+                "accuracy_ci95": score_intervals(counts[name]),
+            }
+            for name, (one, path) in networks.items()
+        },
+        "difference": delta_scores(ours, theirs),
+        "difference_ci95": delta_intervals(ours, theirs),
+    }

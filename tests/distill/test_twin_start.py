@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from edgeseg.distill.twin_start import Line, start_twin  # noqa: E402
+from edgeseg.models import find_model  # noqa: E402
+from edgeseg.models.egeunet import ChannelLayerNorm  # noqa: E402
+from edgeseg.models.twin import ACTIVATIONS, replace_slow_parts  # noqa: E402
+
+
+def test_line_by_hand() -> None:
+    # y = 2 x + 1 in the first channel, 5 - x in the second, over two images.
+    line = Line.empty()
+    for values in ([0.0, 1.0], [2.0, 5.0]):
+        x = torch.tensor(values).view(1, 1, 1, 2).expand(1, 2, 1, 2)
+        y = torch.cat((2 * x[:, :1] + 1, 5 - x[:, 1:]), dim=1)
+        line.add(x, y)
+    assert line.mean.tolist() == [2.0, 2.0]
+    assert line.variance.tolist() == [3.5, 3.5]  # (4 + 1 + 0 + 9) / 4
+    assert line.slope.tolist() == pytest.approx([2.0, -1.0])
+    assert line.offset.tolist() == pytest.approx([1.0, 5.0])
+
+
+def test_a_constant_input_gives_its_mean_answer() -> None:
+    line = Line.empty()
+    line.add(torch.full((1, 1, 2, 2), 3.0), torch.arange(4.0).view(1, 1, 2, 2))
+    assert line.slope.tolist() == [0.0]
+    assert line.offset.tolist() == [1.5]
+
+
+class Linear(torch.nn.Module):
+    """A norm that is a line already, so that the twin can be exact."""
+
+    def __init__(self, norm: torch.nn.Module) -> None:
+        super().__init__()
+        self.head = torch.nn.Sequential(norm, torch.nn.Conv2d(4, 3, 1))
+        self.free = norm
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.head(x)
+        return result
+
+
+class Affine(ChannelLayerNorm):
+    """A LayerNorm by name that scales and shifts, as one does whose statistics never change."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+def make_affine() -> Affine:
+    norm = Affine(4)
+    torch.nn.init.uniform_(norm.weight, 0.5, 2.0)
+    torch.nn.init.normal_(norm.bias)
+    return norm
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_convolution_absorbs_the_line_before_it(groups: int) -> None:
+    torch.manual_seed(0)
+    original = torch.nn.Sequential()
+    original.append(torch.nn.Sequential(make_affine(), torch.nn.Conv2d(4, 8, 3, groups=groups)))
+    twin = torch.nn.Sequential()
+    twin.append(torch.nn.Sequential(ChannelLayerNorm(4), torch.nn.Conv2d(4, 8, 3, groups=groups)))
+    replaced = replace_slow_parts(twin, ACTIVATIONS["relu"])
+    assert replaced == {"0.0": "Identity"}
+    images = [torch.rand(2, 4, 9, 9) for _ in range(2)]
+    start_twin(twin, original, replaced, images)
+    with torch.no_grad():
+        assert torch.allclose(twin(images[0]), original(images[0]), atol=1e-4)
+
+
+def test_affine_and_batch_norm_take_the_line() -> None:
+    torch.manual_seed(0)
+    original = torch.nn.Sequential(make_affine(), torch.nn.ReLU(), torch.nn.GroupNorm(1, 4))
+    twin = torch.nn.Sequential(ChannelLayerNorm(4), torch.nn.ReLU(), torch.nn.GroupNorm(1, 4))
+    replaced = replace_slow_parts(twin, ACTIVATIONS["relu"])
+    assert replaced == {"0": "ChannelAffine", "2": "BatchNorm2d"}
+    # One image: the statistics of its groups are constants, the line through them is exact.
+    image = torch.rand(1, 4, 6, 6)
+    start_twin(twin, original, replaced, [image])
+    with torch.no_grad():
+        assert torch.allclose(twin.eval()(image), original(image), atol=1e-4)
+
+
+def test_start_is_nearer_than_the_weights_alone() -> None:
+    torch.manual_seed(1)
+    spec = find_model("egeunet", None, (64, 64))
+    original = spec.load_network(spec.resolve_weights(None))
+    twin = find_model("egeunet-twin", None, (64, 64)).make_network().eval()
+    image = 255 * torch.rand(2, 3, 64, 64)
+
+    def error() -> float:
+        with torch.no_grad():
+            wanted = original.forward_logits(image).mask
+            return float((twin.forward_logits(image).mask - wanted).square().mean())
+
+    start_twin(twin, original, [], [image])
+    weights_alone = error()
+    start_twin(twin, original, twin.replaced, [image])
+    assert error() < 0.5 * weights_alone
