@@ -10,7 +10,7 @@ import typer
 
 from edgeseg.errors import UsageError
 
-from .bench_table import bench_table, describe_run, row_warnings
+from .bench_table import bench_table, describe_choices, describe_run, row_warnings
 from .console import make_progress, print_note, print_table
 
 DEFAULT_SPLITS = ["val", "test"]
@@ -95,5 +95,7 @@ def bench(
             )
     print_table(bench_table(report.reference, report.rows))
     print_note(describe_run(report.environment, report.data))
+    for line in describe_choices(report.rows):
+        print_note(line)
     for warning in row_warnings(report.rows):
         print_note(f"Warning: {warning}")

@@ -86,6 +86,17 @@ def describe_run(environment: dict[str, Any], data: dict[str, Any]) -> str:
     )
 
 
+def describe_choices(rows: list[dict[str, Any]]) -> list[str]:
+    """What the rows of `--precision auto` consist of."""
+    from edgeseg.place.choice import Choice
+
+    return [
+        f"{row['name']} is {Choice.from_json(row['choice']).name}."
+        for row in rows
+        if row.get("choice") is not None
+    ]
+
+
 def row_warnings(rows: list[dict[str, Any]]) -> list[str]:
     """What a reader must know before trusting the rows."""
     warnings = []

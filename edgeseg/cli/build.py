@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DEFAULT_FOLDER = Path("bundles")
 ALL_TARGETS = "all"
 SET_NAME = "set.json"
-AUTO = "auto"
+AUTO = DEFAULT_PRECISION = "auto"
 DEFAULT_ELSEWHERE = "int8"  # for targets that cannot be measured here
 DEFAULT_SEARCH_SECONDS = 240.0
 
@@ -108,14 +108,14 @@ def build(
     from edgeseg.data.folder import SAMPLE_CLASSES
     from edgeseg.pipeline.build import BuildRequest, build_bundle
 
-    precision = precision or _default_precision(target)
-    if explain and (precision != AUTO or target == ALL_TARGETS):
+    named = precision or (DEFAULT_PRECISION if target == ALL_TARGETS else default_precision(target))
+    if explain and (named != AUTO or target == ALL_TARGETS):
         raise UsageError("--explain tells how auto chose, for one target. Add --precision auto.")
     request = BuildRequest(
         model=model,
         target=target,
-        precision=precision,
-        output=output or DEFAULT_FOLDER / f"{short_name(model)}-{target}-{precision}",
+        precision=named,
+        output=output or DEFAULT_FOLDER / f"{short_name(model)}-{target}-{named}",
         weights=weights,
         data=data,
         spec=spec,
@@ -132,7 +132,7 @@ def build(
         use_cache=cache,
     )
     if target == ALL_TARGETS:
-        _build_all(request, as_json=as_json)
+        _build_all(request, precision, as_json=as_json)
         return
     bundle, was_cached = build_bundle(request, make_progress())
     manifest = bundle.manifest
@@ -160,13 +160,11 @@ def build(
     print(f"{bundle.folder}: {bundle.name}, artefact {kilobytes:.0f} kB{source}")
 
 
-def _default_precision(target: str) -> str:
-    """auto where something can be measured; of --target all each has its own."""
+def default_precision(target: str) -> str:
+    """auto where something can be measured."""
     from edgeseg.targets import find_target
 
-    if target == ALL_TARGETS or not find_target(target).stand_in():
-        return AUTO
-    return DEFAULT_ELSEWHERE
+    return DEFAULT_ELSEWHERE if find_target(target).stand_in() else AUTO
 
 
 def _print_explanation(bundle: Bundle) -> None:
@@ -186,21 +184,31 @@ def _print_explanation(bundle: Bundle) -> None:
         print(line)
 
 
-def _build_all(request: BuildRequest, *, as_json: bool) -> None:
-    """Build for every target into one folder; what is refused is shown with its reason."""
+def _build_all(request: BuildRequest, precision: str | None, *, as_json: bool) -> None:
+    """Build for every target into one folder; what is refused is shown with its reason.
+
+    Args:
+        precision: None takes the default of each target.
+    """
     from rich.table import Table
 
     from edgeseg.bundle import require_free_output
     from edgeseg.pipeline.sweep import build_cells, write_sweep
     from edgeseg.targets import TARGETS
 
-    if request.method or request.method_options or request.options:
+    if request.method or request.method_options or request.options or request.placement:
         raise UsageError(
-            "--method, --method-option and --option belong to one target. Leave them out, or name "
-            "that --target."
+            "--method, --method-option, --option and --placement belong to one target. Leave them "
+            "out, or name that --target."
         )
     requests = [
-        replace(request, target=name, output=request.output / name) for name in TARGETS.names()
+        replace(
+            request,
+            target=name,
+            precision=precision or default_precision(name),
+            output=request.output / name,
+        )
+        for name in TARGETS.names()
     ]
     for one in requests:
         require_free_output(one.output, overwrite=one.overwrite)
@@ -215,7 +223,7 @@ def _build_all(request: BuildRequest, *, as_json: bool) -> None:
         for cell in cells:
             if cell.bundle is None:
                 reason = f"refused: {cell.refusal}"
-                table.add_row(cell.request.target, request.precision, "", "", "", reason)
+                table.add_row(cell.request.target, cell.request.precision, "", "", "", reason)
                 continue
             manifest = cell.bundle.manifest
             table.add_row(

@@ -13,6 +13,7 @@ from edgeseg.errors import UsageError
 from .bench import DEFAULT_SPLITS
 from .bench_table import (
     TITLES,
+    describe_choices,
     describe_run,
     markdown_table,
     reference_cells,
@@ -110,6 +111,8 @@ def sweep(
     print(text, end="")
     for report in reports.values():
         print_note(describe_run(report.environment, report.data))
+        for line in describe_choices(report.rows):
+            print_note(line)
         for warning in row_warnings(report.rows):
             print_note(f"Warning: {warning}")
 

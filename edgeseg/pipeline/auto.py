@@ -57,11 +57,11 @@ def place(preparation: Preparation, progress: Progress) -> PlacementRecord:
     require_measurable(preparation.target)
     fixed = fixed_choices(preparation)
     preparation.require_packages(fixed)
-    _ = preparation.references, preparation.exported
     with tempfile.TemporaryDirectory(prefix="edgeseg-place-") as name:
         judges = Judges(preparation, Path(name), progress)
         limits = choose_limits(preparation, has_labels=judges.has_labels)
-        _ = judges.float_labels
+        # Each shows its own progress, which cannot be done within that of the search.
+        _ = preparation.references, preparation.exported, judges.float_labels
         identity = {**preparation.identity(), "calibration": list(preparation.calibration.digests)}
         machine = {"cpu": read_cpu()[0], "threads": THREADS}
         asked = {"identity": identity, "machine": machine, "judges": judges.identity()}

@@ -58,7 +58,17 @@ def bench_bundles(
             participants.append(baseline)
         participant = bundle_participant(bundle, baseline, settings)
         participants.append(replace(participant, name=names[participant.key]))
-    return measure(participants, dataset, settings, progress)
+    report = measure(participants, dataset, settings, progress)
+    note_placements(report, bundles)
+    return report
+
+
+def note_placements(report: Report, bundles: Sequence[Bundle]) -> None:
+    """Say in the rows of `--precision auto` what that consists of: `choice`, None in others."""
+    found = {bundle_key(bundle): bundle.manifest.placement for bundle in bundles}
+    for row in report.rows:
+        placement = found.get(row["key"])
+        row["choice"] = placement.choice if placement is not None else None
 
 
 def name_bundles(bundles: Sequence[Bundle]) -> dict[str, str]:

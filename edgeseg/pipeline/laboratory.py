@@ -25,6 +25,7 @@ from edgeseg.benchmarks.race import block_size as race_block_size
 from edgeseg.benchmarks.race import run_race
 
 from ..errors import EdgesegError, ParityError
+from ..lower.rewrites import REWRITES
 from ..place.choice import Choice
 from ..place.laboratory import Finish, Ratio
 from ..place.limits import Finding
@@ -115,7 +116,7 @@ class BenchLaboratory:
             _, counts = self.workshop.lower(tuple(rewrites))
         except ParityError:
             return ()
-        return tuple(name for name in rewrites if counts.get(name))
+        return tuple(name for name in REWRITES if counts.get(name))
 
     def graph_bytes(self, rewrites: Sequence[str]) -> int:
         return self.workshop.lower(tuple(rewrites))[0].stat().st_size

@@ -61,7 +61,8 @@ class Laboratory(Protocol):
         """Let all and the plain export take turns in one long run."""
 
     def effective(self, rewrites: Sequence[str]) -> tuple[str, ...]:
-        """Those of some rewrites that change the graph; none where they break it."""
+        """Those of some rewrites that change the graph, in the order in which they are applied;
+        none where they break it."""
 
     def graph_bytes(self, rewrites: Sequence[str]) -> int:
         """Size of the rewritten graph, before it is compiled."""

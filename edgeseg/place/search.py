@@ -8,7 +8,7 @@ seconds remain, single rewrites, and regions of convolutions in INT8 or float.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import EdgesegError, TargetError
@@ -133,11 +133,8 @@ class Search:
         everything = replace(full, rewrites=self.laboratory.effective(self.menu.rewrites))
         for choice in (unchanged, full, everything):
             self._try_with_variants(choice, "float")
-        if self.trials[everything].objection:
-            for choice in self._smaller(everything):
-                self._try_with_variants(choice, "float", until=self.budget_s)
-                if choice in self.trials and not self.trials[choice].objection:
-                    break
+        if self.leaders and not self.leader.rewrites:
+            self._try_smaller([full, everything])
         for choice in self.menu.fixed[1:]:
             if not choice.method:
                 self._try_with_variants(choice, "precision")
@@ -145,13 +142,20 @@ class Search:
                     other = replace(choice, rewrites=rewrites)
                     self._try_with_variants(other, "precision", until=self.budget_s)
 
-    def _smaller(self, choice: Choice) -> Iterator[Choice]:
-        """With ever fewer rewrites, those left out first that make the graph largest."""
-        added = {name: self.laboratory.graph_bytes((name,)) for name in choice.rewrites}
-        names = list(choice.rewrites)
+    def _try_smaller(self, choices: Sequence[Choice]) -> None:
+        """Take the first that is too large or too hungry, and leave out its rewrites one by one,
+        those first that make the graph largest, until no limit objects."""
+        refused = [choice for choice in choices if self.trials[choice].objection]
+        if not refused:
+            return
+        names = list(refused[0].rewrites)
+        added = {name: self.laboratory.graph_bytes((name,)) for name in names}
         for name in sorted(names, key=lambda one: -added[one])[:-1]:
             names.remove(name)
-            yield replace(choice, rewrites=self.laboratory.effective(names))
+            choice = replace(refused[0], rewrites=self.laboratory.effective(names))
+            self._try_with_variants(choice, "float", until=self.budget_s)
+            if choice in self.trials and not self.trials[choice].objection:
+                return
 
     def _try_quantized(self) -> None:
         for fixed in self.menu.fixed:
@@ -220,11 +224,11 @@ class Search:
         sites = self.laboratory.sites(self.leader.rewrites)
         protected = set(self._made_by_rewrites(self.leader.rewrites))
         original = [site for site in sites if site.name not in protected]
-        if not original:
-            return
+        made = [site for site in sites if site.name in protected]
         name, options = plans[0]
         base = replace(quantized[0], method=name, method_options=options)
-        for regions in (group_sites(original), single_sites(original)):
+        # Those that rewrites made come last and one by one: INT8 may harm what they compute.
+        for regions in (group_sites(original), single_sites(original), single_sites(made)):
             for region in regions:
                 self._turn(region, base, [site.name for site in sites])
 

@@ -1,0 +1,207 @@
+"""`--precision auto` on a real target and machine: what holds whatever is fastest there."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+from support import needs
+
+from edgeseg.bundle import Bundle, open_bundle
+from edgeseg.errors import TargetError, UsageError
+from edgeseg.pipeline import auto
+from edgeseg.pipeline.build import BuildRequest, build_bundle
+from edgeseg.pipeline.laboratory import BenchLaboratory
+from edgeseg.place.explain import TITLES, rows, summary
+from edgeseg.targets import find_target
+
+RunCli = Callable[..., "CompletedProcess[str]"]
+pytestmark = needs("torch", "onnx", "onnxscript", "onnxruntime")
+
+
+def request_for(output: Path, **changes: object) -> BuildRequest:
+    request = BuildRequest("egeunet", "onnxruntime", "auto", output)
+    settings = {"size": (64, 64), "calibration_images": 4, "search_seconds": 0.0}
+    return replace(request, **{**settings, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def automatic(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return build_bundle(request_for(tmp_path_factory.mktemp("auto") / "bundle"))[0]
+
+
+@pytest.fixture
+def no_laboratory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing may be made or measured."""
+
+    def fail(*arguments: object, **settings: object) -> None:
+        raise AssertionError("something is measured")
+
+    monkeypatch.setattr(BenchLaboratory, "_contestant", fail)
+
+
+def artifact_of(bundle: Bundle) -> list[bytes]:
+    return [(bundle.folder / name).read_bytes() for name in bundle.manifest.artifact.files]
+
+
+@pytest.mark.slow
+def test_a_bundle_says_how_it_was_chosen(automatic: Bundle) -> None:
+    automatic.check_files()
+    manifest, placement = automatic.manifest, automatic.manifest.placement
+    assert placement is not None
+    assert (manifest.precision, automatic.name) == ("auto", "egeunet-onnxruntime-auto")
+    assert manifest.checks["artifact"].max_abs_diff <= 0.2
+    names = [trial.choice for trial in placement.trials]
+    fixed = [choice["precision"] for choice in names if not choice["runtime"]]
+    assert {"fp32", "int8"} <= set(fixed)
+    for trial in placement.trials:
+        assert (trial.verdict == "refused") == bool(trial.reason)
+        if trial.speedup is not None:
+            assert trial.speedup_ci95 is not None
+            assert trial.speedup_ci95[0] <= trial.speedup <= trial.speedup_ci95[1]
+            assert trial.artifact_bytes is not None
+            assert trial.artifact_bytes <= placement.plain["artifact_bytes"]
+    assert placement.images == {
+        "folder": "isic2016_cc0",
+        "splits": ["val"],
+        "search": 11,
+        "final": 11,
+        "labelled": True,
+    }
+    assert placement.limits == {"max_dice_drop": 0.005, "min_agreement": None}
+    assert placement.dice_drop is not None
+    assert placement.dice_drop <= 0.005
+    assert any(one.choice == placement.choice for one in placement.final)
+
+
+@pytest.mark.slow
+def test_the_bundle_can_be_built_again_without_measuring(
+    automatic: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_laboratory: None
+) -> None:
+    assert automatic.manifest.placement is not None
+    record = tmp_path / "placement.json"
+    record.write_text(automatic.manifest.placement.model_dump_json())
+    monkeypatch.setenv("EDGESEG_CACHE_DIR", str(tmp_path / "cache"))
+    for number, source in enumerate((automatic.folder, record)):
+        request = request_for(tmp_path / str(number), placement=source, use_cache=False)
+        again, was_cached = build_bundle(request)
+        assert not was_cached
+        assert artifact_of(again) == artifact_of(automatic)
+        assert again.manifest.files == automatic.manifest.files
+        assert again.manifest.placement == automatic.manifest.placement
+        assert again.manifest.artifact == automatic.manifest.artifact
+
+
+@pytest.mark.slow
+def test_an_equal_search_measures_nothing(
+    automatic: Bundle, tmp_path: Path, no_laboratory: None
+) -> None:
+    bundle, was_cached = build_bundle(request_for(tmp_path / "again"))
+    assert was_cached
+    assert bundle.manifest == automatic.manifest
+
+
+@pytest.mark.slow
+def test_explain_gives_each_candidate_its_reason(automatic: Bundle) -> None:
+    placement = automatic.manifest.placement
+    assert placement is not None
+    for row in rows(placement):
+        assert len(row) == len(TITLES)
+        assert row[-1].startswith(("leads: ", "refused: ")) or " times as fast as " in row[-1]
+    text = summary(placement)
+    assert text[0].startswith("Chosen: ")
+    assert any(line.startswith("INT8 is") for line in text)
+
+
+@pytest.mark.slow
+def test_bench_says_auto_and_what_it_consists_of(
+    automatic: Bundle, tmp_path: Path, run_cli: RunCli
+) -> None:
+    import json
+
+    words = ("bench", automatic.folder, "--split", "val", "--runs", 1, "--images", 1)
+    done = run_cli(*words, "--json", tmp_path / "bench.json")
+    assert done.returncode == 0, done.stderr
+    baseline, row = json.loads((tmp_path / "bench.json").read_text())["rows"]
+    assert (baseline["precision"], baseline["choice"]) == ("fp32", None)
+    assert row["precision"] == "auto"
+    assert automatic.manifest.placement is not None
+    assert row["choice"] == automatic.manifest.placement.choice
+    assert row["speedup"] > 0
+    assert "egeunet-onnxruntime-auto is " in done.stderr
+
+
+@pytest.mark.slow
+def test_a_placement_is_for_one_network_only(automatic: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"is for another model\. Build with the same --model"):
+        build_bundle(request_for(tmp_path / "out", placement=automatic.folder, size=(32, 32)))
+    fewer = request_for(tmp_path / "out", placement=automatic.folder, calibration_images=2)
+    with pytest.raises(UsageError, match="is for another calibration"):
+        build_bundle(fewer)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_target_with_a_stand_in_is_not_measured(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match=r"does not run on this machine.*Name a precision: fp32"):
+        auto.require_measurable(find_target("jetson"))
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (("-p", "fp32", "--explain"), "Add --precision auto"),
+        (("-p", "fp32", "--placement", "here"), "Leave one of them out"),
+        (("-p", "auto", "--placement", "nowhere.json"), "nowhere.json holds no placement"),
+        (("-p", "auto", "--max-dice-drop", "2"), "--max-dice-drop 2 is not between 0 and 1"),
+        (("-p", "auto", "--search-seconds", "-1"), "--search-seconds"),
+        (("-p", "auto", "-t", "jetson"), "Name a precision: fp32"),
+        (("-t", "all", "--placement", "here"), "belong to one target"),
+    ],
+)
+def test_auto_refuses_what_it_cannot_do(
+    tmp_path: Path, run_cli: RunCli, words: tuple[str, ...], advice: str
+) -> None:
+    target = () if "-t" in words else ("-t", "onnxruntime")
+    size = ("--size", "64x64", "--calibration-images", 4)
+    done = run_cli("build", "-m", "egeunet", *target, *size, "-o", tmp_path / "out", *words)
+    assert done.returncode in (1, 2)
+    assert advice in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_of_one_precision_has_no_placement(small_bundles: dict[str, Path]) -> None:
+    with pytest.raises(UsageError, match="was not built with --precision auto"):
+        auto.read_placement(small_bundles["fp32"])
+
+
+def test_without_masks_agreement_counts(
+    make_data_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    from edgeseg.pipeline.preparation import Preparation
+    from edgeseg.progress import SILENT
+
+    data = make_data_folder(4, masks=False)
+    preparation = Preparation(request_for(tmp_path, data=data), SILENT)
+    limits = auto.choose_limits(preparation, has_labels=False)
+    assert (limits.max_dice_drop, limits.min_agreement) == (None, 0.99)
+    strict = Preparation(request_for(tmp_path, data=data, max_dice_drop=0.001), SILENT)
+    with pytest.raises(UsageError, match="needs masks of the val images"):
+        auto.choose_limits(strict, has_labels=False)
+
+
+def test_the_default_is_auto_where_it_can_be_measured() -> None:
+    from edgeseg.cli.build import default_precision
+
+    assert default_precision("intel") == "auto"
+    assert default_precision("jetson") == "int8"
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_copied_keeps_its_placement(automatic: Bundle, tmp_path: Path) -> None:
+    copied = shutil.copytree(automatic.folder, tmp_path / "copied")
+    assert open_bundle(copied).manifest.placement == automatic.manifest.placement
