@@ -9,6 +9,7 @@ import typer
 
 from edgeseg.errors import UnknownNameError
 
+from .build_after import build_after, require_targets
 from .console import make_progress, parse_size, print_note
 
 ENDINGS = {"hard-swish": "-twin", "relu": "-twin-relu"}
@@ -46,6 +47,11 @@ def adapt(
     size: Annotated[
         str | None, typer.Option(help="Input size, HxW (default: the model's).")
     ] = None,
+    build: Annotated[
+        list[str] | None,
+        typer.Option(help="Target to build a bundle for in the end; may be repeated."),
+    ] = None,
+    build_precision: Annotated[str, typer.Option(help="Of the bundles.")] = "int8",
     resume: Annotated[bool, typer.Option(help="Continue a run in --output.")] = False,
     cache: Annotated[bool, typer.Option(help="Reuse the original's answers.")] = True,
     workers: Annotated[int, typer.Option(help="Threads that load images ahead.", min=0)] = 1,
@@ -79,6 +85,7 @@ def adapt(
         accelerator=accelerator,
         use_cache=cache,
     )
+    require_targets(build or [])
     result = adapt_model(request, make_progress())
     record = result.record
     for name, network in record["networks"].items():
@@ -90,4 +97,14 @@ def adapt(
         f"difference {record['difference']['dice_pooled']:+.4f} ({low:+.4f}..{high:+.4f}) on "
         f"{record['images']} val images, truth: {record['truth']}"
     )
-    print_note(f"edgeseg build --model {result.model} --weights {result.weights_path} ...")
+    if not build:
+        print_note(f"edgeseg build --model {result.model} --weights {result.weights_path} ...")
+        return
+    build_after(
+        result.model,
+        result.weights_path,
+        build,
+        build_precision,
+        data=data or unlabeled,
+        size=request.size,
+    )

@@ -9,6 +9,7 @@ import typer
 
 from edgeseg.errors import UsageError
 
+from .build_after import build_after, require_targets
 from .console import make_progress, parse_size, short_name
 
 
@@ -81,6 +82,11 @@ def distill(
     teacher_size: Annotated[
         str | None, typer.Option(help="Input size of the teacher, HxW (default: the model's).")
     ] = None,
+    build: Annotated[
+        list[str] | None,
+        typer.Option(help="Target to build a bundle for in the end; may be repeated."),
+    ] = None,
+    build_precision: Annotated[str, typer.Option(help="Of the bundles.")] = "int8",
     resume: Annotated[bool, typer.Option(help="Continue a run in --output.")] = False,
     cache: Annotated[bool, typer.Option(help="Reuse the teacher's answers.")] = True,
     workers: Annotated[int, typer.Option(help="Threads that load images ahead.", min=0)] = 1,
@@ -129,11 +135,22 @@ def distill(
         accelerator=accelerator,
         use_cache=cache,
     )
+    require_targets(build or [])
     result = distill_model(request, make_progress())
     print(
         f"{result.weights_path}: epoch {result.best_epoch} of {len(result.history)}, "
         f"pooled Dice {result.best_dice:.4f} on val"
     )
+    if build:
+        build_after(
+            student,
+            result.weights_path,
+            build,
+            build_precision,
+            data=data,
+            spec=student_spec,
+            size=request.student_size,
+        )
 
 
 def parse_names(text: str | None) -> tuple[str, ...]:

@@ -245,7 +245,8 @@ def test_a_teacher_of_two_channels_teaches_a_sigmoid(
 RunCli = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_command_distils(
+@needs("onnx", "onnxscript", "onnxruntime")
+def test_command_distils_quantises_and_builds(
     run_cli: RunCli, request_for: Callable[..., DistillRequest], tmp_path: Path
 ) -> None:
     request = request_for()
@@ -255,9 +256,12 @@ def test_command_distils(
     words += ["--student", "egeunet", "--data", request.data, "--labels", 0.5, "--seed", 1]
     words += ["--size", "32x32", "--teacher-size", "32x32", "--recipe", "short", "--epochs", 1]
     words += ["--epoch-steps", 1, "--weight", "pseudo=0.5", "--views", 2]
+    words += ["--build", "onnxruntime"]
     done = run_cli("distill", *words, "--method", "logits", "--output", tmp_path / "cli")
     assert done.returncode == 0, done.stderr
     assert "best.safetensors: epoch 1 of 1, pooled Dice 0." in done.stdout
+    assert "bundles/onnxruntime: egeunet-onnxruntime-int8, artefact" in done.stdout
+    assert run_cli("verify", tmp_path / "cli" / "bundles" / "onnxruntime").returncode == 0
     history = json.loads((tmp_path / "cli" / "history.json").read_text())
     assert {"loss_logits", "loss_pseudo"} <= set(history[0])
 
@@ -269,6 +273,7 @@ def test_command_distils(
         (["--weight", "flow=1"], "Terms: vertices, edges, adversarial, logits, pseudo"),
         (["--method", "graphflo"], "Did you mean graphflow"),
         (["--labels", "0"], "Give a number above 0"),
+        (["--build", "intle"], "Did you mean intel"),
         (["--teacher-weights", "missing.pth"], "Check --weights"),
         (["--teacher", "ulite", "--teacher-weights", "a.pth"], "one checkpoint for each teacher"),
     ],
