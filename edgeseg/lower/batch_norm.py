@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..onnx_graph import constant_of, is_constant
-from .editing import Editor, convolution_of, made_by, only_reader, rewrite_each, summands
+from .editing import Editor, convolution_of, is_read_once, made_by, rewrite_each, summands
 
 DEFAULT_EPSILON = 1e-5  # of ONNX's BatchNormalization
 
@@ -27,23 +28,18 @@ def batch_norm_into_sum(model: Any) -> int:
     """
 
     def rewrite(edit: Editor, node: Any) -> Any | None:
-        if node.op_type != "BatchNormalization" or not all(map(is_constant, node.inputs[1:])):
+        norm = fixed_batch_norm_of(node.outputs[0])
+        if norm is None or not is_read_once(norm.source):
             return None
-        if only_reader(node.inputs[0]) is None:
+        parts = list(summands(norm.source, also_shared=False))
+        found = [convolution_of(part) for part in parts if is_read_once(part)]
+        sums = [part for part in found if part is not None and len(part.weight) == norm.scale.size]
+        if len(sums) < len(parts):
             return None
-        parts = list(summands(node.inputs[0]))
-        found = [convolution_of(part) for part in parts]
-        if any(only_reader(part) is None for part in parts):
-            return None
-        scale, shift = _affine(node)
         total = None
-        for index, part in enumerate(found):
-            if part is None:
-                return None
-            bias = part.bias * scale
-            if index == 0:
-                bias = bias + shift
-            weight = part.weight * scale[:, None, None, None]
+        for part in sums:
+            bias = part.bias * norm.scale + (norm.shift if total is None else 0)
+            weight = part.weight * norm.scale[:, None, None, None]
             scaled = edit.convolution(part.source, weight, bias, **part.attributes)
             total = scaled if total is None else edit("Add", total, scaled)
         return total
@@ -65,23 +61,39 @@ def batch_norm_into_next(model: Any) -> int:
         found = convolution_of(node.outputs[0])
         if found is None or not found.is_pointwise or found.group != 1:
             return None
-        norm = made_by(found.source, "BatchNormalization")
-        if norm is None or not all(map(is_constant, norm.inputs[1:])):
+        norm = fixed_batch_norm_of(found.source)
+        if norm is None or not is_read_once(found.source):
             return None
-        if only_reader(found.source) is None:
-            return None
-        scale, shift = _affine(norm)
-        weight = found.weight * scale[None, :, None, None]
-        bias = found.bias + found.weight[:, :, 0, 0] @ shift
-        return edit.convolution(norm.inputs[0], weight, bias)
+        weight = found.weight * norm.scale[None, :, None, None]
+        bias = found.bias + found.weight[:, :, 0, 0] @ norm.shift
+        return edit.convolution(norm.source, weight, bias)
 
     return rewrite_each(model, rewrite)
 
 
-def _affine(node: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(scale, shift), (C,) each, of a BatchNorm with constant statistics."""
+@dataclass(frozen=True)
+class FixedBatchNorm:
+    """y = scale x + shift by channel.
+
+    Attributes:
+        source: x.
+        scale, shift: (C,), float64.
+    """
+
+    source: Any
+    scale: NDArray[np.float64]
+    shift: NDArray[np.float64]
+
+
+def fixed_batch_norm_of(value: Any) -> FixedBatchNorm | None:
+    """The BatchNorm with constant statistics that computes a value, or None."""
+    node = made_by(value, "BatchNormalization")
+    if node is None or not all(map(is_constant, node.inputs[1:])):
+        return None
+    if node.attributes.get_int("training_mode", 0):
+        return None
     gain, offset, mean, variance = (
-        constant_of(value).astype(np.float64) for value in node.inputs[1:]
+        constant_of(item).astype(np.float64) for item in node.inputs[1:]
     )
     scale = gain / np.sqrt(variance + node.attributes.get_float("epsilon", DEFAULT_EPSILON))
-    return scale, offset - mean * scale
+    return FixedBatchNorm(node.inputs[0], scale, offset - mean * scale)

@@ -28,12 +28,14 @@ def fold_constants(model: Any) -> int:
     """
     ir = require("onnx_ir", purpose="Folding constants")
     graph = model.graph
+    inner_graphs = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)  # may read the image
     known = set(graph.initializers.values())
     folded = []
     for node in graph:
         is_folded = node.op_type == "Constant" or (
             len(node.inputs) > 0
             and node.op_type not in RANDOM
+            and not any(item.type in inner_graphs for item in node.attributes.values())
             and all(value is None or value in known for value in node.inputs)
         )
         if is_folded and not any(value.is_graph_output() for value in node.outputs):

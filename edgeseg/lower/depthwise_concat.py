@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,9 @@ from .editing import (
     channels_of,
     concatenated,
     convolution_of,
-    made_by,
+    maps_of_one_size,
     rewrite_each,
+    summands,
 )
 
 
@@ -45,6 +45,8 @@ def depthwise_after_concat(model: Any) -> int:
         sources = [part[0].source for part in terms if part is not None]
         sizes = [len(part[0].weight) for part in terms if part is not None]
         if any(channels_of(source) != size for source, size in zip(sources, sizes, strict=True)):
+            return None
+        if not maps_of_one_size(sources):
             return None
         joined = _joined(edit, sources)
         if joined is None:
@@ -82,21 +84,12 @@ def _kernel(term: Convolution) -> tuple[tuple[int, int], Any, Any, Any]:
 def _terms(value: Any) -> list[Convolution] | None:
     """Depthwise convolutions of one map whose sum a value is; None if it is anything else."""
     terms = []
-    for part in _summands(value):
+    for part in summands(value, also_shared=True):
         found = convolution_of(part)
         if found is None or not found.is_depthwise or found.weight[0].size == 1:
             return None
         terms.append(found)
     return terms if len({term.source for term in terms}) == 1 else None
-
-
-def _summands(value: Any) -> Iterator[Any]:
-    node = made_by(value, "Add")
-    if node is None:
-        yield value
-    else:
-        for part in node.inputs:
-            yield from _summands(part)
 
 
 def _joined(edit: Editor, sources: list[Any]) -> Any | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,28 +10,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..lazy import require
-from ..onnx_graph import add_constant, constant_of, is_constant
+from ..onnx_graph import add_constant, constant_of, fixed_shape, is_constant
 from .patterns import tidy
 
 MOST_PASSES = 100  # of one rewrite; each pass must leave less to do
 
 
 def rewrite_each(model: Any, rewrite: Callable[[Editor, Any], Any | None]) -> int:
-    """Offer each operator to a rewrite until it finds nothing more.
+    """Offer each of ONNX's own operators to a rewrite until it finds nothing more.
 
     Args:
         model: An `onnx_ir.Model`, changed in place.
         rewrite: Takes an editor, which adds operators before the one offered, and the operator.
-            Returns what replaces the operator's (only) result; None leaves it as it is.
+            Returns the result of a new operator that replaces the (only) result of the one
+            offered. None leaves that as it is; nothing must have been added then.
 
     Returns:
         How many operators were replaced.
+
+    Raises:
+        RuntimeError: The rewrite finds its own results again and again.
     """
     total = 0
     for _ in range(MOST_PASSES):
         count = 0
         for node in list(model.graph):
-            if node.graph is None or len(node.outputs) != 1:
+            if node.domain or len(node.outputs) != 1:
                 continue
             result = rewrite(Editor(model, node), node)
             if result is not None:
@@ -42,7 +46,7 @@ def rewrite_each(model: Any, rewrite: Callable[[Editor, Any], Any | None]) -> in
         total += count
         # Between passes, so that new values have shapes.
         tidy(model)
-    return total
+    raise RuntimeError(f"{rewrite.__qualname__} still finds something after {MOST_PASSES} passes.")
 
 
 class Editor:
@@ -82,9 +86,16 @@ class Editor:
         return self("Conv", *inputs, kernel_shape=list(weight.shape[2:]), **attributes)
 
     def _label(self) -> str:
-        """A name that no other value begins with: results have unique names."""
-        self._count += 1
-        return f"{self.before.outputs[0].name}_l{self._count}"
+        """A name that no constant begins with.
+
+        One for each result would do, but a new result of the graph takes the name of the old one:
+        another rewrite of it would give its constants the names of the first one's.
+        """
+        while True:
+            self._count += 1
+            label = f"{self.before.outputs[0].name}_l{self._count}"
+            if not any(name.startswith(label) for name in self.model.graph.initializers):
+                return label
 
 
 @dataclass(frozen=True)
@@ -145,18 +156,20 @@ class Convolution:
 
 
 def convolution_of(value: Any) -> Convolution | None:
-    """The convolution of four axes with constant weights that computes a value, or None."""
-    node = None if value is None else value.producer()
-    if node is None or node.op_type != "Conv" or not is_constant(node.inputs[1]):
+    """The convolution of four axes with constant float32 weights that computes a value, or None."""
+    node = made_by(value, "Conv")
+    if node is None or not is_constant(node.inputs[1]):
         return None
-    weight = constant_of(node.inputs[1]).astype(np.float64)
+    weight = constant_of(node.inputs[1])
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     auto_pad = node.attributes.get_string("auto_pad", "NOTSET")
-    if weight.ndim != 4 or (bias is not None and not is_constant(bias)) or auto_pad != "NOTSET":
+    if weight.ndim != 4 or weight.dtype != np.float32 or auto_pad != "NOTSET":
+        return None
+    if bias is not None and not is_constant(bias):
         return None
     return Convolution(
         source=node.inputs[0],
-        weight=weight,
+        weight=weight.astype(np.float64),
         bias=np.zeros(len(weight)) if bias is None else constant_of(bias).astype(np.float64),
         group=node.attributes.get_int("group", 1),
         strides=integers(node, "strides", (1, 1)),
@@ -171,27 +184,30 @@ def integers(node: Any, name: str, default: tuple[int, ...]) -> Any:
     return default if attribute is None else tuple(attribute.as_ints())
 
 
-def only_reader(value: Any, kind: str | None = None) -> Any | None:
-    """The one operator that reads a value, if it is of that kind; None for results of the graph."""
-    uses = list(value.uses())
-    if len(uses) != 1 or value.is_graph_output():
-        return None
-    node = uses[0].node
-    return node if kind is None or node.op_type == kind else None
+def is_read_once(value: Any) -> bool:
+    """Whether one input of one operator is all that a value is for."""
+    return len(value.uses()) == 1 and not value.is_graph_output()
 
 
 def made_by(value: Any, kind: str) -> Any | None:
-    """The operator that computes a value, if it is of that kind."""
+    """The operator that computes a value, if it is that one of ONNX's own."""
     node = None if value is None else value.producer()
-    return node if node is not None and node.op_type == kind else None
+    return node if node is not None and node.op_type == kind and not node.domain else None
 
 
 def channels_of(value: Any) -> int | None:
-    """Channels of a map (1, C, H, W); None where the shape is another or unknown."""
-    shape = value.shape
-    if shape is None or len(shape) != 4 or not all(isinstance(size, int) for size in shape):
+    """Channels of a float32 map (1, C, H, W); None for any other value or an unknown size."""
+    ir = require("onnx_ir", purpose="Lowering")
+    shape = fixed_shape(value)
+    if shape is None or len(shape) != 4 or value.dtype != ir.DataType.FLOAT:
         return None
-    return int(shape[1]) if shape[0] == 1 else None
+    return shape[1] if shape[0] == 1 else None
+
+
+def maps_of_one_size(values: Sequence[Any]) -> bool:
+    """Whether all are maps (1, C, H, W) with one H and one W."""
+    known = all(channels_of(value) is not None for value in values)
+    return known and len({tuple(value.shape[2:]) for value in values}) == 1
 
 
 def both_ways(node: Any) -> list[tuple[Any, Any]]:
@@ -200,7 +216,10 @@ def both_ways(node: Any) -> list[tuple[Any, Any]]:
 
 
 def replace_value(old: Any, new: Any) -> None:
-    """Let everyone read `new` in place of `old`, who leaves it its name if the graph returns it."""
+    """Let everyone read `new`, a new operator's result, in place of `old`.
+
+    A result of the graph keeps its name.
+    """
     ir = require("onnx_ir", purpose="Lowering")
     name, is_output = old.name, old.is_graph_output()
     new.shape, new.type = old.shape, old.type
@@ -217,15 +236,18 @@ def concatenated(value: Any) -> list[Any] | None:
     return list(node.inputs)
 
 
-def summands(value: Any) -> Iterator[Any]:
-    """Values whose sum a value is: through additions that nothing else reads."""
+def summands(value: Any, *, also_shared: bool) -> Iterator[Any]:
+    """Values whose sum a value is.
+
+    Args:
+        also_shared: Go through inner sums that others read, too.
+    """
     node = made_by(value, "Add")
     if node is None:
         yield value
         return
     for part in node.inputs:
-        inner = made_by(part, "Add")
-        if inner is not None and only_reader(part) is not None:
-            yield from summands(part)
+        if also_shared or is_read_once(part):
+            yield from summands(part, also_shared=also_shared)
         else:
             yield part

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from .editing import Editor, both_ways, channels_of, concatenated, made_by, rewrite_each
+from .editing import (
+    Editor,
+    both_ways,
+    channels_of,
+    concatenated,
+    made_by,
+    maps_of_one_size,
+    rewrite_each,
+)
 from .layer_norm import pointwise
 from .selection import sliced_channels
 
@@ -29,49 +38,44 @@ def gate_after_concat(model: Any) -> int:
         parts = concatenated(node.outputs[0])
         if parts is None or len(parts) < 2:
             return None
-        gated = [_gated(part) for part in parts]
-        first = gated[0]
-        if first is None:
+        gated = [found for found in map(_gated, parts) if found is not None]
+        if [found.position for found in gated] != list(range(len(parts))):
             return None
-        _, gates, _, adds = first
-        sizes = []
-        for index, found in enumerate(gated):
-            if found is None or found[1] is not gates or found[2] != index or found[3] != adds:
-                return None
-            size = channels_of(found[0])
-            if size is None:
-                return None
-            sizes.append(size)
-        if channels_of(gates) != len(parts):
+        gates, adds = gated[0].gates, gated[0].adds
+        if any(found.gates is not gates or found.adds != adds for found in gated):
             return None
-        plain = [found[0] for found in gated if found is not None]
+        maps = [found.x for found in gated]
+        if channels_of(gates) != len(parts) or not maps_of_one_size(maps):
+            return None
+        sizes = [x.shape[1] for x in maps]
         spread = pointwise(np.repeat(np.eye(len(parts)), sizes, axis=0))
         factors = edit.convolution(gates, spread, np.ones(sum(sizes)) if adds else None)
-        return edit("Mul", _joined(edit, plain), factors)
+        return edit("Mul", edit("Concat", *maps, axis=1), factors)
 
     return rewrite_each(model, rewrite)
 
 
-def _joined(edit: Editor, parts: list[Any]) -> Any:
-    """The concatenation of the parts: one that is there, or a new one."""
-    for use in parts[0].uses():
-        found = use.node
-        if found.op_type == "Concat" and concatenated(found.outputs[0]) == parts:
-            return found.outputs[0]
-    return edit("Concat", *parts, axis=1)
+@dataclass(frozen=True)
+class _Gated:
+    """x * gates[position], or with `adds` x + x * gates[position]."""
+
+    x: Any
+    gates: Any
+    position: int
+    adds: bool
 
 
-def _gated(value: Any) -> tuple[Any, Any, int, bool] | None:
-    """(x, a, i, adds) of x + x * a_i, or of x * a_i."""
-    add = made_by(value, "Add")
-    if add is not None:
-        for x, product in both_ways(add):
-            inner = _gated(product) if made_by(product, "Mul") is not None else None
-            if inner is not None and inner[0] is x:
-                return (*inner[:3], True)
-        return None
+def _gated(value: Any) -> _Gated | None:
+    for x, product in both_ways(made_by(value, "Add")):
+        inner = _gated_product(product)
+        if inner is not None and inner.x is x:
+            return replace(inner, adds=True)
+    return _gated_product(value)
+
+
+def _gated_product(value: Any) -> _Gated | None:
     for x, gate in both_ways(made_by(value, "Mul")):
         window = sliced_channels(gate)
         if window is not None and window[2] == window[1] + 1:
-            return x, window[0], window[1], False
+            return _Gated(x, window[0], window[1], adds=False)
     return None

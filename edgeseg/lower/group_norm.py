@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..lazy import require
-from ..onnx_graph import constant_of, is_constant
+from ..onnx_graph import constant_of, fixed_shape, is_constant
+from .editing import channels_of
+from .layer_norm import is_by_channel
 from .patterns import apply_rule
 
 DEFAULT_EPSILON = 1e-5  # of ONNX's InstanceNormalization
@@ -35,20 +37,31 @@ def group_norm_by_channel(model: Any) -> int:
         normed = op.InstanceNormalization(
             op.Reshape(x, grouped), ones, zeros, _outputs=["normed"], _allow_other_attributes=True
         )
-        return op.Add(op.Mul(op.Reshape(normed, shape), weight), bias)
+        back = op.Reshape(normed, shape, _outputs=["back"])
+        return op.Add(op.Mul(back, weight), bias)
 
     def fits(
-        context: Any, x: Any, grouped: Any, ones: Any, zeros: Any, weight: Any, bias: Any, **_: Any
+        context: Any,
+        x: Any,
+        grouped: Any,
+        ones: Any,
+        zeros: Any,
+        weight: Any,
+        bias: Any,
+        back: Any,
+        **_: Any,
     ) -> bool:
-        if not all(map(is_constant, (grouped, ones, zeros, weight, bias))) or x.shape is None:
+        channels = channels_of(x)
+        if channels is None or fixed_shape(back) != fixed_shape(x):
+            return False
+        if not all(map(is_constant, (grouped, ones, zeros, weight, bias))):
             return False
         groups = constant_of(ones).size
         return (
-            len(x.shape) == 4
-            and x.shape[0] == 1
-            and constant_of(grouped).tolist()[1] == groups
-            and x.shape[1] % groups == 0
-            and constant_of(weight).size == constant_of(bias).size == x.shape[1]
+            constant_of(grouped).tolist()[:2] in ([1, groups], [0, groups])
+            and channels % groups == 0
+            and is_by_channel(constant_of(weight), channels)
+            and is_by_channel(constant_of(bias), channels)
             and bool((constant_of(ones) == 1).all() and (constant_of(zeros) == 0).all())
         )
 
@@ -103,8 +116,7 @@ def affine_after_pooling(model: Any) -> int:
             and producer.inputs[0].producer().op_type == "Sqrt"
             and is_constant(weight)
             and bool((constant_of(weight) >= 0).all())
-            and shift.shape is not None
-            and list(shift.shape[2:]) == [1, 1]
+            and all(_is_one_pixel(value) for value in (inverse, weight, shift))
         )
 
     def rewrite(op: Any, x: Any, inverse: Any, weight: Any, shift: Any, pooled: Any) -> Any:
@@ -112,3 +124,9 @@ def affine_after_pooling(model: Any) -> int:
         return op.Add(op.Mul(small, op.Mul(inverse, weight)), shift)
 
     return apply_rule(model, pattern, rewrite, fits)
+
+
+def _is_one_pixel(value: Any) -> bool:
+    """Whether a value is the same for all pixels of a map that it is combined with."""
+    shape = fixed_shape(value)
+    return shape is not None and shape[-2:] in ((), (1,), (1, 1))

@@ -14,11 +14,12 @@ from .editing import (
     both_ways,
     channels_of,
     convolution_of,
+    is_read_once,
     made_by,
-    only_reader,
     rewrite_each,
 )
 
+LARGEST_MATRIX = 1.0  # weights for each pixel of the map
 SMALLEST_WEIGHT = 1e-3  # the variance of weighted values is divided by the square of each
 
 
@@ -50,18 +51,19 @@ def channel_norm_of(value: Any) -> ChannelNorm | None:
         power = made_by(_mean_of(floored[0]), "Pow") if floored is not None else None
         if sub is None or floored is None or power is None or power.inputs[0] is not centred:
             continue
-        source, exponent = sub.inputs[0], power.inputs[1]
-        weight, bias, epsilon = (
-            found[1].astype(np.float64).ravel() for found in (scaled, shifted, floored)
-        )
+        source, exponent, epsilon = sub.inputs[0], power.inputs[1], floored[1]
+        channels = channels_of(source)
         if (
-            _mean_of(sub.inputs[1]) is source
+            channels is not None
+            and _mean_of(sub.inputs[1]) is source
             and is_constant(exponent)
             and constant_of(exponent).ravel().tolist() == [2.0]
             and epsilon.size == 1
-            and weight.size == bias.size == channels_of(source)
+            and is_by_channel(scaled[1], channels)
+            and is_by_channel(shifted[1], channels)
         ):
-            return ChannelNorm(source, weight, bias, float(epsilon[0]))
+            weight, bias = (found[1].astype(np.float64).ravel() for found in (scaled, shifted))
+            return ChannelNorm(source, weight, bias, float(epsilon.item()))
     return None
 
 
@@ -73,7 +75,8 @@ def layer_norm_by_convolution(model: Any) -> int:
     1x1 convolution of its square with 1 / (C w^2), and eps its bias. Ten operators become six, and
     no reduction over channels is left, which runtimes compute slowly.
 
-    Layers with a weight below 1e-3 are left as they are.
+    Layers with a weight below 1e-3 are left as they are, and those with more weights in the matrix
+    than the map has pixels: they cost bytes and take no time.
 
     Args:
         model: An `onnx_ir.Model`, changed in place.
@@ -87,6 +90,8 @@ def layer_norm_by_convolution(model: Any) -> int:
         if norm is None or bool((np.abs(norm.weight) < SMALLEST_WEIGHT).any()):
             return None
         channels = norm.weight.size
+        if channels**2 > LARGEST_MATRIX * np.prod(norm.source.shape[2:]):
+            return None
         centring = norm.weight[:, None] * (np.eye(channels) - 1 / channels)
         squares = (1 / (channels * norm.weight**2))[None]
         centred = edit.convolution(norm.source, pointwise(centring))
@@ -101,9 +106,10 @@ def layer_norm_by_convolution(model: Any) -> int:
 def pointwise_before_norm(model: Any) -> int:
     """Take a 1x1 convolution behind a LayerNorm to its front, and divide its result instead.
 
-    W LN(x) + d = (A x) s + (W b + d), A = W diag(w) (I - 1/C), s = 1 / sqrt(var x + eps): the
-    centring and the weights are in A, and the map that is divided has the convolution's outputs.
-    The variance is mean(x^2) - mean(x)^2, two 1x1 convolutions.
+    W LN(x) + d = (A c) s + (W b + d), c = x - mean x, A = W diag(w), s = 1 / sqrt(mean c^2 + eps):
+    the weights are in A, and the map that is divided has the convolution's outputs. Both means are
+    1x1 convolutions. The variance is not mean(x^2) - mean(x)^2, which has no digits left, and may
+    be negative, where the channels of a pixel are nearly equal.
 
     Args:
         model: An `onnx_ir.Model`, changed in place.
@@ -116,19 +122,17 @@ def pointwise_before_norm(model: Any) -> int:
         found = convolution_of(node.outputs[0])
         if found is None or not found.is_pointwise or found.group != 1:
             return None
-        norm = channel_norm_of(found.source) if only_reader(found.source) is not None else None
+        norm = channel_norm_of(found.source) if is_read_once(found.source) else None
         if norm is None:
             return None
         matrix = found.weight[:, :, 0, 0]
         channels = norm.weight.size
         averaging = pointwise(np.full((1, channels), 1 / channels))
-        mean = edit.convolution(norm.source, averaging)
-        squares = edit("Mul", norm.source, norm.source)
-        power = edit.convolution(squares, averaging, np.array([norm.epsilon]))
-        variance = edit("Sub", power, edit("Mul", mean, mean))
+        centred = edit("Sub", norm.source, edit.convolution(norm.source, averaging))
+        squares = edit("Mul", centred, centred)
+        variance = edit.convolution(squares, averaging, np.array([norm.epsilon]))
         inverse = edit("Reciprocal", edit("Sqrt", variance))
-        centred = (matrix * norm.weight) @ (np.eye(channels) - 1 / channels)
-        product = edit.convolution(norm.source, pointwise(centred))
+        product = edit.convolution(centred, pointwise(matrix * norm.weight))
         return edit(
             "Add", edit("Mul", product, inverse), by_channel(matrix @ norm.bias + found.bias)
         )
@@ -144,6 +148,11 @@ def pointwise(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 def by_channel(values: NDArray[np.float64]) -> NDArray[np.float32]:
     """Values (C,) in a form that is added to maps (1, C, H, W)."""
     return values.astype(np.float32).reshape(1, -1, 1, 1)
+
+
+def is_by_channel(constant: NDArray[Any], channels: int) -> bool:
+    """Whether an array that is combined with maps (1, C, H, W) has one value for each channel."""
+    return constant.shape in ((channels, 1, 1), (1, channels, 1, 1))
 
 
 def _with_constant(value: Any, kind: str) -> tuple[Any, NDArray[Any]] | None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .editing import Editor, channels_of, convolution_of, only_reader, rewrite_each
+from .editing import Editor, convolution_of, is_read_once, rewrite_each
+from .resizing import Resizing, resizing_of
 
 
 def nearest_by_shuffle(model: Any) -> int:
@@ -24,16 +25,13 @@ def nearest_by_shuffle(model: Any) -> int:
     """
 
     def rewrite(edit: Editor, node: Any) -> Any | None:
-        if node.op_type != "Resize" or node.attributes.get_string("mode", "nearest") != "nearest":
+        resizing = resizing_of(node.outputs[0])
+        if resizing is None or not _doubles(resizing):
             return None
-        x, result = node.inputs[0], node.outputs[0]
-        channels = channels_of(x)
-        if channels is None or channels_of(result) != channels or not _repeats(node):
-            return None
-        if [2 * size for size in x.shape[2:]] != list(result.shape[2:]):
-            return None
+        x = resizing.source
+        channels = x.shape[1]
         found = convolution_of(x)
-        if found is None or not found.is_pointwise or found.group != 1 or only_reader(x) is None:
+        if found is None or not found.is_pointwise or found.group != 1 or not is_read_once(x):
             weight, bias, source = np.eye(channels)[:, :, None, None], np.zeros(channels), x
         else:
             weight, bias, source = found.weight, found.bias, found.source
@@ -43,10 +41,11 @@ def nearest_by_shuffle(model: Any) -> int:
     return rewrite_each(model, rewrite)
 
 
-def _repeats(node: Any) -> bool:
+def _doubles(resizing: Resizing) -> bool:
     """Whether pixel i of the result is pixel i // 2 of the source."""
-    place = node.attributes.get_string("coordinate_transformation_mode", "half_pixel")
-    rounding = node.attributes.get_string("nearest_mode", "round_prefer_floor")
-    return (place == "asymmetric" and rounding == "floor") or (
+    place, rounding = resizing.coordinates, resizing.rounding
+    repeats = (place == "asymmetric" and rounding == "floor") or (
         place in ("half_pixel", "pytorch_half_pixel") and rounding.startswith("round")
     )
+    doubled = tuple(2 * size for size in resizing.before)
+    return resizing.mode == "nearest" and repeats and resizing.after == doubled

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .editing import Editor, concatenated, only_reader, rewrite_each
+from .editing import Editor, concatenated, is_read_once, rewrite_each
 from .layer_norm import ChannelNorm, by_channel, channel_norm_of, pointwise
 from .selection import Selection, select
 
@@ -32,7 +32,7 @@ def norms_after_concat(model: Any) -> int:
             return None
         norms = []
         for part in parts:
-            norm = channel_norm_of(part) if only_reader(part) is not None else None
+            norm = channel_norm_of(part) if is_read_once(part) else None
             if norm is None:
                 return None
             norms.append(norm)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from ..lazy import require
-from ..onnx_graph import constant_of, is_constant
+from ..onnx_graph import constant_of, fixed_shape, is_constant
 from .editing import integers
+from .resizing import resizing_of
 
-OLDER = 17
-# Operators that opset 17 writes as opset 20 does, or with what `_rewritten` takes care of.
+OLDER, NEWEST = 17, 20
+# Operators that opset 17 writes as opset 20 does, or with what `resize_of_opset_17` changes.
 KNOWN = frozenset(
     {"Add", "AveragePool", "BatchNormalization", "Concat", "Conv", "ConvTranspose", "DepthToSpace"}
     | {"Div", "Erf", "Exp", "Flatten", "Gelu", "Gemm", "GlobalAveragePool", "HardSwish"}
@@ -35,8 +36,9 @@ def resize_of_opset_17(model: Any) -> int:
     """
     ir = require("onnx_ir", purpose="Lowering")
     nodes = list(model.graph)
-    count = sum(node.op_type == "Resize" for node in nodes)
-    if not count or model.opset_imports.get("", 0) <= OLDER or not all(map(_is_known, nodes)):
+    count = sum(1 for node in nodes if node.op_type == "Resize")
+    opset = model.opset_imports.get("", 0)
+    if not count or not OLDER < opset <= NEWEST or not all(map(_is_known, nodes)):
         return 0
     for node in nodes:
         if node.op_type == "Resize":
@@ -65,12 +67,16 @@ def _is_known(node: Any) -> bool:
     if node.domain or node.op_type not in KNOWN:
         return False
     if node.op_type == "Resize":
-        stretches = attributes.get_string("keep_aspect_ratio_policy", "stretch") == "stretch"
-        return stretches and not attributes.get_int("antialias", 0) and "axes" not in attributes
+        return resizing_of(node.outputs[0]) is not None
     if node.op_type == "Gelu":
         return bool(attributes.get_string("approximate", "none") == "none")
     if node.op_type in ("ReduceMax", "ReduceMean"):
         return len(node.inputs) == 2 and is_constant(node.inputs[1])
     if node.op_type == "AveragePool":
-        return set(integers(node, "dilations", ())) <= {1}
-    return node.op_type != "Split" or len(node.inputs) == 2 or "num_outputs" in attributes
+        # Opset 19 changed which windows the rounding up adds.
+        ceils = attributes.get_int("ceil_mode", 0) == 1
+        return not ceils and set(integers(node, "dilations", ())) <= {1}
+    if node.op_type == "Split" and len(node.inputs) < 2:
+        shapes = [fixed_shape(part) for part in node.outputs]
+        return None not in shapes and len(set(shapes)) == 1
+    return True

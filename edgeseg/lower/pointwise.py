@@ -6,16 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from ..onnx_graph import constant_of, is_constant
 from .editing import (
     Editor,
     channels_of,
     concatenated,
     convolution_of,
-    made_by,
-    only_reader,
+    is_read_once,
     rewrite_each,
 )
+from .resizing import resizing_of
 
 THIN_CHANNELS = 4
 LEAST_PIXELS = 64  # of a map that a matrix product is worth it for
@@ -65,7 +64,7 @@ def merge_pointwise(model: Any) -> int:
         if second is None or not second.is_pointwise or second.group != 1:
             return None
         first = convolution_of(second.source)
-        if first is None or first.group != 1 or only_reader(second.source) is None:
+        if first is None or first.group != 1 or not is_read_once(second.source):
             return None
         matrix = second.weight[:, :, 0, 0]
         if matrix.shape[0] > matrix.shape[1]:
@@ -96,7 +95,7 @@ def concat_by_sum(model: Any) -> int:
         if found is None or not found.is_pointwise or found.group != 1:
             return None
         parts = concatenated(found.source)
-        if parts is None or only_reader(found.source) is None:
+        if parts is None or not is_read_once(found.source):
             return None
         sizes = [channels_of(part) for part in parts]
         if None in sizes:
@@ -132,35 +131,19 @@ def pointwise_before_resize(model: Any) -> int:
             return None
         if found.weight.shape[0] > found.weight.shape[1]:
             return None
-        resize = made_by(found.source, "Resize")
-        if resize is None or only_reader(found.source) is None or not _only_enlarges(resize):
+        resizing = resizing_of(found.source)
+        if resizing is None or not is_read_once(found.source):
             return None
-        small = edit.convolution(resize.inputs[0], found.weight, found.bias)
-        inputs = list(resize.inputs[1:])
+        pairs = zip(resizing.before, resizing.after, strict=True)
+        if any(new < old for old, new in pairs):
+            return None
+        small = edit.convolution(resizing.source, found.weight, found.bias)
+        inputs = list(resizing.node.inputs[1:])
         if len(inputs) > 2 and inputs[2] is not None:
-            sizes = constant_of(inputs[2]).copy()
-            sizes[1] = found.weight.shape[0]
-            inputs[2] = sizes
-        return edit("Resize", small, *inputs, **resize.attributes)
+            inputs[2] = np.array([1, len(found.weight), *resizing.after], np.int64)
+        return edit("Resize", small, *inputs, **resizing.node.attributes)
 
     return rewrite_each(model, rewrite)
-
-
-def _only_enlarges(resize: Any) -> bool:
-    """Whether rows and columns become more, without weights that reach outside the map."""
-    before, after = resize.inputs[0].shape, resize.outputs[0].shape
-    if before is None or after is None or channels_of(resize.inputs[0]) != after[1]:
-        return False
-    if len(resize.inputs) > 3 and not is_constant(resize.inputs[3]):
-        return False
-    kind = resize.attributes.get_string("mode", "nearest")
-    place = resize.attributes.get_string("coordinate_transformation_mode", "half_pixel")
-    return (
-        kind in ("nearest", "linear")
-        and place != "tf_crop_and_resize"
-        and all(new >= old for old, new in zip(before[2:], after[2:], strict=True))
-        and resize.attributes.get("axes") is None
-    )
 
 
 def pointwise_by_product(model: Any) -> int:
@@ -206,10 +189,10 @@ def _by_product(model: Any, most_channels: int | None) -> int:
         if height * width < LEAST_PIXELS:
             return None
         matrix = found.weight[:, :, 0, 0].astype(np.float32)
-        flat = edit("Reshape", found.source, np.array([1, inputs, height * width]))
+        flat = edit("Reshape", found.source, np.array([1, inputs, height * width], np.int64))
         product = edit("MatMul", matrix, flat)
         if np.any(found.bias):
             product = edit("Add", product, found.bias.astype(np.float32)[None, :, None])
-        return edit("Reshape", product, np.array([1, outputs, height, width]))
+        return edit("Reshape", product, np.array([1, outputs, height, width], np.int64))
 
     return rewrite_each(model, rewrite)
