@@ -151,7 +151,7 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
     with progress.stage("start the twin near the original"):
         _start(network, teacher, images)
 
-    def make_objective(task_loss: Any) -> DistillObjective:
+    def make_objective(task_loss: Any, device: Any) -> DistillObjective:
         kept = None
         if recipe.rotation != "any":
             kept = KeptAnswers(
@@ -159,10 +159,13 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
                 list(images),
                 spec.inputs,
                 spec.outputs.channels,
+                device=device,
                 use_cache=request.use_cache,
                 progress=progress,
             )
-        return DistillObjective(task_loss, settings, spec.outputs.channels, [teacher], kept=kept)
+        return DistillObjective(
+            task_loss, device, settings, spec.outputs.channels, [teacher], kept=kept
+        )
 
     trainer = Trainer(
         network,

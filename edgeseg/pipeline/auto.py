@@ -24,12 +24,13 @@ from ..place.limits import DEFAULT_AGREEMENT, DEFAULT_DICE_DROP, Limits
 from ..place.record import FinalRecord, PlacementRecord, TrialRecord
 from ..place.search import Menu, Outcome, Search, Trial
 from ..progress import Progress, Stage
+from .bench import PLAIN
 from .judges import Judges
-from .laboratory import PLAIN, BenchLaboratory
+from .laboratory import THREADS, BenchLaboratory
 from .preparation import Preparation
+from .workshop import Workshop
 
 AUTO = "auto"
-THREADS = 1
 
 
 def require_measurable(target: Target) -> None:
@@ -47,9 +48,13 @@ def require_measurable(target: Target) -> None:
         )
 
 
-def place(preparation: Preparation, progress: Progress) -> PlacementRecord:
+def place(preparation: Preparation, workshop: Workshop, progress: Progress) -> PlacementRecord:
     """Find the fastest form of a network that keeps what it finds; what was measured before, also
     by a search that was killed, is not measured again.
+
+    Args:
+        workshop: Makes the candidates. It must be silent: they are made while the search shows its
+            progress.
 
     Raises:
         TargetError: The target does not run here, or no candidate can be chosen.
@@ -69,7 +74,7 @@ def place(preparation: Preparation, progress: Progress) -> PlacementRecord:
             cache.cache_root() / "placements" / cache.content_key(asked),
             enabled=preparation.request.use_cache,
         )
-        with BenchLaboratory(preparation, judges, Path(name), THREADS) as bench:
+        with BenchLaboratory(preparation, workshop, judges, Path(name)) as bench:
             laboratory = RememberingLaboratory(bench, journal)
             budget_s = preparation.request.search_seconds
             with progress.stage("place", total=budget_s) as stage:

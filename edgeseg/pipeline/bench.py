@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from edgeseg.benchmarks.measure import measure
 from edgeseg.benchmarks.participants import BenchSettings, Participant
 from edgeseg.benchmarks.report import Report
-from edgeseg.targets import find_target
+from edgeseg.targets import Target, find_target
 
 from .. import cache
 from ..bundle import SOURCE_ONNX, SOURCE_WEIGHTS, Bundle
@@ -19,11 +19,11 @@ from ..data.folder import FolderDataset
 from ..errors import BenchmarkError, UnknownNameError, UsageError
 from ..lazy import provider_of
 from ..progress import SILENT, Progress
-from ..records import RunnerSpec, sha256_of_file
+from ..records import Artifact, RunnerSpec, sha256_of_file
 
 BASELINE_RECORD = "artifact.json"
-PLAIN = "plain"
-BASELINES = {PLAIN: "plain export", "target": "float baseline"}  # and how rows name them
+PLAIN, MENDED = "plain", "target"
+BASELINES = {PLAIN: "plain export", MENDED: "float baseline"}  # and how rows name them
 
 
 def bench_bundles(
@@ -142,10 +142,41 @@ def baseline_participant(
     require_source(bundle)
     onnx_path = bundle.folder / SOURCE_ONNX
     target = find_target(manifest.target, {k: str(value) for k, value in manifest.options.items()})
+    artifact = baseline_artifact(target, onnx_path, kind, progress)
+    return Participant(
+        key=str(artifact.folder),
+        name=f"{manifest.model.name}-{target.name}-fp32 ({BASELINES[kind]})",
+        model=manifest.model.name,
+        target=target.name,
+        precision="fp32",
+        runner=artifact_runner(
+            target.name, artifact.folder, artifact.files, artifact.runtime, settings.threads
+        ),
+        reference=torch_runner(bundle),
+        reference_key=reference_key(bundle),
+        inputs=bundle.inputs,
+        outputs=bundle.outputs,
+        artifact_bytes=artifact.size_bytes,
+        baseline_key=str(artifact.folder),
+        stand_in=target.stand_in(),
+    )
+
+
+def baseline_artifact(
+    target: Target, onnx_path: Path, kind: str, progress: Progress = SILENT
+) -> Artifact:
+    """What speed is compared with, from the cache when it was made before.
+
+    Args:
+        kind: One of `BASELINES`.
+
+    Raises:
+        TargetError: The tool refuses the graph.
+    """
     record = {
         "onnx": sha256_of_file(onnx_path),
         "target": target.name,
-        "options": manifest.options,
+        "options": target.options.to_json(),
         "kind": kind,
     }
 
@@ -155,32 +186,12 @@ def baseline_participant(
                 artifact = target.compile_plain(onnx_path, folder)
             else:
                 artifact = target.compile(onnx_path, folder, "fp32")
-        content = {
-            "files": artifact.files,
-            "runtime": artifact.runtime,
-            "size_bytes": artifact.size_bytes,
-        }
+        content = {**asdict(artifact), "folder": ""}
         (folder / BASELINE_RECORD).write_text(json.dumps(content), encoding="utf-8")
 
     folder, _ = cache.get_or_make("baselines", record, make)
     made = json.loads((folder / BASELINE_RECORD).read_text(encoding="utf-8"))
-    return Participant(
-        key=str(folder),
-        name=f"{manifest.model.name}-{target.name}-fp32 ({BASELINES[kind]})",
-        model=manifest.model.name,
-        target=target.name,
-        precision="fp32",
-        runner=artifact_runner(
-            target.name, folder, made["files"], made["runtime"], settings.threads
-        ),
-        reference=torch_runner(bundle),
-        reference_key=reference_key(bundle),
-        inputs=bundle.inputs,
-        outputs=bundle.outputs,
-        artifact_bytes=made["size_bytes"],
-        baseline_key=str(folder),
-        stand_in=target.stand_in(),
-    )
+    return Artifact(**{**made, "folder": folder, "files": tuple(made["files"])})
 
 
 def artifact_runner(

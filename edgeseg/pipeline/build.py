@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 
 from .. import cache
@@ -30,18 +31,21 @@ def build_bundle(request: BuildRequest, progress: Progress = SILENT) -> tuple[Bu
     """
     require_free_output(request.output, overwrite=request.overwrite)
     preparation = Preparation(request, progress)
-    placement = _find_placement(preparation, progress)
-    if placement is None:
-        choice, kept = preparation.fixed_choice(request.precision), None
-    else:
-        choice, kept = Choice.from_json(placement.choice), placement.model_dump(mode="json")
-    preparation.require_packages([choice])
-    folder, was_cached = cache.get_or_make(
-        "bundles",
-        {**preparation.record(choice), "precision": request.precision, "placement": kept},
-        lambda folder: _build(preparation, choice, placement, folder, progress),
-        enabled=request.use_cache,
-    )
+    with tempfile.TemporaryDirectory(prefix="edgeseg-build-") as work:
+        workshop = Workshop(preparation, Path(work))
+        placement = _find_placement(preparation, workshop, progress)
+        if placement is None:
+            choice, kept = preparation.fixed_choice(request.precision), None
+        else:
+            choice, kept = Choice.from_json(placement.choice), placement.model_dump(mode="json")
+        preparation.require_packages([choice])
+        workshop.progress = progress
+        folder, was_cached = cache.get_or_make(
+            "bundles",
+            {**preparation.record(choice), "precision": request.precision, "placement": kept},
+            lambda folder: _build(preparation, workshop, choice, placement, folder),
+            enabled=request.use_cache,
+        )
     if request.output.is_dir() and not any(request.output.iterdir()):
         request.output.rmdir()
     with writing_folder(request.output, replace=request.overwrite) as partial:
@@ -49,7 +53,9 @@ def build_bundle(request: BuildRequest, progress: Progress = SILENT) -> tuple[Bu
     return open_bundle(request.output), was_cached
 
 
-def _find_placement(preparation: Preparation, progress: Progress) -> PlacementRecord | None:
+def _find_placement(
+    preparation: Preparation, workshop: Workshop, progress: Progress
+) -> PlacementRecord | None:
     """That of the bundle or file which the request names, or a new one; None unless "auto"."""
     from .auto import AUTO, place, read_placement, require_same_work
 
@@ -62,7 +68,7 @@ def _find_placement(preparation: Preparation, progress: Progress) -> PlacementRe
             )
         return None
     if request.placement is None:
-        return place(preparation, progress)
+        return place(preparation, workshop, progress)
     found = read_placement(request.placement)
     require_same_work(preparation, found, request.placement)
     return found
@@ -70,15 +76,14 @@ def _find_placement(preparation: Preparation, progress: Progress) -> PlacementRe
 
 def _build(
     preparation: Preparation,
+    workshop: Workshop,
     choice: Choice,
     placement: PlacementRecord | None,
     folder: Path,
-    progress: Progress,
 ) -> None:
     """Fill `folder/bundle`."""
     from .bundle_writer import write_bundle
 
-    between, bundle = folder / "between", folder / "bundle"
-    made = Workshop(preparation, between, progress).make(choice, bundle / "artifact")
-    shutil.rmtree(between, ignore_errors=True)
+    bundle = folder / "bundle"
+    made = workshop.make(choice, bundle / "artifact")
     write_bundle(preparation, made, placement, bundle)

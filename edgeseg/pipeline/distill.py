@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +17,14 @@ from ..progress import SILENT, Progress
 from ..train.recipes import Recipe, find_recipe
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from ..distill.feature_match import FeatureMatch
     from ..distill.teacher import Teacher
     from ..train.loop import TrainingResult
     from ..train.losses import Loss
-    from ..train.objective import Objective
+    from ..train.objective import MakeObjective, Objective
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def distill_model(request: DistillRequest, progress: Progress = SILENT) -> Train
         network = student.make_network()
         if request.student_weights is not None:
             load_weights(network, request.student_weights)
-    make_objective: Callable[[Loss], Objective] = Objective
+    make_objective: MakeObjective = Objective
     if teachers:
         make_objective = _Lesson(
             request, settings, recipe, teachers, student, network, progress
@@ -188,7 +189,7 @@ class _Lesson:
     student: nn.Module
     progress: Progress
 
-    def objective_for(self, pairs: list[Pair]) -> Callable[[Loss], Objective]:
+    def objective_for(self, pairs: list[Pair]) -> MakeObjective:
         """Maker of the objective for these images.
 
         Raises:
@@ -205,7 +206,7 @@ class _Lesson:
                 "out, or choose a recipe with quarter turns and --method logits."
             )
 
-        def make(task_loss: Loss) -> Objective:
+        def make(task_loss: Loss, device: torch.device) -> Objective:
             with self.progress.stage("load the teachers"):
                 teachers = [Teacher(spec, weights) for spec, weights in self.teachers]
             channels = self.student_spec.outputs.channels
@@ -217,14 +218,18 @@ class _Lesson:
                     self.student_spec.inputs,
                     channels,
                     views=self.settings.views,
+                    device=device,
                     use_cache=self.request.use_cache,
                     progress=self.progress,
                 )
             features = (
-                self._match_features(teachers[0], pairs) if self.settings.needs_features else None
+                self._match_features(teachers[0], pairs, device)
+                if self.settings.needs_features
+                else None
             )
             return DistillObjective(
                 task_loss,
+                device,
                 self.settings,
                 channels,
                 teachers,
@@ -234,7 +239,9 @@ class _Lesson:
 
         return make
 
-    def _match_features(self, teacher: Teacher, pairs: list[Pair]) -> FeatureMatch:
+    def _match_features(
+        self, teacher: Teacher, pairs: list[Pair], device: torch.device
+    ) -> FeatureMatch:
         from ..distill.feature_match import match_features
         from ..distill.taps import FeatureTaps, find_taps
 
@@ -256,6 +263,7 @@ class _Lesson:
             pairs,
             self.settings,
             seed=self.recipe.seed,
+            device=device,
             use_cache=given.use_cache,
             progress=self.progress,
         )

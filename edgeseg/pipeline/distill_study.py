@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..atomic import write_text
 from ..cache import toolchain_versions
 from ..data.folder import open_folder
+from ..distill.gains import PLAIN, StudyRow, summarize, teacher_row
 from ..distill.settings import DistillSettings, find_method
-from ..metrics import Counts, bootstrap_intervals, dice_from_counts
+from ..metrics import Counts
 from ..models import ModelSpec, find_model
 from ..progress import SILENT, Progress
 from ..records import sha256_of_file
@@ -23,7 +23,6 @@ from .distill import DistillRequest, distill_model
 from .train import TrainRequest, train_model
 
 RESULTS_NAME = "study.json"
-PLAIN = "labels only"
 DISTILLED = "distilled"
 # In the order in which an ablation adds them.
 ADDED_TERMS = ("logits", "pseudo", "adversarial", "vertices", "edges")
@@ -101,26 +100,6 @@ class StudyRequest:
         return {**record, **paths, "teacher_weights": [str(path) for path in self.teacher_weights]}
 
 
-@dataclass(frozen=True)
-class StudyRow:
-    """Scores of one row of the table, pooled Dice in 0..1.
-
-    Attributes:
-        name: Of the row.
-        dice: Of each seed.
-        gain: Mean over the seeds of the difference to the first row of students; None for it and
-            for teachers.
-        gain_ci95: Its 95 % paired bootstrap interval over images.
-        gains: Of each seed.
-    """
-
-    name: str
-    dice: tuple[float, ...]
-    gain: float | None = None
-    gain_ci95: tuple[float, float] | None = None
-    gains: tuple[float, ...] = ()
-
-
 def run_study(request: StudyRequest, progress: Progress = SILENT) -> list[StudyRow]:
     """Train what is not yet trained, score it, write `study.json`; a killed study goes on.
 
@@ -150,10 +129,6 @@ def run_study(request: StudyRequest, progress: Progress = SILENT) -> list[StudyR
     rows = summarize(scored.counts_by_row(), request.seeds)
     scored.write(rows)
     return rows
-
-
-def teacher_row(name: str) -> str:
-    return f"teacher {name}"
 
 
 def _train_teacher(request: StudyRequest, name: str, seed: int, progress: Progress) -> Path:
@@ -264,49 +239,3 @@ class _Scores:
             "runs": self.runs,
         }
         write_text(self.path, json.dumps(record) + "\n")
-
-
-def summarize(counts: Mapping[str, Sequence[Counts]], seeds: Sequence[int]) -> list[StudyRow]:
-    """Table of a study.
-
-    Args:
-        counts: For each row one array (images, foreground classes, 3) a seed, the same images
-            throughout.
-        seeds: Their order.
-    """
-    plain = np.stack(counts[PLAIN])
-    rows = []
-    for name, runs in counts.items():
-        stacked = np.stack(runs)
-        dice = tuple(float(value) for value in _pooled_dice(stacked))
-        if name == PLAIN or name.startswith(teacher_row("")):
-            rows.append(StudyRow(name, dice))
-            continue
-        gains = _pooled_dice(stacked) - _pooled_dice(plain)
-        interval = _gain_interval(stacked, plain)
-        rows.append(
-            StudyRow(
-                name, dice, float(gains.mean()), interval, tuple(float(gain) for gain in gains)
-            )
-        )
-    return rows
-
-
-def _pooled_dice(
-    counts: NDArray[np.int64], weights: NDArray[np.int64] | None = None
-) -> NDArray[np.float64]:
-    """Pooled Dice of counts (seeds, images, classes, 3): (seeds,), or (resamples, seeds)."""
-    if weights is None:
-        return np.asarray(dice_from_counts(counts.sum(1)).mean(-1))
-    pooled = np.einsum("ri,sick->rsck", weights, counts)
-    return np.asarray(dice_from_counts(pooled).mean(-1))
-
-
-def _gain_interval(counts: NDArray[np.int64], plain: NDArray[np.int64]) -> tuple[float, float]:
-    """Interval of the mean gain over seeds; all runs see the same resample of images."""
-
-    def statistic(weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-        gains = _pooled_dice(counts, weights) - _pooled_dice(plain, weights)
-        return {"gain": gains.mean(-1)}
-
-    return bootstrap_intervals(counts.shape[1], statistic)["gain"]

@@ -24,15 +24,14 @@ from edgeseg.benchmarks.process import WorkerProcess
 from edgeseg.benchmarks.race import block_size as race_block_size
 from edgeseg.benchmarks.race import run_race
 
-from ..errors import EdgesegError, ParityError
+from ..errors import EdgesegError, ParityError, TargetError
 from ..lower.rewrites import REWRITES
 from ..place.choice import Choice
 from ..place.laboratory import Finish, Ratio
 from ..place.limits import Finding
 from ..place.regions import Site
-from ..progress import SILENT
 from ..records import Artifact, RunnerSpec
-from .bench import artifact_runner
+from .bench import MENDED, PLAIN, artifact_runner, baseline_artifact
 from .judges import Judges
 from .preparation import Preparation
 from .sites import sites_of_graph
@@ -40,7 +39,7 @@ from .workshop import Workshop
 
 OPEN_AT_ONCE = 3  # processes that are kept for the next race
 FINAL_RUNS = 160  # inferences of each in the last run, at least
-PLAIN = "plain"
+THREADS = 1  # of each artefact
 
 
 @dataclass
@@ -61,18 +60,16 @@ class BenchLaboratory:
     Use it as a context: processes end with it.
 
     Args:
-        folder: For artefacts and what comes between; it is the laboratory's own.
-        threads: CPU threads of each artefact.
+        folder: For artefacts; it is the laboratory's own.
     """
 
     def __init__(
-        self, preparation: Preparation, judges: Judges, folder: Path, threads: int = 1
+        self, preparation: Preparation, workshop: Workshop, judges: Judges, folder: Path
     ) -> None:
         self.preparation = preparation
         self.judges = judges
         self.folder = folder
-        self.threads = threads
-        self.workshop = Workshop(preparation, folder / "between", SILENT)
+        self.workshop = workshop
         self._artifacts: dict[str, tuple[Artifact, dict[str, int]]] = {}
         self._open: OrderedDict[str, tuple[_Contestant, contextlib.ExitStack]] = OrderedDict()
         self._sites: dict[tuple[str, ...], list[Site]] = {}
@@ -159,14 +156,21 @@ class BenchLaboratory:
             place = self.folder / key
             shutil.rmtree(place, ignore_errors=True)
             if choice is None:
-                onnx_path, _ = self.preparation.exported
-                plain = self.preparation.target.compile_plain(onnx_path, place)
-                self._artifacts[key] = plain, {}
+                self._artifacts[key] = self._plain_artifact(), {}
             else:
                 made = self.workshop.make(choice, place)
                 layers = made.quantization.layers if made.quantization else {}
                 self._artifacts[key] = made.artifact, dict(layers)
         return self._artifacts[key]
+
+    def _plain_artifact(self) -> Artifact:
+        """The plain export; where the runtime's own tool refuses that, the mended one."""
+        onnx_path, _ = self.preparation.exported
+        target = self.preparation.target
+        try:
+            return baseline_artifact(target, onnx_path, PLAIN)
+        except TargetError:
+            return baseline_artifact(target, onnx_path, MENDED)
 
     def _contestant(self, choice: Choice | None, keep: int = OPEN_AT_ONCE) -> _Contestant:
         key = _key_of(choice)
@@ -199,14 +203,16 @@ class BenchLaboratory:
             artifact.folder,
             artifact.files,
             artifact.runtime,
-            self.threads,
+            THREADS,
         )
 
     def _close_all_but(self, count: int) -> None:
-        """End the processes that were not used for longest."""
+        """End the processes that were not used for longest, and drop their artefacts."""
         while len(self._open) > max(count, 0):
-            _, (_, stack) = self._open.popitem(last=False)
+            key, (_, stack) = self._open.popitem(last=False)
             stack.close()
+            self._artifacts.pop(key, None)
+            shutil.rmtree(self.folder / key, ignore_errors=True)
 
 
 def _key_of(choice: Choice | None) -> str:

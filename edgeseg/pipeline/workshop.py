@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ..lazy import require_installed
 from ..lower.rewrites import lower_graph
 from ..parity import Agreement, require_parity
 from ..place.choice import Choice
-from ..progress import Progress
+from ..progress import SILENT, Progress
 from ..records import ONNX_FORMAT, Artifact, QuantizationRecord, sha256_of_file
 from .preparation import Preparation
 
@@ -52,7 +53,7 @@ class Workshop:
         work: A folder of which the workshop may do as it likes; it is made when it is needed.
     """
 
-    def __init__(self, preparation: Preparation, work: Path, progress: Progress) -> None:
+    def __init__(self, preparation: Preparation, work: Path, progress: Progress = SILENT) -> None:
         self.preparation = preparation
         self.target = preparation.target
         self.spec = preparation.spec
@@ -60,7 +61,7 @@ class Workshop:
         self.progress = progress
         self._graphs: dict[tuple[str, ...], tuple[Path, dict[str, int]]] = {}
         self._plans: dict[tuple[str, str, tuple[tuple[str, str], ...]], QuantPlan] = {}
-        self._compiled: dict[str, Artifact] = {}
+        self._compiled: dict[tuple[str, str], Artifact] = {}
         self._numbers = itertools.count()
 
     def make(self, choice: Choice, folder: Path) -> Made:
@@ -109,7 +110,7 @@ class Workshop:
     ) -> tuple[Artifact, QuantizationRecord | None, QuantPlan | None]:
         """Float graphs are compiled; quantised ones are quantised before or after that."""
         if not choice.method:
-            return self._compile_graph(graph, folder, choice.precision), None, None
+            return self._copy(self._compiled_float(graph, choice.precision), folder), None, None
         formats, options = self.target.quantized_from, dict(choice.method_options)
         method = find_method(choice.method, formats, options)
         if isinstance(method, Calibrator):
@@ -156,11 +157,18 @@ class Workshop:
             self.target.finish(artifact)
         return artifact, plan.record(layers)
 
-    def _compiled_float(self, graph: Path) -> Artifact:
-        key = sha256_of_file(graph)
+    def _compiled_float(self, graph: Path, precision: str = "fp32") -> Artifact:
+        key = sha256_of_file(graph), precision
         if key not in self._compiled:
-            self._compiled[key] = self._compile_graph(graph, self._place("float"), "fp32")
+            self._compiled[key] = self._compile_graph(graph, self._place("float"), precision)
         return self._compiled[key]
+
+    @staticmethod
+    def _copy(artifact: Artifact, folder: Path) -> Artifact:
+        for name in artifact.files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(artifact.folder / name, folder / name)
+        return replace(artifact, folder=folder)
 
     def _place(self, name: str) -> Path:
         """A new folder for what only comes between."""
