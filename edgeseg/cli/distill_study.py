@@ -11,7 +11,7 @@ from .console import make_progress, parse_size, print_json, print_note, print_ta
 from .distill import parse_weights
 
 if TYPE_CHECKING:
-    from edgeseg.pipeline.distill_study import StudyRow
+    from edgeseg.distill.gains import StudyRow
 
 
 def distill_study(

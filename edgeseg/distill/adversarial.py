@@ -91,12 +91,9 @@ class AdversarialGame:
         width: Of the critic.
     """
 
-    def __init__(self, channels: int, width: int) -> None:
-        self.critic = Critic(channels, width)
+    def __init__(self, channels: int, width: int, device: torch.device | str = "cpu") -> None:
+        self.critic = Critic(channels, width).to(device)
         self.optimizer = torch.optim.Adam(self.critic.parameters(), LEARNING_RATE, betas=BETAS)
-
-    def to(self, device: torch.device) -> None:
-        self.critic.to(device)
 
     def train_critic(self, student: Tensor, teacher: Tensor) -> Tensor:
         """One step of the critic: minimise D(student) - D(teacher) + 10 penalty.

@@ -70,6 +70,7 @@ def match_features(
     settings: DistillSettings,
     *,
     seed: int,
+    device: torch.device,
     use_cache: bool = True,
     progress: Progress = SILENT,
 ) -> FeatureMatch:
@@ -96,6 +97,7 @@ def match_features(
         return teacher_taps.take()
 
     def make(folder: Path) -> None:
+        teacher.to(device)
         trained, _ = train_paraphrasers(
             channels,
             settings.nodes,
@@ -103,6 +105,7 @@ def match_features(
             len(pairs),
             steps=settings.paraphraser_steps,
             seed=seed,
+            device=device,
             progress=progress,
         )
         save_weights(folder / PARAPHRASERS_FILE, nn.ModuleList(trained))

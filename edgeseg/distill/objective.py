@@ -25,6 +25,7 @@ class DistillObjective(Objective):
 
     Args:
         task_loss: Of the recipe.
+        device: Where the student learns; all that is asked in each step is moved there.
         settings: Weights of the terms.
         channels: Of the student's output.
         teachers: Whose mean logits count; asked in each step, unless their answers are kept.
@@ -37,6 +38,7 @@ class DistillObjective(Objective):
     def __init__(
         self,
         task_loss: Loss,
+        device: torch.device,
         settings: DistillSettings,
         channels: int,
         teachers: Sequence[Teacher],
@@ -44,7 +46,7 @@ class DistillObjective(Objective):
         kept: KeptAnswers | None = None,
         features: FeatureMatch | None = None,
     ) -> None:
-        super().__init__(task_loss)
+        super().__init__(task_loss, device)
         self.settings = settings
         self.channels = channels
         self.teachers = tuple(teachers)
@@ -52,8 +54,14 @@ class DistillObjective(Objective):
         self.features = features
         self.companions = images_for(teachers) if kept is None else kept.recall
         self.game = (
-            AdversarialGame(channels, settings.critic_width) if settings.adversarial else None
+            AdversarialGame(channels, settings.critic_width, device)
+            if settings.adversarial
+            else None
         )
+        for teacher in teachers if kept is None else ():
+            teacher.to(device)
+        if features is not None:
+            features.to(device)
 
     def identity(self) -> dict[str, Any]:
         taps: dict[str, Any] = {}
@@ -67,15 +75,6 @@ class DistillObjective(Objective):
 
     def parameters(self) -> Sequence[nn.Parameter]:
         return () if self.features is None else tuple(self.features.projections.parameters())
-
-    def to(self, device: torch.device) -> None:
-        if self.kept is None:
-            for teacher in self.teachers:
-                teacher.to(device)
-        if self.features is not None:
-            self.features.to(device)
-        if self.game is not None:
-            self.game.to(device)
 
     def compute(self, network: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         if self.features is None:

@@ -37,6 +37,7 @@ class Teacher:
 
     def __init__(self, spec: ModelSpec, weights: Path) -> None:
         self.spec = spec
+        self.device = torch.device("cpu")
         self.weights_sha256 = sha256_of_file(weights)
         network = spec.load_network(weights).requires_grad_(False)
         self.network: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -45,12 +46,14 @@ class Teacher:
         return {"model": self.spec.to_json(), "weights": self.weights_sha256}
 
     def to(self, device: torch.device | str) -> None:
+        """Answer there from now on."""
+        self.device = torch.device(device)
         self.network.to(device)
 
     def logits(self, image: Tensor) -> Tensor:
         """(N, C, h, w) of prepared images (N, 3, h, w)."""
         with torch.no_grad():
-            image = image.contiguous(memory_format=torch.channels_last)
+            image = image.to(self.device).contiguous(memory_format=torch.channels_last)
             forward: Callable[[Tensor], Any] = self.network.forward_logits  # type: ignore[assignment]
             return main_logits(forward(image)).float()
 
@@ -122,7 +125,7 @@ class KeptAnswers:
 
         def answer(pairs: Sequence[Pair], teacher: Teacher) -> Tensor:
             prepared = [teacher.spec.inputs.prepare(pair.read_image()) for pair in pairs]
-            batch = torch.from_numpy(np.concatenate(prepared)).to(device)
+            batch = torch.from_numpy(np.concatenate(prepared))
             logits = match_channels(teacher.mean_logits(batch, views), channels)
             return F.interpolate(logits, size=shape[2:], mode="bilinear", align_corners=False)
 

@@ -60,7 +60,7 @@ class Trainer:
         workers: Threads that load images ahead; 0 loads on demand.
         accelerator: As Lightning Fabric names it; "auto" takes a GPU where there is one.
         perceptual_weights: VGG-16 checkpoint of a perceptual loss; None gives it random features.
-        make_objective: Makes what each step minimises from the recipe's loss.
+        make_objective: Makes what each step minimises from the recipe's loss, on the device.
 
     Raises:
         UsageError: A device that is not there; perceptual weights for a loss that takes none.
@@ -129,11 +129,10 @@ class Trainer:
         task_loss = make_loss(
             self.recipe.loss, lambda: class_shares(train, self.outputs), self.features
         )
-        objective = self.make_objective(task_loss)
+        objective = self.make_objective(task_loss, self.fabric.device)
         identity = {**self._identity(train, val, unlabelled), **objective.identity()}
         state = folder.read_checkpoint(identity)
         feed = self._make_feed(train, unlabelled, objective)
-        objective.to(self.fabric.device)
         optimizer = make_optimizer(self.network, self.recipe, objective.parameters())
         if self.recipe.channels_last:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -18,6 +18,7 @@ class Objective:
 
     Args:
         task_loss: As `make_loss` gives it.
+        device: Where the network learns.
 
     Attributes:
         companions: Makes the planes that the objective needs beside each image; None for none.
@@ -25,8 +26,9 @@ class Objective:
 
     companions: Companions | None = None
 
-    def __init__(self, task_loss: Loss) -> None:
+    def __init__(self, task_loss: Loss, device: torch.device) -> None:
         self.task_loss = task_loss
+        self.device = device
 
     def identity(self) -> dict[str, Any]:
         """What it adds to the settings that make a run this run; JSON."""
@@ -35,12 +37,6 @@ class Objective:
     def parameters(self) -> Sequence[nn.Parameter]:
         """What learns with the network, and is thrown away at the end."""
         return ()
-
-    def to(self, device: torch.device) -> None:
-        """Move all that it holds."""
-
-    def train_epoch(self, epoch: int) -> None:
-        """Prepare for an epoch, from 1."""
 
     def compute(self, network: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a step, and its terms by name where there are several.
@@ -58,4 +54,4 @@ class Objective:
         pass
 
 
-MakeObjective = Callable[[Loss], Objective]
+MakeObjective = Callable[[Loss, torch.device], Objective]

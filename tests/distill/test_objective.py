@@ -18,6 +18,7 @@ from edgeseg.models.weights import save_weights  # noqa: E402
 from edgeseg.train.batches import Batch  # noqa: E402
 
 SPEC = find_model("ulite", None, (96, 96))
+CPU = torch.device("cpu")
 
 
 class Answers:
@@ -57,7 +58,7 @@ def batch_of(labels: int, teacher: float, count: int = 4) -> Batch:
 
 def objective_of(teacher: Teacher, **settings: Any) -> DistillObjective:
     kept: Any = Answers()
-    return DistillObjective(mean_error, DistillSettings(**settings), 1, [teacher], kept=kept)
+    return DistillObjective(mean_error, CPU, DistillSettings(**settings), 1, [teacher], kept=kept)
 
 
 def test_whole_loss_by_hand(teacher: Teacher) -> None:
@@ -68,7 +69,7 @@ def test_whole_loss_by_hand(teacher: Teacher) -> None:
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(
         {"task": 2.0, "logits": 0.0, "pseudo": 2.0}, abs=1e-6
     )
-    assert float(total) == pytest.approx(3.0)
+    assert total.item() == pytest.approx(3.0)
 
 
 def test_task_loss_sees_the_labelled_images_only(teacher: Teacher) -> None:
@@ -114,7 +115,7 @@ def graph_flow(teacher: Teacher) -> tuple[DistillObjective, Any, Batch]:
     settings = DistillSettings(
         vertices=1.0, edges=1.0, adversarial=0.1, normalized=True, critic_width=2
     )
-    objective = DistillObjective(mean_error, settings, 1, [teacher], features=match)
+    objective = DistillObjective(mean_error, CPU, settings, 1, [teacher], features=match)
     image = torch.rand(2, 3, 96, 96)
     batch = Batch(image, torch.ones(2, 96, 96).long(), {image_name(0): image})
     return objective, student, batch
