@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import shutil
+import sys
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from edgeseg.benchmarks.process import WorkerProcess
 from edgeseg.benchmarks.race import block_size as race_block_size
 from edgeseg.benchmarks.race import run_race
 
-from ..errors import EdgesegError, ParityError, TargetError
+from ..errors import EdgesegError, TargetError
 from ..lower.rewrites import REWRITES
 from ..place.choice import Choice
 from ..place.laboratory import Finish, Ratio
@@ -84,16 +85,19 @@ class BenchLaboratory:
         return self._examine(None, self.judges.few)
 
     def examine(self, choice: Choice) -> Finding:
-        try:
-            return self._examine(choice, self.judges.few)
-        except EdgesegError as error:
-            return Finding(refusal=_one_line(error))
+        return self._finding(choice, self.judges.few)
 
     def score(self, choice: Choice) -> Finding:
+        return self._finding(choice, len(self.judges.dataset))
+
+    def _finding(self, choice: Choice, images: int) -> Finding:
         try:
-            return self._examine(choice, len(self.judges.dataset))
+            return self._examine(choice, images)
         except EdgesegError as error:
-            return Finding(refusal=_one_line(error))
+            return Finding(refusal=" ".join(str(error).split()))
+        except Exception as error:
+            # A rewrite or a tool that fails on this network is no reason to give up the others.
+            return Finding(refusal=f"internal error, {type(error).__name__}: {error}")
 
     def race(self, challenger: Choice, incumbent: Choice | None, attempt: int = 1) -> Ratio:
         theirs, ours = self._contestant(incumbent), self._contestant(challenger)
@@ -111,12 +115,15 @@ class BenchLaboratory:
     def effective(self, rewrites: Sequence[str]) -> tuple[str, ...]:
         try:
             _, counts = self.workshop.lower(tuple(rewrites))
-        except ParityError:
-            return ()
+        except Exception:
+            return tuple(rewrites)  # to be examined, and refused with the reason
         return tuple(name for name in REWRITES if counts.get(name))
 
     def graph_bytes(self, rewrites: Sequence[str]) -> int:
-        return self.workshop.lower(tuple(rewrites))[0].stat().st_size
+        try:
+            return self.workshop.lower(tuple(rewrites))[0].stat().st_size
+        except Exception:
+            return sys.maxsize  # to be left out first
 
     def sites(self, rewrites: Sequence[str]) -> list[Site]:
         key = tuple(rewrites)
@@ -225,7 +232,3 @@ def _key_of(choice: Choice | None) -> str:
 def _ratio(own: list[list[float]], other: list[list[float]]) -> Ratio:
     speedup, (low, high) = paired_speedup(own, other)
     return Ratio(speedup, low, high)
-
-
-def _one_line(error: EdgesegError) -> str:
-    return " ".join(str(error).split())

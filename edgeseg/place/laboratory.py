@@ -62,7 +62,7 @@ class Laboratory(Protocol):
 
     def effective(self, rewrites: Sequence[str]) -> tuple[str, ...]:
         """Those of some rewrites that change the graph, in the order in which they are applied;
-        none where they break it."""
+        all of them where one fails, which `examine` then tells."""
 
     def graph_bytes(self, rewrites: Sequence[str]) -> int:
         """Size of the rewritten graph, before it is compiled."""
