@@ -8,14 +8,19 @@ from typing import Any
 
 from .lazy import require
 
+INDENTATION = re.compile(r">\s+<")
 AUTOMATIC_NAME = re.compile(r"(?P<kind>.+)_\d+")
 
 
-def save_ir(model: Any, path: Path) -> None:
-    """Save an `openvino.Model` as `path` and a .bin beside it, weights in full precision.
+def save_ir(model: Any, path: Path, *, half: bool = False) -> None:
+    """Save an `openvino.Model` as `path` and a .bin beside it.
 
     OpenVINO numbers operators that have no name by a counter of the process; they are numbered
-    here by their place in the graph, so that a build can be repeated.
+    here by their place in the graph, so that a build can be repeated. The indentation of the XML,
+    a fifth of its bytes, is left out.
+
+    Args:
+        half: Store weights in half precision; they are widened again when the file is loaded.
     """
     openvino = require("openvino", purpose="Writing OpenVINO IR")
     operators = model.get_ordered_ops()
@@ -27,7 +32,8 @@ def save_ir(model: Any, path: Path) -> None:
                 name += "_"
             op.set_friendly_name(name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    openvino.save_model(model, path, compress_to_fp16=False)
+    openvino.save_model(model, path, compress_to_fp16=half)
+    path.write_text(INDENTATION.sub("><", path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _is_automatic(op: Any) -> bool:

@@ -5,32 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..lazy import require
-from ..onnx_graph import constant_of, is_constant
-from .patterns import apply_rule
+from .editing import Editor, made_by, rewrite_each
+from .resizing import Resizing, resizing_of
 
-
-def interpolation_matrix(old: int, new: int, *, align_corners: bool) -> NDArray[np.float32]:
-    """Weights (new, old) of linear interpolation along one axis, as ONNX's Resize defines it.
-
-    Args:
-        align_corners: The first and last samples keep their places; otherwise pixels are areas
-            ("half_pixel").
-    """
-    places = np.arange(new, dtype=np.float64)
-    if align_corners:
-        places *= (old - 1) / (new - 1) if new > 1 else 0
-    else:
-        places = np.clip((places + 0.5) * old / new - 0.5, 0, old - 1)
-    left = np.minimum(np.floor(places).astype(int), max(old - 2, 0))
-    share = places - left
-    matrix = np.zeros((new, old))
-    rows = np.arange(new)
-    matrix[rows, left] += 1 - share
-    matrix[rows, np.minimum(left + 1, old - 1)] += share
-    return matrix.astype(np.float32)
+FLOAT = 1  # as ONNX numbers the types of elements
 
 
 def resize_by_matrices(model: Any) -> int:
@@ -63,33 +42,31 @@ def resize_maps_by_matrices(model: Any) -> int:
 
 
 def _by_matrices(model: Any, most_channels: int | None) -> int:
-    ir = require("onnx_ir", purpose="Lowering")
-
-    def pattern(op: Any, x: Any, sizes: Any) -> Any:
-        return op.Resize(x, None, None, sizes, _allow_other_attributes=True, _outputs=["resized"])
-
-    def fits(context: Any, x: Any, sizes: Any, resized: Any) -> bool:
-        attributes = resized.producer().attributes
-        return (
-            is_constant(sizes)
-            and x.shape is not None
-            and len(x.shape) == 4
-            and (most_channels is None or x.shape[1] <= most_channels)
-            and attributes.get_string("mode", "nearest") == "linear"
-            and attributes.get_string("coordinate_transformation_mode", "half_pixel")
-            in ("align_corners", "half_pixel", "pytorch_half_pixel")
-            and not attributes.get_int("antialias", 0)
+    def rewrite(edit: Editor, node: Any) -> Any | None:
+        resizing = resizing_of(node.outputs[0])
+        if resizing is None or resizing.mode != "linear" or resizing.coordinates == "asymmetric":
+            return None
+        if most_channels is not None and resizing.source.shape[1] > most_channels:
+            return None
+        if made_by(resizing.source, "Unsqueeze") is not None:
+            return None  # the identity that gives a matrix
+        rows, columns = (
+            _matrix(edit, resizing, old, new)
+            for old, new in zip(resizing.before, resizing.after, strict=True)
         )
+        columns = edit("Transpose", columns, perm=[0, 1, 3, 2])
+        return edit("MatMul", rows, edit("MatMul", resizing.source, columns))
 
-    def rewrite(op: Any, x: Any, sizes: Any, resized: Any) -> Any:
-        attributes = resized.producer().attributes
-        mode = attributes.get_string("coordinate_transformation_mode", "half_pixel")
-        corners = mode == "align_corners"
-        height, width = constant_of(sizes).tolist()[2:]
-        rows = interpolation_matrix(x.shape[2], height, align_corners=corners)
-        columns = interpolation_matrix(x.shape[3], width, align_corners=corners).T.copy()
-        left = op.initializer(ir.tensor(rows), f"{resized.name}_rows")
-        right = op.initializer(ir.tensor(columns), f"{resized.name}_columns")
-        return op.MatMul(left, op.MatMul(x, right))
+    return rewrite_each(model, rewrite)
 
-    return apply_rule(model, pattern, rewrite, fits)
+
+def _matrix(edit: Editor, resizing: Resizing, old: int, new: int) -> Any:
+    """The matrix (1, 1, new, old) of a resizing along one axis: what it makes of the identity.
+
+    It is left to the runtime, which computes it when it loads the graph: as a constant it would be
+    more bytes than the weights of a small network.
+    """
+    square = edit("EyeLike", edit("ConstantOfShape", np.array([old, old])), dtype=FLOAT)
+    identity = edit("Unsqueeze", square, np.array([0, 1]))
+    sizes = np.array([1, 1, new, old])
+    return edit("Resize", identity, None, None, sizes, **resizing.node.attributes)

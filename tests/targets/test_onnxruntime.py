@@ -159,8 +159,27 @@ def test_graph_without_rounding_keeps_its_biases(tmp_path: Path) -> None:
     path = save_graph(tmp_path / "tiny.onnx", nodes, constants)
     artifact = TARGET.compile(path, tmp_path / "new", "fp32")
     stored = constants_of(artifact.folder / MODEL_FILE)
-    assert stored["bias"].tolist() == [0.5, -1]
-    assert set(stored) == {"weight", "bias"}
+    assert sorted(content.ravel().tolist() for content in stored.values()) == [[0.5, -1], [2, 3]]
+
+
+def test_inner_names_are_short_and_results_keep_theirs(tmp_path: Path) -> None:
+    import onnx
+
+    nodes = [
+        node("Conv", [INPUT, "a_long_name_of_a_weight"], "a_long_name_of_a_value"),
+        node("Relu", ["a_long_name_of_a_value"], "a"),
+    ]
+    path = save_graph(
+        tmp_path / "tiny.onnx", nodes, {"a_long_name_of_a_weight": pointwise([[2]])}, results=["a"]
+    )
+    artifact = TARGET.compile(path, tmp_path / "new", "fp32")
+    graph = onnx.load(artifact.folder / MODEL_FILE).graph
+    onnx.checker.check_model(artifact.folder / MODEL_FILE, full_check=True)
+    # "a" is a result's name, so that inner values begin with b.
+    assert [list(item.output) for item in graph.node] == [["c"], ["a"]]
+    assert [item.name for item in graph.initializer] == ["b"]
+    assert not any(item.name for item in graph.node)
+    assert not graph.value_info
 
 
 # INT8 graphs as `edgeseg.quantize` writes them
@@ -238,6 +257,17 @@ def test_backend_keeps_its_settings(artifact: Artifact, threads: int) -> None:
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (threads, 1)
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
     assert backend._session.get_providers() == ["CPUExecutionProvider"]
+
+
+def test_the_layout_is_kept_where_that_was_chosen(artifact: Artifact) -> None:
+    levels = []
+    for changes in ({}, *TARGET.runtime_variants("fp32").values()):
+        runtime = {**artifact.runtime, **changes}
+        backend: Any = TARGET.load(artifact.folder, artifact.files, runtime, 1)
+        levels.append(backend._session.get_session_options().graph_optimization_level.name)
+    assert levels == ["ORT_ENABLE_ALL", "ORT_ENABLE_EXTENDED"]
+    with pytest.raises(TargetError, match="or build it again"):
+        TARGET.load(artifact.folder, artifact.files, {**artifact.runtime, "optimization": "x"}, 1)
 
 
 def test_provider_that_is_not_there_says_what_to_do(artifact: Artifact) -> None:

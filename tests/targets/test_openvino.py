@@ -11,7 +11,7 @@ from support import needs
 from edgeseg.errors import TargetError
 from edgeseg.models import find_model
 from edgeseg.records import Artifact
-from edgeseg.targets.openvino import WEIGHTS_FILE, OpenVinoTarget
+from edgeseg.targets.openvino import OpenVinoTarget
 
 pytestmark = needs("openvino", "torch", "onnx", "onnxscript", "onnxruntime")
 
@@ -80,29 +80,28 @@ def test_backend_keeps_its_settings(compile_to: Callable[[str], Artifact], threa
     assert property_of(backend, "ENABLE_CPU_PINNING") is False
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_stored_weights_stay_fp32(compile_to: Callable[[str], Artifact], precision: str) -> None:
+@pytest.mark.parametrize(("precision", "kind"), [("fp32", "f32"), ("bf16", "f16")])
+def test_weights_are_stored_as_the_precision_needs(
+    compile_to: Callable[[str], Artifact], precision: str, kind: str
+) -> None:
     import openvino
 
     artifact = compile_to(precision)
     model = openvino.Core().read_model(artifact.folder / artifact.files[0])
     kinds = {
-        op.get_element_type()
+        op.get_element_type().get_type_name()
         for op in model.get_ops()
-        if op.get_type_name() == "Constant" and op.get_element_type().is_real()
+        # Single numbers stay as they are.
+        if op.get_type_name() == "Constant"
+        and op.get_element_type().is_real()
+        and len(op.get_data().ravel()) > 1
     }
-    assert kinds == {openvino.Type.f32}
-    assert not any(op.get_type_name() == "Convert" for op in model.get_ops())
+    assert kinds == {kind}
 
 
-def test_precisions_differ_in_runtime_settings_only(
-    compile_to: Callable[[str], Artifact],
-) -> None:
-    float_one, half_one = compile_to("fp32"), compile_to("bf16")
-    weights = [(made.folder / WEIGHTS_FILE).read_bytes() for made in (float_one, half_one)]
-    assert weights[0] == weights[1]
-    assert float_one.runtime["inference_precision"] == "f32"
-    assert half_one.runtime["inference_precision"] == "bf16"
+def test_precisions_state_what_is_computed(compile_to: Callable[[str], Artifact]) -> None:
+    assert compile_to("fp32").runtime["inference_precision"] == "f32"
+    assert compile_to("bf16").runtime["inference_precision"] == "bf16"
 
 
 def test_int8_leaves_the_rest_in_fp32() -> None:
@@ -150,3 +149,15 @@ def test_runner_refuses_bf16_on_a_cpu_without_it(
     monkeypatch.setattr(openvino, "Core", CoreWithoutBf16)
     with pytest.raises(TargetError, match="no BF16 instructions, for which the model was built"):
         load(artifact)
+
+
+def test_the_float_part_of_int8_may_be_bf16_where_the_cpu_has_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    target = OpenVinoTarget()
+    monkeypatch.setattr(OpenVinoTarget, "refusal", lambda self, precision: None)
+    assert target.runtime_variants("fp32") == {}
+    (changes,) = target.runtime_variants("int8").values()
+    assert changes == {"inference_precision": "bf16"}
+    monkeypatch.setattr(OpenVinoTarget, "refusal", lambda self, precision: "an old CPU")
+    assert target.runtime_variants("int8") == {}
