@@ -86,7 +86,7 @@ def make_augmentation(
 
 
 class TrainingImages:
-    """A data set that can be drawn from.
+    """A data set that can be drawn from; half a gibibyte of prepared images stays in memory.
 
     Args:
         dataset: Pairs without masks give samples without labels.
