@@ -84,8 +84,8 @@ def test_a_graph_is_quantised_before_it_is_compiled(
     plan = QuantPlan.load(made["int8"].folder / "quantization")
     assert plan.record(quantization.layers).to_json() == quantization.model_dump(mode="json")
     assert not (made["fp32"].folder / "quantization").exists()
-    # All but the one that gives the logits, and 18 of gates that are the same for every image, where
-    # a rewrite has not computed these.
+    # All but the one that gives the logits, and 18 of gates that are the same for every image,
+    # where no rewrite has computed these.
     in_float = quantization.layers["convolutions"] - quantization.layers["int8_convolutions"]
     assert in_float == (1 if "fold-constants" in manifest.lowering else 19)
     # A byte for each weight instead of four. The last file is the one that holds the weights.
