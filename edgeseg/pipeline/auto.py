@@ -18,11 +18,12 @@ from ..bundle import open_bundle
 from ..errors import TargetError, UsageError
 from ..lower.rewrites import REWRITES
 from ..place.choice import Choice
+from ..place.contest import Trial
 from ..place.journal import Journal
 from ..place.laboratory import Laboratory, RememberingLaboratory
 from ..place.limits import DEFAULT_AGREEMENT, DEFAULT_DICE_DROP, Limits
 from ..place.record import FinalRecord, PlacementRecord, TrialRecord
-from ..place.search import Menu, Outcome, Search, Trial
+from ..place.search import Menu, Outcome, Search
 from ..progress import Progress, Stage
 from .bench import PLAIN
 from .judges import Judges

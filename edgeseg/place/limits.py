@@ -79,10 +79,10 @@ class Limits:
                 f"{1 - flips / PER:.2%} of the pixels of {finding.images} images agree with the "
                 f"float network, asked for are {self.min_agreement:.2%}"
             )
-        return self._objection_to_costs(finding, plain)
+        return self.objection_to_costs(finding, plain)
 
     @staticmethod
-    def _objection_to_costs(finding: Finding, plain: Finding) -> str:
+    def objection_to_costs(finding: Finding, plain: Finding) -> str:
         if finding.artifact_bytes > plain.artifact_bytes:
             return (
                 f"its {finding.artifact_bytes / 1e3:.0f} kB are more than the "

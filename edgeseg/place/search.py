@@ -1,9 +1,8 @@
 """Looks for the fastest form of a network that keeps what the limits ask for.
 
-Greedy: one form leads, others are tried against it in turns, and the faster one leads on. First
-come the coarse questions (rewritten or not, float precisions, ways to quantise, runtime variants);
-what is built for a single precision where nothing is measured is always among them. Then, while
-seconds remain, single rewrites, and regions of convolutions in INT8 or float.
+Greedy: first come the coarse questions (rewritten or not, float precisions, ways to quantise,
+runtime variants); what is built for a single precision where nothing is measured is always among
+them. Then, while seconds remain, single rewrites, and regions of convolutions in INT8 or float.
 """
 
 from __future__ import annotations
@@ -11,16 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from ..errors import EdgesegError, TargetError
+from ..errors import TargetError
 from .choice import Choice
-from .laboratory import Finish, Laboratory, Ratio
+from .contest import Contest, Trial
+from .laboratory import Finish, Laboratory
 from .limits import Finding, Limits
-from .regions import Region, group_sites, single_sites
+from .regions import Region, Site, group_sites, single_sites
 
-WORTHWHILE = 1.01  # a smaller gain does not change who leads
-CLEAR = 1.1  # by so much no race is won by chance
 HOPELESS = 0.8  # no runtime variant makes up for so much
-PLAIN = "plain"
 REWRITES_SHARE = 0.5  # of the seconds that are left may go to single rewrites
 
 
@@ -41,20 +38,8 @@ class Menu:
     methods: tuple[tuple[str, tuple[tuple[str, str], ...], bool], ...]
     variants: dict[str, tuple[str, ...]]
 
-
-@dataclass(frozen=True)
-class Trial:
-    """One candidate and what became of it; see `record.TrialRecord`."""
-
-    choice: Choice
-    stage: str
-    region: str
-    finding: Finding
-    objection: str
-    against: Choice | None
-    ratio: Ratio | None
-    over_plain: float | None
-    leads: bool
+    def makes_plan(self, method: str) -> bool:
+        return any(name == method and has_plan for name, _, has_plan in self.methods)
 
 
 @dataclass(frozen=True)
@@ -82,8 +67,8 @@ class Search:
     """One search.
 
     Args:
-        seconds_used: What it has cost so far.
         budget_s: From then on only what must be known is asked.
+        seconds_used: What it has cost so far.
         on_trial: Called with each trial.
     """
 
@@ -100,12 +85,7 @@ class Search:
         self.laboratory = laboratory
         self.limits = limits
         self.budget_s = budget_s
-        self.seconds_used = seconds_used
-        self.on_trial = on_trial
-        self.trials: dict[Choice, Trial] = {}
-        self.leaders: list[Choice] = []
-        self.skipped = 0
-        self.plain = Finding()
+        self.contest = Contest(laboratory, limits, seconds_used, on_trial)
 
     def run(self) -> Outcome:
         """Search.
@@ -113,17 +93,12 @@ class Search:
         Raises:
             TargetError: No candidate can be chosen; the message names the reasons.
         """
-        self.plain = self.laboratory.examine_plain()
         self._try_float()
         self._try_quantized()
-        if self.leaders:
+        if self.contest.leaders:
             self._try_single_rewrites()
             self._try_regions()
         return self._confirm()
-
-    @property
-    def leader(self) -> Choice:
-        return self.leaders[-1]
 
     # The coarse questions
 
@@ -132,20 +107,20 @@ class Search:
         unchanged = replace(full, rewrites=())
         everything = replace(full, rewrites=self.laboratory.effective(self.menu.rewrites))
         for choice in (unchanged, full, everything):
-            self._try_with_variants(choice, "float")
-        if self.leaders and not self.leader.rewrites:
+            self._enter_with_variants(choice, "float")
+        if self.contest.leaders and not self.contest.leader.rewrites:
             self._try_smaller([full, everything])
         for choice in self.menu.fixed[1:]:
             if not choice.method:
-                self._try_with_variants(choice, "precision")
+                self._enter_with_variants(choice, "precision")
                 for rewrites in (self._leading_rewrites(), ()):
                     other = replace(choice, rewrites=rewrites)
-                    self._try_with_variants(other, "precision", until=self.budget_s)
+                    self._enter_with_variants(other, "precision", until=self.budget_s)
 
     def _try_smaller(self, choices: Sequence[Choice]) -> None:
         """Take the first that is too large or too hungry, and leave out its rewrites one by one,
         those first that make the graph largest, until no limit objects."""
-        refused = [choice for choice in choices if self.trials[choice].objection]
+        refused = [choice for choice in choices if self.contest.trials[choice].objection]
         if not refused:
             return
         names = list(refused[0].rewrites)
@@ -153,45 +128,37 @@ class Search:
         for name in sorted(names, key=lambda one: -added[one])[:-1]:
             names.remove(name)
             choice = replace(refused[0], rewrites=self.laboratory.effective(names))
-            self._try_with_variants(choice, "float", until=self.budget_s)
-            if choice in self.trials and not self.trials[choice].objection:
+            trial = self._enter_with_variants(choice, "float", until=self.budget_s)
+            if trial is not None and not trial.objection:
                 return
 
     def _try_quantized(self) -> None:
         for fixed in self.menu.fixed:
             if not fixed.method:
                 continue
-            self._try_with_variants(fixed, "int8")
+            self._enter_with_variants(fixed, "int8")
             for name, options, has_plan in self.menu.methods:
                 for rewrites in (self._leading_rewrites(), ()):
                     choice = replace(fixed, method=name, method_options=options, rewrites=rewrites)
                     if has_plan:
                         choice = replace(choice, float_nodes=self._made_by_rewrites(rewrites))
-                    self._try_with_variants(choice, "int8", until=self.budget_s)
+                    self._enter_with_variants(choice, "int8", until=self.budget_s)
 
-    def _try_with_variants(self, choice: Choice, stage: str, *, until: float | None = None) -> None:
-        self._try(choice, stage, until=until)
-        trial = self.trials.get(choice)
-        if trial is None or trial.ratio is None or trial.ratio.speedup < HOPELESS:
-            return
-        for variant in self.menu.variants.get(choice.precision, ()):
-            self._try(replace(choice, runtime=variant), "runtime", until=self.budget_s)
+    def _enter_with_variants(
+        self, choice: Choice, stage: str, *, until: float | None = None
+    ) -> Trial | None:
+        trial = self.contest.enter(choice, stage, until=until)
+        if trial is not None and trial.ratio is not None and trial.ratio.speedup >= HOPELESS:
+            for variant in self.menu.variants.get(choice.precision, ()):
+                other = replace(choice, runtime=variant)
+                self.contest.enter(other, "runtime", until=self.budget_s)
+        return trial
 
     def _leading_rewrites(self) -> tuple[str, ...]:
-        return self.leader.rewrites if self.leaders else ()
-
-    def _kept_in_float(self, rewrites: tuple[str, ...]) -> tuple[str, ...]:
-        """As the leader keeps them, in a graph of other rewrites."""
-        if not any(
-            name == self.leader.method for name, _, has_plan in self.menu.methods if has_plan
-        ):
-            return ()
-        there = {site.name for site in self.laboratory.sites(rewrites)}
-        kept = there.intersection(self.leader.float_nodes)
-        return tuple(sorted(kept.union(self._made_by_rewrites(rewrites))))
+        return self.contest.leader.rewrites if self.contest.leaders else ()
 
     def _made_by_rewrites(self, rewrites: tuple[str, ...]) -> tuple[str, ...]:
-        """Convolutions that only the rewritten graph has: they hold statistics and resizing, which
+        """Convolutions that only the rewritten graph has: many hold statistics and resizing, which
         INT8 would round."""
         original = {site.name for site in self.laboratory.sites(())}
         made = [site.name for site in self.laboratory.sites(rewrites)]
@@ -200,59 +167,91 @@ class Search:
     # While seconds remain
 
     def _try_single_rewrites(self) -> None:
-        """Leave out each rewrite of the leader, and add each that it lacks."""
-        left = max(self.budget_s - self.seconds_used(), 0.0)
-        until = min(self.seconds_used() + left * REWRITES_SHARE, self.budget_s)
+        """Leave out each rewrite of the leader, and add each that it lacks, until none leads."""
+        contest = self.contest
+        used = contest.seconds_used()
+        until = used + max(self.budget_s - used, 0.0) * REWRITES_SHARE
         before = None
-        while self.leader != before:
-            before = self.leader
+        while contest.leader != before:
+            before = contest.leader
             for name in reversed(self.menu.rewrites):
-                now = self.leader.rewrites
+                leader = contest.leader
+                now = leader.rewrites
                 names = [one for one in self.menu.rewrites if (one in now) != (one == name)]
                 rewrites = self.laboratory.effective(names)
-                choice = replace(self.leader, rewrites=rewrites)
-                if self.leader.method:
+                choice = replace(leader, rewrites=rewrites)
+                if self.menu.makes_plan(leader.method):
                     choice = replace(choice, float_nodes=self._kept_in_float(rewrites))
                 word = "without" if name in now else "with"
-                self._try(choice, "rewrites", until=until, region=f"{word} {name}")
+                contest.enter(choice, "rewrites", until=until, region=f"{word} {name}")
+
+    def _kept_in_float(self, rewrites: tuple[str, ...]) -> tuple[str, ...]:
+        """As the leader keeps them, in a graph of other rewrites."""
+        there = {site.name for site in self.laboratory.sites(rewrites)}
+        kept = there.intersection(self.contest.leader.float_nodes)
+        return tuple(sorted(kept.union(self._made_by_rewrites(rewrites))))
 
     def _try_regions(self) -> None:
+        """Give regions the other precision, then single convolutions of those where that came near
+        to a gain."""
+        leader = self.contest.leader
         quantized = [choice for choice in self.menu.fixed if choice.method]
         plans = [(name, options) for name, options, has_plan in self.menu.methods if has_plan]
-        if not quantized or not plans:
+        if (
+            not quantized
+            or not plans
+            or (leader.method and not self.menu.makes_plan(leader.method))
+        ):
             return
-        sites = self.laboratory.sites(self.leader.rewrites)
-        protected = set(self._made_by_rewrites(self.leader.rewrites))
-        original = [site for site in sites if site.name not in protected]
-        made = [site for site in sites if site.name in protected]
         name, options = plans[0]
         base = replace(quantized[0], method=name, method_options=options)
+        sites = self.laboratory.sites(leader.rewrites)
+        protected = set(self._made_by_rewrites(leader.rewrites))
+        original = [site for site in sites if site.name not in protected]
+        promising: set[str] = set()
+        for region in group_sites(original):
+            if self._is_promising(self._turn(region, base, sites)):
+                promising.update(region.convolutions)
         # Those that rewrites made come last and one by one: INT8 may harm what they compute.
-        for regions in (group_sites(original), single_sites(original), single_sites(made)):
-            for region in regions:
-                self._turn(region, base, [site.name for site in sites])
+        singles = single_sites([site for site in original if site.name in promising])
+        if promising:
+            singles += single_sites([site for site in sites if site.name in protected])
+        for region in singles:
+            self._turn(region, base, sites)
 
-    def _turn(self, region: Region, base: Choice, every: Sequence[str]) -> None:
-        """Give the convolutions of a region the other precision."""
-        leader = self.leader
-        is_quantized = bool(leader.method)
-        if is_quantized and leader.method != base.method:
-            return  # by a tool that takes no part of the network
-        in_float = set(leader.float_nodes) if is_quantized else set(every)
+    def _turn(self, region: Region, base: Choice, sites: Sequence[Site]) -> Trial | None:
+        """Give the convolutions of a region the other precision.
+
+        Args:
+            base: What float leaders become with a first region in INT8.
+            sites: All of the graph.
+        """
+        leader = self.contest.leader
+        every = {site.name for site in sites}
+        in_float = set(leader.float_nodes) if leader.method else every
         inside = set(region.convolutions)
-        changed = in_float - inside if inside <= in_float else in_float | inside
-        if changed == set(every):
-            return  # nothing would be INT8
-        choice = replace(
-            leader if is_quantized else base,
-            rewrites=leader.rewrites,
-            float_nodes=tuple(sorted(changed)),
+        becomes_int8 = inside <= in_float
+        changed = in_float - inside if becomes_int8 else in_float | inside
+        if changed == every:
+            return None  # nothing would be INT8
+        choice = replace(leader, float_nodes=tuple(sorted(changed)))
+        if not leader.method:
+            runtime = self._variant_like(leader, base.precision)
+            choice = replace(
+                base, rewrites=leader.rewrites, float_nodes=choice.float_nodes, runtime=runtime
+            )
+        where = "in INT8" if becomes_int8 else "in float"
+        return self.contest.enter(
+            choice, "region", until=self.budget_s, region=f"{region.name} {where}"
         )
-        if not is_quantized:
-            choice = replace(choice, runtime=self._variant_like(leader, choice.precision))
-        where = "in INT8" if inside <= in_float else "in float"
-        if choice not in self.trials:
-            self._try(choice, "region", until=self.budget_s, region=f"{region.name} {where}")
+
+    def _is_promising(self, trial: Trial | None) -> bool:
+        """Whether a part of a region may be worth what the whole was not."""
+        if trial is None or trial.finding.refusal:
+            return trial is not None
+        if trial.ratio is not None:
+            return trial.ratio.high > 1
+        return not self.limits.objection_to_costs(trial.finding, self.contest.plain)
 
     def _variant_like(self, leader: Choice, precision: str) -> str:
         """The runtime variant that leaves the float part of INT8 as the leader computes it."""
@@ -262,90 +261,34 @@ class Search:
         like = [name for name in variants if leader.precision in name.split()]
         return like[0] if like else ""
 
-    # One candidate
-
-    def _try(
-        self, choice: Choice, stage: str, *, until: float | None = None, region: str = ""
-    ) -> None:
-        """Examine a candidate and let it race with the leader.
-
-        Args:
-            until: Skip it when so many seconds are used; None must be tried.
-        """
-        if choice in self.trials:
-            return
-        if until is not None and self.seconds_used() >= until:
-            self.skipped += 1
-            return
-        finding = self.laboratory.examine(choice)
-        objection = self.limits.objection(finding, self.plain)
-        against = self.leader if self.leaders else None
-        ratio, leads = None, False
-        if not objection:
-            try:
-                ratio, leads = self._race(choice, against)
-            except EdgesegError as error:
-                objection = str(error)
-        over_plain = None
-        if ratio is not None:
-            known = self.trials[against].over_plain if against is not None else 1.0
-            over_plain = ratio.speedup * (known or 1.0)
-        trial = Trial(choice, stage, region, finding, objection, against, ratio, over_plain, leads)
-        self.trials[choice] = trial
-        if leads:
-            self.leaders.append(choice)
-        self.on_trial(trial)
-
-    def _race(self, choice: Choice, against: Choice | None) -> tuple[Ratio, bool]:
-        """How fast a candidate is, and whether it leads from now on.
-
-        Of many races some are won by chance: who wins narrowly must win again.
-        """
-        ratio = self.laboratory.race(choice, against)
-        if against is None:
-            return ratio, True
-        if _is_won(ratio) and ratio.low < CLEAR:
-            ratio = self.laboratory.race(choice, against, 2)
-        return ratio, _is_won(ratio)
-
     # The last run
 
     def _confirm(self) -> Outcome:
         """Look at all images, and let the leader take turns with each single precision."""
-        choice, score = self._first_that_keeps([*reversed(self.leaders), *self._as_they_finished()])
-        rivals = [one for one in self.menu.fixed if one in self.trials and one != choice]
-        rivals = [one for one in rivals if not self.trials[one].objection]
+        contest = self.contest
+        choice, score = self._first_that_keeps([*reversed(contest.leaders), *contest.by_speed()])
+        rivals = [one for one in self.menu.fixed if one in contest.trials and one != choice]
+        rivals = [one for one in rivals if not contest.trials[one].objection]
         runners = [choice, *rivals]
         finishes = self.laboratory.line_up(runners)
         final = tuple(zip(runners, finishes, strict=True))
         faster = [one for one in final if one[1].over_first.low > 1]
         for rival, _ in sorted(faster, key=lambda one: -one[1].over_first.speedup):
-            rival_score = self.laboratory.score(rival)
-            if not self.limits.objection(rival_score, self.plain):
+            rival_score = contest.keeps_limits(rival)
+            if rival_score is not None:
                 choice, score = rival, rival_score
                 break
-        return Outcome(choice, score, self.plain, tuple(self.trials.values()), final, self.skipped)
-
-    def _as_they_finished(self) -> list[Choice]:
-        """All that were timed, the fastest first."""
-        timed = [trial for trial in self.trials.values() if trial.over_plain is not None]
-        return [trial.choice for trial in sorted(timed, key=lambda one: -(one.over_plain or 0.0))]
+        trials = tuple(contest.trials.values())
+        return Outcome(choice, score, contest.plain, trials, final, contest.skipped)
 
     def _first_that_keeps(self, choices: Sequence[Choice]) -> tuple[Choice, Finding]:
         for choice in dict.fromkeys(choices):
-            score = self.laboratory.score(choice)
-            objection = self.limits.objection(score, self.plain)
-            if not objection:
+            score = self.contest.keeps_limits(choice)
+            if score is not None:
                 return choice, score
-            self.trials[choice] = replace(self.trials[choice], objection=objection)
-        reasons = "; ".join(
-            f"{trial.choice.name}: {trial.objection}" for trial in self.trials.values()
-        )
+        trials = self.contest.trials.values()
+        reasons = "; ".join(f"{trial.choice.name}: {trial.objection}" for trial in trials)
         raise TargetError(
             f"No form of the network can be chosen. {reasons}. Loosen --max-dice-drop or "
             "--min-agreement, or name a --precision."
         )
-
-
-def _is_won(ratio: Ratio) -> bool:
-    return ratio.low > 1 and ratio.speedup >= WORTHWHILE
