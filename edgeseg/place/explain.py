@@ -46,7 +46,7 @@ def summary(record: PlacementRecord) -> list[str]:
         f"Chosen: {chosen.name}. {chosen.speedup_over_plain:.2f} ({low:.2f}..{high:.2f}) times as "
         f"fast as the plain export; {record.flips_per_10k:.1f} of 10,000 pixels flip"
         + (
-            f", pooled Dice falls by {record.dice_drop:+.4f}"
+            f", pooled Dice changes by {-record.dice_drop:+.4f}"
             if record.dice_drop is not None
             else ""
         )
