@@ -39,6 +39,7 @@ EMITTERS = Registry(
     "format of INT8 artefacts",
     {
         "onnx": "edgeseg.quantize.qdq_onnx:QdqEmitter",
+        "tflite": "edgeseg.quantize.litert_plan:LiteRtEmitter",
     },
     "edgeseg.emitters",
 )

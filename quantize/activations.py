@@ -105,3 +105,16 @@ def largest_magnitudes(
     if not limits:
         raise CalibrationError("No calibration image was given. Name real images with --data.")
     return limits
+
+
+def extremes(
+    observations: Iterable[dict[str, NDArray[np.float32]]],
+) -> dict[str, tuple[float, float]]:
+    """Smallest and largest value of each tensor over all images."""
+    found: dict[str, tuple[float, float]] = {}
+    for values in observations:
+        for name, value in values.items():
+            low, high = float(value.min()), float(value.max())
+            known = found.get(name, (low, high))
+            found[name] = min(low, known[0]), max(high, known[1])
+    return found

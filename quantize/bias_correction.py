@@ -91,9 +91,10 @@ def _rounded_copy(ir: Any, graph: Any, source: Any, plan: QuantPlan) -> Any:
     if source.name not in plan.limits:
         return source
     scale = np.asarray(plan.scale(source.name), np.float32)
+    zero_point = np.asarray(plan.zero_point(source.name), np.int8)
     grid = [
         add_constant(graph, f"{source.name}/copy_scale", scale),
-        add_constant(graph, f"{source.name}/copy_zero", np.asarray(0, np.int8)),
+        add_constant(graph, f"{source.name}/copy_zero", zero_point),
     ]
     quantize = ir.node("QuantizeLinear", [source, *grid])
     dequantize = ir.node("DequantizeLinear", [quantize.outputs[0], *grid])

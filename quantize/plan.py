@@ -18,6 +18,7 @@ from edgeseg.errors import CalibrationError
 from edgeseg.records import QuantizationRecord
 
 INT8_STEPS = 127  # codes -127..127: -128 is left out so that a range is symmetric about code 0
+LOWEST_CODE, HIGHEST_CODE = -128, 127  # what runtimes clip an activation to
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +111,8 @@ class QuantPlan:
         weights: Convolution -> its snapped weights. Those without are snapped to the nearest
             point of the grid that covers their largest weight.
         biases: Convolution -> its bias, float32 (O,), in place of the graph's.
+        zero_points: Activation -> the code of 0, -128..127, which shifts what its codes cover. 0
+            where it is left out: such a plan is symmetric, and fit for every target.
         provenance: Where all this comes from.
     """
 
@@ -117,10 +120,17 @@ class QuantPlan:
     float_nodes: tuple[str, ...] = ()
     weights: Mapping[str, WeightGrid] = field(default_factory=dict)
     biases: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    zero_points: Mapping[str, int] = field(default_factory=dict)
     provenance: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
         require_limits(self.limits)
+        for name, zero in self.zero_points.items():
+            if name not in self.limits or not LOWEST_CODE <= zero <= HIGHEST_CODE:
+                raise CalibrationError(
+                    f"The activation '{name}' has the zero point {zero}; it must have a range, and "
+                    "a zero point of -128..127. Calibrate anew."
+                )
         for name, bias in self.biases.items():
             if bias.dtype != np.float32 or bias.ndim != 1 or not np.isfinite(bias).all():
                 raise CalibrationError(
@@ -129,8 +139,15 @@ class QuantPlan:
                 )
 
     def scale(self, tensor: str) -> float:
-        """Unit of an activation per step of its code, a float32: real = code * scale."""
+        """Unit of an activation per step of its code: real = (code - zero point) * scale.
+
+        A float32.
+        """
         return float(np.float32(self.limits[tensor] / INT8_STEPS))
+
+    def zero_point(self, tensor: str) -> int:
+        """The code of 0."""
+        return self.zero_points.get(tensor, 0)
 
     def with_float(self, names: Collection[str]) -> QuantPlan:
         """The same plan with more convolutions left in float.
@@ -162,6 +179,7 @@ class QuantPlan:
         """The plan as JSON, each array as its shape and digest: equal for equal plans only."""
         return {
             "limits": dict(sorted(self.limits.items())),
+            "zero_points": dict(sorted(self.zero_points.items())),
             "float_nodes": sorted(self.float_nodes),
             "weights": {
                 name: {"shape": list(grid.codes.shape), "sha256": _digest(grid.tensors())}

@@ -46,6 +46,7 @@ class _ProvenanceRecord(_Record):
 class _PlanRecord(_Record):
     schema_version: Literal[1]
     limits: dict[str, float]
+    zero_points: dict[str, int]
     float_nodes: tuple[str, ...]
     weights: dict[str, _TensorRecord]
     biases: dict[str, _TensorRecord]
@@ -111,6 +112,7 @@ def _plan_from(record: _PlanRecord, tensors: dict[str, NDArray[Any]]) -> QuantPl
     return QuantPlan(
         limits=record.limits,
         float_nodes=record.float_nodes,
+        zero_points=record.zero_points,
         weights={
             name: WeightGrid(tensors[f"{name}.codes"], tensors[f"{name}.scales"])
             for name in record.weights

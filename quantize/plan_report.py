@@ -54,7 +54,8 @@ def _precisions(plan: QuantPlan) -> dict[str, str]:
 
 
 def _ranges(plan: QuantPlan) -> dict[str, str]:
-    return {name: repr(limit) for name, limit in plan.limits.items()}
+    zeros = {name: f", zero point {zero}" for name, zero in plan.zero_points.items()}
+    return {name: f"{limit!r}{zeros.get(name, '')}" for name, limit in plan.limits.items()}
 
 
 def _compare_weights(one: QuantPlan, other: QuantPlan) -> list[Difference]:

@@ -1,7 +1,7 @@
 """Writes a plan into an ONNX graph as QuantizeLinear and DequantizeLinear operators.
 
-The form is the one that TensorRT takes: symmetric int8, zero points of 0, one scale for each
-output channel of a weight, biases in float.
+The form is the one that TensorRT takes: int8, one scale for each output channel of a weight, biases
+in float. TensorRT wants the zero points of a symmetric plan.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def activations_to_quantize(graph: Any, skipped: Collection[str] = ()) -> list[s
     for node in quantizable_convolutions(graph):
         if node.outputs[0].name not in skipped:
             names[node.inputs[0].name] = None
-            names[_rounded_result(node).name] = None
+            names[rounded_result(node).name] = None
     return list(names)
 
 
@@ -113,9 +113,9 @@ def emit_qdq(onnx_path: Path, plan: QuantPlan, path: Path) -> int:
         name = node.outputs[0].name
         if name in plan.float_nodes:
             continue
-        for value in (node.inputs[0], _rounded_result(node)):
+        for value in (node.inputs[0], rounded_result(node)):
             if value.name in plan.limits and value.name not in rounded:
-                rounded[value.name] = _round_activation(ir, graph, value, plan.scale(value.name))
+                rounded[value.name] = _round_activation(ir, graph, value, plan)
         _replace_weight(ir, graph, node, plan.weights.get(name))
         if name in plan.biases:
             node.resize_inputs(3)
@@ -153,10 +153,12 @@ def _require_names(
         )
 
 
-def _round_activation(ir: Any, graph: Any, value: Any, scale: float) -> Any:
+def _round_activation(ir: Any, graph: Any, value: Any, plan: QuantPlan) -> Any:
     readers = list(value.uses())
-    scale_value = add_constant(graph, f"{value.name}_scale", np.asarray(scale, np.float32))
-    zero = add_constant(graph, f"{value.name}_zero_point", np.asarray(0, np.int8))
+    scale = np.asarray(plan.scale(value.name), np.float32)
+    scale_value = add_constant(graph, f"{value.name}_scale", scale)
+    zero_point = np.asarray(plan.zero_point(value.name), np.int8)
+    zero = add_constant(graph, f"{value.name}_zero_point", zero_point)
     quantize = ir.node("QuantizeLinear", [value, scale_value, zero], name=f"{value.name}/quantize")
     dequantize = ir.node(
         "DequantizeLinear",
@@ -206,7 +208,7 @@ def _replace_input(graph: Any, node: Any, index: int, value: Any) -> None:
         graph.initializers.pop(old.name, None)
 
 
-def _rounded_result(node: Any) -> Any:
+def rounded_result(node: Any) -> Any:
     """Result of a convolution, or of the activation that runtimes compute along with it."""
     result = node.outputs[0]
     readers = list(result.uses())

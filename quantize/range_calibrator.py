@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,11 +17,11 @@ from edgeseg.onnx_graph import constant_of
 from edgeseg.progress import SILENT, Progress
 from edgeseg.records import sha256_of_file
 
-from .activations import observe_activations
+from .activations import extremes, observe_activations
 from .base import Calibrator, MethodOptions
 from .bias_correction import correct_biases
 from .calibration_images import CalibrationImages
-from .plan import Provenance, QuantPlan, WeightGrid
+from .plan import HIGHEST_CODE, INT8_STEPS, LOWEST_CODE, Provenance, QuantPlan, WeightGrid
 from .qdq_onnx import activations_to_quantize, quantizable_convolutions
 from .weight_grids import covering_grid
 
@@ -34,9 +34,12 @@ class RangeOptions(MethodOptions):
     """
     Attributes:
         bias_correction: Choose the biases too (see `bias_correction.py`).
+        zero_points: Let the codes of each activation cover what lies between its smallest and its
+            largest value, where the range reaches further. Not for TensorRT.
     """
 
     bias_correction: bool = False
+    zero_points: bool = False
 
 
 class RangeCalibrator(Calibrator):
@@ -78,7 +81,7 @@ class RangeCalibrator(Calibrator):
         graph = ir.load(onnx_path).graph
         tensors = activations_to_quantize(graph)
         require_work(onnx_path, tensors, images)
-        passes = self.passes + self.options.bias_correction
+        passes = self.passes + self.options.bias_correction + self.options.zero_points
         with progress.stage(f"calibrate by {self.name}", passes * len(images)) as stage:
 
             def watched() -> Iterator[NDArray[np.float32]]:
@@ -86,15 +89,21 @@ class RangeCalibrator(Calibrator):
                     yield image
                     stage.advance()
 
-            limits = self.choose_limits(
-                lambda: observe_activations(onnx_path, tensors, watched(), input_name)
-            )
+            def observe() -> Iterator[dict[str, NDArray[np.float32]]]:
+                return observe_activations(onnx_path, tensors, watched(), input_name)
+
+            limits, zero_points = self.choose_limits(observe), {}
+            if self.options.zero_points:
+                limits, zero_points = shift_ranges(limits, extremes(observe()))
             weights = {
                 node.outputs[0].name: self.choose_grid(constant_of(node.inputs[1]))
                 for node in quantizable_convolutions(graph)
             }
             plan = QuantPlan(
-                limits, weights=weights, provenance=self._provenance(onnx_path, images)
+                limits,
+                weights=weights,
+                zero_points=zero_points,
+                provenance=self._provenance(onnx_path, images),
             )
             if self.options.bias_correction:
                 plan = correct_biases(onnx_path, plan, watched(), input_name)
@@ -107,6 +116,31 @@ class RangeCalibrator(Calibrator):
             graph_sha256=sha256_of_file(onnx_path),
             images=tuple(sorted(images.identities(), key=lambda identity: identity[1])),
         )
+
+
+def shift_ranges(
+    limits: Mapping[str, float], extremes: Mapping[str, tuple[float, float]]
+) -> tuple[dict[str, float], dict[str, int]]:
+    """Let 256 codes cover the part of each range -limit..limit in which there are values.
+
+    Zero has a code of its own, so that padding stays exact.
+
+    Args:
+        extremes: Smallest and largest value of each tensor.
+
+    Returns:
+        Limits and zero points, as `QuantPlan` has them.
+
+    Source: Jacob et al. 2018, arXiv:1712.05877, section 3: range nudged such that 0 is a code.
+    """
+    shifted, zero_points = {}, {}
+    for name, limit in limits.items():
+        low, high = max(extremes[name][0], -limit), min(extremes[name][1], limit)
+        low, high = min(low, 0.0), max(high, 0.0)
+        scale = (high - low) / (HIGHEST_CODE - LOWEST_CODE)
+        shifted[name] = scale * INT8_STEPS
+        zero_points[name] = round(LOWEST_CODE - low / scale)
+    return shifted, zero_points
 
 
 def require_work(onnx_path: Path, tensors: list[str], images: CalibrationImages) -> None:

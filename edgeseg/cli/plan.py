@@ -47,10 +47,12 @@ def show(
         )
     print_table(convolutions)
     ranges = Table()
-    for title in ("activation", "largest magnitude", "step"):
+    for title in ("activation", "largest magnitude", "step", "zero point"):
         ranges.add_column(title)
     for name, limit in found.limits.items():
-        ranges.add_row(name, f"{limit:.6g}", f"{found.scale(name):.3g}")
+        ranges.add_row(
+            name, f"{limit:.6g}", f"{found.scale(name):.3g}", f"{found.zero_point(name)}"
+        )
     print_table(ranges)
     origin = found.provenance
     settings = ", ".join(f"{name} {value}" for name, value in origin.settings.items())

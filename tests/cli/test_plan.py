@@ -21,6 +21,7 @@ PLAN = QuantPlan(
         for name in ("stem", "tail")
     },
     {"stem": np.array([1, 2], np.float32)},
+    {"image": -128},
     Provenance("mse", {"bins": 9}, "ab" * 32, (("one", "0a"),), 3, {"flips_per_10k": 7.25}),
 )
 
@@ -37,7 +38,7 @@ def test_show_tells_all(run_cli: RunCli, saved: Path) -> None:
     rows = [" ".join(line.replace("│", " ").split()) for line in done.stdout.splitlines()]
     assert "stem int8 2x3x1x1 0.25 0.5 mean magnitude 1.5" in rows
     assert "tail float 2x3x1x1 0.25 0.5 the graph's" in rows
-    assert "image 127 1" in rows
+    assert "image 127 1 -128" in rows
     assert "mse, seed 3: bins 9" in rows
     assert "flips_per_10k: 7.25" in rows
 
@@ -62,10 +63,15 @@ def test_diff_shows_both_sides_and_fails(run_cli: RunCli, saved: Path, tmp_path:
     done = run_cli("plan", "diff", saved, tmp_path / "other", "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout) == [
-        {"kind": "range", "name": "image", "before": "127.0", "after": "63.5"}
+        {
+            "kind": "range",
+            "name": "image",
+            "before": "127.0, zero point -128",
+            "after": "63.5, zero point -128",
+        }
     ]
     text = " ".join(run_cli("plan", "diff", saved, tmp_path / "other").stdout.split())
-    assert "range │ image │ 127.0 │ 63.5" in text
+    assert "range │ image │ 127.0, zero point -128 │ 63.5, zero point -128" in text
 
 
 def test_folder_without_a_plan_says_what_to_name(run_cli: RunCli, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import string
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,9 +31,18 @@ def grids(draw: st.DrawFn) -> WeightGrid:
     return WeightGrid(codes, draw(arrays(np.float32, shape[:1], elements=POSITIVE)))
 
 
+RANGES = st.dictionaries(NAMES, st.tuples(LIMITS, st.integers(-128, 127)), max_size=4)
+
+
+def plan_of(ranges: dict[str, tuple[float, int]], **parts: Any) -> QuantPlan:
+    limits = {name: limit for name, (limit, _) in ranges.items()}
+    zero_points = {name: zero for name, (_, zero) in ranges.items() if zero}
+    return QuantPlan(limits, zero_points=zero_points, **parts)
+
+
 PLANS = st.builds(
-    QuantPlan,
-    limits=st.dictionaries(NAMES, LIMITS, max_size=4),
+    plan_of,
+    ranges=RANGES,
     float_nodes=st.lists(NAMES, unique=True, max_size=3).map(lambda names: tuple(sorted(names))),
     weights=st.dictionaries(NAMES, grids(), max_size=3),
     biases=st.dictionaries(NAMES, arrays(np.float32, st.integers(1, 4), elements=NUMBERS)),
@@ -74,6 +84,17 @@ def test_range_that_cannot_be_used_is_refused(limit: float) -> None:
     ) as caught:
         QuantPlan({"relu": 1.0, "dead": limit})
     assert "Calibrate with real images" in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "zero"), [("relu", 128), ("relu", -129), ("no_such_range", 0)])
+def test_zero_point_that_cannot_be_is_refused(name: str, zero: int) -> None:
+    with pytest.raises(CalibrationError, match=rf"'{name}' has the zero point {zero}.*-128\.\.127"):
+        QuantPlan({"relu": 1.0}, zero_points={name: zero})
+
+
+def test_zero_point_is_0_where_none_is_given() -> None:
+    plan = QuantPlan({"a": 1.0, "b": 1.0}, zero_points={"a": -128})
+    assert (plan.zero_point("a"), plan.zero_point("b")) == (-128, 0)
 
 
 def test_weights_are_codes_times_scales() -> None:
@@ -124,6 +145,7 @@ def test_record_names_what_the_manifest_wants() -> None:
     [
         QuantPlan({"x": 2.5}),
         replace(example(), limits={"x": 2.5, "r": 1.5}),
+        replace(example(), zero_points={"r": -128}),
         example().with_float(["b"]),
         replace(example(), biases={"a": np.array([1, -1.5], np.float32)}),
         replace(example(), provenance=Provenance(seed=1)),

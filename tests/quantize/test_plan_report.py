@@ -33,12 +33,13 @@ def test_each_kind_of_difference_is_told() -> None:
         ("a",),
         {"a": grid},
         {"a": np.array([1, 3.5], np.float32)},
-        Provenance("mse", {"bins": 10}, images=(("two", "0b"),)),
+        zero_points={"s": -128},
+        provenance=Provenance("mse", {"bins": 10}, images=(("two", "0b"),)),
     )
     assert compare_plans(PLAN, other) == [
         Difference("convolution", "a", "int8", "float"),
         Difference("range", "r", "1.0", "none"),
-        Difference("range", "s", "none", "1.0"),
+        Difference("range", "s", "none", "1.0, zero point -128"),
         Difference("range", "x", "2.0", "2.5"),
         Difference("weights", "a", "2 codes", "1 codes differ, scales times 0.5..1"),
         Difference("bias", "a", "mean magnitude 2", "mean magnitude 2.25, moved by up to 0.5"),

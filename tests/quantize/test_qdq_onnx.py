@@ -413,6 +413,19 @@ def test_scales_are_those_of_the_plan(outer: float, inner: float) -> None:
     assert stored["r_scale"] == plan.scale("r")
 
 
+def test_zero_points_shift_what_codes_cover(tmp_path: Path) -> None:
+    path = save_conv_relu_conv(tmp_path / "tiny.onnx", [[127]], [[1]])
+    plan = QuantPlan({INPUT: 127.0}, zero_points={INPUT: -128})
+    emit_qdq(path, plan, tmp_path / "quantized.onnx")
+    stored = constants_of(tmp_path / "quantized.onnx")
+    assert (stored["x_scale"], stored["x_zero_point"]) == (1, -128)
+    assert stored["x_zero_point"].dtype == np.int8
+    # Codes -128..127 stand for 0..255.
+    image = np.array([-3, 254.6, 300], np.float32).reshape(1, 1, 1, 3)
+    (seen,) = run_as_written(tmp_path / "quantized.onnx", image, ["x_dequantized"])
+    assert seen.ravel().tolist() == [0, 255, 255]
+
+
 @pytest.mark.parametrize("has_bias", [True, False])
 def test_bias_of_the_plan_takes_the_place_of_the_graphs(tmp_path: Path, has_bias: bool) -> None:
     nodes = [

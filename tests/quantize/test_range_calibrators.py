@@ -17,7 +17,7 @@ from edgeseg.models import find_model
 from edgeseg.quantize import METHODS, find_method
 from edgeseg.quantize.calibration_images import CalibrationImages, choose_calibration_images
 from edgeseg.quantize.min_max import MinMaxCalibrator
-from edgeseg.quantize.range_calibrator import RangeCalibrator
+from edgeseg.quantize.range_calibrator import RangeCalibrator, shift_ranges
 from edgeseg.records import sha256_of_file
 
 pytestmark = needs("onnx", "onnx_ir", "onnxruntime")
@@ -85,7 +85,7 @@ def test_bias_correction_is_an_option_that_changes_biases_only(
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("options", [{}, CORRECTED])
+@pytest.mark.parametrize("options", [{}, CORRECTED, {"zero_points": "true"}])
 def test_progress_ends_full(
     name: str, options: dict[str, str], graph: Path, images: CalibrationImages
 ) -> None:
@@ -106,6 +106,30 @@ def test_dead_layer_is_named(name: str, tmp_path: Path, images: CalibrationImage
     path = save_conv_relu_conv(tmp_path / "dead.onnx", [[0, 0, 0]], [[1]])
     with pytest.raises(CalibrationError, match=r"'r' has no usable range.*is 0\.0.*dead layer"):
         calibrator(name).calibrate(path, images, input_name=INPUT)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_zero_points_are_an_option_that_makes_steps_smaller(
+    name: str, graph: Path, images: CalibrationImages
+) -> None:
+    plan = calibrator(name).calibrate(graph, images, input_name=INPUT)
+    shifted = calibrator(name, zero_points="true").calibrate(graph, images, input_name=INPUT)
+    assert shifted.zero_points["r"] == -128  # nothing is below 0 behind a ReLU
+    assert shifted.scale("r") < 0.6 * plan.scale("r")
+    assert shifted.weights == plan.weights
+
+
+def test_ranges_are_shifted_to_where_values_are() -> None:
+    limits, zero_points = shift_ranges(
+        {"relu": 10.0, "both": 10.0, "clipped": 10.0, "far": 10.0},
+        {"relu": (0, 5.1), "both": (-5.1, 20), "clipped": (-30, 30), "far": (2, 5.1)},
+    )
+    assert limits["relu"] / 127 == pytest.approx(5.1 / 255)
+    assert limits["both"] / 127 == pytest.approx(15.1 / 255)
+    assert limits["clipped"] / 127 == pytest.approx(20 / 255)
+    # 0 always has a code: padding is made of it.
+    assert limits["far"] == limits["relu"]
+    assert zero_points == {"relu": -128, "both": -42, "clipped": 0, "far": -128}
 
 
 @pytest.mark.parametrize("name", NAMES)

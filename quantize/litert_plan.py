@@ -1,0 +1,69 @@
+"""Writes a plan into a float TFLite model.
+
+The operators of the plan become INT8 as they are in ONNX, value for value: codes, scales and zero
+points are the plan's. Conversions are put where INT8 begins and ends.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeseg.errors import CalibrationError
+from edgeseg.records import Artifact
+
+from .base import Emitter
+from .calibration_images import CalibrationImages
+from .litert_edit import Grid, TfliteEdit
+from .litert_matching import match_convolutions
+from .plan import QuantPlan
+
+
+class LiteRtEmitter(Emitter):
+    """For TFLite models: built-in INT8 convolutions between QUANTIZE and DEQUANTIZE."""
+
+    artifact_format = "tflite"
+    packages = ("ai_edge_litert", "onnx", "onnx_ir", "onnxruntime")
+
+    def emit(
+        self,
+        plan: QuantPlan,
+        onnx_path: Path,
+        artifact: Artifact,
+        images: CalibrationImages,
+        folder: Path,
+    ) -> tuple[Artifact, dict[str, int]]:
+        path = artifact.folder / artifact.files[0]
+        image = next(iter(images))
+        matches, missing = match_convolutions(onnx_path, plan, path, image)
+        if not matches:
+            raise CalibrationError(
+                f"{path.name} has none of the convolutions of {onnx_path.name} that the plan "
+                "makes INT8. Build with --method ai-edge-quantizer, or with --precision fp32."
+            )
+        model = TfliteEdit(path.read_bytes())
+        for match in matches:
+            model.make_int8(
+                match.operator,
+                Grid(plan.scale(match.source), plan.zero_point(match.source)),
+                plan.weights.get(match.name),
+                plan.biases.get(match.name),
+                Grid(plan.scale(match.result), plan.zero_point(match.result)),
+            )
+        content = model.packed()
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / artifact.files[0]).write_bytes(content)
+        made = Artifact(
+            target=artifact.target,
+            precision="int8",
+            format=artifact.format,
+            folder=folder,
+            files=artifact.files,
+            runtime=artifact.runtime,
+            toolchain=artifact.toolchain,
+        )
+        return made, {
+            "convolutions": model.count("CONV_2D", "DEPTHWISE_CONV_2D"),
+            "int8_convolutions": len(matches),
+            "not_found_convolutions": len(missing),
+            "conversions": model.count("QUANTIZE", "DEQUANTIZE"),
+        }
