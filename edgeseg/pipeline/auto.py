@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeseg.benchmarks.cpu import read_cpu
-from edgeseg.quantize import EMITTERS, METHODS, Quantizer, find_method
+from edgeseg.quantize import DEFAULT_CALIBRATOR, EMITTERS, METHODS, Quantizer, find_method
 from edgeseg.targets import Target
 
 from .. import cache
@@ -193,7 +193,7 @@ def _menu(preparation: Preparation, fixed: Sequence[Choice], laboratory: Laborat
 
 
 def _methods(preparation: Preparation) -> list[tuple[str, tuple[tuple[str, str], ...], bool]]:
-    """The one that was asked for; else the target's own tool and the first calibrator."""
+    """The one that was asked for; else the target's own tool and the usual calibrator."""
     request, formats = preparation.request, preparation.target.quantized_from
     options = tuple(sorted(request.method_options.items()))
     if request.method is not None or options:
@@ -205,7 +205,7 @@ def _methods(preparation: Preparation) -> list[tuple[str, tuple[tuple[str, str],
         kind = METHODS.find(name)
         has_plan = not issubclass(kind, Quantizer)
         if has_plan:
-            is_offered = emits and not any(plan for _, _, plan in found)
+            is_offered = emits and name == DEFAULT_CALIBRATOR
         else:
             is_offered = kind.artifact_format in formats
         if is_offered:

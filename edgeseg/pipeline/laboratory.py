@@ -39,7 +39,9 @@ from .sites import sites_of_graph
 from .workshop import Workshop
 
 OPEN_AT_ONCE = 3  # processes that are kept for the next race
-FINAL_RUNS = 160  # inferences of each in the last run, at least
+FINAL_RUNS = 160  # inferences of each in the last run,
+FINAL_MS = 8000.0  # or as many as the slowest does in this time,
+LEAST_FINAL_RUNS = 24  # but no fewer
 THREADS = 1  # of each artefact
 
 
@@ -107,8 +109,10 @@ class BenchLaboratory:
 
     def line_up(self, choices: Sequence[Choice]) -> list[Finish]:
         runners = [self._contestant(one, keep=len(choices) + 1) for one in (None, *choices)]
-        sizes = [block_size(one.median_ms, FINAL_RUNS) for one in runners]
-        blocks = interleave([one.time_block() for one in runners], sizes, FINAL_RUNS)
+        slowest = max(one.median_ms for one in runners)
+        runs = min(max(round(FINAL_MS / slowest), LEAST_FINAL_RUNS), FINAL_RUNS)
+        sizes = [block_size(one.median_ms, runs) for one in runners]
+        blocks = interleave([one.time_block() for one in runners], sizes, runs)
         plain, first = blocks[0], blocks[1]
         return [Finish(_ratio(own, plain), _ratio(own, first)) for own in blocks[1:]]
 

@@ -21,7 +21,14 @@ from ..errors import UsageError
 from ..progress import SILENT, Progress
 from ..records import RunnerSpec
 from .adb_bench import AdbDevice
-from .bench import bundle_key, name_bundles, reference_key, require_source, torch_runner
+from .bench import (
+    bundle_key,
+    name_bundles,
+    note_placements,
+    reference_key,
+    require_source,
+    torch_runner,
+)
 from .ssh_bench import SshDevice
 
 FLOAT = "fp32"
@@ -106,7 +113,7 @@ def bench_on_device(
                 stage.note(f"{bundle.name}: {numbers}")
                 stage.advance()
                 runners[bundle_key(bundle)] = runner
-        return measure(
+        report = measure(
             device_participants(bundles, runners, str(address), place),
             dataset,
             settings,
@@ -114,6 +121,8 @@ def bench_on_device(
             open_worker=place.open_worker,
             environment=environment,
         )
+        note_placements(report, bundles)
+        return report
 
 
 @contextlib.contextmanager
