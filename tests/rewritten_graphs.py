@@ -32,7 +32,7 @@ def graph(
 
     Args:
         body: Operators in ONNX's own notation.
-        constants: Arrays by the names that the operators read them by.
+        constants: Arrays by the names that the operators read them by; others are left out.
         inputs: Shapes by name; one map `x` (1, 4, 8, 8) unless told.
         kind: Type of the inputs and results.
     """
@@ -48,9 +48,15 @@ def graph(
     proto = onnx.parser.parse_model(
         f"<ir_version: 10, opset_import: [{opsets}]> net ({taken}) => ({given}) {{ {body} }}"
     )
+    read = {name for node in proto.graph.node for name in node.input}
     for name, content in (constants or {}).items():
+        if name not in read:
+            continue
         proto.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(content), name))
-    return onnx_ir.from_proto(onnx.shape_inference.infer_shapes(proto, strict_mode=True))
+    proto = onnx.shape_inference.infer_shapes(proto, strict_mode=True)
+    if "com.example" not in body:
+        onnx.checker.check_model(proto, full_check=True)
+    return onnx_ir.from_proto(proto)
 
 
 def run(model: Any, seed: int = 0, mean: float = 0.0) -> list[NDArray[Any]]:
