@@ -14,6 +14,7 @@ from .errors import ParityError
 
 Predictor = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
+FOUND_SHARE = 0.01  # of the pixels: less may vanish with the rounding
 PER = 10_000  # flips are counted per so many pixels
 
 
@@ -83,7 +84,7 @@ def compare_predictions(
                 f"{what} returns NaN or infinity for {name}. Build with another --precision."
             )
         truth, labels = outputs.labels(expected), outputs.labels(got)
-        if (truth > 0).mean() >= 0.01 and not labels.any():
+        if has_collapsed(truth, labels):
             raise ParityError(
                 f"{what} finds only background in {name}, where the float model finds "
                 f"{(truth > 0).mean():.0%} foreground: it has collapsed. Calibrate with more "
@@ -97,6 +98,11 @@ def compare_predictions(
     return Agreement(
         len(flips), max(largest), float(np.mean(means)), float(np.mean(flips)), names[worst]
     )
+
+
+def has_collapsed(expected: NDArray[np.uint8], labels: NDArray[np.uint8]) -> bool:
+    """Whether a label map is empty where the float model finds something of some size."""
+    return bool((expected > 0).mean() >= FOUND_SHARE and not labels.any())
 
 
 def require_parity(agreement: Agreement, tolerance: float, what: str) -> None:

@@ -16,9 +16,10 @@ from edgeseg.benchmarks.accuracy import count_all, true_labels
 from .. import cache
 from ..contract import OutputContract
 from ..data.folder import SAMPLE_CLASSES, FolderDataset
+from ..errors import ParityError
 from ..float_model import onnx_predictor
 from ..metrics import scores_from_counts
-from ..parity import PER
+from ..parity import PER, has_collapsed
 from ..progress import Progress
 from ..records import sha256_of_file
 from .preparation import Preparation
@@ -129,9 +130,19 @@ class Judges:
         return true_labels(self.dataset, self._preparation.spec.inputs, self._outputs)
 
     def judge(self, labels: Labels) -> Judgement:
-        """Compare label maps of the first images, as many as are given."""
+        """Compare label maps of the first images, as many as are given.
+
+        Raises:
+            ParityError: One is empty where the float network finds something.
+        """
         count = len(labels)
         ours = self.float_labels[:count]
+        for pair, own, expected in zip(self.dataset, labels, ours, strict=False):
+            if has_collapsed(expected, own):
+                raise ParityError(
+                    f"It finds only background in {pair.name}, where the float network finds "
+                    f"{(expected > 0).mean():.0%} foreground: it has collapsed."
+                )
         flips = float((labels != ours).mean()) * PER
         if not self.has_labels:
             return Judgement(flips, None)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import needs
 
+from edgeseg.errors import ParityError
 from edgeseg.pipeline.judges import Judges, spread
 from edgeseg.pipeline.preparation import Preparation
 from edgeseg.pipeline.request import BuildRequest
@@ -51,6 +52,9 @@ def test_labels_are_judged_by_the_float_network_and_by_masks(
     flipped[0] = 1 - flipped[0]
     assert judges.judge(flipped).flips_per_10k == 5000
     assert judges.judge(flipped[:1]).flips_per_10k == 10_000
+    judges.float_labels[0, :16] = 1
+    with pytest.raises(ParityError, match=r"only background in pair.*it has collapsed"):
+        judges.judge(np.zeros_like(judges.float_labels))
     if masks:
         perfect = judges.judge(judges.truth)
         assert perfect.dice_drop is not None
