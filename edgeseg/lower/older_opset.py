@@ -7,6 +7,7 @@ from typing import Any
 from ..lazy import require
 from ..onnx_graph import constant_of, fixed_shape, is_constant
 from .editing import integers
+from .resize import makes_matrix
 from .resizing import resizing_of
 
 OLDER, NEWEST = 17, 20
@@ -17,6 +18,7 @@ KNOWN = frozenset(
     | {"InstanceNormalization", "LeakyRelu", "MatMul", "MaxPool", "Mul", "Neg", "PRelu", "Pow"}
     | {"Reciprocal", "ReduceMax", "ReduceMean", "Relu", "Reshape", "Resize", "Sigmoid", "Slice"}
     | {"Softmax", "Split", "Sqrt", "Sub", "Tanh", "Transpose"}
+    | {"ConstantOfShape", "EyeLike", "Unsqueeze"}  # of `resize_by_matrices`
 )
 
 
@@ -36,7 +38,7 @@ def resize_of_opset_17(model: Any) -> int:
     """
     ir = require("onnx_ir", purpose="Lowering")
     nodes = list(model.graph)
-    count = sum(1 for node in nodes if node.op_type == "Resize")
+    count = sum(1 for node in nodes if node.op_type == "Resize" and not makes_matrix(node))
     opset = model.opset_imports.get("", 0)
     if not count or not OLDER < opset <= NEWEST or not all(map(_is_known, nodes)):
         return 0

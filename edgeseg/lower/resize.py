@@ -48,8 +48,8 @@ def _by_matrices(model: Any, most_channels: int | None) -> int:
             return None
         if most_channels is not None and resizing.source.shape[1] > most_channels:
             return None
-        if made_by(resizing.source, "Unsqueeze") is not None:
-            return None  # the identity that gives a matrix
+        if makes_matrix(node):
+            return None
         rows, columns = (
             _matrix(edit, resizing, old, new)
             for old, new in zip(resizing.before, resizing.after, strict=True)
@@ -58,6 +58,12 @@ def _by_matrices(model: Any, most_channels: int | None) -> int:
         return edit("MatMul", rows, edit("MatMul", resizing.source, columns))
 
     return rewrite_each(model, rewrite)
+
+
+def makes_matrix(node: Any) -> bool:
+    """Whether a Resize makes one of the matrices of this file, which no input reaches."""
+    unsqueezing = made_by(node.inputs[0], "Unsqueeze")
+    return unsqueezing is not None and made_by(unsqueezing.inputs[0], "EyeLike") is not None
 
 
 def _matrix(edit: Editor, resizing: Resizing, old: int, new: int) -> Any:

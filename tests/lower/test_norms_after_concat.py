@@ -46,7 +46,8 @@ def test_groups_are_normalised_side_by_side(sizes: list[int]) -> None:
         {**constants(*sizes), "sizes": np.array(sizes)},
         inputs={"x": (1, sum(sizes), 5, 6)},
     )
-    rewritten(norms_after_concat, model, SIDE_BY_SIDE)
+    # Where two channels are nearly equal, their difference has few digits.
+    rewritten(norms_after_concat, model, SIDE_BY_SIDE, tolerance=1e-4)
 
 
 def test_channels_of_several_maps_are_picked() -> None:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
-from rewritten_graphs import draw, graph, left_alone, rewritten
+from rewritten_graphs import draw, graph, left_alone, operators, rewritten
 from support import needs
 
 from edgeseg.lower.older_opset import resize_of_opset_17
+from edgeseg.lower.resize import resize_maps_by_matrices
 
 pytestmark = needs("onnx", "onnx_ir", "onnxruntime")
 
@@ -52,6 +55,19 @@ def test_every_resize_is_counted() -> None:
     rewritten(resize_of_opset_17, model, {"Resize": 2}, count=2)
 
 
+def test_matrices_of_other_resizing_are_no_obstacle_and_no_reason() -> None:
+    def model(kind: str) -> Any:
+        made = graph(f"m = Resize<mode = {kind}>(x, , factors) y = {RESIZE}", CONSTANTS)
+        assert resize_maps_by_matrices(made) == (2 if "linear" in kind else 1)
+        return made
+
+    mixed = model('"nearest"')
+    left_of_it = {**operators(mixed)}
+    after = rewritten(resize_of_opset_17, mixed, left_of_it)
+    assert after.opset_imports[""] == 17
+    left_alone(resize_of_opset_17, model('"linear"'))
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -60,7 +76,7 @@ def test_every_resize_is_counted() -> None:
         f"m = com.example.Relu(x) y = {RESIZE}",
         f'm = Gelu<approximate = "tanh">(x) y = {RESIZE}',
         f"a = ReduceMean(x) m = Add(x, a) y = {RESIZE}",
-        f"c = Neg(axes) a = ReduceMean(x, c) m = Add(x, a) y = {RESIZE}",
+        f"c = Neg(axes) a = ReduceMean(x, c) m = Relu(x) y = {RESIZE}",
         f"a = AveragePool<kernel_shape = [3,3], dilations = [2,2]>(x) m = Add(x, x) y = {RESIZE}",
         f"a = AveragePool<kernel_shape = [3,3], ceil_mode = 1>(x) m = Add(x, x) y = {RESIZE}",
         "y = Resize<axes = [2,3]>(x, , , two)",

@@ -82,3 +82,12 @@ def test_other_interpolation_stays(mode: str) -> None:
 
 def test_asymmetric_places_stay() -> None:
     left_alone(resize_maps_by_matrices, resized("asymmetric", (4, 6), (8, 12)))
+
+
+def test_a_map_that_was_flat_is_resized_by_matrices_too() -> None:
+    body = 'm = Unsqueeze(x, axis) y = Resize<mode = "linear">(m, , , sizes)'
+    constants = {"axis": np.array([0]), "sizes": np.array([1, 1, 9, 9])}
+    model = graph(body, constants, inputs={"x": (1, 4, 5)})
+    expected = run(model)[0]
+    assert resize_by_matrices(model) == 1
+    np.testing.assert_allclose(run(model)[0], expected, rtol=1e-5, atol=1e-5)
