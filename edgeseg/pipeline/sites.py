@@ -11,14 +11,10 @@ from edgeseg.quantize.qdq_onnx import quantizable_convolutions
 from ..lazy import require
 from ..place.regions import Site
 
-PURPOSE = "Placement"
-
 
 def sites_of_graph(onnx_path: Path) -> list[Site]:
     """In the order of the graph, which is that of computing."""
-    ir = require("onnx_ir", purpose=PURPOSE)
-    onnx = require("onnx", purpose=PURPOSE)
-    graph = ir.from_proto(onnx.shape_inference.infer_shapes(onnx.load(onnx_path))).graph
+    graph = require("onnx_ir", purpose="Placement").load(onnx_path).graph
     return [_site(node) for node in quantizable_convolutions(graph)]
 
 

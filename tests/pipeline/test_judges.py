@@ -85,6 +85,7 @@ def test_sites_tell_size_and_products(tmp_path: Path) -> None:
     outputs = [helper.make_tensor_value_info("last", kind, [1, 2, 4, 3])]
     graph = helper.make_graph(nodes, "g", inputs, outputs, weights)
     path = tmp_path / "model.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]), path)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    onnx.save(onnx.shape_inference.infer_shapes(model), path)
     (site,) = sites_of_graph(path)  # the last convolution gives the logits
     assert (site.name, site.size, site.products) == ("first", (4, 3), 4 * 3 * 9 * 12)
