@@ -249,6 +249,7 @@ def _record(
         },
         flips_per_10k=outcome.score.flips_per_10k,
         dice_drop=outcome.score.dice_drop,
+        objection=outcome.objection,
         trials=tuple(_trial_record(trial) for trial in outcome.trials),
         final=tuple(
             FinalRecord(

@@ -52,6 +52,10 @@ def summary(record: PlacementRecord) -> list[str]:
         )
         + f" on {record.images['final']} images."
     ]
+    if record.objection:
+        lines.append(
+            f"Nothing kept the limits on size and memory, also not the choice: {record.objection}."
+        )
     for one in record.final:
         if one.choice != chosen.choice:
             low, high = one.speedup_over_first_ci95

@@ -66,9 +66,13 @@ class Limits:
         Args:
             plain: Of the plain export.
         """
-        drop, flips = finding.dice_drop, finding.flips_per_10k
         if finding.refusal:
             return finding.refusal
+        return self.objection_to_masks(finding) or self.objection_to_costs(finding, plain)
+
+    def objection_to_masks(self, finding: Finding) -> str:
+        """Why what a candidate finds is not good enough."""
+        drop, flips = finding.dice_drop, finding.flips_per_10k
         if self.max_dice_drop is not None and drop is not None and not drop <= self.max_dice_drop:
             return (
                 f"pooled Dice falls by {drop:.4f} on {finding.images} images, allowed is "
@@ -79,10 +83,11 @@ class Limits:
                 f"{1 - flips / PER:.2%} of the pixels of {finding.images} images agree with the "
                 f"float network, asked for are {self.min_agreement:.2%}"
             )
-        return self.objection_to_costs(finding, plain)
+        return ""
 
     @staticmethod
     def objection_to_costs(finding: Finding, plain: Finding) -> str:
+        """Why a candidate is too large or too hungry."""
         if finding.artifact_bytes > plain.artifact_bytes:
             return (
                 f"its {finding.artifact_bytes / 1e3:.0f} kB are more than the "

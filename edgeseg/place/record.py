@@ -56,7 +56,8 @@ class PlacementRecord(_Record):
 
     `identity` is the network and the target that it holds for, `machine` where it was measured,
     `limits` what was allowed, `images` how many there were, `plain` the size and memory of the
-    plain export. The scores are those of the choice on all images.
+    plain export. The scores are those of the choice on all images, and `objection` is what it
+    breaks where nothing kept the limits on size and memory.
     """
 
     choice: dict[str, Any]
@@ -67,6 +68,7 @@ class PlacementRecord(_Record):
     plain: dict[str, int]
     flips_per_10k: float
     dice_drop: float | None
+    objection: str
     trials: tuple[TrialRecord, ...]
     final: tuple[FinalRecord, ...]
     skipped: int

@@ -49,6 +49,7 @@ class Outcome:
     Attributes:
         choice: The winner.
         score: Of it, on all images.
+        objection: What it breaks, where nothing keeps the limits on size and memory.
         plain: Of the plain export.
         trials: All candidates, in the order in which they were tried.
         final: Those of the last run, the winner among them.
@@ -57,6 +58,7 @@ class Outcome:
 
     choice: Choice
     score: Finding
+    objection: str
     plain: Finding
     trials: tuple[Trial, ...]
     final: tuple[tuple[Choice, Finish], ...]
@@ -266,7 +268,9 @@ class Search:
     def _confirm(self) -> Outcome:
         """Look at all images, and let the leader take turns with each single precision."""
         contest = self.contest
-        choice, score = self._first_that_keeps([*reversed(contest.leaders), *contest.by_speed()])
+        choice, score, objection = self._first_that_keeps(
+            [*reversed(contest.leaders), *contest.by_speed()]
+        )
         rivals = [one for one in self.menu.fixed if one in contest.trials and one != choice]
         rivals = [one for one in rivals if not contest.trials[one].objection]
         runners = [choice, *rivals]
@@ -279,14 +283,22 @@ class Search:
                 choice, score = rival, rival_score
                 break
         trials = tuple(contest.trials.values())
-        return Outcome(choice, score, contest.plain, trials, final, contest.skipped)
+        return Outcome(choice, score, objection, contest.plain, trials, final, contest.skipped)
 
-    def _first_that_keeps(self, choices: Sequence[Choice]) -> tuple[Choice, Finding]:
+    def _first_that_keeps(self, choices: Sequence[Choice]) -> tuple[Choice, Finding, str]:
+        """The first that no limit objects to; where there is none, the smallest of full precision
+        that is only too large or too hungry, and the objection to that."""
         for choice in dict.fromkeys(choices):
             score = self.contest.keeps_limits(choice)
             if score is not None:
-                return choice, score
-        trials = self.contest.trials.values()
+                return choice, score, ""
+        trials = list(self.contest.trials.values())
+        for trial in sorted(trials, key=lambda one: one.finding.artifact_bytes):
+            is_full = trial.choice.precision == self.menu.fixed[0].precision
+            if is_full and not trial.finding.refusal:
+                score = self.laboratory.score(trial.choice)
+                if not score.refusal and not self.limits.objection_to_masks(score):
+                    return trial.choice, score, trial.objection
         reasons = "; ".join(f"{trial.choice.name}: {trial.objection}" for trial in trials)
         raise TargetError(
             f"No form of the network can be chosen. {reasons}. Loosen --max-dice-drop or "

@@ -64,6 +64,7 @@ def record(*trials: TrialRecord, choice: Choice = FLOAT, **changes: Any) -> Plac
         "plain": {},
         "flips_per_10k": 3.0,
         "dice_drop": 0.0012,
+        "objection": "",
         "trials": trials,
         "final": (final,),
         "skipped": 0,
@@ -135,6 +136,11 @@ def test_it_is_said_plainly_that_int8_is_not_worth_it() -> None:
 )
 def test_what_is_said_of_int8(trials: list[TrialRecord], choice: Choice, words: str) -> None:
     assert summary(record(*trials, choice=choice))[-1] == words
+
+
+def test_a_choice_that_breaks_a_limit_is_named() -> None:
+    text = summary(record(trial(FLOAT), objection="its 2 kB are more than the 1 kB"))
+    assert text[1].endswith("also not the choice: its 2 kB are more than the 1 kB.")
 
 
 def test_what_was_left_out_is_said() -> None:

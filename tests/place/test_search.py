@@ -196,6 +196,17 @@ def test_a_race_that_fails_is_a_refusal() -> None:
     assert refused[0].objection == "The process ended with signal SIGKILL."
 
 
+def test_where_all_is_too_large_the_smallest_of_full_precision_is_taken() -> None:
+    def finding(choice: Choice) -> Finding:
+        return replace(GOOD, artifact_bytes=200 + len(choice.rewrites))
+
+    outcome = search(FakeLaboratory(lambda choice: 10.0, finding))
+    assert outcome.choice == Choice("fp32")
+    assert "more than" in outcome.objection
+    (first, *_) = outcome.final
+    assert first[0] == Choice("fp32")
+
+
 def test_nothing_to_choose_names_the_reasons() -> None:
     laboratory = FakeLaboratory(lambda choice: 10.0, lambda choice: Finding("No such operator."))
     with pytest.raises(TargetError, match=r"fp32: No such operator\..*or name a --precision"):
