@@ -8,7 +8,8 @@ import logging
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from edgeseg.progress import SILENT, Progress
 from edgeseg.records import Artifact, QuantizationRecord
 from edgeseg.tflite_model import Operator, TfliteModel, observe_tensors, read_tflite
 
-from .base import Quantizer
+from .base import MethodOptions, Quantizer
 from .calibration_images import CalibrationImages
+from .litert_codes import MOVED_ON_CODES, move_codes
 
 PURPOSE = "Quantising for target android"
 CONVOLUTIONS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"})
@@ -31,6 +33,11 @@ MOVING = frozenset(
     {"MAX_POOL_2D", "PAD", "RESHAPE", "SLICE", "SPACE_TO_DEPTH", "SPLIT", "STRIDED_SLICE"}
     | {"TRANSPOSE"}
 )
+# Around the variance of a norm, whose small values one step of INT8 would make zero.
+ROOTS = frozenset({"SQRT", "RSQRT"})
+INVERSES = frozenset({"DIV", "RSQRT"})
+# XNNPACK adds codes in one step, in about the time that it takes to convert them.
+SUMS = frozenset({"ADD"})
 # ai-edge-quantizer's own names, where they differ from TFLite's.
 QUANTIZER_NAMES = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
 
@@ -38,13 +45,22 @@ QUANTIZER_NAMES = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
 Ranges = dict[int, tuple[float, float]]
 
 
+@dataclass(frozen=True)
+class LiteRtOptions(MethodOptions):
+    """Attributes:
+    sums: Whether sums of INT8 values are INT8 too.
+    """
+
+    sums: bool = True
+
+
 class LiteRtQuantizer(Quantizer):
-    """Convolutions in INT8, what is between them in float.
+    """Convolutions and their sums in INT8, what is between them in float.
 
     Activations are int8 with a range of their own each, weights int8 and symmetric, one scale for
     each output channel. ai-edge-quantizer would round all that it can, normalisation with it: a
-    variance that becomes code 0 is then divided by. Concatenations, sums and resizing stay in
-    float too, as INT8 forces one range on what they join. The last convolutions stay in float as
+    variance that becomes code 0 is then divided by. Concatenations and resizing stay in float too,
+    as INT8 forces one range on what they join. The last convolutions stay in float as
     they give the logits, whose rounding would decide pixels near the threshold.
 
     Ranges are minima and maxima over the calibration images. Source: Jacob et al. 2018,
@@ -54,6 +70,8 @@ class LiteRtQuantizer(Quantizer):
     name = "ai-edge-quantizer"
     artifact_format = "tflite"
     packages = ("ai_edge_quantizer", "ai_edge_litert")
+    options_class = LiteRtOptions
+    options: LiteRtOptions
 
     def settings(self) -> dict[str, Any]:
         return {
@@ -61,8 +79,13 @@ class LiteRtQuantizer(Quantizer):
             "weight_bits": 8,
             "weight_granularity": "CHANNELWISE",
             "ranges": "min_max",
-            "operators": sorted(CONVOLUTIONS | MOVING),
+            "operators": sorted(CONVOLUTIONS | self._followers),
         }
+
+    @property
+    def _followers(self) -> frozenset[str]:
+        """What is INT8 where its neighbours are."""
+        return MOVING | SUMS if self.options.sums else MOVING
 
     def quantize(
         self,
@@ -77,7 +100,7 @@ class LiteRtQuantizer(Quantizer):
         path = artifact.folder / artifact.files[0]
         try:
             model = read_tflite(path)
-            chosen = choose_int8_operators(model)
+            chosen = choose_int8_operators(model, self._followers)
             with progress.stage("quantise with ai-edge-quantizer", total=len(images)) as stage:
                 ranges: Ranges = {}
                 for values in observe_tensors(path, images, tensors_of(model, chosen)):
@@ -93,7 +116,7 @@ class LiteRtQuantizer(Quantizer):
                 f"{' '.join(str(error).split())[:400]}. Build with --precision fp32."
             ) from error
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / artifact.files[0]).write_bytes(content)
+        (folder / artifact.files[0]).write_bytes(move_codes(content))
         made = Artifact(
             target=artifact.target,
             precision="int8",
@@ -138,8 +161,14 @@ class LiteRtQuantizer(Quantizer):
             return bytes(made.quantize(calibration).quantized_model)
 
 
-def choose_int8_operators(model: TfliteModel) -> list[Operator]:
+def choose_int8_operators(
+    model: TfliteModel, followers: Collection[str] = MOVING
+) -> list[Operator]:
     """Convolutions with constant weights, but for the last ones, and what moves their values.
+
+    Args:
+        followers: Kinds of operators that are INT8 beside INT8 ones: sums where all that they add
+            is, the others also where all that read them are.
 
     Raises:
         CalibrationError: There is none.
@@ -156,7 +185,7 @@ def choose_int8_operators(model: TfliteModel) -> list[Operator]:
         is_convolution = operator.kind in CONVOLUTIONS and operator.inputs[1] in model.constants
         if before_another.intersection(operator.outputs):
             before_another.update(operator.inputs)
-            if is_convolution:
+            if is_convolution and not _is_statistic(operator, maker, readers):
                 chosen.add(operator)
         elif is_convolution:
             before_another.update(operator.inputs)
@@ -165,13 +194,36 @@ def choose_int8_operators(model: TfliteModel) -> list[Operator]:
             "The network has no convolution before another one, and the last ones stay in float: "
             "nothing would be INT8. Build with --precision fp32."
         )
-    moving = [operator for operator in model.operators if operator.kind in MOVING]
+    moving = [operator for operator in model.operators if operator.kind in followers]
     for operator in (*moving, *reversed(moving)):
-        sources = [maker.get(index) for index in operator.inputs if index not in model.constants]
-        uses = [reader for index in operator.outputs for reader in readers.get(index, ())]
-        if chosen.issuperset(sources) or (uses and chosen.issuperset(uses)):
+        if operator.kind in SUMS:
+            fits = all(_origin(index, maker) in chosen for index in operator.inputs)
+        else:
+            inputs = set(operator.inputs) - model.constants
+            uses = [reader for index in operator.outputs for reader in readers.get(index, ())]
+            fits = chosen.issuperset(maker.get(index) for index in inputs) or (
+                bool(uses) and chosen.issuperset(uses)
+            )
+        if fits:
             chosen.add(operator)
     return [operator for operator in model.operators if operator in chosen]
+
+
+def _is_statistic(
+    operator: Operator, maker: Mapping[int, Operator], readers: Mapping[int, Sequence[Operator]]
+) -> bool:
+    """Whether a convolution gives the variances of a norm, or is given their inverse roots."""
+    source = maker.get(operator.inputs[0])
+    uses = [reader.kind for index in operator.outputs for reader in readers.get(index, ())]
+    return bool(ROOTS.intersection(uses)) or (source is not None and source.kind in INVERSES)
+
+
+def _origin(index: int, maker: Mapping[int, Operator]) -> Operator | None:
+    """What computes a tensor's values, wherever they were moved since."""
+    operator = maker.get(index)
+    while operator is not None and operator.kind in MOVED_ON_CODES:
+        operator = maker.get(operator.inputs[0])
+    return operator
 
 
 def tensors_of(model: TfliteModel, operators: Sequence[Operator]) -> list[int]:

@@ -17,6 +17,9 @@ from edgeseg.errors import CalibrationError, MissingBackendError
 from edgeseg.models import find_model
 from edgeseg.quantize.calibration_images import CalibrationImages, choose_calibration_images
 from edgeseg.quantize.litert_ptq import (
+    MOVING,
+    SUMS,
+    LiteRtOptions,
     LiteRtQuantizer,
     choose_int8_operators,
     count_layers,
@@ -31,6 +34,7 @@ pytestmark = needs("onnx2tf", "ai_edge_litert", "ai_edge_quantizer", "torch", "o
 
 SPEC = find_model("egeunet").at_size(64, 64)
 IMAGES = 3
+NORMS = 10  # group norms, whose variances a convolution gives
 
 
 class Made(NamedTuple):
@@ -86,7 +90,8 @@ def test_weights_have_a_scale_for_each_output_channel(made: Made) -> None:
         operator for operator in read_tflite(path).operators if operator.kind == "CONV_2D"
     ]
     rounded = [one for one in convolutions if details[one.inputs[1]]["dtype"] == np.int8]
-    assert len(rounded) == made.record.layers["int8_conv_2d"] == len(convolutions) - 1
+    layers = made.record.layers
+    assert len(rounded) == layers["int8_conv_2d"] == len(convolutions) - layers["float_conv_2d"]
     for operator in rounded:
         image, weight = (details[index] for index in operator.inputs[:2])
         assert image["dtype"] == np.int8
@@ -118,10 +123,10 @@ def test_record_says_what_stays_in_float(made: Made) -> None:
     for name in ("int8", "float"):
         parts = [count for kind, count in layers.items() if kind.startswith(f"{name}_")]
         assert sum(parts) == layers[name] > 0
-    # Normalisation, sums and the convolution that gives the logits.
-    for kind in ("mean", "sqrt", "add", "conv_2d", "logistic"):
+    # Normalisation, its sums, and the convolution that gives the logits.
+    for kind in ("mean", "sqrt", "add", "logistic"):
         assert layers[f"float_{kind}"] > 0
-    assert layers["float_conv_2d"] == 1
+    assert layers["float_conv_2d"] == 1 + NORMS
 
 
 def test_progress_ends_full(made: Made) -> None:
@@ -200,6 +205,49 @@ def test_what_moves_int8_values_is_int8() -> None:
     last = operator("CONV_2D", (6, 10), 7)
     model = network(ahead, first, behind, further, rounding, apart, last, constants=(10, 12))
     assert choose_int8_operators(model) == [ahead, first, behind, further]
+
+
+def test_variances_and_what_divides_by_them_stay_float() -> None:
+    variance = operator("CONV_2D", (1, 10, 11), 2)
+    spread = operator("CONV_2D", (4, 10, 11), 5)
+    model = network(
+        operator("MUL", (0, 0), 1),
+        variance,
+        operator("SQRT", (2,), 3),
+        operator("DIV", (12, 3), 4),
+        spread,
+        first := operator("CONV_2D", (5, 10, 11), 6),
+        operator("CONV_2D", (6, 10, 11), 7),
+        constants=(10, 11, 12),
+    )
+    assert choose_int8_operators(model) == [first]
+
+
+def test_sums_are_int8_where_all_that_they_add_is() -> None:
+    first, second = operator("CONV_2D", (0, 10, 11), 1), operator("CONV_2D", (0, 10, 11), 2)
+    shuffled = operator("DEPTH_TO_SPACE", (2,), 3)
+    inner = operator("ADD", (1, 3), 4)
+    mixed = operator("ADD", (4, 0), 5)
+    offset = operator("ADD", (4, 12), 6)
+    model = network(
+        first,
+        second,
+        shuffled,
+        inner,
+        mixed,
+        offset,
+        operator("MUL", (5, 6), 7),
+        operator("CONV_2D", (7, 10, 11), 8),
+        constants=(10, 11, 12),
+    )
+    assert choose_int8_operators(model, MOVING | SUMS) == [first, second, inner]
+    assert choose_int8_operators(model) == [first, second]
+
+
+def test_sums_can_be_left_in_float() -> None:
+    quantizer = LiteRtQuantizer(LiteRtOptions(sums=False))
+    assert "ADD" not in quantizer.settings()["operators"]
+    assert "ADD" in LiteRtQuantizer().settings()["operators"]
 
 
 def test_what_float_operators_read_too_is_not_rounded_for_a_convolution() -> None:
