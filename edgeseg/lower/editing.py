@@ -17,7 +17,7 @@ MOST_PASSES = 100  # of one rewrite; each pass must leave less to do
 
 
 def rewrite_each(model: Any, rewrite: Callable[[Editor, Any], Any | None]) -> int:
-    """Offer each of ONNX's own operators to a rewrite until it finds nothing more.
+    """Offer each of ONNX's own operators to a rewrite until it finds nothing more, and tidy up.
 
     Args:
         model: An `onnx_ir.Model`, changed in place.

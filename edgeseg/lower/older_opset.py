@@ -7,6 +7,7 @@ from typing import Any
 from ..lazy import require
 from ..onnx_graph import constant_of, fixed_shape, is_constant
 from .editing import integers
+from .patterns import tidy
 from .resize import makes_matrix
 from .resizing import resizing_of
 
@@ -61,6 +62,7 @@ def resize_of_opset_17(model: Any) -> int:
     model.graph.opset_imports[""] = OLDER
     if any(node.op_type == "Gelu" for node in nodes):
         model.graph.opset_imports["com.microsoft"] = 1
+    tidy(model)
     return count
 
 

@@ -14,7 +14,7 @@ def apply_rule(
     rewrite: Callable[..., Any],
     fits: Callable[..., bool],
 ) -> int:
-    """Replace every match of a pattern.
+    """Replace every match of a pattern, and tidy up.
 
     Args:
         model: An `onnx_ir.Model`, changed in place.
@@ -27,6 +27,8 @@ def apply_rule(
     # Shared intermediate values, such as the centred one of a norm, stay while they have readers.
     rule = rules.RewriteRule(pattern, rewrite, fits, remove_nodes=False)
     count: int = rule.apply_to_model(model)
+    if count:
+        tidy(model)
     return count
 
 

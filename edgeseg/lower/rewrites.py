@@ -31,10 +31,18 @@ from .pooled_mean import mean_by_pooling
 from .resize import resize_by_matrices, resize_maps_by_matrices
 from .softmax import softmax_by_sigmoid
 
+
+def _fold_constants(model: Any) -> int:
+    count = fold_constants(model)
+    if count:
+        tidy(model)
+    return count
+
+
 # In the order in which they are applied. Each takes an `onnx_ir.Model`, changes it in place, keeps
-# the function that it computes, and returns how often it found something to do.
+# the function that it computes, leaves it tidy, and returns how often it found something to do.
 REWRITES: Mapping[str, Callable[[Any], int]] = {
-    "fold-constants": fold_constants,
+    "fold-constants": _fold_constants,
     "group-norm-by-channel": group_norm_by_channel,
     "affine-after-pooling": affine_after_pooling,
     "mean-by-pooling": mean_by_pooling,
@@ -84,8 +92,6 @@ def lower_graph(onnx_path: Path, names: Sequence[str], path: Path) -> dict[str, 
     for name, rewrite in REWRITES.items():
         if name in names:
             counts[name] = rewrite(model)
-            if counts[name]:
-                tidy(model)
     path.parent.mkdir(parents=True, exist_ok=True)
     ir.save(model, path)
     return counts
