@@ -21,6 +21,7 @@ MENU = Menu(
     rewrites=("fold", "norm", "resize"),
     methods=(("plan", (), True), ("tool", (), False)),
     variants={"int8": ("float part in bf16",)},
+    statistics=frozenset({"norm"}),
 )
 SITES = [Site(f"conv{index}", (64 >> index // 2, 64), 100 - index) for index in range(4)]
 
@@ -77,7 +78,8 @@ class FakeLaboratory:
         return 100 + 50 * ("resize" in rewrites) + 10 * ("norm" in rewrites)
 
     def sites(self, rewrites: Sequence[str]) -> list[Site]:
-        return [*SITES, Site("mean", (64, 64))] if "norm" in rewrites else list(SITES)
+        made = {"norm": Site("mean", (64, 64)), "resize": Site("small", (32, 32))}
+        return [*SITES, *(site for name, site in made.items() if name in rewrites)]
 
     def _ratio(self, challenger: Choice, incumbent: Choice | None) -> Ratio:
         before = PLAIN_MS if incumbent is None else self.latency_ms(incumbent)

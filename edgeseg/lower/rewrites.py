@@ -70,6 +70,17 @@ REWRITES: Mapping[str, Callable[[Any], int]] = {
     "resize-of-opset-17": resize_of_opset_17,
 }
 
+# Those whose convolutions compute means and variances, which rounding would spoil.
+STATISTICS = frozenset(
+    {
+        "group-norm-by-channel",
+        "mean-by-pooling",
+        "norms-after-concat",
+        "pointwise-before-norm",
+        "layer-norm-by-convolution",
+    }
+)
+
 
 def lower_graph(onnx_path: Path, names: Sequence[str], path: Path) -> dict[str, int]:
     """Apply some rewrites to an ONNX file and write the result to `path`.

@@ -16,7 +16,7 @@ from edgeseg.targets import Target
 from .. import cache
 from ..bundle import open_bundle
 from ..errors import TargetError, UsageError
-from ..lower.rewrites import REWRITES
+from ..lower.rewrites import REWRITES, STATISTICS
 from ..place.choice import Choice
 from ..place.contest import Trial
 from ..place.journal import Journal
@@ -189,6 +189,7 @@ def _menu(preparation: Preparation, fixed: Sequence[Choice], laboratory: Laborat
         variants={
             precision: tuple(target.runtime_variants(precision)) for precision in target.precisions
         },
+        statistics=STATISTICS,
     )
 
 

@@ -31,12 +31,14 @@ class Menu:
         rewrites: All rewrites there are.
         methods: Ways to quantise, with options: (name, options, whether it makes a plan).
         variants: Names of runtime variants by precision.
+        statistics: Rewrites whose convolutions hold means and variances.
     """
 
     fixed: tuple[Choice, ...]
     rewrites: tuple[str, ...]
     methods: tuple[tuple[str, tuple[tuple[str, str], ...], bool], ...]
     variants: dict[str, tuple[str, ...]]
+    statistics: frozenset[str] = frozenset()
 
     def makes_plan(self, method: str) -> bool:
         return any(name == method and has_plan for name, _, has_plan in self.methods)
@@ -160,9 +162,10 @@ class Search:
         return self.contest.leader.rewrites if self.contest.leaders else ()
 
     def _made_by_rewrites(self, rewrites: tuple[str, ...]) -> tuple[str, ...]:
-        """Convolutions that only the rewritten graph has: many hold statistics and resizing, which
-        INT8 would round."""
-        original = {site.name for site in self.laboratory.sites(())}
+        """Convolutions that hold statistics, which INT8 would round: those that only the graph with
+        such rewrites has."""
+        others = tuple(name for name in rewrites if name not in self.menu.statistics)
+        original = {site.name for site in self.laboratory.sites(others)}
         made = [site.name for site in self.laboratory.sites(rewrites)]
         return tuple(sorted(name for name in made if name not in original))
 
