@@ -38,13 +38,12 @@ class StudyRow:
     gains: tuple[float, ...] = ()
 
 
-def summarize(counts: Mapping[str, Sequence[Counts]], seeds: Sequence[int]) -> list[StudyRow]:
+def summarize(counts: Mapping[str, Sequence[Counts]]) -> list[StudyRow]:
     """Table of a study.
 
     Args:
         counts: For each row one array (images, foreground classes, 3) a seed, the same images
             throughout.
-        seeds: Their order.
     """
     plain = np.stack(counts[PLAIN])
     rows = []

@@ -103,8 +103,8 @@ class StudyRequest:
 def run_study(request: StudyRequest, progress: Progress = SILENT) -> list[StudyRow]:
     """Train what is not yet trained, score it, write `study.json`; a killed study goes on.
 
-    Returns:
-        Rows of the seeds that are finished: all of them.
+    Processes may work on different seeds of one study at the same time; one with all seeds then
+    finds their runs and makes the table.
 
     Raises:
         EdgesegError: Of any kind; finished epochs and scores stay.
@@ -126,7 +126,7 @@ def run_study(request: StudyRequest, progress: Progress = SILENT) -> list[StudyR
         for name, settings in others:
             run = _teach(request, seed, name, settings, weights, progress)
             scored.add(name, seed, student, run, progress)
-    rows = summarize(scored.counts_by_row(), request.seeds)
+    rows = summarize(scored.counts_by_row())
     scored.write(rows)
     return rows
 
@@ -200,9 +200,13 @@ class _Scores:
         self.request = request
         self.path = request.output / RESULTS_NAME
         self.dataset = open_folder(request.data, [request.split])
-        self.runs: list[dict[str, Any]] = []
-        if self.path.is_file():
-            self.runs = json.loads(self.path.read_text(encoding="utf-8"))["runs"]
+        self.runs = self._read()
+
+    def _read(self) -> list[dict[str, Any]]:
+        if not self.path.is_file():
+            return []
+        runs: list[dict[str, Any]] = json.loads(self.path.read_text(encoding="utf-8"))["runs"]
+        return runs
 
     def add(self, row: str, seed: int, spec: ModelSpec, weights: Path, progress: Progress) -> None:
         """Score a network unless the same was scored before."""
@@ -221,7 +225,8 @@ class _Scores:
         network = spec.load_network(weights)
         with progress.stage(f"score {row}, seed {seed}", total=len(self.dataset)) as stage:
             counts = predict_counts(network, self.dataset, spec.inputs, spec.outputs, stage=stage)
-        self.runs = [run for run in self.runs if (run["row"], run["seed"]) != (row, seed)]
+        # Read again: another process may have scored other seeds of the same study meanwhile.
+        self.runs = [run for run in self._read() if (run["row"], run["seed"]) != (row, seed)]
         self.runs.append({**key, "counts": counts.tolist()})
         self.write(())
 

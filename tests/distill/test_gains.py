@@ -16,7 +16,7 @@ def test_gain_is_the_mean_over_seeds() -> None:
         PLAIN: [np.array(HALF), np.array(HALF)],
         "distilled": [np.array(BETTER), np.array(HALF)],
     }
-    teacher, plain, distilled = summarize(counts, (0, 1))
+    teacher, plain, distilled = summarize(counts)
     assert teacher.dice == pytest.approx((0.6, 0.6))
     assert (plain.dice, plain.gain) == ((0.5, 0.5), None)
     assert distilled.gains == pytest.approx((0.1, 0.0))
@@ -31,7 +31,7 @@ def test_interval_is_paired_over_images() -> None:
     plain = generator.integers(20, 100, (40, 1, 3))
     better = plain + np.array([2, -2, -2])
     counts = {TEACHER: [plain], PLAIN: [plain], "distilled": [better]}
-    *_, row = summarize(counts, (0,))
+    *_, row = summarize(counts)
     assert row.gain_ci95 is not None
     low, high = row.gain_ci95
     assert row.gain is not None
