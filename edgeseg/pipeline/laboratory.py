@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import shutil
 import sys
 from collections import OrderedDict
@@ -93,6 +94,7 @@ class BenchLaboratory:
         return self._finding(choice, len(self.judges.dataset))
 
     def _finding(self, choice: Choice, images: int) -> Finding:
+        logging.disable(logging.WARNING)  # tools warn of what is a finding here
         try:
             return self._examine(choice, images)
         except EdgesegError as error:
@@ -100,6 +102,8 @@ class BenchLaboratory:
         except Exception as error:
             # A rewrite or a tool that fails on this network is no reason to give up the others.
             return Finding(refusal=f"internal error, {type(error).__name__}: {error}")
+        finally:
+            logging.disable(logging.NOTSET)
 
     def race(self, challenger: Choice, incumbent: Choice | None, attempt: int = 1) -> Ratio:
         theirs, ours = self._contestant(incumbent), self._contestant(challenger)

@@ -108,12 +108,10 @@ class Search:
 
     def _try_float(self) -> None:
         full = self.menu.fixed[0]
-        unchanged = replace(full, rewrites=())
-        everything = replace(full, rewrites=self.laboratory.effective(self.menu.rewrites))
-        for choice in (unchanged, full, everything):
-            self._enter_with_variants(choice, "float")
-        if self.contest.leaders and not self.contest.leader.rewrites:
-            self._try_smaller([full, everything])
+        self._enter_with_variants(replace(full, rewrites=()), "float")
+        self._enter_with_variants(full, "float")
+        if self.contest.trials[full].objection:
+            self._try_smaller(full)
         for choice in self.menu.fixed[1:]:
             if not choice.method:
                 self._enter_with_variants(choice, "precision")
@@ -121,17 +119,14 @@ class Search:
                     other = replace(choice, rewrites=rewrites)
                     self._enter_with_variants(other, "precision", until=self.budget_s)
 
-    def _try_smaller(self, choices: Sequence[Choice]) -> None:
-        """Take the first that is too large or too hungry, and leave out its rewrites one by one,
-        those first that make the graph largest, until no limit objects."""
-        refused = [choice for choice in choices if self.contest.trials[choice].objection]
-        if not refused:
-            return
-        names = list(refused[0].rewrites)
+    def _try_smaller(self, refused: Choice) -> None:
+        """Leave out rewrites one by one, those first that make the graph largest, until no limit
+        objects."""
+        names = list(refused.rewrites)
         added = {name: self.laboratory.graph_bytes((name,)) for name in names}
         for name in sorted(names, key=lambda one: -added[one])[:-1]:
             names.remove(name)
-            choice = replace(refused[0], rewrites=self.laboratory.effective(names))
+            choice = replace(refused, rewrites=self.laboratory.effective(names))
             trial = self._enter_with_variants(choice, "float", until=self.budget_s)
             if trial is not None and not trial.objection:
                 return

@@ -266,7 +266,7 @@ def test_perceptual_weights_that_cannot_be_used_are_refused(
 
 
 def test_a_method_without_quantisation_is_refused(run_cli: RunCli, output: Path) -> None:
-    refused(run_cli(*BUILD, "--method", "nncf", "-o", output), 2, "Leave --method out")
+    refused(run_cli(*BUILD, "--method", "nncf", "-o", output), 2, "Leave them out")
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,17 @@ from edgeseg.errors import BenchmarkError, TargetError
 from edgeseg.place.choice import Choice
 from edgeseg.place.laboratory import Ratio
 from edgeseg.place.limits import Finding, Limits
-from edgeseg.place.search import Outcome, Search
+from edgeseg.place.search import Menu, Outcome, Search
 
 LIMITS = Limits(max_dice_drop=0.005, min_agreement=None)
 ALL = {site.name for site in SITES}
 GOOD = Finding("", 100, 100, 1.0, 0.0, 4)
 
 
-def search(laboratory: FakeLaboratory, budget_s: float = 1e6, limits: Limits = LIMITS) -> Outcome:
-    return Search(MENU, laboratory, limits, budget_s, lambda: laboratory.seconds).run()
+def search(
+    laboratory: FakeLaboratory, budget_s: float = 1e6, limits: Limits = LIMITS, menu: Menu = MENU
+) -> Outcome:
+    return Search(menu, laboratory, limits, budget_s, lambda: laboratory.seconds).run()
 
 
 def by_rewrites(gains: dict[str, float]) -> object:
@@ -173,8 +175,11 @@ def test_a_graph_that_gets_too_large_loses_its_largest_rewrites_first() -> None:
         return replace(GOOD, artifact_bytes=150 if "resize" in choice.rewrites else 90)
 
     gains = {"fold": 0.9, "norm": 0.9, "resize": 0.1}
-    outcome = search(FakeLaboratory(by_rewrites(gains), finding))  # type: ignore[arg-type]
+    menu = replace(MENU, fixed=(Choice("fp32", MENU.rewrites), *FIXED[1:]))
+    laboratory = FakeLaboratory(by_rewrites(gains), finding)  # type: ignore[arg-type]
+    outcome = search(laboratory, budget_s=20, menu=menu)
     assert outcome.choice == Choice("fp32", ("fold", "norm"))
+    assert [trial.stage for trial in outcome.trials[:3]] == ["float"] * 3
 
 
 def test_a_budget_leaves_out_what_need_not_be_known() -> None:
