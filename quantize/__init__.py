@@ -29,6 +29,7 @@ METHODS = Registry(
         "percentile": "edgeseg.quantize.percentile:PercentileCalibrator",
         "entropy": "edgeseg.quantize.entropy:EntropyCalibrator",
         "mse": "edgeseg.quantize.mse:MseCalibrator",
+        "distill": "edgeseg.quantize.distillation.calibrator:DistillCalibrator",
         "ai-edge-quantizer": "edgeseg.quantize.litert_ptq:LiteRtQuantizer",
         "nncf": "edgeseg.quantize.nncf_ptq:NncfQuantizer",
     },

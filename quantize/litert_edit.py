@@ -58,7 +58,7 @@ class TfliteEdit:
             for place, operator in enumerate(self._operators)
             for index in operator.outputs
         }
-        self._kinds = {
+        self._kinds: dict[int, str] = {
             number: name
             for name, number in vars(self._schema.BuiltinOperator).items()
             if not name.startswith("_")
@@ -132,23 +132,32 @@ class TfliteEdit:
         if (tensor, grid) in self._codes:
             return self._codes[tensor, grid]
         place = self._maker.get(tensor, BEFORE_ALL)
-        maker = self._operators[place] if place != BEFORE_ALL else None
-        kind = self._kind_of(maker) if maker is not None else ""
-        # Padding belongs to the convolution in ONNX, which reads what is not padded yet.
-        source = int(maker.inputs[0]) if maker is not None and kind in MOVING else -1
-        if kind == "PAD" or (source, grid) in self._codes:
-            moved = copy.copy(maker)
-            codes = self._add_int8_like(tensor, grid)
-            moved.inputs = np.array(maker.inputs, np.int32)  # type: ignore[union-attr]
-            moved.inputs[0] = self._int8_of(source, grid)
-            moved.outputs = np.array([codes], np.int32)
-            moved.opcodeIndex = self._opcode(kind)
-            self._insert(place, moved)
-        else:
-            codes = self._add_int8_like(tensor, grid)
+        moved = self._moved(place, grid)
+        codes = self._add_int8_like(tensor, grid)
+        if moved is None:
             self._insert(place, self._conversion("QUANTIZE", tensor, codes))
+        else:
+            moved.outputs = np.array([codes], np.int32)
+            self._insert(place, moved)
         self._codes[tensor, grid] = codes
         return codes
+
+    def _moved(self, place: int, grid: Grid) -> Any:
+        """A copy, on codes, of an operator that only moves values; None for others.
+
+        Padding belongs to the convolution in ONNX, which reads what is not padded yet.
+        """
+        if place == BEFORE_ALL or self._kind_of(self._operators[place]) not in MOVING:
+            return None
+        maker = self._operators[place]
+        kind, source = self._kind_of(maker), int(maker.inputs[0])
+        if kind != "PAD" and (source, grid) not in self._codes:
+            return None
+        moved = copy.copy(maker)
+        moved.inputs = np.array(maker.inputs, np.int32)
+        moved.inputs[0] = self._int8_of(source, grid)
+        moved.opcodeIndex = self._opcode(kind)
+        return moved
 
     def _add_int8_like(self, tensor: int, grid: Grid) -> int:
         like = self._graph.tensors[tensor]
@@ -217,6 +226,7 @@ class TfliteEdit:
 
     def _kind_of(self, operator: Any) -> str:
         code = self._model.operatorCodes[operator.opcodeIndex]
+        # Numbers above 127 are in the newer field only.
         return self._kinds[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
     def _opcode(self, kind: str) -> int:

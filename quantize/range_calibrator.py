@@ -92,7 +92,8 @@ class RangeCalibrator(Calibrator):
             def observe() -> Iterator[dict[str, NDArray[np.float32]]]:
                 return observe_activations(onnx_path, tensors, watched(), input_name)
 
-            limits, zero_points = self.choose_limits(observe), {}
+            limits = self.choose_limits(observe)
+            zero_points: dict[str, int] = {}
             if self.options.zero_points:
                 limits, zero_points = shift_ranges(limits, extremes(observe()))
             weights = {

@@ -1,0 +1,1 @@
+"""Distillation-aware calibration: a quantised network learns to answer as its float self."""

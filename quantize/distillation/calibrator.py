@@ -1,0 +1,158 @@
+"""The calibrator `distill`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeseg.errors import CalibrationError, UsageError
+from edgeseg.lazy import require
+from edgeseg.progress import SILENT, Progress
+
+from ..base import Calibrator, MethodOptions
+from ..calibration_images import CalibrationImages
+from ..mse import MseCalibrator
+from ..plan import QuantPlan
+from ..range_calibrator import RangeOptions
+
+if TYPE_CHECKING:
+    from .learner import Learner
+
+
+@dataclass(frozen=True)
+class DistillOptions(MethodOptions):
+    """
+    Attributes:
+        seed: Of the order of images, and of what is left in float at random.
+        zero_points: See `RangeOptions`.
+        held_back: Part of the images, 0..1, that is not learned from: it decides what is kept.
+        block_images: At most so many are used in the first stage, which keeps values of each.
+        block_steps: Of the first stage for each block, an image each; 0 leaves the stage out.
+        steps: Of the second stage; 0 leaves it out.
+        batch: Images for each step of the second stage.
+        drop: Chance of an element to stay in float in the first stage, 0..1.
+        band_weight: Weight of uncertain pixels in the second stage.
+    """
+
+    seed: int = 0
+    zero_points: bool = False
+    held_back: float = 0.25
+    block_images: int = 32
+    block_steps: int = 60
+    steps: int = 160
+    batch: int = 4
+    drop: float = 0.5
+    band_weight: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("held_back", "drop"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(
+                    f"The option {name} is {getattr(self, name)}; it is a part, from 0 to below 1. "
+                    f"Give {name}={getattr(DistillOptions, name)}."
+                )
+        for name, least in (("block_images", 1), ("batch", 1), ("block_steps", 0), ("steps", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(
+                    f"The option {name} is {getattr(self, name)}; it is at least {least}. Give "
+                    f"{name}={getattr(DistillOptions, name)}."
+                )
+
+
+class DistillCalibrator(Calibrator):
+    """Learns the plan with which the network agrees best with its float self.
+
+    It starts from ranges and weights of least squared error and corrected biases. Two stages change
+    them: block by block (`block_stage.py`), and all at once from the float network's answers
+    (`end_to_end_stage.py`). Images that are held back decide after each whether it is kept, so
+    that the result is never worse there than the start. No labels are needed.
+
+    Computed on one thread, so that a seed gives the same plan again.
+    """
+
+    name = "distill"
+    packages = ("torch", "onnx", "onnx_ir", "onnxruntime")
+    options_class = DistillOptions
+    options: DistillOptions
+
+    def settings(self) -> dict[str, Any]:
+        return self.options.to_json()
+
+    def calibrate(
+        self,
+        onnx_path: Path,
+        images: CalibrationImages,
+        *,
+        input_name: str,
+        progress: Progress = SILENT,
+    ) -> QuantPlan:
+        require("torch", purpose="Distillation")
+        from .learner import Learner
+
+        learned, held = self._divided(images)
+        begin = MseCalibrator(
+            RangeOptions(bias_correction=True, zero_points=self.options.zero_points)
+        ).calibrate(onnx_path, learned, input_name=input_name, progress=progress)
+        with _one_thread():
+            learner = Learner(onnx_path, begin, list(learned), list(held), self.options.seed)
+            self._learn(learner, progress)
+        provenance = replace(
+            begin.provenance,
+            method=self.name,
+            settings=self.settings(),
+            images=tuple(sorted(images.identities(), key=lambda identity: identity[1])),
+            seed=self.options.seed,
+            agreement=learner.agreement(),
+        )
+        return replace(learner.best_plan, provenance=provenance)
+
+    def _learn(self, learner: Learner, progress: Progress) -> None:
+        options = self.options
+        if options.block_steps:
+            from .block_stage import BlockSettings
+
+            settings = BlockSettings(options.block_steps, options.drop)
+            with progress.stage("learn block by block", total=len(learner.blocks)) as stage:
+                learner.learn_blocks(settings, options.block_images, stage)
+                stage.note(learner.summary())
+        if options.steps:
+            from .end_to_end_stage import EndToEndSettings
+
+            end_to_end = EndToEndSettings(options.steps, options.batch, options.band_weight)
+            with progress.stage("learn from the float network", total=options.steps) as stage:
+                learner.learn_end_to_end(end_to_end, stage)
+                stage.note(learner.summary())
+
+    def _divided(self, images: CalibrationImages) -> tuple[CalibrationImages, CalibrationImages]:
+        """Images to learn from, and those held back; by their hashes, whatever their order."""
+        if len(images) < 2:
+            raise CalibrationError(
+                f"Distillation was given {len(images)} calibration images; it learns from some and "
+                "checks on others. Raise --calibration-images, or name more images with --data."
+            )
+        held = min(max(round(self.options.held_back * len(images)), 1), len(images) - 1)
+        order = sorted(range(len(images)), key=lambda index: images.digests[index])
+        return _chosen(images, order[:-held]), _chosen(images, order[-held:])
+
+
+def _chosen(images: CalibrationImages, indices: list[int]) -> CalibrationImages:
+    return replace(
+        images,
+        pairs=tuple(images.pairs[index] for index in indices),
+        digests=tuple(images.digests[index] for index in indices),
+    )
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,116 @@
+"""The second stage: the whole network learns to answer as its float self."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgeseg.progress import Stage
+
+from .graph import TorchGraph
+from .loss import distillation_loss
+from .rounding import Rounding
+
+CODE_RATE, LIMIT_RATE, SCALE_RATE, BIAS_RATE = 0.005, 2e-3, 2e-4, 0.005
+AVERAGING = 0.97  # of the moving average of all that is learned; what is checked and kept
+
+
+@dataclass(frozen=True)
+class EndToEndSettings:
+    """
+    Attributes:
+        steps: In all.
+        batch: Images for each step.
+        band_weight: See `distillation_loss`.
+    """
+
+    steps: int
+    batch: int
+    band_weight: float
+
+
+def distil(
+    graph: TorchGraph,
+    rounding: Rounding,
+    images: Sequence[Tensor],
+    answers: Sequence[Tensor],
+    head: str,
+    settings: EndToEndSettings,
+    generator: torch.Generator,
+    check: Callable[[], bool],
+    interval: int,
+    stage: Stage,
+) -> None:
+    """Learn codes, scales, ranges and biases together, in place.
+
+    Args:
+        images: Prepared, (1, 3, H, W).
+        answers: Logits of the float network for each.
+        head: Tensor with the logits.
+        check: Called after every `interval` steps; false ends the stage.
+        stage: Advanced once for each step.
+
+    Source: Esser et al. 2019, arXiv:1902.08153 (learned scales, with weights that move behind a
+    straight-through rounding); distillation from the float self as in arXiv:2601.20088.
+    """
+    groups = _parameters(rounding)
+    values = [value for group in groups for value in group["params"]]
+    for value in values:
+        value.requires_grad_()
+    optimizer = torch.optim.Adam(groups)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+    )
+    averages = [value.detach().clone() for value in values]
+    order: list[int] = []
+    for step in range(settings.steps):
+        optimizer.zero_grad()
+        for _ in range(settings.batch):
+            if not order:
+                order = torch.randperm(len(images), generator=generator).tolist()
+            index = order.pop()
+            made = graph.run(
+                {graph.input_name: images[index]}, [head], rounding.exchange, rounding.constants()
+            )
+            loss = distillation_loss(made[head], answers[index], settings.band_weight)
+            (loss / settings.batch).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+        for average, value in zip(averages, values, strict=True):
+            average.lerp_(value.detach(), 1 - AVERAGING)
+        stage.advance()
+        if (step + 1) % interval == 0:
+            with _exchanged(values, averages):
+                goes_on = check()
+            if not goes_on:
+                break
+    for value in values:
+        value.requires_grad_(False)
+
+
+@contextlib.contextmanager
+def _exchanged(values: Sequence[Tensor], others: Sequence[Tensor]) -> Iterator[None]:
+    """Let tensors hold other contents for a while."""
+    kept = [value.detach().clone() for value in values]
+    with torch.no_grad():
+        for value, other in zip(values, others, strict=True):
+            value.copy_(other)
+        yield
+        for value, content in zip(values, kept, strict=True):
+            value.copy_(content)
+
+
+def _parameters(rounding: Rounding) -> list[dict[str, Any]]:
+    found = list(rounding.convolutions.values())
+    return [
+        {"params": [one.codes for one in found], "lr": CODE_RATE},
+        {"params": [one.log_scales for one in found], "lr": SCALE_RATE},
+        {"params": [one.bias for one in found], "lr": BIAS_RATE},
+        {"params": list(rounding.log_limits.values()), "lr": LIMIT_RATE},
+    ]

@@ -1,0 +1,190 @@
+"""A float ONNX graph that torch computes, with places where values can be exchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgeseg.errors import CalibrationError
+from edgeseg.lazy import require
+
+from ..qdq_onnx import activations_to_quantize, quantizable_convolutions, rounded_result
+from .operators import OPERATORS, Operator
+
+# Takes the name of a tensor and its value, and gives what its readers get.
+Exchange = Callable[[str, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operator.
+
+    Attributes:
+        kind, name: For messages; the name is that of its first result.
+        apply: In torch.
+        inputs, outputs: Names of tensors; an input that is left out is empty.
+        attributes: As ONNX has them.
+    """
+
+    kind: str
+    name: str
+    apply: Operator
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a convolution that can be INT8 stands.
+
+    Attributes:
+        weight, bias: Names of constants. One without a bias has got one of zeros.
+        result: The activation that its result is rounded as.
+    """
+
+    weight: str
+    bias: str
+    result: str
+
+
+@dataclass(frozen=True)
+class TorchGraph:
+    """A network as steps in the order in which they run.
+
+    Attributes:
+        steps: What depends on the input.
+        constants: What does not, by name of the tensor.
+        input_name, output_names: Of the graph.
+        convolutions: Those that can be INT8, by result.
+        activations: Tensors that such convolutions round.
+    """
+
+    steps: tuple[Step, ...]
+    constants: Mapping[str, Tensor]
+    input_name: str
+    output_names: tuple[str, ...]
+    convolutions: Mapping[str, Place]
+    activations: tuple[str, ...]
+
+    def run(
+        self,
+        values: Mapping[str, Tensor],
+        wanted: Collection[str],
+        exchange: Exchange | None = None,
+        constants: Mapping[tuple[str, str], Tensor] | None = None,
+        steps: Sequence[Step] | None = None,
+    ) -> dict[str, Tensor]:
+        """Compute some tensors.
+
+        Args:
+            values: Tensors to start from; of the whole graph its input.
+            wanted: Names of what to give.
+            exchange: Applied to each activation that is computed or started from.
+            constants: (result of a step, name of a constant) -> what that step reads instead.
+            steps: A part of the graph; all of it where left out.
+
+        Returns:
+            The wanted tensors, before the exchange.
+        """
+        steps = self.steps if steps is None else steps
+        known = dict(values)
+        found = {name: known[name] for name in wanted if name in known}
+        if exchange is not None:
+            known = {name: exchange(name, value) for name, value in known.items()}
+        last = {name: index for index, step in enumerate(steps) for name in step.inputs}
+        for index, step in enumerate(steps):
+            given = [self._input(step, name, known, constants) for name in step.inputs]
+            results = step.apply(given, step.attributes)
+            results = results if len(step.outputs) > 1 else (results,)
+            for name, value in zip(step.outputs, results, strict=True):
+                if name in wanted:
+                    found[name] = value
+                known[name] = value if exchange is None else exchange(name, value)
+            for name in step.inputs:
+                if last[name] == index:
+                    known.pop(name, None)
+        return found
+
+    def _input(
+        self,
+        step: Step,
+        name: str,
+        known: Mapping[str, Tensor],
+        constants: Mapping[tuple[str, str], Tensor] | None,
+    ) -> Tensor | None:
+        if not name:
+            return None
+        if name in known:
+            return known[name]
+        if constants is not None and (step.name, name) in constants:
+            return constants[step.name, name]
+        return self.constants[name]
+
+
+def load_graph(onnx_path: Path) -> TorchGraph:
+    """Read a float ONNX graph; what depends on constants only is computed at once.
+
+    Raises:
+        CalibrationError: It has an operator that `operators.py` does not know.
+    """
+    ir = require("onnx_ir", purpose="Distillation")
+    graph = ir.load(onnx_path).graph
+    constants = {
+        value.name: torch.from_numpy(value.const_value.numpy().copy())
+        for value in graph.initializers.values()
+    }
+    convolutions = {}
+    for node in quantizable_convolutions(graph):
+        name, weight = node.outputs[0].name, node.inputs[1].name
+        bias = node.inputs[2] if len(node.inputs) > 2 else None
+        bias_name = bias.name if bias is not None else f"{name}/no_bias"
+        constants.setdefault(bias_name, torch.zeros(len(constants[weight])))
+        convolutions[name] = Place(weight, bias_name, rounded_result(node).name)
+    steps = []
+    for node in graph:
+        step = _step_of(node, onnx_path)
+        if step.name in convolutions:
+            place = convolutions[step.name]
+            step = replace(step, inputs=(step.inputs[0], place.weight, place.bias))
+        if all(not name or name in constants for name in step.inputs):
+            results = step.apply(
+                [constants[name] if name else None for name in step.inputs], step.attributes
+            )
+            results = results if len(step.outputs) > 1 else (results,)
+            constants.update(zip(step.outputs, results, strict=True))
+        else:
+            steps.append(step)
+    return TorchGraph(
+        steps=tuple(steps),
+        constants=constants,
+        input_name=graph.inputs[0].name,
+        output_names=tuple(value.name for value in graph.outputs),
+        convolutions=convolutions,
+        activations=tuple(activations_to_quantize(graph)),
+    )
+
+
+def _step_of(node: Any, onnx_path: Path) -> Step:
+    name = node.outputs[0].name
+    if node.op_type == "Constant":
+        content = torch.from_numpy(node.attributes["value"].value.numpy().copy())
+        return Step("Constant", name, lambda inputs, attributes: content, (), (name,), {})
+    if node.op_type not in OPERATORS or node.domain not in ("", "ai.onnx"):
+        raise CalibrationError(
+            f"Distillation does not know the operator {node.op_type} of '{name}' in "
+            f"{onnx_path.name}. Calibrate with --method mse --method-option bias_correction=true."
+        )
+    return Step(
+        node.op_type,
+        name,
+        OPERATORS[node.op_type],
+        tuple("" if value is None else value.name for value in node.inputs),
+        tuple(value.name for value in node.outputs),
+        {key: attribute.value for key, attribute in node.attributes.items()},
+    )

@@ -1,0 +1,149 @@
+"""Keeps the best plan that the stages have learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgeseg.progress import Stage
+
+from ..plan import QuantPlan
+from .block_stage import BlockSettings, reconstruct_blocks
+from .end_to_end_stage import EndToEndSettings, distil
+from .graph import load_graph
+from .loss import count_flips, distillation_loss, logits_of
+from .partition import Block, cut_into_blocks
+from .rounding import Rounding
+
+CHECKS = 8  # of the second stage
+PATIENCE = 3  # checks without a better result before the second stage ends
+
+
+@dataclass(frozen=True)
+class Score:
+    """Agreement with the float network on held-back images.
+
+    Attributes:
+        flips_per_10k: Pixels per 10,000 with another label, mean over images.
+        loss: Mean of `distillation_loss`.
+    """
+
+    flips_per_10k: float
+    loss: float
+
+    def is_better_than(self, other: Score) -> bool:
+        """Fewer flips, and where they are as many, a smaller loss. NaN is never better."""
+        mine, others = (self.flips_per_10k, self.loss), (other.flips_per_10k, other.loss)
+        return bool(np.isfinite(mine).all()) and mine < others
+
+
+class Learner:
+    """A plan that is being learned, and the best that was found so far.
+
+    Args:
+        plan: Where to begin.
+        images, held: Prepared, (1, 3, H, W): to learn from, and to judge by.
+        seed: Of all that is drawn at random.
+    """
+
+    def __init__(
+        self,
+        onnx_path: Path,
+        plan: QuantPlan,
+        images: Sequence[NDArray[np.float32]],
+        held: Sequence[NDArray[np.float32]],
+        seed: int,
+    ) -> None:
+        self.graph = load_graph(onnx_path)
+        self.head = logits_of(self.graph, onnx_path.name)
+        self.images = [torch.from_numpy(image) for image in images]
+        self.held = [torch.from_numpy(image) for image in held]
+        self.answers = [self._answer(image) for image in self.images]
+        self.held_answers = [self._answer(image) for image in self.held]
+        self.generator = torch.Generator().manual_seed(seed)
+        self.best_plan = plan
+        self.begin = self.best = self._score(Rounding(self.graph, plan))
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        return cut_into_blocks(self.graph)
+
+    def learn_blocks(self, settings: BlockSettings, most_images: int, stage: Stage) -> None:
+        """The first stage; what is not better is forgotten."""
+        rounding = Rounding(self.graph, self.best_plan)
+        images = self.images[:most_images]
+        reconstruct_blocks(
+            self.graph, self.blocks, rounding, images, settings, self.generator, stage
+        )
+        self._offer(rounding)
+
+    def learn_end_to_end(self, settings: EndToEndSettings, stage: Stage) -> None:
+        """The second stage, from the best plan so far; the best of its checks is kept."""
+        rounding = Rounding(self.graph, self.best_plan)
+        failures = 0
+
+        def check() -> bool:
+            nonlocal failures
+            failures = 0 if self._offer(rounding) else failures + 1
+            stage.note(self.summary())
+            return failures < PATIENCE
+
+        distil(
+            self.graph,
+            rounding,
+            self.images,
+            self.answers,
+            self.head,
+            settings,
+            self.generator,
+            check,
+            max(settings.steps // CHECKS, 1),
+            stage,
+        )
+
+    def agreement(self) -> dict[str, float]:
+        """For the plan's provenance."""
+        return {
+            "held_back_images": len(self.held),
+            "flips_per_10k_at_start": self.begin.flips_per_10k,
+            "flips_per_10k": self.best.flips_per_10k,
+            "loss_at_start": self.begin.loss,
+            "loss": self.best.loss,
+        }
+
+    def summary(self) -> str:
+        return (
+            f"{self.begin.flips_per_10k:.1f} -> {self.best.flips_per_10k:.1f} of 10,000 held-back "
+            "pixels flip"
+        )
+
+    def _offer(self, rounding: Rounding) -> bool:
+        """Keep what was learned if it is better than the best so far."""
+        score = self._score(rounding)
+        if not score.is_better_than(self.best):
+            return False
+        self.best, self.best_plan = score, rounding.to_plan()
+        return True
+
+    def _answer(self, image: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.graph.run({self.graph.input_name: image}, [self.head])[self.head]
+
+    def _score(self, rounding: Rounding) -> Score:
+        flips, losses = [], []
+        with torch.no_grad():
+            constants = rounding.constants()
+            for image, answer in zip(self.held, self.held_answers, strict=True):
+                made = self.graph.run(
+                    {self.graph.input_name: image}, [self.head], rounding.exchange, constants
+                )[self.head]
+                flips.append(count_flips(made, answer))
+                losses.append(float(distillation_loss(made, answer, band_weight=0.0)))
+        return Score(float(np.mean(flips)), float(np.mean(losses)))

@@ -1,0 +1,141 @@
+"""Rounding that gradients pass: activations with learned scales, weights with learned codes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..plan import HIGHEST_CODE, INT8_STEPS, LOWEST_CODE, QuantPlan, WeightGrid
+from .graph import Place, TorchGraph
+
+
+class _RoundActivation(torch.autograd.Function):
+    """code = clip(round(x / scale) + zero point); the result is (code - zero point) * scale.
+
+    Gradients: straight through to x inside the range (Bengio et al. 2013, arXiv:1308.3432); to the
+    scale as in Esser et al. 2019, arXiv:1902.08153, equation 3.
+    """
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, scale: Tensor, zero_point: int) -> Tensor:
+        ratio = x / scale
+        codes = torch.round(ratio).clamp_(LOWEST_CODE - zero_point, HIGHEST_CODE - zero_point)
+        context.save_for_backward(ratio, codes)
+        context.bounds = LOWEST_CODE - zero_point, HIGHEST_CODE - zero_point
+        return codes * scale
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        ratio, codes = context.saved_tensors
+        low, high = context.bounds
+        (gradient,) = gradients
+        inside = (ratio >= low) & (ratio <= high)
+        to_scale = gradient * torch.where(inside, codes - ratio, codes)
+        return gradient * inside, to_scale.sum(), None
+
+
+def round_activation(x: Tensor, scale: Tensor, zero_point: int = 0) -> Tensor:
+    """Round to int8 codes at one scale, a tensor without axes."""
+    result: Tensor = _RoundActivation.apply(x, scale, zero_point)  # type: ignore[no-untyped-call]
+    return result
+
+
+def round_straight_through(x: Tensor) -> Tensor:
+    return x + (torch.round(x) - x).detach()
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """What can be learned of one convolution.
+
+    Attributes:
+        weight: Of the float network, (O, I/groups, kh, kw).
+        log_scales: (O, 1, 1, 1), natural logarithm of the weight's scales.
+        codes: As `weight`, real numbers whose nearest whole ones are the codes.
+        bias: (O,), in units of `bias_unit`.
+        bias_unit: One step of the codes of the result.
+    """
+
+    weight: Tensor
+    log_scales: Tensor
+    codes: Tensor
+    bias: Tensor
+    bias_unit: float
+
+    def snapped_weight(self) -> Tensor:
+        codes = round_straight_through(self.codes.clamp(-INT8_STEPS, INT8_STEPS))
+        return codes * torch.exp(self.log_scales).float()
+
+    def real_bias(self) -> Tensor:
+        return self.bias * self.bias_unit
+
+
+class Rounding:
+    """A plan as tensors that can be learned.
+
+    Attributes:
+        log_limits: Activation -> logarithm of its limit, without axes.
+        convolutions: By result.
+    """
+
+    def __init__(self, graph: TorchGraph, plan: QuantPlan) -> None:
+        self.graph = graph
+        self.plan = plan
+        self.log_limits = {
+            name: torch.tensor(math.log(plan.limits[name]), dtype=torch.float64)
+            for name in graph.activations
+        }
+        self.convolutions = {
+            name: self._convolution(name, place) for name, place in graph.convolutions.items()
+        }
+
+    def _convolution(self, name: str, place: Place) -> Convolution:
+        grid = self.plan.weights[name]
+        original = self.graph.constants[place.weight]
+        bias = self.graph.constants[place.bias]
+        if name in self.plan.biases:
+            bias = torch.from_numpy(self.plan.biases[name].copy())
+        unit = self.plan.scale(place.result)
+        scales = torch.from_numpy(grid.scales.astype(np.float64))
+        log_scales = torch.log(scales).reshape(-1, *[1] * (original.ndim - 1))
+        codes = torch.from_numpy(grid.codes.astype(np.float32))
+        return Convolution(original, log_scales, codes, bias / unit, unit)
+
+    def exchange(self, name: str, value: Tensor) -> Tensor:
+        """Round the activations of the plan; see `graph.Exchange`."""
+        log_limit = self.log_limits.get(name)
+        if log_limit is None:
+            return value
+        scale = (torch.exp(log_limit) / INT8_STEPS).float()
+        return round_activation(value, scale, self.plan.zero_point(name))
+
+    def constants(self, names: Iterable[str] | None = None) -> dict[tuple[str, str], Tensor]:
+        """What convolutions read in place of the float weights and biases.
+
+        Args:
+            names: Convolutions; all where left out.
+        """
+        found: dict[tuple[str, str], Tensor] = {}
+        for name in self.convolutions if names is None else names:
+            place, convolution = self.graph.convolutions[name], self.convolutions[name]
+            found[name, place.weight] = convolution.snapped_weight()
+            found[name, place.bias] = convolution.real_bias()
+        return found
+
+    def to_plan(self) -> QuantPlan:
+        """The plan as it has been learned; what is computed with it is what is computed here."""
+        weights, biases = {}, {}
+        with torch.no_grad():
+            for name, convolution in self.convolutions.items():
+                codes = torch.round(convolution.codes.clamp(-INT8_STEPS, INT8_STEPS))
+                scales = torch.exp(convolution.log_scales).float().reshape(-1)
+                weights[name] = WeightGrid(codes.numpy().astype(np.int8), scales.numpy().copy())
+                biases[name] = convolution.real_bias().numpy().astype(np.float32)
+            limits = {name: float(torch.exp(value)) for name, value in self.log_limits.items()}
+        return replace(self.plan, limits=limits, weights=weights, biases=biases)
