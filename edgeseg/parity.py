@@ -16,6 +16,8 @@ Predictor = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 FOUND_SHARE = 0.01  # of the pixels: less may vanish with the rounding
 PER = 10_000  # flips are counted per so many pixels
+# Of foreground, between two forms of one network on one image: below it they do not agree at all.
+COLLAPSED_DICE = 0.5
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ def compare_predictions(
         what: Names the candidate in a message.
 
     Raises:
-        ParityError: The candidate returns another shape, NaN or infinity, or finds nothing in
-            an image where the reference finds at least 1 % foreground.
+        ParityError: The candidate returns another shape, NaN or infinity; or in an image where the
+            reference finds at least 1 % foreground it finds nothing, or something else.
     """
     largest, means, flips = [], [], []
     for expected, image, name in zip(reference, inputs, names, strict=True):
@@ -90,6 +92,13 @@ def compare_predictions(
                 f"{(truth > 0).mean():.0%} foreground: it has collapsed. Calibrate with more "
                 "images of the kind that it will see, or build with --precision fp32."
             )
+        dice = _foreground_dice(truth > 0, labels > 0)
+        if (truth > 0).mean() >= 0.01 and dice < COLLAPSED_DICE:
+            raise ParityError(
+                f"{what} has collapsed on {name}: of the foreground that the float model finds "
+                f"there it keeps a Dice of {dice:.2f}, and {COLLAPSED_DICE} is the least. Calibrate "
+                "with more images of the kind that it will see, or build with --precision fp32."
+            )
         difference = np.abs(got - expected)
         largest.append(float(difference.max()))
         means.append(float(difference.mean()))
@@ -103,6 +112,10 @@ def compare_predictions(
 def has_collapsed(expected: NDArray[np.uint8], labels: NDArray[np.uint8]) -> bool:
     """Whether a label map is empty where the float model finds something of some size."""
     return bool((expected > 0).mean() >= FOUND_SHARE and not labels.any())
+
+
+def _foreground_dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    return float(2 * (one & other).sum() / max(one.sum() + other.sum(), 1))
 
 
 def require_parity(agreement: Agreement, tolerance: float, what: str) -> None:

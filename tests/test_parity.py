@@ -81,6 +81,19 @@ def test_a_collapsed_candidate_is_refused_with_advice() -> None:
         assert words in str(caught.value)
 
 
+def test_an_image_whose_foreground_is_somewhere_else_is_refused() -> None:
+    same, reference = plane(0.9, 0.9, 0.1, 0.1), plane(0.9, 0.9, 0.1, 0.1)
+    with pytest.raises(ParityError, match="collapsed on image1") as caught:
+        compare([same, reference], [same, plane(0.9, 0.1, 0.9, 0.9)])
+    for words in ("Dice of 0.40", "0.5 is the least", "Calibrate with more", "fp32"):
+        assert words in str(caught.value)
+
+
+def test_half_of_the_foreground_is_no_collapse() -> None:
+    agreement = compare([plane(0.9, 0.9, 0.1, 0.1)], [plane(0.9, 0.1, 0.9, 0.1)])
+    assert agreement.flips_per_10k == 5000
+
+
 def test_a_speck_may_vanish() -> None:
     # One pixel of 200 is below the 1 % from which on nothing found means collapse.
     reference = np.zeros((1, 1, 10, 20), np.float32)
