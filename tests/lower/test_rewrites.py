@@ -226,19 +226,19 @@ def test_targets_name_rewrites_that_exist(name: str) -> None:
     assert {rewrite for names in target.rewrites.values() for rewrite in names} <= set(REWRITES)
 
 
-# How often each rewrite alone finds something in the shipped networks. Where an exporter writes
-# something else than before, a rewrite that finds nothing any more fails here.
+# How often each rewrite alone finds something in the shipped networks at 128x128. Where an
+# exporter writes something else than before, a rewrite that finds nothing any more fails here.
 FOUND = {
     "egeunet": {
         "fold-constants": 48,
         "group-norm-by-channel": 10,
         "depthwise-after-concat": 5,
         "pointwise-before-norm": 5,
-        "layer-norm-by-convolution": 16,
+        "layer-norm-by-convolution": 13,
         "resize-by-matrices": 1,
         "resize-maps-by-matrices": 10,
-        "pointwise-by-product": 34,
-        "thin-pointwise-by-product": 6,
+        "pointwise-by-product": 21,
+        "thin-pointwise-by-product": 5,
         "resize-of-opset-17": 10,
     },
     "ulite": {
@@ -246,7 +246,7 @@ FOUND = {
         "batch-norm-into-next": 1,
         "concat-by-sum": 5,
         "nearest-by-shuffle": 5,
-        "pointwise-by-product": 18,
+        "pointwise-by-product": 16,
         "thin-pointwise-by-product": 1,
         "resize-of-opset-17": 5,
     },
@@ -277,7 +277,7 @@ def trained(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path, NDArray[np.float32], NDArray[np.float32]]:
     """Name, plain export, one real image and its probabilities of a shipped network."""
-    spec = find_model(request.param)
+    spec = find_model(request.param).at_size(128, 128)  # exporting egeunet at 256x256 takes 20 s
     weights = spec.resolve_weights(None)
     network = spec.load_network(weights)
     references = reference_images(network, spec, open_sample(["val"]).pairs[:1])
@@ -313,6 +313,7 @@ def test_the_rewrites_of_a_target_keep_a_trained_network(
     assert float(np.abs(run(lowered, image) - expected).max()) <= 1e-4
 
 
+@pytest.mark.parametrize("trained", ["miniseg"], indirect=True)
 def test_equal_graphs_give_equal_bytes_in_every_process(
     trained: tuple[str, Path, NDArray[np.float32], NDArray[np.float32]], tmp_path: Path
 ) -> None:
