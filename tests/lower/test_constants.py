@@ -114,3 +114,18 @@ def test_random_operators_are_not_folded() -> None:
         }
     """)
     assert fold_constants(model) == 0
+
+
+def test_branches_that_may_read_the_image_are_not_folded(image: NDArray[np.float32]) -> None:
+    model = read("""
+        net (float[1,4,6,6] image) => (float[1,4,6,6] y) <bool yes = {1}>
+        {
+            chosen = If (yes) <
+                then_branch = one () => (float[1,4,6,6] a) { a = Neg(image) },
+                else_branch = two () => (float[1,4,6,6] b) { b = Abs(image) }
+            >
+            y = Relu(chosen)
+        }
+    """)
+    assert fold_constants(model) == 0
+    assert np.array_equal(run(model, image)[0], np.maximum(-image, 0))
