@@ -63,7 +63,7 @@ def summary(record: PlacementRecord) -> list[str]:
                 f"Beside it: {one.name}, {one.speedup_over_first:.2f} ({low:.2f}..{high:.2f}) "
                 f"times as fast as {record.final[0].name}."
             )
-    lines += _int8_lines(record, chosen.speedup_over_plain)
+    lines += _int8_lines(record)
     if record.skipped:
         lines.append(
             f"{record.skipped} candidates were left out for want of time. Raise --search-seconds "
@@ -72,7 +72,7 @@ def summary(record: PlacementRecord) -> list[str]:
     return lines
 
 
-def _int8_lines(record: PlacementRecord, reached: float) -> list[str]:
+def _int8_lines(record: PlacementRecord) -> list[str]:
     """Whether INT8 is worth it, and why not."""
     tried = [trial for trial in record.trials if trial.choice["method"]]
     if not tried:
@@ -89,9 +89,8 @@ def _int8_lines(record: PlacementRecord, reached: float) -> list[str]:
         return [f"INT8 is not worth it here: {refused[0].name} was refused, {refused[0].reason}."]
     best = max(timed, key=lambda trial: trial.speedup_over_plain or 0.0)
     return [
-        f"INT8 is not worth it here: the best of {len(tried)} ways to use it, {best.name}, reaches "
-        f"{best.speedup_over_plain:.2f} times the speed of the plain export, the choice "
-        f"{reached:.2f}{_conversions(best)}."
+        f"INT8 is not worth it here: of {len(tried)} ways to use it the best, {best.name}, is "
+        f"{verdict(best).removeprefix('leads: ')}."
     ]
 
 

@@ -90,6 +90,7 @@ class Search:
         self.limits = limits
         self.budget_s = budget_s
         self.contest = Contest(laboratory, limits, seconds_used, on_trial)
+        self.budget_s += seconds_used()  # the plain export is no candidate
 
     def run(self) -> Outcome:
         """Search.
