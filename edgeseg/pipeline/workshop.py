@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from edgeseg.quantize import Calibrator, Quantizer, QuantPlan, find_emitter, find_method
 from edgeseg.targets import Backend
@@ -19,6 +22,8 @@ from ..place.choice import Choice
 from ..progress import SILENT, Progress
 from ..records import ONNX_FORMAT, Artifact, QuantizationRecord, sha256_of_file
 from .preparation import Preparation
+
+KEPT = 8  # artefacts, each of float and quantised ones
 
 
 @dataclass(frozen=True)
@@ -43,11 +48,20 @@ class Made:
     agreement: Agreement
 
 
+@dataclass(frozen=True)
+class _Form:
+    """What was made of a choice, whatever the runtime's settings."""
+
+    artifact: Artifact
+    quantization: QuantizationRecord | None = None
+    plan: QuantPlan | None = None
+
+
 class Workshop:
     """Makes forms of one network for one target.
 
-    Rewritten graphs, plans and compiled float graphs that several forms have in common are made
-    once.
+    Rewritten graphs, plans and the artefacts made last are kept, as several forms have them in
+    common.
 
     Args:
         work: A folder of which the workshop may do as it likes; it is made when it is needed.
@@ -61,7 +75,8 @@ class Workshop:
         self.progress = progress
         self._graphs: dict[tuple[str, ...], tuple[Path, dict[str, int]]] = {}
         self._plans: dict[tuple[str, str, tuple[tuple[str, str], ...]], QuantPlan] = {}
-        self._compiled: dict[tuple[str, str], Artifact] = {}
+        self._float: OrderedDict[tuple[str, str], _Form] = OrderedDict()
+        self._quantized: OrderedDict[Choice, _Form] = OrderedDict()
         self._numbers = itertools.count()
 
     def make(self, choice: Choice, folder: Path) -> Made:
@@ -73,12 +88,14 @@ class Workshop:
         self.target.require_precision(choice.precision)
         runtime = self._runtime_of(choice)
         graph, lowering = self.lower(choice.rewrites)
-        artifact, quantization, plan = self._compile(choice, graph, folder)
+        form = self._form(choice, graph)
+        artifact = copy_artifact(form.artifact, folder)
         artifact = replace(artifact, runtime={**artifact.runtime, **runtime})
         backend, checked_by = self.target.load_for_check(
             artifact.folder, artifact.files, artifact.runtime
         )
         agreement = self._check(artifact, backend)
+        quantization, plan = form.quantization, form.plan
         return Made(artifact, lowering, quantization, plan, backend, checked_by, agreement)
 
     def lower(self, names: tuple[str, ...]) -> tuple[Path, dict[str, int]]:
@@ -105,17 +122,22 @@ class Workshop:
             )
         return dict(variants[choice.runtime]) if choice.runtime else {}
 
-    def _compile(
-        self, choice: Choice, graph: Path, folder: Path
-    ) -> tuple[Artifact, QuantizationRecord | None, QuantPlan | None]:
-        """Float graphs are compiled; quantised ones are quantised before or after that."""
+    def _form(self, choice: Choice, graph: Path) -> _Form:
         if not choice.method:
-            return self._copy(self._compiled_float(graph, choice.precision), folder), None, None
+            return _Form(self._compiled_float(graph, choice.precision))
+        return _kept(
+            self._quantized,
+            replace(choice, runtime=""),
+            lambda: self._make_quantized(choice, graph, self._place("int8")),
+        )
+
+    def _make_quantized(self, choice: Choice, graph: Path, folder: Path) -> _Form:
+        """Graphs are quantised before or after they are compiled."""
         formats, options = self.target.quantized_from, dict(choice.method_options)
         method = find_method(choice.method, formats, options)
         if isinstance(method, Calibrator):
             plan = self._plan(choice, method, graph).with_float(choice.float_nodes)
-            return *self._compile_plan(plan, graph, folder, choice.precision), plan
+            return _Form(*self._compile_plan(plan, graph, folder, choice.precision), plan)
         if choice.float_nodes:
             raise UsageError(
                 f"The quantisation method {method.name} makes no plan, so that no convolution can "
@@ -124,10 +146,10 @@ class Workshop:
         if method.artifact_format == ONNX_FORMAT:
             quantized, record = self._quantize(method, as_artifact(graph), self._place("quantized"))
             path = quantized.folder / quantized.files[0]
-            return self._compile_graph(path, folder, choice.precision), record, None
+            return _Form(self._compile_graph(path, folder, choice.precision), record)
         quantized, record = self._quantize(method, self._compiled_float(graph), folder)
         self.target.finish(quantized)
-        return quantized, record, None
+        return _Form(quantized, record)
 
     def _plan(self, choice: Choice, method: Calibrator, graph: Path) -> QuantPlan:
         key = (sha256_of_file(graph), choice.method, choice.method_options)
@@ -158,17 +180,11 @@ class Workshop:
         return artifact, plan.record(layers)
 
     def _compiled_float(self, graph: Path, precision: str = "fp32") -> Artifact:
-        key = sha256_of_file(graph), precision
-        if key not in self._compiled:
-            self._compiled[key] = self._compile_graph(graph, self._place("float"), precision)
-        return self._compiled[key]
-
-    @staticmethod
-    def _copy(artifact: Artifact, folder: Path) -> Artifact:
-        for name in artifact.files:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(artifact.folder / name, folder / name)
-        return replace(artifact, folder=folder)
+        return _kept(
+            self._float,
+            (sha256_of_file(graph), precision),
+            lambda: _Form(self._compile_graph(graph, self._place("float"), precision)),
+        ).artifact
 
     def _place(self, name: str) -> Path:
         """A new folder for what only comes between."""
@@ -206,3 +222,21 @@ class Workshop:
 def as_artifact(onnx_path: Path) -> Artifact:
     """A float graph that is not compiled yet."""
     return Artifact("", "fp32", ONNX_FORMAT, onnx_path.parent, (onnx_path.name,))
+
+
+def copy_artifact(artifact: Artifact, folder: Path) -> Artifact:
+    for name in artifact.files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(artifact.folder / name, folder / name)
+    return replace(artifact, folder=folder)
+
+
+def _kept(forms: OrderedDict[Any, _Form], key: Any, make: Callable[[], _Form]) -> _Form:
+    """The form of that key, made when it is missing; the one asked for longest ago goes."""
+    if key not in forms:
+        forms[key] = make()
+        if len(forms) > KEPT:
+            _, oldest = forms.popitem(last=False)
+            shutil.rmtree(oldest.artifact.folder, ignore_errors=True)
+    forms.move_to_end(key)
+    return forms[key]
