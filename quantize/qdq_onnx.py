@@ -74,18 +74,22 @@ def quantizable_convolutions(graph: Any) -> list[Any]:
     return [node for node in found if _reaches_convolution(node)]
 
 
-def activations_to_quantize(graph: Any, skipped: Collection[str] = ()) -> list[str]:
+def activations_to_quantize(
+    graph: Any, skipped: Collection[str] = (), *, results: bool = True
+) -> list[str]:
     """Names of the tensors that need a range: inputs and results of quantised convolutions.
 
     Args:
         graph: An `onnx_ir.Graph`.
         skipped: Results of convolutions that stay in float.
+        results: False leaves out results that no such convolution reads.
     """
     names: dict[str, None] = {}
     for node in quantizable_convolutions(graph):
         if node.outputs[0].name not in skipped:
             names[node.inputs[0].name] = None
-            names[rounded_result(node).name] = None
+            if results:
+                names[rounded_result(node).name] = None
     return list(names)
 
 

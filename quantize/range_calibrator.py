@@ -36,10 +36,14 @@ class RangeOptions(MethodOptions):
         bias_correction: Choose the biases too (see `bias_correction.py`).
         zero_points: Let the codes of each activation cover what lies between its smallest and its
             largest value, where the range reaches further. Not for TensorRT.
+        results: Round the results of INT8 convolutions too, also those that only float operators
+            read. ONNX Runtime and LiteRT compute in INT8 only then; TensorRT and OpenVINO go from
+            codes to float within the convolution, which costs no accuracy.
     """
 
     bias_correction: bool = False
     zero_points: bool = False
+    results: bool = True
 
 
 class RangeCalibrator(Calibrator):
@@ -79,7 +83,7 @@ class RangeCalibrator(Calibrator):
     ) -> QuantPlan:
         ir = require("onnx_ir", purpose="Calibration")
         graph = ir.load(onnx_path).graph
-        tensors = activations_to_quantize(graph)
+        tensors = activations_to_quantize(graph, results=self.options.results)
         require_work(onnx_path, tensors, images)
         passes = self.passes + self.options.bias_correction + self.options.zero_points
         with progress.stage(f"calibrate by {self.name}", passes * len(images)) as stage:

@@ -12,7 +12,19 @@ import typer
 from edgeseg import __version__
 from edgeseg.errors import EdgesegError
 
-from . import adapt, bench, build, bundles, distill, distill_study, inspect, plan, sweep, train
+from . import (
+    adapt,
+    bench,
+    build,
+    bundles,
+    calibration_study,
+    distill,
+    distill_study,
+    inspect,
+    plan,
+    sweep,
+    train,
+)
 from .console import print_error
 
 app = typer.Typer(
@@ -28,6 +40,7 @@ app.command("sweep")(sweep.sweep)
 app.command("verify")(bundles.verify)
 app.command("predict")(bundles.predict)
 app.add_typer(plan.plan, name="plan")
+app.command("calibration-study")(calibration_study.calibration_study)
 app.command("train")(train.train)
 app.command("distill")(distill.distill)
 app.command("distill-study")(distill_study.distill_study)

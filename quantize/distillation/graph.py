@@ -13,7 +13,7 @@ from torch import Tensor
 from edgeseg.errors import CalibrationError
 from edgeseg.lazy import require
 
-from ..qdq_onnx import activations_to_quantize, quantizable_convolutions, rounded_result
+from ..qdq_onnx import quantizable_convolutions, rounded_result
 from .operators import OPERATORS, Operator
 
 # Takes the name of a tensor and its value, and gives what its readers get.
@@ -45,11 +45,12 @@ class Place:
 
     Attributes:
         weight, bias: Names of constants. One without a bias has got one of zeros.
-        result: The activation that its result is rounded as.
+        source, result: The activations that it reads and gives, as a plan rounds them.
     """
 
     weight: str
     bias: str
+    source: str
     result: str
 
 
@@ -62,7 +63,6 @@ class TorchGraph:
         constants: What does not, by name of the tensor.
         input_name, output_names: Of the graph.
         convolutions: Those that can be INT8, by result.
-        activations: Tensors that such convolutions round.
     """
 
     steps: tuple[Step, ...]
@@ -70,7 +70,6 @@ class TorchGraph:
     input_name: str
     output_names: tuple[str, ...]
     convolutions: Mapping[str, Place]
-    activations: tuple[str, ...]
 
     def run(
         self,
@@ -145,7 +144,9 @@ def load_graph(onnx_path: Path) -> TorchGraph:
         bias = node.inputs[2] if len(node.inputs) > 2 else None
         bias_name = bias.name if bias is not None else f"{name}/no_bias"
         constants.setdefault(bias_name, torch.zeros(len(constants[weight])))
-        convolutions[name] = Place(weight, bias_name, rounded_result(node).name)
+        convolutions[name] = Place(
+            weight, bias_name, node.inputs[0].name, rounded_result(node).name
+        )
     steps = []
     for node in graph:
         step = _step_of(node, onnx_path)
@@ -166,7 +167,6 @@ def load_graph(onnx_path: Path) -> TorchGraph:
         input_name=graph.inputs[0].name,
         output_names=tuple(value.name for value in graph.outputs),
         convolutions=convolutions,
-        activations=tuple(activations_to_quantize(graph)),
     )
 
 

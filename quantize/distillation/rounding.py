@@ -59,7 +59,7 @@ class Convolution:
         log_scales: (O, 1, 1, 1), natural logarithm of the weight's scales.
         codes: As `weight`, real numbers whose nearest whole ones are the codes.
         bias: (O,), in units of `bias_unit`.
-        bias_unit: One step of the codes of the result.
+        bias_unit: About one step of the codes of the result.
     """
 
     weight: Tensor
@@ -88,8 +88,8 @@ class Rounding:
         self.graph = graph
         self.plan = plan
         self.log_limits = {
-            name: torch.tensor(math.log(plan.limits[name]), dtype=torch.float64)
-            for name in graph.activations
+            name: torch.tensor(math.log(limit), dtype=torch.float64)
+            for name, limit in plan.limits.items()
         }
         self.convolutions = {
             name: self._convolution(name, place) for name, place in graph.convolutions.items()
@@ -101,11 +101,17 @@ class Rounding:
         bias = self.graph.constants[place.bias]
         if name in self.plan.biases:
             bias = torch.from_numpy(self.plan.biases[name].copy())
-        unit = self.plan.scale(place.result)
+        unit = self._bias_unit(place, original)
         scales = torch.from_numpy(grid.scales.astype(np.float64))
         log_scales = torch.log(scales).reshape(-1, *[1] * (original.ndim - 1))
         codes = torch.from_numpy(grid.codes.astype(np.float32))
         return Convolution(original, log_scales, codes, bias / unit, unit)
+
+    def _bias_unit(self, place: Place, weight: Tensor) -> float:
+        """A step of the result's codes; where it is not rounded, of what a channel can reach."""
+        if place.result in self.plan.limits:
+            return self.plan.scale(place.result)
+        return self.plan.scale(place.source) * float(weight.abs().flatten(1).sum(1).mean())
 
     def exchange(self, name: str, value: Tensor) -> Tensor:
         """Round the activations of the plan; see `graph.Exchange`."""
