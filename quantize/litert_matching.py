@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg.errors import CalibrationError
 from edgeseg.lazy import require
 from edgeseg.onnx_graph import constant_of
 from edgeseg.tflite_model import observe_tensors, read_tflite
@@ -53,14 +54,23 @@ def match_convolutions(
 
     Returns:
         Those found, in the order in which the model runs them; the names of the others.
+
+    Raises:
+        CalibrationError: The plan lacks a range.
     """
     graph = require("onnx_ir", purpose=PURPOSE).load(onnx_path).graph
     nodes = [
         node
         for node in quantizable_convolutions(graph)
         if node.outputs[0].name not in plan.float_nodes
-        and {node.inputs[0].name, rounded_result(node).name} <= set(plan.limits)
     ]
+    for node in nodes:
+        for tensor in (node.inputs[0].name, rounded_result(node).name):
+            if tensor not in plan.limits:
+                raise CalibrationError(
+                    f"The plan has no range for '{tensor}'; INT8 convolutions of TFLite read and "
+                    "give codes. Calibrate without results=false."
+                )
     candidates = _convolutions_of(tflite_path)
     names = {value.name for node in nodes for value in (node.outputs[0], rounded_result(node))}
     (expected,) = observe_activations(onnx_path, sorted(names), [image], graph.inputs[0].name)

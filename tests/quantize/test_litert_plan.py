@@ -194,6 +194,15 @@ def test_float_convolutions_of_the_plan_stay_float(
     assert not (tmp_path / "none").exists()
 
 
+def test_plan_without_ranges_of_results_says_what_to_leave_out(made: Made, tmp_path: Path) -> None:
+    plan = MinMaxCalibrator(RangeOptions(results=False)).calibrate(
+        made.onnx_path, made.images, input_name=INPUT
+    )
+    with pytest.raises(CalibrationError, match=r"no range for 'c2'.*without results=false"):
+        emit(made, plan, tmp_path / "int8")
+    assert not (tmp_path / "int8").exists()
+
+
 def test_float_weights_are_gone(made: Made, plan: QuantPlan, tmp_path: Path) -> None:
     artifact, _ = emit(made, plan, tmp_path)
     operators = convolutions_of(artifact)

@@ -197,6 +197,19 @@ def test_skipped_convolutions_need_no_range(tmp_path: Path) -> None:
     assert activations_to_quantize(graph, ("c1",)) == [INPUT, "b0", "b1", "c2"]
 
 
+def test_results_that_no_int8_convolution_reads_need_no_range(tmp_path: Path) -> None:
+    graph = graph_of(save_chain(tmp_path / "tiny.onnx", "Relu", "Tanh", "Tanh"))
+    # b0 is read by c1; c1 is read by Tanh only, and c2 too.
+    assert activations_to_quantize(graph, results=False) == [INPUT, "b0", "b1"]
+
+
+def test_result_without_a_range_is_not_rounded(tmp_path: Path) -> None:
+    path = save_chain(tmp_path / "tiny.onnx", "Tanh", "Relu")
+    written, count = emit(path, {INPUT: 1.0, "b0": 1.0})
+    assert count == 2
+    assert kinds_of(written)["QuantizeLinear"] == 2
+
+
 # The emitted graph
 
 

@@ -119,6 +119,16 @@ def test_zero_points_are_an_option_that_makes_steps_smaller(
     assert shifted.weights == plan.weights
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_results_that_no_int8_convolution_reads_can_be_left_alone(
+    name: str, graph: Path, images: CalibrationImages
+) -> None:
+    plan = calibrator(name, results="false").calibrate(graph, images, input_name=INPUT)
+    whole = calibrator(name).calibrate(graph, images, input_name=INPUT)
+    assert plan.limits == {INPUT: whole.limits[INPUT]}
+    assert plan.weights == whole.weights
+
+
 def test_ranges_are_shifted_to_where_values_are() -> None:
     limits, zero_points = shift_ranges(
         {"relu": 10.0, "both": 10.0, "clipped": 10.0, "far": 10.0},

@@ -115,6 +115,13 @@ def test_nan_is_never_better() -> None:
     assert not Score(0.0, float("nan")).is_better_than(Score(1.0, 0.2))
 
 
+def test_results_can_stay_as_they_are(images: CalibrationImages, tmp_path: Path) -> None:
+    path = save_network(tmp_path / "net.onnx", 1)
+    plan = calibrate(path, images, results=False)
+    assert set(plan.limits) == {INPUT, "r", "t"}
+    assert set(plan.biases) == {"a", "b", "c"}
+
+
 def test_order_of_images_does_not_matter(images: CalibrationImages, tmp_path: Path) -> None:
     path = save_network(tmp_path / "net.onnx", 1)
     backwards = replace(images, pairs=images.pairs[::-1], digests=images.digests[::-1])

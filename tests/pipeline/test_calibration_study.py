@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from subprocess import CompletedProcess
+
+import numpy as np
+import pytest
+from support import needs
+
+from edgeseg.errors import UsageError
+from edgeseg.pipeline.calibration_study import StudyRequest, StudyRow, study_calibration
+
+REQUEST = StudyRequest("egeunet", "onnxruntime", None, None, (0,), 3, 1, {})
+
+
+def row(title: str, *flips: list[float]) -> StudyRow:
+    return StudyRow(title, np.array(flips))
+
+
+def test_row_is_the_mean_over_seeds_and_images() -> None:
+    default = row("default", [10, 20, 30])
+    record = row("learned", [4, 8, 12], [6, 12, 18]).to_json(default)
+    assert record["flips_per_10k"] == 10
+    assert record["by_seed"] == [8, 12]
+    assert record["worst_image"] == 15
+    assert record["ratio_to_default"] == 0.5
+    # Half of the default on every image: whatever is drawn, the ratio is the same.
+    assert record["ratio_interval"] == (0.5, 0.5)
+    low, high = record["interval"]
+    assert 5 <= low < 10 < high <= 15
+
+
+def test_default_is_1_of_itself() -> None:
+    default = row("default", [10, 20, 30])
+    record = default.to_json(default)
+    assert (record["ratio_to_default"], record["ratio_interval"]) == (1, (1, 1))
+
+
+def test_target_without_a_form_names_those_with_one() -> None:
+    with pytest.raises(UsageError, match=r"target intel\. Choose one of onnxruntime, jetson, andr"):
+        next(study_calibration(replace(REQUEST, target="intel")))
+
+
+@pytest.mark.slow
+@needs("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime")
+def test_command_prints_every_way(run_cli: Callable[..., CompletedProcess[str]]) -> None:
+    words = ["--calibration-images", 4, "--check-images", 1, "--distill-option", "block_steps=1"]
+    done = run_cli(
+        "calibration-study",
+        "-m",
+        "egeunet",
+        "-t",
+        "onnxruntime",
+        *words,
+        "--distill-option",
+        "steps=1",
+    )
+    assert done.returncode == 0, done.stderr
+    titles = [
+        "the target's own tool",
+        "min-max",
+        "percentile",
+        "entropy",
+        "mse",
+        "mse + bias correction",
+        "+ block reconstruction",
+        "+ end to end",
+    ]
+    lines = [line for line in done.stdout.splitlines() if line.startswith("│")]
+    assert [line.split("│")[1].strip() for line in lines] == titles
