@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from .lazy import provider_of, require
 
+PURPOSE = "Reading a TFLite model"
+
 
 @dataclass(frozen=True)
 class Operator:
@@ -46,7 +48,7 @@ class TfliteModel:
 
 def read_tflite(path: Path) -> TfliteModel:
     """Read the graph of a .tflite file that is known to be whole."""
-    schema = require("ai_edge_litert.schema_py_generated", purpose="Reading a TFLite model")
+    schema = require("ai_edge_litert.schema_py_generated", purpose=PURPOSE)
     kinds = {
         number: name
         for name, number in vars(schema.BuiltinOperator).items()
@@ -74,6 +76,28 @@ def read_tflite(path: Path) -> TfliteModel:
     )
     names = tuple(tensor.name.decode() for tensor in graph.tensors)
     return TfliteModel(tuple(operators), names, frozenset(stored))
+
+
+def number_tensors(content: bytes) -> bytes:
+    """Give the inner tensors of a TFLite file numbers in place of names.
+
+    Converters name them after the operators that they came from, a tenth of the bytes of a small
+    network.
+
+    Returns:
+        A file that computes the same. Inputs and outputs keep their names.
+    """
+    schema = require("ai_edge_litert.schema_py_generated", purpose=PURPOSE)
+    flatbuffers = require("flatbuffers", purpose=PURPOSE)
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    for graph in model.subgraphs:
+        outer = {int(index) for index in (*graph.inputs, *graph.outputs)}
+        for index, tensor in enumerate(graph.tensors):
+            if index not in outer:
+                tensor.name = str(index).encode()
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 def observe_tensors(

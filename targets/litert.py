@@ -19,7 +19,7 @@ from edgeseg.errors import TargetError
 from edgeseg.lazy import provider_of, require, require_installed
 from edgeseg.onnx_graph import fixed_shape
 from edgeseg.records import Artifact
-from edgeseg.tflite_model import read_tflite
+from edgeseg.tflite_model import number_tensors, read_tflite
 
 from .base import FP32_TOLERANCE, Backend, Target, Written
 from .first_difference import first_difference
@@ -109,8 +109,12 @@ class LiteRtTarget(Target):
         with tempfile.TemporaryDirectory(prefix="edgeseg-litert-") as name:
             made = self._convert(onnx_path, Path(name), half=precision == "fp16")
             folder.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(made, folder / MODEL_FILE)
+            (folder / MODEL_FILE).write_bytes(number_tensors(made.read_bytes()))
         return Written((MODEL_FILE,))
+
+    def finish(self, artifact: Artifact) -> None:
+        path = artifact.folder / MODEL_FILE
+        path.write_bytes(number_tensors(path.read_bytes()))
 
     def compile_plain(self, onnx_path: Path, folder: Path) -> Artifact:
         require_installed(self.build_packages, purpose=PURPOSE)

@@ -7,7 +7,7 @@ import pytest
 from support import needs
 
 from edgeseg.targets import find_target
-from edgeseg.tflite_model import Operator, TfliteModel, observe_tensors, read_tflite
+from edgeseg.tflite_model import Operator, TfliteModel, number_tensors, observe_tensors, read_tflite
 
 pytestmark = needs("onnx2tf", "onnx", "onnx_ir", "onnxruntime", "ai_edge_litert")
 
@@ -44,6 +44,17 @@ def test_tensors_connect_the_operators(model: TfliteModel) -> None:
     image, weight, *bias = convolution.inputs
     assert "image" in model.names[image]
     assert {weight, *bias} == set(model.constants)
+
+
+def test_inner_tensors_are_numbered_and_outer_ones_keep_their_names(
+    path: Path, model: TfliteModel, tmp_path: Path
+) -> None:
+    content = path.read_bytes()
+    assert number_tensors(content) == content  # the target does so
+    (image,) = set(model.operators[0].inputs) - model.constants
+    (mask,) = model.operators[-1].outputs
+    for index, name in enumerate(model.names):
+        assert (name == str(index)) == (index not in (image, mask))
 
 
 def test_operators_are_plain_data() -> None:
