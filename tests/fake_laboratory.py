@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from edgeseg.place.choice import Choice
 from edgeseg.place.laboratory import Finish, Ratio
 from edgeseg.place.limits import Finding
+from edgeseg.place.menu import Menu
 from edgeseg.place.regions import Site
-from edgeseg.place.search import Menu
 
 PLAIN_MS = 10.0
 FIXED = (

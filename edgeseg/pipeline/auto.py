@@ -11,6 +11,7 @@ from typing import Any
 
 from edgeseg.benchmarks.cpu import read_cpu
 from edgeseg.quantize import DEFAULT_CALIBRATOR, EMITTERS, METHODS, Quantizer, find_method
+from edgeseg.quantize.range_calibrator import RangeCalibrator
 from edgeseg.targets import Target
 
 from .. import cache
@@ -22,8 +23,9 @@ from ..place.contest import Trial
 from ..place.journal import Journal
 from ..place.laboratory import Laboratory, RememberingLaboratory
 from ..place.limits import DEFAULT_AGREEMENT, DEFAULT_DICE_DROP, Limits
+from ..place.menu import Menu
 from ..place.record import FinalRecord, PlacementRecord, TrialRecord
-from ..place.search import Menu, Outcome, Search
+from ..place.search import Outcome, Search
 from ..progress import Progress, Stage
 from .bench import PLAIN
 from .judges import Judges
@@ -190,6 +192,7 @@ def _menu(preparation: Preparation, fixed: Sequence[Choice], laboratory: Laborat
             precision: tuple(target.runtime_variants(precision)) for precision in target.precisions
         },
         statistics=STATISTICS,
+        calibrators=_other_calibrators(preparation),
     )
 
 
@@ -212,6 +215,15 @@ def _methods(preparation: Preparation) -> list[tuple[str, tuple[tuple[str, str],
         if is_offered:
             found.append((name, (), has_plan))
     return found
+
+
+def _other_calibrators(preparation: Preparation) -> tuple[str, ...]:
+    """Those that take no longer than the usual one; none where a method was asked for."""
+    request, formats = preparation.request, preparation.target.quantized_from
+    if request.method is not None or not any(name in EMITTERS.names() for name in formats):
+        return ()
+    quick = [name for name in METHODS.names() if issubclass(METHODS.find(name), RangeCalibrator)]
+    return tuple(name for name in quick if name != DEFAULT_CALIBRATOR)
 
 
 class _Reporter:

@@ -15,33 +15,11 @@ from .choice import Choice
 from .contest import Contest, Trial
 from .laboratory import Finish, Laboratory
 from .limits import Finding, Limits
+from .menu import Menu
 from .regions import Region, Site, group_sites, single_sites
 
 HOPELESS = 0.8  # no runtime variant makes up for so much
 REWRITES_SHARE = 0.5  # of the seconds that are left may go to single rewrites
-
-
-@dataclass(frozen=True)
-class Menu:
-    """What a target offers.
-
-    Attributes:
-        fixed: What is built for each precision where nothing is measured, the float one of full
-            precision first.
-        rewrites: All rewrites there are.
-        methods: Ways to quantise, with options: (name, options, whether it makes a plan).
-        variants: Names of runtime variants by precision.
-        statistics: Rewrites whose convolutions hold means and variances.
-    """
-
-    fixed: tuple[Choice, ...]
-    rewrites: tuple[str, ...]
-    methods: tuple[tuple[str, tuple[tuple[str, str], ...], bool], ...]
-    variants: dict[str, tuple[str, ...]]
-    statistics: frozenset[str] = frozenset()
-
-    def makes_plan(self, method: str) -> bool:
-        return any(name == method and has_plan for name, _, has_plan in self.methods)
 
 
 @dataclass(frozen=True)
@@ -143,6 +121,20 @@ class Search:
                     if has_plan:
                         choice = replace(choice, float_nodes=self._made_by_rewrites(rewrites))
                     self._enter_with_variants(choice, "int8", until=self.budget_s)
+        self._try_calibrators()
+
+    def _try_calibrators(self) -> None:
+        """Where INT8 was made and its masks are not good enough, choose its ranges otherwise."""
+        tried = [one for one in self.contest.trials.values() if one.choice.method]
+        plans = [one for one in tried if self.menu.makes_plan(one.choice.method)]
+        poor = [one for one in plans if self.limits.objection_to_masks(one.finding)]
+        if not poor or any(not one.objection for one in tried):
+            return
+        for name in self.menu.calibrators:
+            choice = replace(poor[0].choice, method=name, method_options=())
+            trial = self._enter_with_variants(choice, "int8", until=self.budget_s)
+            if trial is not None and not trial.objection:
+                return
 
     def _enter_with_variants(
         self, choice: Choice, stage: str, *, until: float | None = None
@@ -206,6 +198,8 @@ class Search:
             return
         name, options = plans[0]
         base = replace(quantized[0], method=name, method_options=options)
+        if self.menu.makes_plan(leader.method):
+            base = leader
         sites = self.laboratory.sites(leader.rewrites)
         protected = set(self._made_by_rewrites(leader.rewrites))
         original = [site for site in sites if site.name not in protected]

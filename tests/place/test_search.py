@@ -9,7 +9,8 @@ from edgeseg.errors import BenchmarkError, TargetError
 from edgeseg.place.choice import Choice
 from edgeseg.place.laboratory import Ratio
 from edgeseg.place.limits import Finding, Limits
-from edgeseg.place.search import Menu, Outcome, Search
+from edgeseg.place.menu import Menu
+from edgeseg.place.search import Outcome, Search
 
 LIMITS = Limits(max_dice_drop=0.005, min_agreement=None)
 ALL = {site.name for site in SITES}
@@ -126,6 +127,25 @@ def test_agreement_counts_where_it_is_asked_for() -> None:
     assert outcome.choice.precision == "fp32"
     (refused, *_) = [trial for trial in outcome.trials if trial.objection]
     assert "98.99% of the pixels of 4 images agree" in refused.objection
+
+
+def test_other_calibrators_are_tried_where_the_masks_are_not_good_enough() -> None:
+    menu = replace(MENU, calibrators=("entropy", "mse", "percentile"))
+
+    def finding(choice: Choice) -> Finding:
+        drop = 0.02 if choice.method and choice.method != "mse" else 0.001
+        return replace(GOOD, dice_drop=drop)
+
+    laboratory = FakeLaboratory(lambda choice: 5.0 if choice.method else 10.0, finding)
+    outcome = search(laboratory, menu=menu)
+    assert outcome.choice.method == "mse"
+    methods = [trial.choice.method for trial in outcome.trials]
+    assert "entropy" in methods
+    assert "percentile" not in methods
+
+    laboratory = FakeLaboratory(lambda choice: 5.0 if choice.method else 10.0)
+    methods = [trial.choice.method for trial in search(laboratory, menu=menu).trials]
+    assert "entropy" not in methods
 
 
 def test_the_winner_must_keep_the_limits_on_all_images() -> None:
