@@ -45,14 +45,19 @@ class Line:
 
     @property
     def variance(self) -> Tensor:
-        """Of x, (C,), not below 1e-12."""
+        """Of x, (C,), not below 1e-12, which stands for none."""
         return (self.sums[2] / self.sums[0] - self.mean**2).clamp_min(SMALLEST_VARIANCE)
 
     @property
     def slope(self) -> Tensor:
-        """a, (C,)."""
+        """a, (C,); 1 where x never changed.
+
+        Any line through that one point is as near. A slope of 0 would kill the channel: it gives
+        weights of zero, which learn nothing and which no scale of INT8 fits.
+        """
         count, x, _, y, both = self.sums
-        return (both / count - x * y / count**2) / self.variance
+        slope = (both / count - x * y / count**2) / self.variance
+        return torch.where(self.variance > SMALLEST_VARIANCE, slope, torch.ones_like(slope))
 
     @property
     def offset(self) -> Tensor:

@@ -23,11 +23,11 @@ def test_line_by_hand() -> None:
     assert line.offset.tolist() == pytest.approx([1.0, 5.0])
 
 
-def test_a_constant_input_gives_its_mean_answer() -> None:
+def test_a_constant_input_gives_its_mean_answer_and_stays_alive() -> None:
     line = Line.empty()
     line.add(torch.full((1, 1, 2, 2), 3.0), torch.arange(4.0).view(1, 1, 2, 2))
-    assert line.slope.tolist() == [0.0]
-    assert line.offset.tolist() == [1.5]
+    assert line.slope.tolist() == [1.0]
+    assert line.offset.tolist() == [-1.5]  # 3 - 1.5 is the mean
 
 
 class Linear(torch.nn.Module):
