@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 
 from edgeseg.errors import UsageError
 from edgeseg.registry import Registry
@@ -47,7 +48,10 @@ EMITTERS = Registry(
 
 
 def find_method(
-    name: str | None, formats: Sequence[str], options: Mapping[str, str] | None = None
+    name: str | None,
+    formats: Sequence[str],
+    options: Mapping[str, str] | None = None,
+    plan_form: Mapping[str, str] | None = None,
 ) -> Quantizer | Calibrator:
     """Make the quantiser or calibrator of that name.
 
@@ -56,6 +60,7 @@ def find_method(
             where there is none.
         formats: What may be quantised, the preferred one first.
         options: Of the method, as words of a command line; the defaults for the rest.
+        plan_form: Defaults of a target for the options of calibrators, where they have them.
 
     Raises:
         UnknownNameError: No such method, or it has no such option.
@@ -64,7 +69,10 @@ def find_method(
     if name is None:
         name = _default_method(formats)
     method_class: type[Method] = METHODS.find(name)
-    method = method_class(method_class.options_class.parse(f"method {name}", options or {}))
+    known = {field.name for field in fields(method_class.options_class)}
+    words = {key: word for key, word in (plan_form or {}).items() if key in known}
+    words.update(options or {})
+    method = method_class(method_class.options_class.parse(f"method {name}", words))
     if isinstance(method, Quantizer):
         if method.artifact_format in formats:
             return method

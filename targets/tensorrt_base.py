@@ -63,6 +63,8 @@ class TensorRtBase(Target):
     package: ClassVar[str]
     runtime_title: ClassVar[str]
     quantized_from = (ONNX_FORMAT,)
+    # Convolutions go from codes to float by themselves.
+    plan_form: ClassVar[Mapping[str, str]] = {"results": "false"}
     compiled_precisions = ("fp32", "fp16")
     quantized_precisions = ("int8",)
     build_packages = ("onnx", "onnx_ir", "onnxruntime", "tensorrt_rtx")

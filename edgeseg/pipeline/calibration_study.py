@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,15 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.quantize import QuantPlan, find_emitter, find_method
-from edgeseg.quantize.base import Calibrator
+from edgeseg.quantize import Calibrator, Quantizer, QuantPlan, find_emitter, find_method
 from edgeseg.quantize.calibration_images import CalibrationImages, choose_calibration_images
-from edgeseg.quantize.distillation.calibrator import DistillCalibrator
-from edgeseg.quantize.litert_ptq import LiteRtQuantizer
+from edgeseg.quantize.litert_ptq import LiteRtOptions, LiteRtQuantizer
 from edgeseg.quantize.onnxruntime_ptq import quantize_by_onnxruntime
 from edgeseg.targets import Target, find_target
 
-from ..errors import UsageError
 from ..float_model import ReferenceImages, export_checked, reference_images
 from ..metrics import bootstrap_intervals
 from ..models import ModelSpec, find_model
@@ -38,27 +35,6 @@ WAYS: Sequence[tuple[str, str, Mapping[str, str]]] = (
     ("mse + bias correction", "mse", CORRECTED),
 )
 LEARNED = ("+ block reconstruction", "+ end to end")
-
-
-@dataclass(frozen=True)
-class StudyForm:
-    """What a target's INT8 looks like.
-
-    Attributes:
-        options: Of the methods, so that a plan has that form.
-    """
-
-    target: str
-    options: Mapping[str, str] = field(default_factory=dict)
-
-
-# TensorRT's convolutions read codes and give float; LiteRT's have zero points, and so may ONNX
-# Runtime's, whose row stands for symmetric Q/DQ with results in INT8.
-FORMS = {
-    "onnxruntime": StudyForm("onnxruntime"),
-    "jetson": StudyForm("jetson", {"results": "false"}),
-    "android": StudyForm("android", {"zero_points": "true"}),
-}
 
 
 @dataclass(frozen=True)
@@ -114,13 +90,8 @@ def study_calibration(
     Calibration takes train images, the comparison val images.
 
     Raises:
-        UsageError: The target has no form here.
+        UnknownNameError: The target has no INT8.
     """
-    if request.target not in FORMS:
-        raise UsageError(
-            f"Calibration is not studied on target {request.target}. Choose one of "
-            f"{', '.join(FORMS)}."
-        )
     with TemporaryDirectory(prefix="edgeseg-study-") as name:
         study = _Study(request, Path(name), progress)
         default = study.default_row()
@@ -132,8 +103,8 @@ def study_calibration(
 class _Study:
     def __init__(self, request: StudyRequest, work: Path, progress: Progress) -> None:
         self.request, self.work, self.progress = request, work, progress
-        self.form = FORMS[request.target]
-        self.target: Target = find_target(self.form.target)
+        self.target: Target = find_target(request.target)
+        self.target.require_precision("int8")
         self.spec: ModelSpec = find_model(request.model)
         weights = self.spec.resolve_weights(request.weights)
         network = self.spec.load_network(weights)
@@ -151,29 +122,28 @@ class _Study:
         self.count = 0
 
     def default_row(self) -> StudyRow:
-        """What the target's own tool makes of the same convolutions."""
+        """What the target's own tool makes; where it has none, that of ONNX Runtime."""
+        tool = find_method(None, self.target.quantized_from)
         with self.progress.stage("the target's own tool"):
-            if find_emitter(self.target.quantized_from).artifact_format == ONNX_FORMAT:
-                path = self._place() / "quantized.onnx"
-                names = self.spec.inputs.name
-                symmetric = self.form.target != "onnxruntime"
-                quantize_by_onnxruntime(
-                    self.onnx_path, self.images, path, names, symmetric=symmetric
-                )
-                artifact = self.target.compile(path, self._place(), "int8")
-            else:
-                tool = find_method("ai-edge-quantizer", ["tflite"], {"sums": "false"})
-                assert isinstance(tool, LiteRtQuantizer)
+            if isinstance(tool, LiteRtQuantizer):
+                tool = LiteRtQuantizer(LiteRtOptions(sums=False))  # the operators that plans take
+            if isinstance(tool, Quantizer):
                 artifact, _ = tool.quantize(
                     self._compiled(), self.images, self._place(), input_name=self.spec.inputs.name
                 )
                 self.target.finish(artifact)
+            else:
+                path = self._place() / "quantized.onnx"
+                symmetric = "zero_points" not in self.target.plan_form
+                quantize_by_onnxruntime(
+                    self.onnx_path, self.images, path, self.spec.inputs.name, symmetric=symmetric
+                )
+                artifact = self.target.compile(path, self._place(), "int8")
             return StudyRow("the target's own tool", self._flips(artifact)[None])
 
     def rows(self) -> Iterator[StudyRow]:
         for title, name, options in WAYS:
-            method = find_method(name, self.target.quantized_from, {**self.form.options, **options})
-            assert isinstance(method, Calibrator)
+            method = self._method(name, options)
             plan = method.calibrate(
                 self.onnx_path,
                 self.images,
@@ -190,17 +160,15 @@ class _Study:
                 yield StudyRow(title, np.stack(flips))
 
     def _learn(self, seed: int, changes: Mapping[str, str]) -> QuantPlan:
-        options = {
-            **self.form.options,
-            **self.request.distill_options,
-            **changes,
-            "seed": str(seed),
-        }
-        method = find_method("distill", self.target.quantized_from, options)
-        assert isinstance(method, DistillCalibrator)
-        return method.calibrate(
+        options = {**self.request.distill_options, **changes, "seed": str(seed)}
+        return self._method("distill", options).calibrate(
             self.onnx_path, self.images, input_name=self.spec.inputs.name, progress=self.progress
         )
+
+    def _method(self, name: str, options: Mapping[str, str]) -> Calibrator:
+        method = find_method(name, self.target.quantized_from, options, self.target.plan_form)
+        assert isinstance(method, Calibrator)
+        return method
 
     def _flips_of(self, plan: QuantPlan) -> NDArray[np.float64]:
         emitter = find_emitter(self.target.quantized_from)

@@ -51,7 +51,8 @@ class Preparation:
         method = ""
         if precision in self.target.quantized_precisions:
             formats = self.target.quantized_from
-            method = find_method(request.method, formats, request.method_options).name
+            form = self.target.plan_form
+            method = find_method(request.method, formats, request.method_options, form).name
         elif request.method is not None or request.method_options:
             raise UsageError(
                 f"--method and --method-option go with a quantised precision; {precision} is none. "
@@ -69,7 +70,8 @@ class Preparation:
         methods = {(choice.method, choice.method_options) for choice in choices if choice.method}
         needed = [*EXPORT_PACKAGES, *self.target.build_packages]
         for name, options in sorted(methods):
-            needed += find_method(name, self.target.quantized_from, dict(options)).packages
+            formats, form = self.target.quantized_from, self.target.plan_form
+            needed += find_method(name, formats, dict(options), form).packages
         require_installed(needed, purpose=f"Building for target {self.target.name}")
 
     @cached_property
@@ -109,8 +111,8 @@ class Preparation:
         """Everything that decides what is built of the choice, as JSON."""
         quantization = None
         if choice.method:
-            formats = self.target.quantized_from
-            method = find_method(choice.method, formats, dict(choice.method_options))
+            formats, form = self.target.quantized_from, self.target.plan_form
+            method = find_method(choice.method, formats, dict(choice.method_options), form)
             quantization = {
                 "settings": method.settings(),
                 "images": self.calibration.identities(),

@@ -134,7 +134,7 @@ class Workshop:
     def _make_quantized(self, choice: Choice, graph: Path, folder: Path) -> _Form:
         """Graphs are quantised before or after they are compiled."""
         formats, options = self.target.quantized_from, dict(choice.method_options)
-        method = find_method(choice.method, formats, options)
+        method = find_method(choice.method, formats, options, self.target.plan_form)
         if isinstance(method, Calibrator):
             plan = self._plan(choice, method, graph).with_float(choice.float_nodes)
             return _Form(*self._compile_plan(plan, graph, folder, choice.precision), plan)

@@ -56,6 +56,15 @@ def test_unknown_option_is_refused() -> None:
         find_method("min-max", ["onnx"], {"percent": "99"})
 
 
+def test_form_of_a_target_is_a_default_for_those_that_have_the_option() -> None:
+    form = {"zero_points": "true"}
+    shifted = find_method("mse", ["onnx"], {}, form)
+    assert shifted.settings()["zero_points"] is True
+    asked = find_method("mse", ["onnx"], {"zero_points": "false"}, form)
+    assert asked.settings()["zero_points"] is False
+    assert find_method("nncf", ["openvino-ir"], {}, form).name == "nncf"
+
+
 @pytest.mark.parametrize(("name", "takes"), [("nncf", "openvino-ir"), ("min-max", "onnx.*")])
 def test_method_for_another_format_says_what_to_leave_out(name: str, takes: str) -> None:
     with pytest.raises(UsageError, match=rf"{name} takes {takes}, not wav or mp3\. Leave"):
