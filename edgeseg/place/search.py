@@ -102,8 +102,11 @@ class Search:
         """Leave out rewrites one by one, those first that make the graph largest, until no limit
         objects."""
         names = list(refused.rewrites)
-        added = {name: self.laboratory.graph_bytes((name,)) for name in names}
-        for name in sorted(names, key=lambda one: -added[one])[:-1]:
+        left = {  # bytes of the graph without it: some make it large only together with others
+            name: self.laboratory.graph_bytes([one for one in names if one != name])
+            for name in names
+        }
+        for name in sorted(names, key=lambda one: left[one])[:-1]:
             names.remove(name)
             choice = replace(refused, rewrites=self.laboratory.effective(names))
             trial = self._enter_with_variants(choice, "float", until=self.budget_s)
