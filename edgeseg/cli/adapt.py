@@ -29,6 +29,9 @@ def adapt(
             help="Folder with labelled val images (default: scored against the original)."
         ),
     ] = None,
+    twin_weights: Annotated[
+        Path | None, typer.Option(help="Checkpoint of a twin to teach further.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Run folder (default: runs/MODEL-twin).")
     ] = None,
@@ -69,6 +72,7 @@ def adapt(
         output=output or Path("runs") / f"{model}{ending}",
         weights=weights,
         data=data,
+        twin_weights=twin_weights,
         ending=ending,
         size=parse_size(size),
         recipe=recipe,

@@ -46,6 +46,7 @@ class AdaptRequest:
         weights: Of the original; None takes the shipped ones.
         data: Folder with labelled val images, which choose the epoch and score both networks;
             None scores the twin on val images of `unlabeled` against the original's masks.
+        twin_weights: Of a twin that is taught further; None starts near the original.
         ending: "-twin" (hard-swish) or "-twin-relu".
         size: (height, width) of the input; None is the model's default.
         recipe: Name; None takes the original's first.
@@ -61,6 +62,7 @@ class AdaptRequest:
     output: Path
     weights: Path | None = None
     data: Path | None = None
+    twin_weights: Path | None = None
     ending: str = "-twin"
     size: tuple[int, int] | None = None
     recipe: str | None = None
@@ -141,6 +143,7 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
 
     from ..distill.objective import DistillObjective
     from ..distill.teacher import KeptAnswers, Teacher
+    from ..models.weights import load_weights
     from ..train.loop import Trainer
 
     with progress.stage("load packages and models"):
@@ -148,8 +151,11 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
         torch.manual_seed(recipe.seed)
         network = twin.make_network()
     val = _open_val(request, teacher)
-    with progress.stage("start the twin near the original"):
-        _start(network, teacher, images)
+    if request.twin_weights is not None:
+        load_weights(network, twin.resolve_weights(request.twin_weights))
+    else:
+        with progress.stage("start the twin near the original"):
+            _start(network, teacher, images)
 
     def make_objective(task_loss: Any, device: Any) -> DistillObjective:
         kept = None

@@ -62,6 +62,21 @@ def test_adapting_goes_on(images: Path, tmp_path: Path) -> None:
     assert adapt_model(request_for(images, tmp_path / "run", resume=True)) == first
 
 
+def test_a_twin_is_taught_further(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = adapt_model(request_for(images, tmp_path / "first"))
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("started anew")
+
+    monkeypatch.setattr("edgeseg.distill.twin_start.start_twin", refuse)
+    second = adapt_model(request_for(images, tmp_path / "second", twin_weights=first.weights_path))
+    assert second.weights_path.read_bytes() != first.weights_path.read_bytes()
+    with pytest.raises(UsageError, match="No weights file"):
+        adapt_model(request_for(images, tmp_path / "third", twin_weights=tmp_path / "missing"))
+
+
 @pytest.mark.parametrize(
     ("model", "advice"),
     [
