@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -47,9 +47,10 @@ class WorkerProcess:
     Args:
         name: For messages.
         runner: What it opens.
+        command: Starts a worker of another environment that speaks the same.
     """
 
-    def __init__(self, name: str, runner: RunnerSpec) -> None:
+    def __init__(self, name: str, runner: RunnerSpec, command: Sequence[str] | None = None) -> None:
         self.name = name
         self.runner = runner
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in __exit__)
@@ -59,8 +60,9 @@ class WorkerProcess:
             for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
                 environment[variable] = str(runner.threads)
         # -P: what lies in the working folder must not be taken for a library.
+        own = [sys.executable, "-P", "-m", "edgeseg.benchmarks.worker", str(runner.threads)]
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "edgeseg.benchmarks.worker", str(runner.threads)],
+            own if command is None else list(command),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,

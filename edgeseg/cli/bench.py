@@ -42,6 +42,13 @@ def bench(
     images: Annotated[
         int | None, typer.Option(help="Measure on so many images at most.", min=1)
     ] = None,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=PYTHON: also run the float network by another toolkit (litert-torch, "
+            "executorch, torch) in that environment; may be repeated."
+        ),
+    ] = None,
     device: Annotated[
         str | None,
         typer.Option(help="Measure there: ssh://USER@HOST[:PORT] or adb://SERIAL."),
@@ -61,9 +68,11 @@ def bench(
     from edgeseg.bundle import open_bundle
     from edgeseg.pipeline.bench import bench_bundles, require_baseline_kind
     from edgeseg.pipeline.build import open_split
+    from edgeseg.pipeline.peers import parse_peers
     from edgeseg.pipeline.remote_bench import DeviceSettings, bench_on_device
 
     require_baseline_kind(baseline)
+    peers = parse_peers(peer or [])
     settings = BenchSettings(threads=threads, runs=runs)
     remote = None
     if device is not None:
@@ -72,6 +81,8 @@ def bench(
                 "On a device the baseline is the FP32 bundle that is named with the others. Leave "
                 "--baseline out."
             )
+        if peers:
+            raise UsageError("--peer measures on this machine. Leave out --device or --peer.")
         remote = DeviceSettings(device, device_python, benchmark_model, timeout)
     elif (device_python, benchmark_model, timeout) != (DEFAULT_PYTHON, None, DEFAULT_TIMEOUT_S):
         raise UsageError(
@@ -83,7 +94,9 @@ def bench(
     if remote is not None:
         report = bench_on_device(opened, dataset, settings, remote, make_progress())
     else:
-        report = bench_bundles(opened, dataset, settings, make_progress(), baseline_kind=baseline)
+        report = bench_bundles(
+            opened, dataset, settings, make_progress(), baseline_kind=baseline, peers=peers
+        )
     if json_path is not None:
         write_text(json_path, json.dumps(report.to_json(), indent=2) + "\n")
     if record:

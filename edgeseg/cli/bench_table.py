@@ -101,7 +101,7 @@ def row_warnings(rows: list[dict[str, Any]]) -> list[str]:
     """What a reader must know before trusting the rows."""
     warnings = []
     for row in rows:
-        if row["accuracy"] is None:
+        if row["accuracy"] is None and row["device"]:
             warnings.append(
                 f"{row['name']} has no accuracy: this benchmark_model cannot write what it "
                 "computes. Take one with --output_filepath."

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from edgeseg.benchmarks.measure import measure
@@ -20,6 +21,7 @@ from ..errors import BenchmarkError, UnknownNameError, UsageError
 from ..lazy import provider_of
 from ..progress import SILENT, Progress
 from ..records import Artifact, RunnerSpec, sha256_of_file
+from .peers import open_worker, peer_participants
 
 BASELINE_RECORD = "artifact.json"
 PLAIN, MENDED = "plain", "target"
@@ -33,6 +35,7 @@ def bench_bundles(
     progress: Progress = SILENT,
     *,
     baseline_kind: str = PLAIN,
+    peers: Mapping[str, Path] = MappingProxyType({}),
 ) -> Report:
     """Measure bundles in one interleaved run, each against its float baseline.
 
@@ -41,6 +44,7 @@ def bench_bundles(
         dataset: Labelled images for accuracy.
         baseline_kind: "plain" is what the runtime's own tool makes of the exported graph, "target"
             what the target makes of it in FP32, not rewritten but mended.
+        peers: Interpreters with other toolkits, which run each model too.
 
     Raises:
         UnknownNameError: No such kind of baseline.
@@ -54,11 +58,14 @@ def bench_bundles(
     for bundle in bundles:
         bundle.check_files()
         baseline = baseline_participant(bundle, settings, progress, baseline_kind)
-        if baseline.key not in {known.key for known in participants}:
+        known = {participant.key for participant in participants}
+        if baseline.key not in known:
             participants.append(baseline)
+        others = peer_participants(bundle, baseline, peers, settings, progress)
+        participants += [peer for peer in others if peer.key not in known]
         participant = bundle_participant(bundle, baseline, settings)
         participants.append(replace(participant, name=names[participant.key]))
-    report = measure(participants, dataset, settings, progress)
+    report = measure(participants, dataset, settings, progress, open_worker=open_worker)
     note_placements(report, bundles)
     return report
 

@@ -43,8 +43,10 @@ def test_without_a_baseline_the_speedup_is_empty_and_said() -> None:
 def test_without_masks_the_accuracy_is_empty_and_said() -> None:
     row = {"accuracy": None, "delta": None, "delta_ci95": None, "flips_per_10k": None}
     assert [cells(**row)[title] for title in TITLES[-3:]] == ["", "", ""]
-    (warning,) = row_warnings([{**ROW, **row, "is_baseline": True}])
+    (warning,) = row_warnings([{**ROW, **row, "is_baseline": True, "device": "adb://x"}])
     assert "net-android-int8 has no accuracy" in warning
+    # Other toolkits are timed only.
+    assert row_warnings([{**ROW, **row, "is_baseline": True, "device": ""}]) == []
 
 
 def test_without_percentiles_their_cell_is_empty() -> None:
