@@ -30,6 +30,7 @@ LAYOUT_REWRITES = (
     "batch-norm-into-next",
     "dense-stem",
     "depthwise-after-concat",
+    "depthwise-of-copies",
     "stride-before-dilation",
     "concat-by-sum",
     "pointwise-before-resize",

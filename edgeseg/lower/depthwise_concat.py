@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,7 @@ def depthwise_after_concat(model: Any) -> int:
     [D_1 x_1; ...; D_n x_n] = sum over kernels k of D'_k [x_1; ...; x_n], D'_k with the weights of
     the parts that have a kernel of that size, dilation and stride, and zeros for the others. It is
     more arithmetic, but vectors of channels are full and nothing is copied: runtimes add sums up
-    inside the convolutions. Parts may be sums, also running ones; where all parts convolve one
-    1x1 convolution of a map, that gives its channels n times.
+    inside the convolutions. Parts may be sums, also running ones.
 
     Args:
         model: An `onnx_ir.Model`, changed in place.
@@ -33,7 +33,25 @@ def depthwise_after_concat(model: Any) -> int:
     Returns:
         How many concatenations were rewritten.
     """
+    return _convolve_after(model, _concatenation)
 
+
+def depthwise_of_copies(model: Any) -> int:
+    """As `depthwise_after_concat`, where all parts convolve one 1x1 convolution of a map.
+
+    That gives its channels once for each part then. OpenVINO, which copies slowly, gains a little
+    by it; runtimes that do not lose by the arithmetic.
+
+    Args:
+        model: An `onnx_ir.Model`, changed in place.
+
+    Returns:
+        How many concatenations were rewritten.
+    """
+    return _convolve_after(model, _copies)
+
+
+def _convolve_after(model: Any, join: Callable[[Editor, list[Any]], Any | None]) -> int:
     def rewrite(edit: Editor, node: Any) -> Any | None:
         parts = concatenated(node.outputs[0])
         if parts is None or len(parts) < 2:
@@ -48,7 +66,7 @@ def depthwise_after_concat(model: Any) -> int:
             return None
         if not maps_of_one_size(sources):
             return None
-        joined = _joined(edit, sources)
+        joined = join(edit, sources)
         if joined is None:
             return None
         total = None
@@ -92,10 +110,13 @@ def _terms(value: Any) -> list[Convolution] | None:
     return terms if len({term.source for term in terms}) == 1 else None
 
 
-def _joined(edit: Editor, sources: list[Any]) -> Any | None:
-    """The parts' sources as one map; None where one map would have to be copied."""
-    if len(set(sources)) == len(sources):
-        return edit("Concat", *sources, axis=1)
+def _concatenation(edit: Editor, sources: list[Any]) -> Any | None:
+    """Different maps as one."""
+    return edit("Concat", *sources, axis=1) if len(set(sources)) == len(sources) else None
+
+
+def _copies(edit: Editor, sources: list[Any]) -> Any | None:
+    """One map as often as it is there, if a 1x1 convolution gives it."""
     first = convolution_of(sources[0])
     if len(set(sources)) > 1 or first is None or not first.is_pointwise or first.group != 1:
         return None

@@ -11,7 +11,7 @@ from ..lazy import require
 from .batch_norm import batch_norm_into_next, batch_norm_into_sum
 from .constants import fold_constants
 from .depthwise import box_by_depthwise, dense_stem, merge_parallel, stride_before_dilation
-from .depthwise_concat import depthwise_after_concat
+from .depthwise_concat import depthwise_after_concat, depthwise_of_copies
 from .gated_concat import gate_after_concat
 from .group_norm import affine_after_pooling, group_norm_by_channel
 from .layer_norm import layer_norm_by_convolution, pointwise_before_norm
@@ -55,6 +55,7 @@ REWRITES: Mapping[str, Callable[[Any], int]] = {
     "batch-norm-into-next": batch_norm_into_next,
     "dense-stem": dense_stem,
     "depthwise-after-concat": depthwise_after_concat,
+    "depthwise-of-copies": depthwise_of_copies,
     "stride-before-dilation": stride_before_dilation,
     "norms-after-concat": norms_after_concat,
     "pointwise-before-norm": pointwise_before_norm,

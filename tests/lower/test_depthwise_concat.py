@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from rewritten_graphs import draw, graph, left_alone, rewritten
 from support import needs
 
-from edgeseg.lower.depthwise_concat import depthwise_after_concat
+from edgeseg.lower.depthwise_concat import depthwise_after_concat, depthwise_of_copies
 
 pytestmark = needs("onnx", "onnx_ir", "onnxruntime")
 
@@ -47,7 +47,17 @@ def test_parts_may_be_running_sums() -> None:
         "s = Add(d1, d2) y = Concat<axis = 1>(d1, s)",
         {**WEIGHTS, "k": draw(4, 4, 1, 1)},
     )
-    rewritten(depthwise_after_concat, model, {"Conv": 3, "Add": 1})
+    rewritten(depthwise_of_copies, model, {"Conv": 3, "Add": 1})
+    left_alone(depthwise_after_concat, model)
+
+
+def test_different_maps_are_no_copies() -> None:
+    model = graph(
+        f"p = Conv<{NEAR}>(x, v) q = Conv<{NEAR}>(z, w) y = Concat<axis = 1>(p, q)",
+        WEIGHTS,
+        inputs=MAPS,
+    )
+    left_alone(depthwise_of_copies, model)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +87,8 @@ def test_other_concatenations_stay(body: str) -> None:
         "point": draw(4, 1, 1, 1),
         "more": draw(8, 1, 3, 3),
     }
-    left_alone(depthwise_after_concat, graph(body, constants, inputs=MAPS))
+    for rewrite in (depthwise_after_concat, depthwise_of_copies):
+        left_alone(rewrite, graph(body, constants, inputs=MAPS))
 
 
 def test_maps_of_two_sizes_are_not_joined() -> None:
