@@ -23,7 +23,7 @@ from .partition import Block, cut_into_blocks
 from .rounding import Rounding
 
 CHECKS = 8  # of the second stage
-PATIENCE = 3  # checks without a better result before the second stage ends
+PATIENCE = 5  # checks without a better result before the second stage ends
 
 
 @dataclass(frozen=True)
