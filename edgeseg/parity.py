@@ -96,8 +96,8 @@ def compare_predictions(
         if (truth > 0).mean() >= 0.01 and dice < COLLAPSED_DICE:
             raise ParityError(
                 f"{what} has collapsed on {name}: of the foreground that the float model finds "
-                f"there it keeps a Dice of {dice:.2f}, and {COLLAPSED_DICE} is the least. Calibrate "
-                "with more images of the kind that it will see, or build with --precision fp32."
+                f"there it keeps a Dice of {dice:.2f}, and {COLLAPSED_DICE} is the least. "
+                "Calibrate with more images of the kind that it will see, or build with --precision fp32."
             )
         difference = np.abs(got - expected)
         largest.append(float(difference.max()))
