@@ -97,7 +97,8 @@ def compare_predictions(
             raise ParityError(
                 f"{what} has collapsed on {name}: of the foreground that the float model finds "
                 f"there it keeps a Dice of {dice:.2f}, and {COLLAPSED_DICE} is the least. "
-                "Calibrate with more images of the kind that it will see, or build with --precision fp32."
+                "Calibrate with more images of the kind that it will see, or build with "
+                "--precision fp32."
             )
         difference = np.abs(got - expected)
         largest.append(float(difference.max()))
