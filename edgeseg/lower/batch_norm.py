@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..onnx_graph import constant_of, is_constant
-from .editing import Editor, convolution_of, is_read_once, made_by, rewrite_each, summands
+from .editing import (
+    Editor,
+    convolution_of,
+    is_read_once,
+    made_by,
+    pointwise_of,
+    rewrite_each,
+    summands,
+)
 
 DEFAULT_EPSILON = 1e-5  # of ONNX's BatchNormalization
 
@@ -58,8 +66,8 @@ def batch_norm_into_next(model: Any) -> int:
     """
 
     def rewrite(edit: Editor, node: Any) -> Any | None:
-        found = convolution_of(node.outputs[0])
-        if found is None or not found.is_pointwise or found.group != 1:
+        found = pointwise_of(node.outputs[0])
+        if found is None:
             return None
         norm = fixed_batch_norm_of(found.source)
         if norm is None or not is_read_once(found.source):

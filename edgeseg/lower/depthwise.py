@@ -15,6 +15,7 @@ from .editing import (
     convolution_of,
     integers,
     is_read_once,
+    pointwise_of,
     rewrite_each,
 )
 
@@ -168,9 +169,9 @@ def stride_before_dilation(model: Any) -> int:
         found = convolution_of(node.outputs[0])
         if found is None or found.strides != (2, 2):
             return None
-        first = convolution_of(found.source)
+        first = pointwise_of(found.source)
         even = all(step % 2 == 0 for step in (*found.dilations, *found.pads))
-        if not even or first is None or not first.is_pointwise or first.group != 1:
+        if not even or first is None:
             return None
         pixels = edit.convolution(first.source, first.weight, first.bias, strides=[2, 2])
         halved = {
@@ -203,10 +204,10 @@ def dense_stem(model: Any) -> int:
         second = convolution_of(node.outputs[0])
         if second is None or not second.is_depthwise or len(second.weight) == 1:
             return None
-        first = convolution_of(second.source)
-        if first is None or not first.is_pointwise or first.group != 1:
+        first = pointwise_of(second.source)
+        if first is None or not is_read_once(second.source):
             return None
-        if first.weight.shape[1] > STEM_CHANNELS or not is_read_once(second.source):
+        if first.weight.shape[1] > STEM_CHANNELS:
             return None
         if np.any(first.bias) and any(second.pads):
             return None

@@ -14,6 +14,7 @@ from .editing import (
     concatenated,
     convolution_of,
     maps_of_one_size,
+    pointwise_of,
     rewrite_each,
     summands,
 )
@@ -117,8 +118,8 @@ def _concatenation(edit: Editor, sources: list[Any]) -> Any | None:
 
 def _copies(edit: Editor, sources: list[Any]) -> Any | None:
     """One map as often as it is there, if a 1x1 convolution gives it."""
-    first = convolution_of(sources[0])
-    if len(set(sources)) > 1 or first is None or not first.is_pointwise or first.group != 1:
+    first = pointwise_of(sources[0])
+    if len(set(sources)) > 1 or first is None:
         return None
     copies = len(sources)
     return edit.convolution(

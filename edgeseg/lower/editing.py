@@ -178,6 +178,12 @@ def convolution_of(value: Any) -> Convolution | None:
     )
 
 
+def pointwise_of(value: Any) -> Convolution | None:
+    """The 1x1 convolution of one group that computes a value, as `convolution_of`, or None."""
+    found = convolution_of(value)
+    return found if found is not None and found.is_pointwise and found.group == 1 else None
+
+
 def integers(node: Any, name: str, default: tuple[int, ...]) -> Any:
     """An attribute of several integers, as a tuple."""
     attribute = node.attributes.get(name)

@@ -13,9 +13,9 @@ from .editing import (
     Editor,
     both_ways,
     channels_of,
-    convolution_of,
     is_read_once,
     made_by,
+    pointwise_of,
     rewrite_each,
 )
 
@@ -119,8 +119,8 @@ def pointwise_before_norm(model: Any) -> int:
     """
 
     def rewrite(edit: Editor, node: Any) -> Any | None:
-        found = convolution_of(node.outputs[0])
-        if found is None or not found.is_pointwise or found.group != 1:
+        found = pointwise_of(node.outputs[0])
+        if found is None:
             return None
         norm = channel_norm_of(found.source) if is_read_once(found.source) else None
         if norm is None:

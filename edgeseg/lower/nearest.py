@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .editing import Editor, convolution_of, is_read_once, rewrite_each
+from .editing import Editor, is_read_once, pointwise_of, rewrite_each
 from .resizing import Resizing, resizing_of
 
 
@@ -30,8 +30,8 @@ def nearest_by_shuffle(model: Any) -> int:
             return None
         x = resizing.source
         channels = x.shape[1]
-        found = convolution_of(x)
-        if found is None or not found.is_pointwise or found.group != 1 or not is_read_once(x):
+        found = pointwise_of(x)
+        if found is None or not is_read_once(x):
             weight, bias, source = np.eye(channels)[:, :, None, None], np.zeros(channels), x
         else:
             weight, bias, source = found.weight, found.bias, found.source

@@ -12,6 +12,7 @@ from .editing import (
     concatenated,
     convolution_of,
     is_read_once,
+    pointwise_of,
     rewrite_each,
 )
 from .resizing import resizing_of
@@ -60,8 +61,8 @@ def merge_pointwise(model: Any) -> int:
     """
 
     def rewrite(edit: Editor, node: Any) -> Any | None:
-        second = convolution_of(node.outputs[0])
-        if second is None or not second.is_pointwise or second.group != 1:
+        second = pointwise_of(node.outputs[0])
+        if second is None:
             return None
         first = convolution_of(second.source)
         if first is None or first.group != 1 or not is_read_once(second.source):
@@ -91,8 +92,8 @@ def concat_by_sum(model: Any) -> int:
     """
 
     def rewrite(edit: Editor, node: Any) -> Any | None:
-        found = convolution_of(node.outputs[0])
-        if found is None or not found.is_pointwise or found.group != 1:
+        found = pointwise_of(node.outputs[0])
+        if found is None:
             return None
         parts = concatenated(found.source)
         if parts is None or not is_read_once(found.source):
@@ -126,8 +127,8 @@ def pointwise_before_resize(model: Any) -> int:
     """
 
     def rewrite(edit: Editor, node: Any) -> Any | None:
-        found = convolution_of(node.outputs[0])
-        if found is None or not found.is_pointwise or found.group != 1:
+        found = pointwise_of(node.outputs[0])
+        if found is None:
             return None
         if found.weight.shape[0] > found.weight.shape[1]:
             return None
@@ -177,8 +178,8 @@ def thin_pointwise_by_product(model: Any) -> int:
 
 def _by_product(model: Any, most_channels: int | None) -> int:
     def rewrite(edit: Editor, node: Any) -> Any | None:
-        found = convolution_of(node.outputs[0])
-        if found is None or not found.is_pointwise or found.group != 1:
+        found = pointwise_of(node.outputs[0])
+        if found is None:
             return None
         outputs, inputs = found.weight.shape[:2]
         if most_channels is not None and min(outputs, inputs) > most_channels:
