@@ -11,6 +11,20 @@ from edgeseg.errors import UnknownNameError
 
 from .build_after import build_after, require_targets
 from .console import make_progress, parse_size, print_note
+from .training_options import (
+    Accelerator,
+    BatchSize,
+    BuildPrecision,
+    BuildTargets,
+    Epochs,
+    EpochSteps,
+    LearningRate,
+    Precision,
+    Resume,
+    Seed,
+    Workers,
+    recipe_settings,
+)
 
 ENDINGS = {"hard-swish": "-twin", "relu": "-twin-relu"}
 
@@ -39,26 +53,21 @@ def adapt(
     recipe: Annotated[
         str | None, typer.Option(help="Of the original (default: its first).")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
-    epoch_steps: Annotated[
-        int | None, typer.Option(help="Batches an epoch, instead of one pass over the images.")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Instead of the recipe's.")] = None,
-    precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
+    epochs: Epochs = None,
+    epoch_steps: EpochSteps = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    precision: Precision = None,
+    seed: Seed = None,
     size: Annotated[
         str | None, typer.Option(help="Input size, HxW (default: the model's).")
     ] = None,
-    build: Annotated[
-        list[str] | None,
-        typer.Option(help="Target to build a bundle for in the end; may be repeated."),
-    ] = None,
-    build_precision: Annotated[str, typer.Option(help="Of the bundles.")] = "int8",
-    resume: Annotated[bool, typer.Option(help="Continue a run in --output.")] = False,
+    build: BuildTargets = None,
+    build_precision: BuildPrecision = "int8",
+    resume: Resume = False,
     cache: Annotated[bool, typer.Option(help="Reuse the original's answers.")] = True,
-    workers: Annotated[int, typer.Option(help="Threads that load images ahead.", min=0)] = 1,
-    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    workers: Workers = 1,
+    accelerator: Accelerator = "auto",
 ) -> None:
     """Make the edge twin of a network: cheap forms of its slow parts, taught by the original."""
     from edgeseg.pipeline.adapt import AdaptRequest, adapt_model
@@ -76,14 +85,9 @@ def adapt(
         ending=ending,
         size=parse_size(size),
         recipe=recipe,
-        recipe_settings={
-            "epochs": epochs,
-            "epoch_steps": epoch_steps,
-            "batch_size": batch_size,
-            "learning_rate": learning_rate,
-            "precision": precision,
-            "seed": seed,
-        },
+        recipe_settings=recipe_settings(
+            epochs, epoch_steps, batch_size, learning_rate, precision, seed
+        ),
         resume=resume,
         workers=workers,
         accelerator=accelerator,

@@ -11,6 +11,20 @@ from edgeseg.errors import UsageError
 
 from .build_after import build_after, require_targets
 from .console import make_progress, parse_size, short_name
+from .training_options import (
+    Accelerator,
+    BatchSize,
+    BuildPrecision,
+    BuildTargets,
+    Epochs,
+    EpochSteps,
+    LearningRate,
+    Precision,
+    Resume,
+    Seed,
+    Workers,
+    recipe_settings,
+)
 
 
 def distill(
@@ -65,14 +79,12 @@ def distill(
     student_spec: Annotated[
         Path | None, typer.Option(help="TOML that describes a student of your own.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
-    epoch_steps: Annotated[
-        int | None, typer.Option(help="Batches an epoch, instead of one pass over the images.")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Instead of the recipe's.")] = None,
-    precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
+    epochs: Epochs = None,
+    epoch_steps: EpochSteps = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    precision: Precision = None,
+    seed: Seed = None,
     weights: Annotated[
         Path | None, typer.Option(help="Checkpoint that the student starts from.")
     ] = None,
@@ -82,15 +94,12 @@ def distill(
     teacher_size: Annotated[
         str | None, typer.Option(help="Input size of the teacher, HxW (default: the model's).")
     ] = None,
-    build: Annotated[
-        list[str] | None,
-        typer.Option(help="Target to build a bundle for in the end; may be repeated."),
-    ] = None,
-    build_precision: Annotated[str, typer.Option(help="Of the bundles.")] = "int8",
-    resume: Annotated[bool, typer.Option(help="Continue a run in --output.")] = False,
+    build: BuildTargets = None,
+    build_precision: BuildPrecision = "int8",
+    resume: Resume = False,
     cache: Annotated[bool, typer.Option(help="Reuse the teacher's answers.")] = True,
-    workers: Annotated[int, typer.Option(help="Threads that load images ahead.", min=0)] = 1,
-    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    workers: Workers = 1,
+    accelerator: Accelerator = "auto",
 ) -> None:
     """Teach a small network by a large one, with all labels or few."""
     from edgeseg.pipeline.distill import DistillRequest, distill_model
@@ -103,14 +112,7 @@ def distill(
         "paraphraser_steps": paraphraser_steps,
         "views": views,
     }
-    recipe_settings = {
-        "epochs": epochs,
-        "epoch_steps": epoch_steps,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "precision": precision,
-        "seed": seed,
-    }
+    learning = recipe_settings(epochs, epoch_steps, batch_size, learning_rate, precision, seed)
     request = DistillRequest(
         teachers=tuple(teacher),
         student=student,
@@ -129,7 +131,7 @@ def distill(
         teacher_taps=parse_names(teacher_taps),
         student_taps=parse_names(student_taps),
         recipe=recipe,
-        recipe_settings=recipe_settings,
+        recipe_settings=learning,
         resume=resume,
         workers=workers,
         accelerator=accelerator,

@@ -9,6 +9,7 @@ import typer
 
 from .console import make_progress, parse_size, print_json, print_note, print_table
 from .distill import parse_weights
+from .training_options import Accelerator, Workers
 
 if TYPE_CHECKING:
     from edgeseg.distill.gains import StudyRow
@@ -51,8 +52,8 @@ def distill_study(
     epoch_steps: Annotated[int | None, typer.Option(help="Batches an epoch, of all.")] = None,
     teacher_epochs: Annotated[int | None, typer.Option(help="Of the teachers.")] = None,
     split: Annotated[str, typer.Option(help="That is scored.")] = "test",
-    workers: Annotated[int, typer.Option(help="Threads that load images ahead.", min=0)] = 1,
-    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    workers: Workers = 1,
+    accelerator: Accelerator = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare students with and without a teacher, seed by seed: same labels, same steps."""

@@ -8,6 +8,18 @@ from typing import Annotated, Any
 import typer
 
 from .console import make_progress, parse_size, print_json, short_name
+from .training_options import (
+    Accelerator,
+    BatchSize,
+    Epochs,
+    EpochSteps,
+    LearningRate,
+    Precision,
+    Resume,
+    Seed,
+    Workers,
+    recipe_settings,
+)
 
 
 def train(
@@ -24,14 +36,12 @@ def train(
     spec: Annotated[
         Path | None, typer.Option(help="TOML that describes a network of your own.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
-    epoch_steps: Annotated[
-        int | None, typer.Option(help="Batches an epoch, instead of one pass over the images.")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Instead of the recipe's.")] = None,
-    precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
+    epochs: Epochs = None,
+    epoch_steps: EpochSteps = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    precision: Precision = None,
+    seed: Seed = None,
     weights: Annotated[Path | None, typer.Option(help="Checkpoint to start from.")] = None,
     perceptual_weights: Annotated[
         Path | None,
@@ -43,21 +53,14 @@ def train(
     labels: Annotated[
         float, typer.Option(help="Share of the train labels to use, chosen by --seed.")
     ] = 1.0,
-    resume: Annotated[bool, typer.Option(help="Continue a run in --output.")] = False,
-    workers: Annotated[int, typer.Option(help="Threads that load images ahead.", min=0)] = 1,
-    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    resume: Resume = False,
+    workers: Workers = 1,
+    accelerator: Accelerator = "auto",
 ) -> None:
     """Train a network; the weights of the epoch with the best val Dice are kept."""
     from edgeseg.pipeline.train import TrainRequest, train_model
 
-    settings = {
-        "epochs": epochs,
-        "epoch_steps": epoch_steps,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "precision": precision,
-        "seed": seed,
-    }
+    settings = recipe_settings(epochs, epoch_steps, batch_size, learning_rate, precision, seed)
     request = TrainRequest(
         model=model,
         data=data,
