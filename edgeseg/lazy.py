@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from .errors import MissingBackendError
@@ -40,6 +41,14 @@ ALTERNATIVES: dict[str, tuple[str, ...]] = {
     "ai_edge_litert": ("tflite_runtime",),
     "cuda": ("pycuda",),
 }
+
+
+def module_file(module: str) -> Path:
+    """File of a module, which is found and not imported: it runs by itself elsewhere."""
+    found = importlib.util.find_spec(module)
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin)
 
 
 def provider_of(module: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,15 @@ class Artifact:
     @property
     def size_bytes(self) -> int:
         return sum((self.folder / name).stat().st_size for name in self.files)
+
+    def quantized(self, folder: Path, **versions: str) -> Artifact:
+        """The INT8 form of the same files that lies in `folder`.
+
+        Args:
+            versions: Of the packages that made it, beside those before.
+        """
+        toolchain = {**self.toolchain, **versions}
+        return replace(self, precision="int8", folder=folder, toolchain=toolchain, note="")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.errors import CalibrationError
+from edgeseg.errors import CalibrationError, reason_of
 from edgeseg.lazy import require
 
 
@@ -77,7 +77,7 @@ def _translated(label: str) -> Iterator[None]:
         # ONNX Runtime's exceptions have no common class of their own.
         raise CalibrationError(
             f"ONNX Runtime does not run {label} for calibration: "
-            f"{' '.join(str(error).split())[:400]}. Build with --precision fp32."
+            f"{reason_of(error)}. Build with --precision fp32."
         ) from error
 
 

@@ -52,16 +52,7 @@ class LiteRtEmitter(Emitter):
         content = model.packed()
         folder.mkdir(parents=True, exist_ok=True)
         (folder / artifact.files[0]).write_bytes(content)
-        made = Artifact(
-            target=artifact.target,
-            precision="int8",
-            format=artifact.format,
-            folder=folder,
-            files=artifact.files,
-            runtime=artifact.runtime,
-            toolchain=artifact.toolchain,
-        )
-        return made, {
+        return artifact.quantized(folder), {
             "convolutions": model.count("CONV_2D", "DEPTHWISE_CONV_2D"),
             "int8_convolutions": len(matches),
             "not_found_convolutions": len(missing),

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.errors import CalibrationError, EdgesegError
+from edgeseg.errors import CalibrationError, EdgesegError, reason_of
 from edgeseg.lazy import installed_version, require, require_installed
 from edgeseg.progress import SILENT, Progress
 from edgeseg.records import Artifact, QuantizationRecord
@@ -113,22 +113,12 @@ class LiteRtQuantizer(Quantizer):
             # ai-edge-quantizer raises plain kinds, and so does the interpreter.
             raise CalibrationError(
                 f"ai-edge-quantizer cannot quantise {path.name}: "
-                f"{' '.join(str(error).split())[:400]}. Build with --precision fp32."
+                f"{reason_of(error)}. Build with --precision fp32."
             ) from error
         folder.mkdir(parents=True, exist_ok=True)
         (folder / artifact.files[0]).write_bytes(move_codes(content))
-        made = Artifact(
-            target=artifact.target,
-            precision="int8",
-            format=artifact.format,
-            folder=folder,
-            files=artifact.files,
-            runtime=artifact.runtime,
-            toolchain={
-                **artifact.toolchain,
-                "ai_edge_quantizer": installed_version("ai_edge_quantizer") or "unknown",
-            },
-        )
+        version = installed_version("ai_edge_quantizer") or "unknown"
+        made = artifact.quantized(folder, ai_edge_quantizer=version)
         layers = count_layers(model, chosen, read_tflite(folder / artifact.files[0]))
         return made, QuantizationRecord(self.name, self.settings(), images.identities(), layers)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.errors import CalibrationError
+from edgeseg.errors import CalibrationError, reason_of
 from edgeseg.lazy import installed_version, require
 from edgeseg.openvino_ir import save_ir
 from edgeseg.progress import SILENT, Progress
@@ -71,20 +71,11 @@ class NncfQuantizer(Quantizer):
             except Exception as error:
                 # NNCF raises its own kinds, OpenVINO's and plain ones.
                 raise CalibrationError(
-                    f"NNCF cannot quantise the graph: {' '.join(str(error).split())[:400]}. "
+                    f"NNCF cannot quantise the graph: {reason_of(error)}. "
                     "Build with --precision fp32."
                 ) from error
         save_ir(quantized, folder / artifact.files[0])
-        toolchain = {**artifact.toolchain, "nncf": installed_version("nncf") or "unknown"}
-        made = Artifact(
-            target=artifact.target,
-            precision="int8",
-            format=artifact.format,
-            folder=folder,
-            files=artifact.files,
-            runtime=artifact.runtime,
-            toolchain=toolchain,
-        )
+        made = artifact.quantized(folder, nncf=installed_version("nncf") or "unknown")
         kinds = [op.get_type_name() for op in quantized.get_ops()]
         layers = {
             "fake_quantize": kinds.count("FakeQuantize"),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.errors import CalibrationError
+from edgeseg.errors import CalibrationError, reason_of
 from edgeseg.lazy import require
 
 from .qdq_onnx import quantizable_convolutions
@@ -62,8 +62,7 @@ def quantize_by_onnxruntime(
     except Exception as error:
         # The tool raises plain kinds.
         raise CalibrationError(
-            f"ONNX Runtime's tool cannot quantise {onnx_path.name}: "
-            f"{' '.join(str(error).split())[:400]}."
+            f"ONNX Runtime's tool cannot quantise {onnx_path.name}: {reason_of(error)}."
         ) from error
     finally:
         logging.getLogger().removeFilter(_is_no_advice)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ..contract import InputContract, OutputContract
-from ..errors import ExportError
+from ..errors import ExportError, reason_of
 from ..lazy import require
 
 OPSET = 20  # the first with Gelu as one operator
@@ -60,7 +60,7 @@ def onnx_from_torch(
             )
     except Exception as error:
         # The exporter raises many kinds; its first lines say which operator or line failed.
-        reason = " ".join(str(error).split())[:400]
+        reason = reason_of(error)
         raise ExportError(
             f"{type(network).__name__} does not export to ONNX opset {OPSET}: {reason}. Rewrite "
             "the named operation with one that ONNX has, and try again."

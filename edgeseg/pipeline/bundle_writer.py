@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 from .. import __version__, cache
 from ..bundle import PLAN_FOLDER, SOURCE_ONNX, SOURCE_WEIGHTS, list_files, manifest_text
+from ..lazy import module_file
 from ..manifest import (
     MANIFEST_NAME,
     AgreementRecord,
@@ -59,11 +59,7 @@ def _write_runner(preparation: Preparation, folder: Path) -> None:
         **preparation.target.runner_modules,
     }
     for name, module in modules.items():
-        # Found, not imported: run.py looks for the others beside itself.
-        found = importlib.util.find_spec(module)
-        assert found is not None
-        assert found.origin is not None
-        shutil.copyfile(found.origin, folder / name)
+        shutil.copyfile(module_file(module), folder / name)
 
 
 def _write_golden(preparation: Preparation, made: Made, folder: Path) -> GoldenRecord:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,10 +14,12 @@ from edgeseg.benchmarks.process import Worker, WorkerProcess
 from .. import cache
 from ..bundle import SOURCE_WEIGHTS, Bundle
 from ..errors import BenchmarkError, UnknownNameError, UsageError
+from ..lazy import module_file
 from ..progress import Progress
 from ..records import RunnerSpec, sha256_of_file
 
 PLACE = "peer"
+PEER_WORKER = "edgeseg.benchmarks.peer_worker"  # runs in the peer's environment
 PROGRAM = "program.pt2"
 CONVERTED = "network"
 STDERR_TAIL = 400
@@ -71,7 +72,7 @@ def peer_participants(
     participants = []
     for name, python in peers.items():
         converted = _convert(name, python, program, bundle.manifest.model.name, progress)
-        command = [str(python), str(_script()), "measure", name, str(converted)]
+        command = [str(python), str(module_file(PEER_WORKER)), "measure", name, str(converted)]
         participants.append(
             replace(
                 baseline,
@@ -96,14 +97,6 @@ def open_worker(name: str, runner: RunnerSpec) -> Worker:
     """The process of a participant, a peer or not."""
     command = runner.arguments["command"] if runner.place == PLACE else None
     return WorkerProcess(name, runner, command)
-
-
-def _script() -> Path:
-    # Found, not imported: it runs in another environment.
-    found = importlib.util.find_spec("edgeseg.benchmarks.peer_worker")
-    assert found is not None
-    assert found.origin is not None
-    return Path(found.origin)
 
 
 def _export(bundle: Bundle, progress: Progress) -> Path:
@@ -138,7 +131,14 @@ def _convert(name: str, python: Path, program: Path, model: str, progress: Progr
     def make(folder: Path) -> None:
         with progress.stage(f"{name} converts {model}"):
             done = subprocess.run(
-                [str(python), str(_script()), "convert", name, str(program), CONVERTED],
+                [
+                    str(python),
+                    str(module_file(PEER_WORKER)),
+                    "convert",
+                    name,
+                    str(program),
+                    CONVERTED,
+                ],
                 cwd=folder,
                 capture_output=True,
                 text=True,

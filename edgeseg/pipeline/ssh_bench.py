@@ -5,7 +5,6 @@ The device has Python, numpy and the runtimes; what else it needs is copied to i
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import tempfile
 from collections.abc import Callable, Sequence
@@ -27,7 +26,7 @@ from ..bundle import Bundle
 from ..cache import code_digest
 from ..data.images import read_image
 from ..errors import BenchmarkError, DeviceError, UsageError
-from ..lazy import ALTERNATIVES, OWN_SOURCES, distribution_of
+from ..lazy import ALTERNATIVES, OWN_SOURCES, distribution_of, module_file
 from ..manifest import MANIFEST_NAME
 from ..records import RunnerSpec
 
@@ -87,10 +86,7 @@ class SshDevice:
                 "cores. Lower --threads."
             )
         for name, module in TOOLS.items():
-            found = importlib.util.find_spec(module)
-            assert found is not None
-            assert found.origin is not None
-            self.transport.push(Path(found.origin), f"tools/{name}")
+            self.transport.push(module_file(module), f"tools/{name}")
 
     def install(self, bundle: Bundle, folder: str) -> RunnerSpec:
         """Copy what a device needs of a bundle, and check there that it arrived whole.
