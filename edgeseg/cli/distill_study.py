@@ -32,6 +32,10 @@ def distill_study(
         list[Path] | None,
         typer.Option(help="Checkpoint of each teacher (default: they are trained for each seed)."),
     ] = None,
+    teacher_backbone: Annotated[
+        Path | None,
+        typer.Option(help="Image classifier to start each teacher's backbone from."),
+    ] = None,
     labels: Annotated[float, typer.Option(help="Share of the train labels to use.")] = 0.05,
     method: Annotated[str, typer.Option(help="As of edgeseg distill.")] = "pseudo-labels",
     weight: Annotated[
@@ -69,6 +73,7 @@ def distill_study(
         teachers=tuple(teacher or ("ulite",)),
         student=student,
         teacher_weights=tuple(teacher_weights or ()),
+        teacher_backbone=teacher_backbone,
         labels=labels,
         method=method,
         settings={**parse_weights(weight or []), "critic_width": critic_width, "views": views},

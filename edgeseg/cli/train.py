@@ -43,6 +43,10 @@ def train(
     precision: Precision = None,
     seed: Seed = None,
     weights: Annotated[Path | None, typer.Option(help="Checkpoint to start from.")] = None,
+    backbone_weights: Annotated[
+        Path | None,
+        typer.Option(help="Image classifier to start the backbone from (default: random)."),
+    ] = None,
     perceptual_weights: Annotated[
         Path | None,
         typer.Option(help="torchvision's VGG-16 for the LossNet term (default: random features)."),
@@ -69,6 +73,7 @@ def train(
         spec=spec,
         settings=settings,
         weights=weights,
+        backbone_weights=backbone_weights,
         perceptual_weights=perceptual_weights,
         size=parse_size(size),
         labels=labels,

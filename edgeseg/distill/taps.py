@@ -17,6 +17,13 @@ from ..models.logits import inner_network
 DEFAULT_TAPS: dict[str, tuple[str, ...]] = {
     "egeunet": ("encoder3", "encoder5", "encoder6", "decoder3", "decoder5"),
     "ulite": ("e2", "e4", "b5", "d4", "d2"),
+    "efficientunet": (
+        "encoder._blocks.2",
+        "encoder._blocks.10",
+        "encoder._blocks.15",
+        "decoder.0",
+        "decoder.2",
+    ),
     "msnet": ("resnet.layer1", "resnet.layer3", "resnet.layer4", "output3", "output1"),
     "m2snet": ("resnet.layer1", "resnet.layer3", "resnet.layer4", "output3", "output1"),
 }

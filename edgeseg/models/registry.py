@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 RETURNS = ("probabilities", "logits")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# (pixel - 127) / 128
+EFFICIENTNET_MEAN = (127 / 255,) * 3
+EFFICIENTNET_STD = (128 / 255,) * 3
 # Over all pixels of the train list of covid_ct100. The network's published checkpoints were trained
 # with the statistics of their own data.
 CT100_MEAN = (0.5257, 0.5257, 0.5257)
@@ -278,6 +281,18 @@ MODELS: dict[str, ModelSpec] = {
         outputs=OutputContract(("background", "polyp"), 1),
         weights=None,
         paper_metrics=POLYP_METRICS,
+    ),
+    "efficientunet": ModelSpec(
+        name="efficientunet",
+        place="edgeseg.models.efficient_unet:EfficientUnet",
+        title="U-Net on EfficientNet-Lite0, a teacher where labels are few",
+        source="Tan and Le, ICML 2019, arXiv:1905.11946; Ronneberger et al., MICCAI 2015, "
+        "arXiv:1505.04597",
+        parameters=3_825_121,
+        macs=1_471_363_072,
+        inputs=InputContract(256, 256, 32, MeanStd(EFFICIENTNET_MEAN, EFFICIENTNET_STD)),
+        outputs=OutputContract(("background", "foreground"), 1),
+        weights=None,
     ),
 }
 

@@ -17,13 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from ..atomic import write_bytes
-from ..errors import WeightsError
+from ..errors import UsageError, WeightsError
 from .logits import inner_network
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
 PREFIXES = ("module.", "_orig_mod.")
 LISTED_KEYS = 4
 MODEL_ADVICE = "Check that --model names the network that these weights were trained for."
+BACKBONE_ADVICE = "Check that --backbone-weights names a classifier of the network's backbone."
 SHAPE_ADVICE = "Check widths and number of classes."
 # How torch's weights-only reader words its refusal to import something that a pickle names.
 FOREIGN_CODE = re.compile(r"Unsupported (global|class)|not allowed|was not an allowed global")
@@ -181,6 +182,26 @@ def load_weights(
                 "diverged; use an earlier checkpoint."
             )
     network.load_state_dict(state)
+
+
+def load_backbone(network: nn.Module, name: str, path: Path) -> None:
+    """Load an image classifier's checkpoint into the submodule that it was the backbone of.
+
+    Args:
+        name: Of the submodule; its `unused_weights` names what it leaves in the file.
+
+    Raises:
+        UsageError: The network has no backbone.
+        WeightsError: As `load_weights`.
+    """
+    if not name:
+        raise UsageError(
+            "This network has no backbone that was pretrained apart. Leave --backbone-weights out, "
+            "or start from a whole checkpoint with --weights."
+        )
+    backbone = inner_network(network).get_submodule(name)
+    ignored = getattr(backbone, "unused_weights", ())
+    load_weights(backbone, path, ignored=ignored, advice=BACKBONE_ADVICE)
 
 
 def _list(title: str, names: list[str]) -> str:

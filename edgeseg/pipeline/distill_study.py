@@ -45,6 +45,7 @@ class StudyRequest:
         student: Model name.
         teacher_weights: A checkpoint for each teacher; empty trains them for each seed on the
             labels that the students have.
+        teacher_backbone: Image classifier to start each teacher's backbone from; None for random.
         labels: Share of the train labels.
         method: See `edgeseg.distill.settings`.
         settings: Of the method, that differ.
@@ -64,6 +65,7 @@ class StudyRequest:
     teachers: tuple[str, ...] = ("ulite",)
     student: str = "egeunet"
     teacher_weights: tuple[Path, ...] = ()
+    teacher_backbone: Path | None = None
     labels: float = 0.05
     method: str = "pseudo-labels"
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -97,6 +99,7 @@ class StudyRequest:
         record = asdict(self)
         del record["workers"], record["accelerator"]
         paths = {name: str(record[name]) for name in ("data", "output")}
+        paths["teacher_backbone"] = self.teacher_backbone and str(self.teacher_backbone)
         return {**record, **paths, "teacher_weights": [str(path) for path in self.teacher_weights]}
 
 
@@ -144,6 +147,7 @@ def _train_teacher(request: StudyRequest, name: str, seed: int, progress: Progre
             request.output / f"teacher-{name}-{seed}",
             recipe=request.teacher_recipe,
             settings=settings,
+            backbone_weights=request.teacher_backbone,
             size=request.teacher_size,
             labels=request.labels,
             resume=True,

@@ -42,6 +42,7 @@ class TrainRequest:
         output: Run folder.
         settings: Recipe settings that differ from the preset; None keeps the preset's.
         weights: Checkpoint to start from; None starts from random weights.
+        backbone_weights: Checkpoint of an image classifier, for the recipe's backbone only.
         perceptual_weights: VGG-16 checkpoint of a perceptual loss; None gives it random features.
         size: (height, width) of the input; None is the model's default.
         labels: Share of the labelled train images to use, chosen by the recipe's seed.
@@ -57,6 +58,7 @@ class TrainRequest:
     spec: Path | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     weights: Path | None = None
+    backbone_weights: Path | None = None
     perceptual_weights: Path | None = None
     size: tuple[int, int] | None = None
     labels: float = 1.0
@@ -80,7 +82,7 @@ def train_model(request: TrainRequest, progress: Progress = SILENT) -> TrainingR
     require("lightning_fabric", purpose="Training")
     torch = require("torch", purpose="Training")
 
-    from ..models.weights import load_weights
+    from ..models.weights import load_backbone, load_weights
     from ..train.loop import Trainer
 
     with progress.stage("load packages and model") as stage:
@@ -88,6 +90,8 @@ def train_model(request: TrainRequest, progress: Progress = SILENT) -> TrainingR
         network = spec.make_network()
         if request.weights is not None:
             load_weights(network, request.weights)
+        if request.backbone_weights is not None:
+            load_backbone(network, recipe.backbone, request.backbone_weights)
         trainer = Trainer(
             network,
             spec.inputs,

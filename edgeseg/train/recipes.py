@@ -137,7 +137,12 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     "egeunet": {
         "published": Recipe("published"),
         "short": Recipe(
-            "short", epochs=35, learning_rate=2e-3, schedule="one_cycle", rotation="quarter"
+            "short",
+            epochs=35,
+            learning_rate=2e-3,
+            schedule="one_cycle",
+            rotation="quarter",
+            channels_last=True,
         ),
     },
     "ulite": {
@@ -175,6 +180,19 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             schedule="poly",
             scales=(1.5, 1.25, 0.75, 1.0),
             rotation="none",
+            channels_last=True,
+        ),
+    },
+    "efficientunet": {
+        "short": Recipe(
+            "short",
+            loss="bce_dice",
+            epochs=20,
+            backbone="encoder",
+            backbone_rate=0.3,
+            schedule="one_cycle",
+            rotation="quarter",
+            precision="bf16-mixed",
             channels_last=True,
         ),
     },
