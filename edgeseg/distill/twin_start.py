@@ -1,16 +1,17 @@
-"""Where an edge twin starts: the straight lines nearest to what it has lost."""
+"""Where an edge twin starts: the linear forms nearest to what it has lost."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from ..models.logits import inner_network
-from ..models.twin import ChannelAffine, absorbing_convolutions
+from ..models.twin import ChannelAffine, ConvolutionBridge
+from .bridge_start import BridgeFit
 
 SMALLEST_VARIANCE = 1e-12
 
@@ -23,11 +24,7 @@ class Line:
         sums: Over images and pixels of 1, x, x^2, y, xy, each (C,); float64.
     """
 
-    sums: list[Tensor]
-
-    @classmethod
-    def empty(cls) -> Line:
-        return cls([])
+    sums: list[Tensor] = field(default_factory=list)
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """Take in maps (N, C, H, W)."""
@@ -64,18 +61,32 @@ class Line:
         """d, (C,)."""
         return self.sums[3] / self.sums[0] - self.slope * self.mean
 
+    def set_weights(self, module: nn.Module) -> None:
+        """Give a `BatchNorm2d` or a `ChannelAffine` this line."""
+        with torch.no_grad():
+            if isinstance(module, nn.BatchNorm2d):
+                assert module.running_mean is not None
+                assert module.running_var is not None
+                module.running_mean.copy_(self.mean)
+                module.running_var.copy_(self.variance)
+                module.weight.copy_(self.slope * torch.sqrt(self.variance + module.eps))
+                module.bias.copy_(self.offset + self.slope * self.mean)
+            else:
+                assert isinstance(module, ChannelAffine)
+                module.weight.copy_(self.slope)
+                module.bias.copy_(self.offset)
+
 
 def start_twin(
     twin: nn.Module, original: nn.Module, replaced: Iterable[str], images: Sequence[Tensor]
 ) -> None:
-    """Give a twin the original's weights, and for each replaced norm the line nearest to it.
+    """Give a twin the original's weights, and each replaced part the linear form nearest to it.
 
-    The norms are taken in the order in which they run, and each line leads from what arrives in
-    the twin to what the original gives, so that it makes up for the approximations before it.
+    The parts are taken in the order in which they run, and each form leads from what arrives in the
+    twin to what the original gives, so that it makes up for the approximations before it.
 
-    A BatchNorm becomes that line with the statistics that it saw, a `ChannelAffine` its slope and
-    offset. Where a convolution follows that takes the norm's place, the slope goes into its
-    weights and the offset into its bias, which is exact but for the padded border.
+    A BatchNorm becomes a line for each channel with the statistics that it saw, a `ChannelAffine`
+    its slope and offset, a `ConvolutionBridge` the least squares of its kernels.
 
     Args:
         replaced: Names of the modules that differ, see `edgeseg.models.twin.Twin.replaced`.
@@ -89,33 +100,25 @@ def start_twin(
         if name in state and state[name].shape == value.shape
     }
     ours.load_state_dict({**state, **known})
-    absorbers = absorbing_convolutions(theirs)
-    for name in _order_of_norms(theirs, replaced, images[0]):
-        line = Line.empty()
+    for name in _order_of_parts(theirs, replaced, images[0]):
+        module = ours.get_submodule(name)
+        fit: BridgeFit | Line = BridgeFit() if isinstance(module, ConvolutionBridge) else Line()
         for image in images:
             arriving, _ = _pass_of(ours, name, image)
             _, wanted = _pass_of(theirs, name, image)
-            line.add(arriving, wanted)
-        module = ours.get_submodule(name)
-        with torch.no_grad():
-            if isinstance(module, nn.BatchNorm2d):
-                _set_batch_norm(module, line)
-            elif isinstance(module, ChannelAffine):
-                module.weight.copy_(line.slope)
-                module.bias.copy_(line.offset)
-            else:
-                _absorb(ours.get_submodule(absorbers[name]), line)
+            fit.add(*arriving, wanted)
+        fit.set_weights(module)
 
 
-def _order_of_norms(network: nn.Module, names: Iterable[str], image: Tensor) -> list[str]:
+def _order_of_parts(network: nn.Module, names: Iterable[str], image: Tensor) -> list[str]:
     """Those of the modules that have parameters, as norms do and activations do not."""
     order: list[str] = []
 
     def listener(name: str) -> Callable[..., None]:
         return lambda module, inputs, output: order.append(name)
 
-    norms = [name for name in names if list(network.get_submodule(name).parameters())]
-    handles = [network.get_submodule(name).register_forward_hook(listener(name)) for name in norms]
+    parts = [name for name in names if list(network.get_submodule(name).parameters())]
+    handles = [network.get_submodule(name).register_forward_hook(listener(name)) for name in parts]
     with torch.no_grad():
         network(image)
     for handle in handles:
@@ -127,12 +130,14 @@ class _ReachedError(Exception):
     """Ends a forward pass where enough was seen."""
 
 
-def _pass_of(network: nn.Module, name: str, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Input and output of a module in the forward pass of an image."""
-    seen: list[Tensor] = []
+def _pass_of(network: nn.Module, name: str, image: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Inputs and output of a module in the forward pass of an image."""
+    inputs: tuple[Tensor, ...] = ()
+    result = image
 
-    def listen(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        seen.extend((inputs[0], output))
+    def listen(module: nn.Module, arriving: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal inputs, result
+        inputs, result = arriving, output
         raise _ReachedError
 
     handle = network.get_submodule(name).register_forward_hook(listen)
@@ -141,24 +146,4 @@ def _pass_of(network: nn.Module, name: str, image: Tensor) -> tuple[Tensor, Tens
             network(image)
     finally:
         handle.remove()
-    return seen[0], seen[1]
-
-
-def _set_batch_norm(module: nn.BatchNorm2d, line: Line) -> None:
-    assert module.running_mean is not None
-    assert module.running_var is not None
-    module.running_mean.copy_(line.mean)
-    module.running_var.copy_(line.variance)
-    module.weight.copy_(line.slope * torch.sqrt(line.variance + module.eps))
-    module.bias.copy_(line.offset + line.slope * line.mean)
-
-
-def _absorb(layer: nn.Module, line: Line) -> None:
-    assert isinstance(layer, nn.Conv2d)
-    assert layer.bias is not None
-    taken = layer.weight.shape[1]  # channels that one output channel reads
-    group = torch.arange(layer.out_channels) // (layer.out_channels // layer.groups)
-    read = group[:, None] * taken + torch.arange(taken)  # (out, taken)
-    offsets = line.offset[read] * layer.weight.double().sum((2, 3))
-    layer.bias.add_(offsets.sum(1))
-    layer.weight.mul_(line.slope[read][:, :, None, None])
+    return inputs, result

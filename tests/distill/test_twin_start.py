@@ -4,15 +4,20 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from edgeseg.distill.bridge_start import BridgeFit  # noqa: E402
 from edgeseg.distill.twin_start import Line, start_twin  # noqa: E402
 from edgeseg.models import find_model  # noqa: E402
 from edgeseg.models.egeunet import ChannelLayerNorm  # noqa: E402
-from edgeseg.models.twin import ACTIVATIONS, replace_slow_parts  # noqa: E402
+from edgeseg.models.twin import (  # noqa: E402
+    ACTIVATIONS,
+    ConvolutionBridge,
+    replace_slow_parts,
+)
 
 
 def test_line_by_hand() -> None:
     # y = 2 x + 1 in the first channel, 5 - x in the second, over two images.
-    line = Line.empty()
+    line = Line()
     for values in ([0.0, 1.0], [2.0, 5.0]):
         x = torch.tensor(values).view(1, 1, 1, 2).expand(1, 2, 1, 2)
         y = torch.cat((2 * x[:, :1] + 1, 5 - x[:, 1:]), dim=1)
@@ -24,23 +29,10 @@ def test_line_by_hand() -> None:
 
 
 def test_a_constant_input_gives_its_mean_answer_and_stays_alive() -> None:
-    line = Line.empty()
+    line = Line()
     line.add(torch.full((1, 1, 2, 2), 3.0), torch.arange(4.0).view(1, 1, 2, 2))
     assert line.slope.tolist() == [1.0]
     assert line.offset.tolist() == [-1.5]  # 3 - 1.5 is the mean
-
-
-class Linear(torch.nn.Module):
-    """A norm that is a line already, so that the twin can be exact."""
-
-    def __init__(self, norm: torch.nn.Module) -> None:
-        super().__init__()
-        self.head = torch.nn.Sequential(norm, torch.nn.Conv2d(4, 3, 1))
-        self.free = norm
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = self.head(x)
-        return result
 
 
 class Affine(ChannelLayerNorm):
@@ -57,19 +49,29 @@ def make_affine() -> Affine:
     return norm
 
 
-@pytest.mark.parametrize("groups", [1, 2, 4])
-def test_convolution_absorbs_the_line_before_it(groups: int) -> None:
+def test_bridge_finds_the_kernels_that_made_its_answers() -> None:
     torch.manual_seed(0)
-    original = torch.nn.Sequential()
-    original.append(torch.nn.Sequential(make_affine(), torch.nn.Conv2d(4, 8, 3, groups=groups)))
-    twin = torch.nn.Sequential()
-    twin.append(torch.nn.Sequential(ChannelLayerNorm(4), torch.nn.Conv2d(4, 8, 3, groups=groups)))
-    replaced = replace_slow_parts(twin, ACTIVATIONS["relu"])
-    assert replaced == {"0.0": "Identity"}
-    images = [torch.rand(2, 4, 9, 9) for _ in range(2)]
-    start_twin(twin, original, replaced, images)
+    hidden, found = ConvolutionBridge(3, 2), ConvolutionBridge(3, 2)
+    fit = BridgeFit()
+    for _ in range(3):
+        maps = torch.randn(2, 3, 8, 8), torch.randn(2, 2, 16, 16), torch.randn(2, 1, 16, 16)
+        with torch.no_grad():
+            fit.add(*maps, hidden(*maps))
+    fit.set_weights(found)
     with torch.no_grad():
-        assert torch.allclose(twin(images[0]), original(images[0]), atol=1e-4)
+        wanted = hidden(*maps)
+        # The penalty shrinks them: by RIDGE, more where neighbours look alike after the resize.
+        assert float((found(*maps) - wanted).square().mean()) < 0.01 * float(wanted.var())
+        assert torch.allclose(found.low.weight, hidden.low.weight, rtol=0.05, atol=0.01)
+
+
+def test_bridge_of_what_never_changes_is_its_bias() -> None:
+    bridge, fit = ConvolutionBridge(1, 1), BridgeFit()
+    maps = torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
+    fit.add(*maps, torch.full((1, 1, 4, 4), 7.0))
+    fit.set_weights(bridge)
+    assert bridge.low.bias.tolist() == pytest.approx([7.0])
+    assert all(torch.isfinite(parameter).all() for parameter in bridge.parameters())
 
 
 def test_affine_and_batch_norm_take_the_line() -> None:

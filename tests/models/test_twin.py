@@ -6,12 +6,13 @@ torch = pytest.importorskip("torch")
 
 from edgeseg.errors import UnknownNameError, WeightsError  # noqa: E402
 from edgeseg.models import find_model  # noqa: E402
+from edgeseg.models.egeunet import ChannelLayerNorm, Gab  # noqa: E402
 from edgeseg.models.logits import inner_network  # noqa: E402
 from edgeseg.models.registry import ModelSpec  # noqa: E402
 from edgeseg.models.twin import (  # noqa: E402
     ChannelAffine,
+    ConvolutionBridge,
     Twin,
-    absorbing_convolutions,
     replace_slow_parts,
 )
 from edgeseg.models.twin_specs import split_twin_name  # noqa: E402
@@ -39,13 +40,15 @@ def test_spec_is_that_of_another_network_under_the_same_contracts() -> None:
     assert (twin.inputs, twin.outputs) == (original.inputs, original.outputs)
     assert (twin.name, twin.weights) == ("egeunet-twin", None)
     assert twin.title == "Edge twin of EGE-UNet, skin lesions"
-    assert twin.macs == original.macs
-    # 25 LayerNorms before convolutions are gone: 2 numbers a channel.
+    # Widths of the bridges: high, low.
+    bridges = ((16, 8), (24, 16), (32, 24), (48, 32), (64, 48))
+    grown = sum(9 * low * (high + low + 1) + low for high, low in bridges)
     gone = sum(
-        2 * len(original.make_network().get_submodule(name).weight)
-        for name in absorbing_convolutions(original.make_network())
+        parameter.numel()
+        for name, parameter in original.make_network().named_parameters()
+        if name.startswith("GAB")
     )
-    assert twin.parameters == original.parameters - gone
+    assert twin.parameters == original.parameters + grown - gone
     assert ModelSpec.from_json(twin.to_json()).make_network().replaced
 
 
@@ -61,8 +64,8 @@ def test_nothing_slow_is_left(name: str, activation: type) -> None:
     network = find_model(f"egeunet{name}", None, (32, 32)).make_network().eval()
     kinds = {type(module) for module in network.modules()}
     assert not kinds & set(SLOW)
-    assert not any(kind.__name__ == "ChannelLayerNorm" for kind in kinds)
-    assert {activation, torch.nn.BatchNorm2d, ChannelAffine, torch.nn.Identity} <= kinds
+    assert not kinds & {ChannelLayerNorm, Gab}
+    assert {activation, torch.nn.BatchNorm2d, ChannelAffine, ConvolutionBridge} <= kinds
     image = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
         mask = network(image)
@@ -73,7 +76,8 @@ def test_nothing_slow_is_left(name: str, activation: type) -> None:
 def test_replaced_modules_are_named() -> None:
     twin = Twin("edgeseg.models.egeunet:EgeUnet")
     assert twin.replaced["ebn1"] == "BatchNorm2d"
-    assert twin.replaced["GAB1.g0.0"] == "Identity"
+    assert twin.replaced["GAB1"] == "ConvolutionBridge"
+    assert not any(name.startswith("GAB1.") for name in twin.replaced)
     assert twin.replaced["encoder4.0.norm1"] == "ChannelAffine"
     assert twin.replaced["activation"] == "Hardswish"
     assert replace_slow_parts(torch.nn.Sequential(torch.nn.ReLU()), torch.nn.ReLU) == {}
@@ -85,6 +89,23 @@ def test_affine_by_hand() -> None:
         layer.weight.copy_(torch.tensor([2.0, -1.0]))
         layer.bias.copy_(torch.tensor([0.5, 3.0]))
     assert layer(torch.ones(1, 2, 1, 1)).flatten().tolist() == [2.5, 2.0]
+
+
+def test_bridge_by_hand() -> None:
+    # Kernels that pick the centre: high * 2 after the resize, low * 3, the mask's right neighbour.
+    bridge = ConvolutionBridge(1, 1)
+    with torch.no_grad():
+        for layer, value in ((bridge.high, 2.0), (bridge.low, 3.0), (bridge.mask, 0.0)):
+            layer.weight.zero_()
+            layer.weight[0, 0, 1, 1] = value
+        bridge.mask.weight[0, 0, 1, 2] = 1.0
+        bridge.low.bias.fill_(0.5)
+    high = torch.tensor([[[[0.0, 3.0]]]])
+    low = torch.ones(1, 1, 1, 4)
+    mask = torch.tensor([[[[10.0, 20.0, 30.0, 40.0]]]])
+    # Resized with aligned corners: 0, 1, 2, 3.
+    wanted = [0 + 3 + 20 + 0.5, 2 + 3 + 30 + 0.5, 4 + 3 + 40 + 0.5, 6 + 3 + 0.5]
+    assert bridge(high, low, mask).flatten().tolist() == pytest.approx(wanted)
 
 
 def test_weights_keep_the_names_of_the_network(tmp_path) -> None:  # type: ignore[no-untyped-def]
