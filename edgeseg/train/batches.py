@@ -164,13 +164,17 @@ def _stack(samples: Iterable[Sample]) -> Batch:
     )
 
 
-def rescale_batch(batch: Batch, recipe: Recipe, epoch: int, step: int) -> Batch:
-    """Bring images and labels to one of the recipe's scales, drawn anew for each batch."""
+def rescale_batch(batch: Batch, recipe: Recipe, stride: int, epoch: int, step: int) -> Batch:
+    """Bring images and labels to one of the recipe's scales, drawn anew for each batch.
+
+    Args:
+        stride: Of the network; sides are rounded to multiples of it.
+    """
     if not recipe.scales:
         return batch
     seeds = np.random.SeedSequence((recipe.seed, epoch, step, RESCALING))
     scale = recipe.scales[int(np.random.default_rng(seeds).integers(len(recipe.scales)))]
-    size = [round(side * scale) for side in batch.image.shape[2:]]
+    size = [max(round(side * scale / stride), 1) * stride for side in batch.image.shape[2:]]
     image = F.interpolate(batch.image, size=size, mode="bilinear", align_corners=False)
     nearest = F.interpolate(batch.labels[:, None].float(), size=size, mode="nearest")
     return Batch(image, nearest[:, 0].long(), batch.companions)

@@ -211,7 +211,7 @@ class Trainer:
         rows: list[dict[str, float]] = []
         for loaded in feed.batches(epoch):
             batch = self.fabric.to_device(loaded)
-            batch = rescale_batch(batch, self.recipe, epoch, len(rows))
+            batch = rescale_batch(batch, self.recipe, self.inputs.stride, epoch, len(rows))
             if self.recipe.channels_last:
                 image = batch.image.contiguous(memory_format=torch.channels_last)
                 batch = batch._replace(image=image)

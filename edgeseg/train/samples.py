@@ -24,7 +24,7 @@ from .recipes import Recipe
 FULL_TURN = 2 * np.pi
 IMAGE = "image"
 LABEL = "label"
-KEPT_BYTES = 2**29  # of prepared images in memory
+KEPT_BYTES = 2**31  # of prepared images in memory
 
 # Further planes (C, h, w) of an image, float32, by name; their size may be another than the
 # image's. They are turned and flipped with it.
@@ -86,7 +86,7 @@ def make_augmentation(
 
 
 class TrainingImages:
-    """A data set that can be drawn from; half a gibibyte of prepared images stays in memory.
+    """A data set that can be drawn from; two gibibytes of prepared images stay in memory.
 
     Args:
         dataset: Pairs without masks give samples without labels.

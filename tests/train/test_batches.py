@@ -197,7 +197,16 @@ def test_companions_move_with_their_image(drawn: FolderDataset) -> None:
 def test_rescaled_batches_leave_companions_alone(drawn: FolderDataset) -> None:
     recipe = replace(RECIPE, scales=(0.5,))
     batch = batches_of(drawn, recipe)[0]._replace(companions={"plane": torch.ones(2, 1, 8, 8)})
-    small = rescale_batch(batch, recipe, 1, 0)
+    small = rescale_batch(batch, recipe, 16, 1, 0)
     assert small.image.shape == (2, 3, 16, 16)
     assert (small.labels.shape, small.labels.dtype) == ((2, 16, 16), torch.int64)
     assert small.companions["plane"].shape == (2, 1, 8, 8)
+
+
+@pytest.mark.parametrize(("scale", "side"), [(0.7, 16), (0.8, 32), (0.01, 16), (1.6, 48)])
+def test_scales_keep_to_the_stride_of_the_network(
+    drawn: FolderDataset, scale: float, side: int
+) -> None:
+    recipe = replace(RECIPE, scales=(scale,))
+    batch = batches_of(drawn, recipe)[0]
+    assert rescale_batch(batch, recipe, 16, 1, 0).image.shape == (2, 3, side, side)
