@@ -13,6 +13,7 @@ from edgeseg.contract import InputContract, OutputContract
 from edgeseg.data.folder import FolderDataset
 from edgeseg.metrics import (
     Counts,
+    bootstrap_intervals,
     count_overlap,
     delta_intervals,
     delta_scores,
@@ -21,6 +22,7 @@ from edgeseg.metrics import (
     scores_from_counts,
 )
 from edgeseg.parity import PER
+from edgeseg.surface_distance import can_measure_distances, hd95_per_image, relative_growth
 
 Labels = NDArray[np.uint8]  # (images, h, w)
 
@@ -34,6 +36,10 @@ class Accuracy:
         delta, delta_ci95: Minus the float model's; the interval is that of paired resampling.
         flips_per_10k: Pixels per 10,000 whose label differs from the float model's.
         worst_image: The image that lost most Dice, with what it lost and its flips.
+        hd95_px: 95th percentile Hausdorff distance to the true masks, mean over images, in pixels
+            of the network's input; None where MONAI is not installed.
+        hd95_growth, hd95_growth_ci95: By which share of the float model's it is above that; the
+            interval is that of paired resampling. None where the float model's is 0.
     """
 
     accuracy: dict[str, float]
@@ -42,6 +48,9 @@ class Accuracy:
     delta_ci95: dict[str, tuple[float, float]]
     flips_per_10k: float
     worst_image: dict[str, Any]
+    hd95_px: float | None = None
+    hd95_growth: float | None = None
+    hd95_growth_ci95: tuple[float, float] | None = None
 
 
 def true_labels(dataset: FolderDataset, inputs: InputContract, outputs: OutputContract) -> Labels:
@@ -75,6 +84,7 @@ def compare_with_reference(
     lost = dice_per_image(counts) - dice_per_image(reference_counts)
     worst = int(np.lexsort((-flips, lost))[0])
     return Accuracy(
+        **_border_distances(labels, reference, truth, len(outputs.classes)),
         accuracy=scores_from_counts(counts),
         accuracy_ci95=score_intervals(counts),
         delta=delta_scores(counts, reference_counts),
@@ -86,3 +96,22 @@ def compare_with_reference(
             "flips_per_10k": float(flips[worst]),
         },
     )
+
+
+def _border_distances(
+    labels: Labels, reference: Labels, truth: Labels, class_count: int
+) -> dict[str, Any]:
+    """Fields of `Accuracy` about HD95."""
+    if not can_measure_distances():
+        return {}
+    theirs = hd95_per_image(reference, truth, class_count)
+    ours = theirs.copy()
+    differs = (labels != reference).any((1, 2))
+    ours[differs] = hd95_per_image(labels[differs], truth[differs], class_count)
+    fields: dict[str, Any] = {"hd95_px": float(ours.mean())}
+    growth = relative_growth(ours.mean(), theirs.mean())
+    if growth is not None:
+        shares = (ours - theirs) / theirs.sum()
+        intervals = bootstrap_intervals(len(ours), lambda weights: {"growth": weights @ shares})
+        fields |= {"hd95_growth": float(growth), "hd95_growth_ci95": intervals["growth"]}
+    return fields

@@ -26,8 +26,8 @@ from .metrics import (
     ratio_or_one,
 )
 from .saliency import e_measure, mean_absolute_error, s_measure, weighted_f_measure
+from .surface_distance import HD95, hausdorff_distances
 from .surface_distance import PACKAGES as DISTANCE_PACKAGES
-from .surface_distance import hausdorff_distances
 
 ClassCounts = NDArray[np.int64]  # (..., classes, 3), background first; see `count_classes`
 
@@ -184,7 +184,7 @@ METRICS: dict[str, Metric] = {
     "hd95_px": Metric(
         "95th percentile Hausdorff distance in pixels, mean over images",
         HAUSDORFF,
-        imaged=_mean_hausdorff(95),
+        imaged=_mean_hausdorff(HD95),
         packages=DISTANCE_PACKAGES,
     ),
     "weighted_f": Metric(

@@ -9,9 +9,37 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .lazy import require
+from .lazy import is_installed, require
 
 PACKAGES = ("torch", "monai", "scipy")
+HD95 = 95.0
+
+
+def can_measure_distances() -> bool:
+    """Whether what `hausdorff_distances` needs is installed."""
+    return all(is_installed(name) for name in PACKAGES)
+
+
+def hd95_per_image(
+    predicted: NDArray[np.integer[Any]], truth: NDArray[np.integer[Any]], class_count: int
+) -> NDArray[np.float64]:
+    """HD95 of each image, mean over foreground classes, (images,), in pixels.
+
+    Args:
+        predicted, truth: Class indices, (images, H, W).
+
+    Raises:
+        MissingBackendError: As `hausdorff_distances`.
+    """
+    pairs = zip(predicted, truth, strict=True)
+    return np.array(
+        [hausdorff_distances(*pair, class_count, percentile=HD95).mean() for pair in pairs]
+    )
+
+
+def relative_growth(ours: float, reference: float) -> float | None:
+    """ours / reference - 1; None where the reference is 0."""
+    return ours / reference - 1 if reference else None
 
 
 def hausdorff_distances(

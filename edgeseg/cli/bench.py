@@ -10,7 +10,7 @@ import typer
 
 from edgeseg.errors import UsageError
 
-from .bench_table import bench_table, describe_choices, describe_run, row_warnings
+from .bench_table import bench_table, describe_borders, describe_choices, describe_run, row_warnings
 from .console import make_progress, print_note, print_table
 
 DEFAULT_SPLITS = ["val", "test"]
@@ -109,6 +109,8 @@ def bench(
     print_table(bench_table(report.reference, report.rows))
     print_note(describe_run(report.environment, report.data))
     for line in describe_choices(report.rows):
+        print_note(line)
+    for line in describe_borders(report.reference, report.rows):
         print_note(line)
     for warning in row_warnings(report.rows):
         print_note(f"Warning: {warning}")

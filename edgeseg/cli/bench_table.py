@@ -97,6 +97,24 @@ def describe_choices(rows: list[dict[str, Any]]) -> list[str]:
     ]
 
 
+def describe_borders(reference: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[str]:
+    """HD95 of each network, and what its artefacts have changed of it; nothing without MONAI."""
+    lines = []
+    for float_row in reference:
+        if float_row.get("hd95_px") is None:
+            continue
+        changes = []
+        for row in rows:
+            if row["model"] == float_row["model"] and row.get("hd95_growth") is not None:
+                low, high = row["hd95_growth_ci95"]
+                changes.append(f"{row['name']} {row['hd95_growth']:+.2%} ({low:+.2%}..{high:+.2%})")
+        lines.append(
+            f"HD95 of {float_row['model']} float torch {float_row['hd95_px']:.2f} px; "
+            f"{', '.join(changes)}."
+        )
+    return lines
+
+
 def row_warnings(rows: list[dict[str, Any]]) -> list[str]:
     """What a reader must know before trusting the rows."""
     warnings = []

@@ -86,6 +86,12 @@ def build(
         float | None,
         typer.Option(help="Of pooled Dice that auto may lose (default: 0.005)."),
     ] = None,
+    max_hd95_growth: Annotated[
+        float | None,
+        typer.Option(
+            help="Share by which HD95 may grow in auto (default: 0.02 where MONAI is installed)."
+        ),
+    ] = None,
     min_agreement: Annotated[
         float | None,
         typer.Option(
@@ -126,6 +132,7 @@ def build(
         size=parse_size(size),
         search_seconds=search_seconds,
         max_dice_drop=max_dice_drop,
+        max_hd95_growth=max_hd95_growth,
         min_agreement=min_agreement,
         placement=placement,
         overwrite=overwrite,

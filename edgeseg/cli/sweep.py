@@ -13,6 +13,7 @@ from edgeseg.errors import UsageError
 from .bench import DEFAULT_SPLITS
 from .bench_table import (
     TITLES,
+    describe_borders,
     describe_choices,
     describe_run,
     markdown_table,
@@ -112,6 +113,8 @@ def sweep(
     for report in reports.values():
         print_note(describe_run(report.environment, report.data))
         for line in describe_choices(report.rows):
+            print_note(line)
+        for line in describe_borders(report.reference, report.rows):
             print_note(line)
         for warning in row_warnings(report.rows):
             print_note(f"Warning: {warning}")

@@ -17,16 +17,19 @@ from edgeseg.targets import Target
 from .. import cache
 from ..bundle import open_bundle
 from ..errors import TargetError, UsageError
+from ..lazy import require_installed
 from ..lower.rewrites import REWRITES, STATISTICS
 from ..place.choice import Choice
 from ..place.contest import Trial
 from ..place.journal import Journal
 from ..place.laboratory import Laboratory, RememberingLaboratory
-from ..place.limits import DEFAULT_AGREEMENT, DEFAULT_DICE_DROP, Limits
+from ..place.limits import DEFAULT_AGREEMENT, DEFAULT_DICE_DROP, DEFAULT_HD95_GROWTH, Limits
 from ..place.menu import Menu
 from ..place.record import FinalRecord, PlacementRecord, TrialRecord
 from ..place.search import Outcome, Search
 from ..progress import Progress, Stage
+from ..surface_distance import PACKAGES as DISTANCE_PACKAGES
+from ..surface_distance import can_measure_distances
 from .bench import PLAIN
 from .judges import Judges
 from .laboratory import THREADS, BenchLaboratory
@@ -167,16 +170,26 @@ def fixed_choices(preparation: Preparation) -> tuple[Choice, ...]:
 def choose_limits(preparation: Preparation, *, has_labels: bool) -> Limits:
     """What was asked for; without labels it is agreement that counts."""
     request = preparation.request
-    if not has_labels and request.max_dice_drop is not None:
-        raise UsageError(
-            "--max-dice-drop needs masks of the val images, and there are none. Add them to "
-            "--data, or use --min-agreement."
-        )
+    for option, asked in (
+        ("--max-dice-drop", request.max_dice_drop),
+        ("--max-hd95-growth", request.max_hd95_growth),
+    ):
+        if not has_labels and asked is not None:
+            raise UsageError(
+                f"{option} needs masks of the val images, and there are none. Add them to "
+                "--data, or use --min-agreement."
+            )
+    if request.max_hd95_growth is not None:
+        require_installed(DISTANCE_PACKAGES, purpose="--max-hd95-growth")
     drop = request.max_dice_drop if request.max_dice_drop is not None else DEFAULT_DICE_DROP
+    growth = request.max_hd95_growth
+    growth = growth if growth is not None else DEFAULT_HD95_GROWTH
     agreement = request.min_agreement
     if agreement is None and not has_labels:
         agreement = DEFAULT_AGREEMENT
-    return Limits(drop if has_labels else None, agreement)
+    if not has_labels:
+        return Limits(None, agreement)
+    return Limits(drop, agreement, growth if can_measure_distances() else None)
 
 
 def _menu(preparation: Preparation, fixed: Sequence[Choice], laboratory: Laboratory) -> Menu:
@@ -262,6 +275,7 @@ def _record(
         },
         flips_per_10k=outcome.score.flips_per_10k,
         dice_drop=outcome.score.dice_drop,
+        hd95_growth=outcome.score.hd95_growth,
         objection=outcome.objection,
         trials=tuple(_trial_record(trial) for trial in outcome.trials),
         final=tuple(

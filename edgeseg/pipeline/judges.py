@@ -22,6 +22,7 @@ from ..metrics import scores_from_counts
 from ..parity import PER, has_collapsed
 from ..progress import Progress
 from ..records import sha256_of_file
+from ..surface_distance import can_measure_distances, hd95_per_image, relative_growth
 from .preparation import Preparation
 from .request import open_split
 
@@ -38,10 +39,13 @@ class Judgement:
     """Attributes:
     flips_per_10k: Pixels per 10,000 whose label is not the float network's.
     dice_drop: Pooled Dice of the float network minus the candidate's; None without labels.
+    hd95_growth: By which share mean HD95 is above the float network's; None without labels or
+        MONAI, where that is 0, and where only some of the images were asked for: one may decide it.
     """
 
     flips_per_10k: float
     dice_drop: float | None
+    hd95_growth: float | None = None
 
 
 class Judges:
@@ -150,7 +154,18 @@ class Judges:
             scores_from_counts(count_all(one, self.truth[:count], self._outputs))["dice_pooled"]
             for one in (ours, labels)
         ]
-        return Judgement(flips, dice[0] - dice[1])
+        return Judgement(flips, dice[0] - dice[1], self._hd95_growth(labels))
+
+    def _hd95_growth(self, labels: Labels) -> float | None:
+        if len(labels) < len(self.dataset) or not can_measure_distances():
+            return None
+        ours = hd95_per_image(labels, self.truth, len(self._outputs.classes)).mean()
+        return relative_growth(float(ours), self._float_hd95)
+
+    @cached_property
+    def _float_hd95(self) -> float:
+        distances = hd95_per_image(self.float_labels, self.truth, len(self._outputs.classes))
+        return float(distances.mean())
 
 
 def spread(items: Sequence[Any], most: int) -> tuple[Any, ...]:

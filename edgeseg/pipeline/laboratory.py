@@ -162,6 +162,7 @@ class BenchLaboratory:
             judged.dice_drop,
             images,
             layers,
+            judged.hd95_growth,
         )
 
     def _artifact(self, choice: Choice | None) -> tuple[Artifact, dict[str, int]]:

@@ -29,6 +29,7 @@ class BuildRequest:
         size: (height, width) of the input; None is the model's default.
         search_seconds: For "auto": from then on it only asks what it must know.
         max_dice_drop: For "auto": of pooled Dice; None is the default.
+        max_hd95_growth: For "auto": share of mean HD95; None is the default.
         min_agreement: For "auto": share of pixels with the float network's label; None asks for it
             only without labels.
         placement: For "auto": a bundle or file whose placement is taken, so that nothing is
@@ -51,6 +52,7 @@ class BuildRequest:
     size: tuple[int, int] | None = None
     search_seconds: float = 240.0
     max_dice_drop: float | None = None
+    max_hd95_growth: float | None = None
     min_agreement: float | None = None
     placement: Path | None = None
     overwrite: bool = False

@@ -50,6 +50,7 @@ def summary(record: PlacementRecord) -> list[str]:
             if record.dice_drop is not None
             else ""
         )
+        + (f", HD95 by {record.hd95_growth:+.1%}" if record.hd95_growth is not None else "")
         + f" on {record.images['final']} images."
     ]
     if record.objection:

@@ -10,6 +10,7 @@ from ..errors import UsageError
 from ..parity import PER
 
 DEFAULT_DICE_DROP = 0.005
+DEFAULT_HD95_GROWTH = 0.02
 DEFAULT_AGREEMENT = 0.99
 # Two runs of one artefact differ by so much in peak memory.
 MEMORY_SHARE = 0.03
@@ -28,6 +29,8 @@ class Finding:
         dice_drop: Pooled Dice of the float network minus its own; None without labels.
         images: How many these were counted on.
         layers: What is known of its INT8 part, such as how many convolutions are in it.
+        hd95_growth: By which share mean HD95 is above the float network's; None where it is not
+            measured, as on the few images that reject a candidate.
     """
 
     refusal: str = ""
@@ -37,6 +40,7 @@ class Finding:
     dice_drop: float | None = None
     images: int = 0
     layers: Mapping[str, int] = field(default_factory=dict)
+    hd95_growth: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -47,15 +51,18 @@ class Limits:
     """Attributes:
     max_dice_drop: Of pooled Dice, 0..1; None where there are no labels.
     min_agreement: Share of pixels with the float network's label, 0..1; None leaves it free.
+    max_hd95_growth: Share, 0..1; None leaves it free.
     """
 
     max_dice_drop: float | None
     min_agreement: float | None
+    max_hd95_growth: float | None = None
 
     def __post_init__(self) -> None:
         for switch, value in (
             ("--max-dice-drop", self.max_dice_drop),
             ("--min-agreement", self.min_agreement),
+            ("--max-hd95-growth", self.max_hd95_growth),
         ):
             if value is not None and not 0 <= value <= 1:
                 raise UsageError(f"{switch} {value:g} is not between 0 and 1. It is a share.")
@@ -78,6 +85,9 @@ class Limits:
                 f"pooled Dice falls by {drop:.4f} on {finding.images} images, allowed is "
                 f"{self.max_dice_drop:g}"
             )
+        growth, most = finding.hd95_growth, self.max_hd95_growth
+        if most is not None and growth is not None and not growth <= most:
+            return f"HD95 grows by {growth:.1%} on {finding.images} images, allowed are {most:.1%}"
         if self.min_agreement is not None and not 1 - flips / PER >= self.min_agreement:
             return (
                 f"{1 - flips / PER:.2%} of the pixels of {finding.images} images agree with the "

@@ -68,6 +68,7 @@ class PlacementRecord(_Record):
     plain: dict[str, int]
     flips_per_10k: float
     dice_drop: float | None
+    hd95_growth: float | None = None
     objection: str
     trials: tuple[TrialRecord, ...]
     final: tuple[FinalRecord, ...]

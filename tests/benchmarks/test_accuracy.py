@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import needs
 
+from edgeseg.benchmarks import accuracy
 from edgeseg.benchmarks.accuracy import Labels, compare_with_reference, count_all, true_labels
 from edgeseg.contract import OutputContract
 from edgeseg.data.folder import open_folder
@@ -99,3 +101,27 @@ def test_true_labels_have_the_size_of_the_network(make_data_folder: Callable[...
     for label, pair in zip(labels, dataset, strict=True):
         share = pair.read_labels(2).mean()
         assert label.mean() == pytest.approx(share, abs=0.02)
+
+
+@needs("torch", "monai", "scipy")
+def test_border_distance_by_hand() -> None:
+    def row(*pixels: int) -> list[list[int]]:
+        return [[int(x in pixels) for x in range(8)]]
+
+    # A truth of one pixel; found 2 beside it, and 3 by the float model; the second as it is.
+    truth = labels_of(row(1), row(4))
+    ours, theirs = labels_of(row(3), row(5)), labels_of(row(4), row(5))
+    result = compare_with_reference(ours, theirs, truth, NAMES, OUTPUTS)
+    assert result.hd95_px == pytest.approx((2 + 1) / 2)
+    assert result.hd95_growth == pytest.approx(3 / 4 - 1)
+    assert result.hd95_growth_ci95 == pytest.approx((-0.5, 0.0))
+    same = compare_with_reference(truth, truth, truth, NAMES, OUTPUTS)
+    assert (same.hd95_px, same.hd95_growth, same.hd95_growth_ci95) == (0, None, None)
+    alike = compare_with_reference(theirs, theirs, truth, NAMES, OUTPUTS)
+    assert (alike.hd95_growth, alike.hd95_growth_ci95) == (0, (0, 0))
+
+
+def test_without_monai_there_is_no_border_distance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accuracy, "can_measure_distances", lambda: False)
+    result = compare_with_reference(OURS, FLOAT, TRUTH, NAMES, OUTPUTS)
+    assert (result.hd95_px, result.hd95_growth, result.hd95_growth_ci95) == (None, None, None)

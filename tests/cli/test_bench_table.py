@@ -2,7 +2,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeseg.cli.bench_table import TITLES, describe_run, row_cells, row_warnings
+from edgeseg.cli.bench_table import (
+    TITLES,
+    describe_borders,
+    describe_run,
+    row_cells,
+    row_warnings,
+)
 
 ROW: dict[str, Any] = {
     "name": "net-android-int8",
@@ -59,3 +65,17 @@ def test_a_run_on_a_device_names_it() -> None:
     assert describe_run(environment, data).startswith("Cortex-A78, 1 thread(s)")
     there = describe_run({**environment, "device": "ssh://pi@board"}, data)
     assert there.startswith("ssh://pi@board: Cortex-A78")
+
+
+def test_borders_are_told_for_each_network_that_has_them() -> None:
+    rows = [
+        {"name": "a-fp32", "model": "a", "hd95_growth": 0.0, "hd95_growth_ci95": (0.0, 0.0)},
+        {"name": "a-int8", "model": "a", "hd95_growth": 0.0123, "hd95_growth_ci95": (-0.01, 0.03)},
+        {"name": "a-peer", "model": "a", "hd95_growth": None, "hd95_growth_ci95": None},
+        {"name": "b-fp32", "model": "b", "hd95_growth": None, "hd95_growth_ci95": None},
+    ]
+    reference = [{"model": "a", "hd95_px": 12.345}, {"model": "b", "hd95_px": None}]
+    assert describe_borders(reference, rows) == [
+        "HD95 of a float torch 12.35 px; a-fp32 +0.00% (+0.00%..+0.00%), "
+        "a-int8 +1.23% (-1.00%..+3.00%)."
+    ]

@@ -17,6 +17,7 @@ from edgeseg.pipeline import auto
 from edgeseg.pipeline.build import BuildRequest, build_bundle
 from edgeseg.pipeline.laboratory import BenchLaboratory
 from edgeseg.place.explain import TITLES, rows, summary
+from edgeseg.place.limits import Limits
 from edgeseg.targets import find_target
 
 RunCli = Callable[..., "CompletedProcess[str]"]
@@ -72,7 +73,8 @@ def test_a_bundle_says_how_it_was_chosen(automatic: Bundle) -> None:
         "final": 11,
         "labelled": True,
     }
-    assert placement.limits == {"max_dice_drop": 0.005, "min_agreement": None}
+    assert (placement.limits["max_dice_drop"], placement.limits["min_agreement"]) == (0.005, None)
+    assert (placement.hd95_growth is None) == (placement.limits["max_hd95_growth"] is None)
     assert placement.dice_drop is not None
     assert placement.dice_drop <= 0.005
     assert any(one.choice == placement.choice for one in placement.final)
@@ -189,9 +191,32 @@ def test_without_masks_agreement_counts(
     preparation = Preparation(request_for(tmp_path, data=data), SILENT)
     limits = auto.choose_limits(preparation, has_labels=False)
     assert (limits.max_dice_drop, limits.min_agreement) == (None, 0.99)
-    strict = Preparation(request_for(tmp_path, data=data, max_dice_drop=0.001), SILENT)
-    with pytest.raises(UsageError, match="needs masks of the val images"):
-        auto.choose_limits(strict, has_labels=False)
+    for asked in ({"max_dice_drop": 0.001}, {"max_hd95_growth": 0.01}):
+        strict = Preparation(request_for(tmp_path, data=data, **asked), SILENT)
+        with pytest.raises(UsageError, match="needs masks of the val images"):
+            auto.choose_limits(strict, has_labels=False)
+
+
+def test_borders_count_where_they_can_be_measured(
+    make_data_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeseg.errors import MissingBackendError
+    from edgeseg.pipeline.preparation import Preparation
+    from edgeseg.progress import SILENT
+
+    data = make_data_folder(4)
+
+    def limits_of(**asked: float) -> Limits:
+        request = request_for(tmp_path, data=data, **asked)
+        return auto.choose_limits(Preparation(request, SILENT), has_labels=True)
+
+    monkeypatch.setattr(auto, "can_measure_distances", lambda: True)
+    assert limits_of().max_hd95_growth == 0.02
+    monkeypatch.setattr(auto, "can_measure_distances", lambda: False)
+    assert limits_of().max_hd95_growth is None
+    monkeypatch.setattr(auto, "DISTANCE_PACKAGES", ("no_such_package",))
+    with pytest.raises(MissingBackendError, match="--max-hd95-growth"):
+        limits_of(max_hd95_growth=0.01)
 
 
 def test_the_default_is_auto_where_it_can_be_measured() -> None:

@@ -15,6 +15,7 @@ from edgeseg.pipeline.preparation import Preparation
 from edgeseg.pipeline.request import BuildRequest
 from edgeseg.pipeline.sites import sites_of_graph
 from edgeseg.progress import SILENT
+from edgeseg.surface_distance import can_measure_distances
 
 
 @given(st.integers(0, 300), st.integers(1, 140))
@@ -55,6 +56,11 @@ def test_labels_are_judged_by_the_float_network_and_by_masks(
     judges.float_labels[0, :16] = 1
     with pytest.raises(ParityError, match=r"only background in pair.*it has collapsed"):
         judges.judge(np.zeros_like(judges.float_labels))
+    assert judges.judge(flipped[:1]).hd95_growth is None
+    if masks and can_measure_distances():
+        assert own.hd95_growth == 0
+        exact = judges.judge(judges.truth)
+        assert exact.hd95_growth == -1
     if masks:
         perfect = judges.judge(judges.truth)
         assert perfect.dice_drop is not None
