@@ -36,6 +36,7 @@ LAYOUT_REWRITES = (
     "pointwise-before-resize",
     "merge-pointwise",
     "resize-by-matrices",
+    "concat-of-planes",
 )
 NORM_REWRITES = (
     "group-norm-by-channel",

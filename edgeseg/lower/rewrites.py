@@ -19,6 +19,7 @@ from .nearest import nearest_by_shuffle
 from .norms_after_concat import norms_after_concat
 from .older_opset import resize_of_opset_17
 from .patterns import tidy
+from .planes import concat_of_planes
 from .pointwise import (
     concat_by_sum,
     dense_pointwise,
@@ -68,6 +69,7 @@ REWRITES: Mapping[str, Callable[[Any], int]] = {
     "resize-maps-by-matrices": resize_maps_by_matrices,
     "pointwise-by-product": pointwise_by_product,
     "thin-pointwise-by-product": thin_pointwise_by_product,
+    "concat-of-planes": concat_of_planes,
     "resize-of-opset-17": resize_of_opset_17,
 }
 
