@@ -38,6 +38,8 @@ LAYOUT_REWRITES = (
     "resize-by-matrices",
     "concat-of-planes",
 )
+# INT8 would round the identity with the weights beside it.
+SUM_REWRITES = ("split-by-pointwise", "sum-into-pointwise")
 NORM_REWRITES = (
     "group-norm-by-channel",
     "affine-after-pooling",
@@ -65,10 +67,10 @@ class OpenVinoTarget(Target):
     build_packages = ("openvino",)
     run_packages = ("openvino",)
     backend_module = "edgeseg.targets.runners.openvino_backend"
-    # INT8 goes without those whose convolutions would round statistics.
+    # INT8 goes without those whose convolutions would round statistics or an identity.
     rewrites: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "fp32": (*LAYOUT_REWRITES, *NORM_REWRITES),
-        "bf16": (*LAYOUT_REWRITES, *NORM_REWRITES),
+        "fp32": (*LAYOUT_REWRITES, *SUM_REWRITES, *NORM_REWRITES),
+        "bf16": (*LAYOUT_REWRITES, *SUM_REWRITES, *NORM_REWRITES),
         "int8": LAYOUT_REWRITES,
     }
 

@@ -28,6 +28,7 @@ from .pointwise import (
     pointwise_by_product,
     thin_pointwise_by_product,
 )
+from .pointwise_sums import split_by_pointwise, sum_into_pointwise
 from .pooled_mean import mean_by_pooling
 from .resize import resize_by_matrices, resize_maps_by_matrices
 from .softmax import softmax_by_sigmoid
@@ -64,6 +65,8 @@ REWRITES: Mapping[str, Callable[[Any], int]] = {
     "concat-by-sum": concat_by_sum,
     "pointwise-before-resize": pointwise_before_resize,
     "merge-pointwise": merge_pointwise,
+    "split-by-pointwise": split_by_pointwise,
+    "sum-into-pointwise": sum_into_pointwise,
     "nearest-by-shuffle": nearest_by_shuffle,
     "resize-by-matrices": resize_by_matrices,
     "resize-maps-by-matrices": resize_maps_by_matrices,

@@ -261,6 +261,7 @@ FOUND = {
         "stride-before-dilation": 9,
         "concat-by-sum": 3,
         "pointwise-before-resize": 3,
+        "split-by-pointwise": 3,
         "resize-maps-by-matrices": 4,
         "pointwise-by-product": 44,
         "thin-pointwise-by-product": 2,
