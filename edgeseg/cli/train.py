@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from edgeseg.errors import UsageError
+
 from .console import make_progress, parse_size, print_json, short_name
 from .training_options import (
     Accelerator,
@@ -111,6 +113,12 @@ def evaluate(
         str | None,
         typer.Option(help="paper: what the model's paper prints; all. See docs/measuring.md."),
     ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Another of edgeseg's networks, to compare with.")
+    ] = None,
+    against_weights: Annotated[
+        Path | None, typer.Option(help="Its checkpoint; left out, the shipped weights.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score the float network on labelled images, with 95 % bootstrap intervals."""
@@ -119,18 +127,35 @@ def evaluate(
     from edgeseg.pipeline.train import evaluate_model
 
     found = find_model(model, spec, parse_size(size))
+    if against_weights is not None and against is None:
+        raise UsageError("--against-weights belongs to --against. Name the network, too.")
+    other = None
+    if against is not None:
+        other = find_model(against, None, parse_size(size)), against_weights
     dataset = open_split(data, *(split or ["test"]))
-    scores = evaluate_model(found, weights, dataset, make_progress(), metrics)
+    scores = evaluate_model(found, weights, dataset, make_progress(), metrics, other)
     if as_json:
         print_json(scores)
         return
     print(f"{model} on {scores['images']} images of {dataset.root.name}, float torch")
     if metrics is not None:
         _print_metrics(scores["metrics"], found.source)
-        return
-    for name, value in scores["accuracy"].items():
-        low, high = scores["accuracy_ci95"][name]
-        print(f"  {name:12} {value:.4f}  ({low:.4f}..{high:.4f})")
+    else:
+        _print_scores(scores["accuracy"], scores["accuracy_ci95"])
+    if other is not None:
+        theirs = scores["against"]
+        print(f"{theirs['model']}, {theirs['weights']}")
+        _print_scores(theirs["accuracy"], theirs["accuracy_ci95"])
+        print(f"{model} minus {theirs['model']}, image by image")
+        _print_scores(theirs["difference"], theirs["difference_ci95"], "+.4f")
+
+
+def _print_scores(
+    scores: dict[str, float], intervals: dict[str, tuple[float, float]], form: str = ".4f"
+) -> None:
+    for name, value in scores.items():
+        low, high = intervals[name]
+        print(f"  {name:12} {value:{form}}  ({low:{form}}..{high:{form}})")
 
 
 def _print_metrics(record: dict[str, Any], source: str) -> None:

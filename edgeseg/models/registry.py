@@ -232,6 +232,26 @@ MODELS: dict[str, ModelSpec] = {
             ("iou_pooled", "dice_pooled", "accuracy", "specificity_pooled", "sensitivity_pooled")
         ),
     ),
+    "egeunet-twin-relu": ModelSpec(
+        name="egeunet-twin-relu",
+        place="edgeseg.models.twin:Twin",
+        title="Edge twin of EGE-UNet, skin lesions",
+        source="Ruan et al., MICCAI 2023, arXiv:2307.08473; norms, activations and bridges "
+        "replaced",
+        parameters=126_694,
+        macs=101_236_992,
+        inputs=InputContract(256, 256, 32, MinMax(0.0, 255.0)),
+        outputs=OutputContract(("background", "lesion"), 1),
+        weights=ShippedWeights("egeunet_twin_relu_isic2018", "isic2018_task1", "CC-BY-NC-4.0"),
+        arguments={
+            "place": "edgeseg.models.egeunet:EgeUnet",
+            "arguments": {},
+            "activation": "relu",
+        },
+        paper_metrics=MetricSet(
+            ("iou_pooled", "dice_pooled", "accuracy", "specificity_pooled", "sensitivity_pooled")
+        ),
+    ),
     "ulite": ModelSpec(
         name="ulite",
         place="edgeseg.models.ulite:ULite",
@@ -323,7 +343,7 @@ def _find_spec(name: str, spec_path: Path | None) -> ModelSpec:
         return read_user_model(name, spec_path)
     from .twin_specs import split_twin_name, twin_of
 
-    original, ending = split_twin_name(name)
+    original, ending = (name, "") if name in MODELS else split_twin_name(name)
     if original not in MODELS:
         raise UnknownNameError("model", name, MODELS)
     if spec_path is not None:

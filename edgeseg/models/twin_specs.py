@@ -30,7 +30,7 @@ def twin_of(spec: ModelSpec, ending: str) -> ModelSpec:
         name=spec.name + ending,
         place=TWIN_PLACE,
         title=f"Edge twin of {spec.title}",
-        source=f"{spec.source}; norms and activations replaced",
+        source=f"{spec.source}; norms, activations and bridges replaced",
         weights=None,
         arguments={
             "place": spec.place,

@@ -10,9 +10,16 @@ import numpy as np
 
 from ..data.folder import FolderDataset, open_folder
 from ..data.label_share import split_labels
-from ..errors import UnknownNameError
+from ..errors import UnknownNameError, UsageError
 from ..lazy import require, require_installed
-from ..metrics import count_overlap, score_intervals, scores_from_counts
+from ..metrics import (
+    Counts,
+    count_overlap,
+    delta_intervals,
+    delta_scores,
+    score_intervals,
+    scores_from_counts,
+)
 from ..models import ModelSpec, find_model
 from ..paper_metrics import (
     ALL_METRICS,
@@ -149,16 +156,27 @@ def evaluate_model(
     dataset: FolderDataset,
     progress: Progress = SILENT,
     metrics: str | None = None,
+    against: tuple[ModelSpec, Path | None] | None = None,
 ) -> dict[str, Any]:
     """Score the float torch network.
 
     Args:
         metrics: "paper" or "all" adds that set.
+        against: Another network with its weights, to be compared with image by image.
 
     Returns:
-        JSON record: `model`, `images`, `accuracy` and `accuracy_ci95` by score, and `metrics`
-        where a set was asked for.
+        JSON record: `model`, `images`, `accuracy` and `accuracy_ci95` by score; `metrics` where a
+        set was asked for; `against` with the other network's scores and, as `difference` and
+        `difference_ci95`, this network's minus those.
+
+    Raises:
+        UsageError: The other network looks for other classes, or a checkpoint is missing.
     """
+    if against is not None and len(against[0].outputs.classes) != len(spec.outputs.classes):
+        raise UsageError(
+            f"{against[0].name} knows {len(against[0].outputs.classes)} classes, {spec.name} "
+            f"{len(spec.outputs.classes)}. Compare networks of the same classes."
+        )
     chosen = None if metrics is None else choose_metrics(spec, metrics)
     weights_path = spec.resolve_weights(weights)
     with progress.stage("load the model"):
@@ -186,7 +204,33 @@ def evaluate_model(
     if chosen is not None:
         names = [pair.name for pair in dataset]
         record["metrics"] = _metrics_record(chosen, gather_scores(images, chosen.metrics), names)
+    if against is not None:
+        record["against"] = _compare_with(*against, counts, dataset, progress)
     return record
+
+
+def _compare_with(
+    spec: ModelSpec,
+    weights: Path | None,
+    counts: Counts,
+    dataset: FolderDataset,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Scores of another network, and what `counts` differ from it."""
+    from ..train.predict import predict_counts
+
+    weights_path = spec.resolve_weights(weights)
+    network = spec.load_network(weights_path)
+    with progress.stage(f"evaluate {spec.name}", total=len(dataset)) as stage:
+        theirs = predict_counts(network, dataset, spec.inputs, spec.outputs, stage=stage)
+    return {
+        "model": spec.name,
+        "weights": weights_path.name,
+        "accuracy": scores_from_counts(theirs),
+        "accuracy_ci95": score_intervals(theirs),
+        "difference": delta_scores(counts, theirs),
+        "difference_ci95": delta_intervals(counts, theirs),
+    }
 
 
 def _metrics_record(chosen: ChosenMetrics, table: ScoreTable, names: list[str]) -> dict[str, Any]:

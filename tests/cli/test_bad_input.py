@@ -154,6 +154,14 @@ def test_an_unknown_set_of_metrics_is_named(run_cli: RunCli) -> None:
     refused(done, 2, "'papr'", "Did you mean paper?", "Available: all, paper")
 
 
+def test_a_network_to_compare_with_must_be_known(run_cli: RunCli) -> None:
+    words = ("evaluate", "--model", "egeunet")
+    done = run_cli(*words, "--against", "egunet")
+    refused(done, 2, "'egunet'", "Did you mean egeunet?")
+    done = run_cli(*words, "--against-weights", "other.safetensors")
+    refused(done, 2, "--against-weights belongs to --against")
+
+
 def test_metrics_without_their_packages_are_refused_before_the_work(
     run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -187,6 +187,21 @@ def test_evaluate_scores_the_shipped_weights_on_the_sample(run_cli: RunCli) -> N
     assert 0.85 < low <= scores["accuracy"]["dice_pooled"] <= high < 1
 
 
+def test_evaluate_compares_two_networks_image_by_image(run_cli: RunCli) -> None:
+    words = ("evaluate", "--model", "egeunet-twin-relu", "--against", "egeunet", "--split", "val")
+    record = json.loads(run_cli(*words, "--json").stdout)
+    theirs = record["against"]
+    for name, value in theirs["difference"].items():
+        assert value == pytest.approx(record["accuracy"][name] - theirs["accuracy"][name])
+        low, high = theirs["difference_ci95"][name]
+        assert low <= value <= high
+    lines = run_cli(*words).stdout.splitlines()
+    assert "egeunet-twin-relu minus egeunet, image by image" in lines
+    last = lines[-4].split()
+    assert last[0] == "dice_pooled"
+    assert last[1] == f"{theirs['difference']['dice_pooled']:+.4f}"
+
+
 def test_evaluate_prints_the_metrics_of_the_paper_with_their_definitions(run_cli: RunCli) -> None:
     pytest.importorskip("torch")
     words = ("evaluate", "--model", "egeunet", "--split", "val", "--metrics", "paper")

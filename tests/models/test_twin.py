@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -15,7 +17,7 @@ from edgeseg.models.twin import (  # noqa: E402
     Twin,
     replace_slow_parts,
 )
-from edgeseg.models.twin_specs import split_twin_name  # noqa: E402
+from edgeseg.models.twin_specs import split_twin_name, twin_of  # noqa: E402
 from edgeseg.models.weights import load_state, save_weights  # noqa: E402
 from edgeseg.train.recipes import find_recipe  # noqa: E402
 
@@ -50,6 +52,13 @@ def test_spec_is_that_of_another_network_under_the_same_contracts() -> None:
     )
     assert twin.parameters == original.parameters + grown - gone
     assert ModelSpec.from_json(twin.to_json()).make_network().replaced
+
+
+def test_shipped_twin_is_the_twin_of_its_original() -> None:
+    shipped = find_model("egeunet-twin-relu")
+    assert shipped.weights is not None
+    assert replace(shipped, weights=None) == twin_of(find_model("egeunet"), "-twin-relu")
+    assert find_model("egeunet-twin-relu", None, (64, 64)).inputs.height == 64
 
 
 def test_unknown_original_is_refused() -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -15,9 +16,12 @@ import pytest
 from PIL import Image
 from support import needs
 
+from edgeseg.contract import OutputContract
+from edgeseg.data.folder import open_sample
 from edgeseg.errors import UsageError
 from edgeseg.models import find_model
 from edgeseg.paper_metrics import METRICS
+from edgeseg.pipeline.train import evaluate_model
 
 RunCli = Callable[..., "CompletedProcess[str]"]
 
@@ -136,6 +140,13 @@ def scored_on_val_and_test(folder: Path, model: tuple[str, ...]) -> dict[str, fl
     words = ("evaluate", *model, *weights, "--data", "data", *splits, "--json")
     accuracy: dict[str, float] = json.loads(run(folder, *words))["accuracy"]
     return accuracy
+
+
+def test_networks_of_other_classes_are_not_compared() -> None:
+    egeunet = find_model("egeunet")
+    three = replace(egeunet, outputs=OutputContract(("background", "disc", "centre"), 3))
+    with pytest.raises(UsageError, match="knows 3 classes, egeunet 2"):
+        evaluate_model(egeunet, None, open_sample(["val"]), against=(three, None))
 
 
 def test_scores_for_one_foreground_class_are_left_out_of_three_classes(
