@@ -50,6 +50,9 @@ def adapt(
         Path | None, typer.Option("--output", "-o", help="Run folder (default: runs/MODEL-twin).")
     ] = None,
     activation: Annotated[str, typer.Option(help="hard-swish or relu.")] = "hard-swish",
+    mixup: Annotated[
+        float, typer.Option(help="Chance of an image to be blended with another.")
+    ] = 0.0,
     recipe: Annotated[
         str | None, typer.Option(help="Of the original (default: its first).")
     ] = None,
@@ -84,6 +87,7 @@ def adapt(
         twin_weights=twin_weights,
         ending=ending,
         size=parse_size(size),
+        mixup=mixup,
         recipe=recipe,
         recipe_settings=recipe_settings(
             epochs, epoch_steps, batch_size, learning_rate, precision, seed

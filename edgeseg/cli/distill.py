@@ -68,6 +68,10 @@ def distill(
     views: Annotated[
         int | None, typer.Option(help="Average the teacher over 1, 2, 4 or 8 flips and turns.")
     ] = None,
+    mixup: Annotated[
+        float | None,
+        typer.Option(help="Chance of an unlabelled image to be blended with another."),
+    ] = None,
     teacher_taps: Annotated[
         str | None, typer.Option(help="Modules whose features are compared, A,B,... .")
     ] = None,
@@ -111,6 +115,7 @@ def distill(
         "critic_width": critic_width,
         "paraphraser_steps": paraphraser_steps,
         "views": views,
+        "mixup": mixup,
     }
     learning = recipe_settings(epochs, epoch_steps, batch_size, learning_rate, precision, seed)
     request = DistillRequest(

@@ -46,6 +46,8 @@ class DistillObjective(Objective):
         kept: KeptAnswers | None = None,
         features: FeatureMatch | None = None,
     ) -> None:
+        if settings.mixup and kept is not None:
+            raise ValueError("Blended images have no kept answers.")
         super().__init__(task_loss, device)
         self.settings = settings
         self.channels = channels
@@ -77,6 +79,8 @@ class DistillObjective(Objective):
         return () if self.features is None else tuple(self.features.projections.parameters())
 
     def compute(self, network: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        if self.settings.mixup:
+            batch = blend_unlabelled(batch, self.settings.mixup)
         if self.features is None:
             outputs = network.forward_logits(batch.image)
         else:
@@ -137,6 +141,26 @@ class DistillObjective(Objective):
             self.features.projections.load_state_dict(state["features"])
         if self.game is not None:
             self.game.load_state_dict(state["game"])
+
+
+def blend_unlabelled(batch: Batch, chance: float) -> Batch:
+    """Blend each unlabelled image with another of them, by that chance, in shares drawn evenly.
+
+    Companions of the shape (N, C, h, w) are blended alike. Random numbers are torch's.
+    """
+    first, count = len(batch.labels), len(batch.image)
+    others = torch.arange(count)
+    others[first:] = first + torch.randperm(count - first)
+    is_blended = torch.rand(count) < chance
+    is_blended[:first] = False
+    share = torch.where(is_blended, torch.rand(count), 1.0)[:, None, None, None]
+
+    def blend(planes: Tensor) -> Tensor:
+        own = share.to(planes)
+        return own * planes + (1 - own) * planes[others.to(planes.device)]
+
+    companions = {name: blend(planes) for name, planes in batch.companions.items()}
+    return batch._replace(image=blend(batch.image), companions=companions)
 
 
 def _masks_of(logits: Tensor) -> Tensor:

@@ -33,6 +33,9 @@ class DistillSettings:
         critic_width: Channels of the critic's first stage.
         views: Teacher's answers averaged for each image: 1 as it is, 2 with its mirror image, 4
             with all flips, 8 with quarter turns too. More than 1 needs cached answers.
+        mixup: Chance of an unlabelled image to be blended with another one (Zhang et al. 2018);
+            the teacher answers for the blend (Beyer et al. 2022, arXiv:2106.05237), so that its
+            answers cannot be kept.
     """
 
     vertices: float = 0.0
@@ -46,6 +49,7 @@ class DistillSettings:
     paraphraser_steps: int = 300
     critic_width: int = 64
     views: int = 1
+    mixup: float = 0.0
 
     def __post_init__(self) -> None:
         for name in TERMS:
@@ -55,6 +59,13 @@ class DistillSettings:
                 )
         if not 0 < self.temperature < math.inf:
             raise UsageError(f"--temperature is {self.temperature}; it must be above zero.")
+        if not 0 <= self.mixup <= 1:
+            raise UsageError(f"--mixup is {self.mixup}; it is a chance, 0..1.")
+        if self.mixup and self.views > 1:
+            raise UsageError(
+                f"--views {self.views} averages answers that are kept, and blended images have "
+                "none. Leave --views or --mixup out."
+            )
         for name in ("nodes", "paraphraser_steps", "critic_width"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be above zero.")

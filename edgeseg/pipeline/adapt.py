@@ -49,6 +49,7 @@ class AdaptRequest:
         twin_weights: Of a twin that is taught further; None starts near the original.
         ending: "-twin" (hard-swish) or "-twin-relu".
         size: (height, width) of the input; None is the model's default.
+        mixup: See `edgeseg.distill.settings`.
         recipe: Name; None takes the original's first.
         recipe_settings: That differ from the preset; None keeps the preset's.
         resume: Continue the run in `output`.
@@ -65,6 +66,7 @@ class AdaptRequest:
     twin_weights: Path | None = None
     ending: str = "-twin"
     size: tuple[int, int] | None = None
+    mixup: float = 0.0
     recipe: str | None = None
     recipe_settings: Mapping[str, Any] = field(default_factory=dict)
     resume: bool = False
@@ -133,7 +135,7 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
     spec = _find_original(request)
     twin = twin_of(spec, request.ending)
     weights = spec.resolve_weights(request.weights)
-    settings = find_method(METHOD)
+    settings = find_method(METHOD).changed({"mixup": request.mixup})
     recipe = find_recipe(twin.name, request.recipe, twin.outputs.channels)
     recipe = recipe.changed(**request.recipe_settings)
     images = forget_labels(open_folder(request.unlabeled, ["train"], labelled=False))
@@ -159,7 +161,7 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
 
     def make_objective(task_loss: Any, device: Any) -> DistillObjective:
         kept = None
-        if recipe.rotation != "any":
+        if recipe.rotation != "any" and not settings.mixup:
             kept = KeptAnswers(
                 [teacher],
                 list(images),

@@ -198,7 +198,11 @@ class _Lesson:
         from ..distill.objective import DistillObjective
         from ..distill.teacher import KeptAnswers, Teacher
 
-        keeps = not self.settings.needs_features and self.recipe.rotation != "any"
+        keeps = (
+            not self.settings.needs_features
+            and not self.settings.mixup
+            and self.recipe.rotation != "any"
+        )
         if self.settings.views > 1 and not keeps:
             raise UsageError(
                 f"--views {self.settings.views} averages answers that are kept for the whole run, "

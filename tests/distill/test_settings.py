@@ -59,6 +59,8 @@ def test_weights_are_numbers_from_0_on(term: str, value: float) -> None:
         ({"nodes": 0}, "above zero"),
         ({"critic_width": 0}, "above zero"),
         ({"views": 3}, "choose 1, 2, 4 or 8"),
+        ({"mixup": 1.5}, "--mixup is 1.5; it is a chance"),
+        ({"mixup": 0.5, "views": 8}, "Leave --views or --mixup out"),
     ],
 )
 def test_other_settings_have_bounds(setting: dict[str, Any], advice: str) -> None:
