@@ -238,8 +238,8 @@ MODELS: dict[str, ModelSpec] = {
         title="Edge twin of EGE-UNet, skin lesions",
         source="Ruan et al., MICCAI 2023, arXiv:2307.08473; norms, activations and bridges "
         "replaced",
-        parameters=126_694,
-        macs=101_236_992,
+        parameters=59_022,
+        macs=90_823_168,
         inputs=InputContract(256, 256, 32, MinMax(0.0, 255.0)),
         outputs=OutputContract(("background", "lesion"), 1),
         weights=ShippedWeights("egeunet_twin_relu_isic2018", "isic2018_task1", "CC-BY-NC-4.0"),

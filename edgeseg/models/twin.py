@@ -3,10 +3,10 @@
 A twin is another network than its original and has its own weights; `edgeseg adapt` makes them
 from the original's. What is replaced:
 
-    GroupNorm                   BatchNorm, which folds into the convolution before it
-    LayerNorm over channels     a factor and a summand for each channel
-    GELU                        hard-swish or ReLU
     group aggregation bridge    the sum of three 3x3 convolutions
+    GroupNorm of large maps     BatchNorm, which folds into the convolution before it
+    LayerNorm of large maps     a factor and a summand for each channel
+    GELU                        hard-swish or ReLU
 
 Statistics of each pixel or group, which a LayerNorm or GroupNorm computes anew for every image,
 are thus constants. A bridge of EGE-UNet splits two maps, brings the parts together in groups of an
@@ -17,7 +17,7 @@ twin's time. Without its norms it is linear.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -26,6 +26,9 @@ from torch import Tensor, nn
 from .egeunet import ChannelLayerNorm, Gab, resize_bilinear
 from .logits import WrappedNetwork
 
+KEPT_STRIDE = 8
+PROBE_SIDE = 128  # a multiple of every network's stride
+NORMS_AND_BRIDGES = (nn.GroupNorm, ChannelLayerNorm, Gab)
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"hard_swish": nn.Hardswish, "relu": nn.ReLU}
 
 
@@ -70,12 +73,17 @@ class Twin(WrappedNetwork):
     """
 
     def __init__(
-        self, place: str, arguments: Mapping[str, Any] | None = None, activation: str = "hard_swish"
+        self,
+        place: str,
+        arguments: Mapping[str, Any] | None = None,
+        activation: str = "hard_swish",
     ) -> None:
         super().__init__()
         module, _, attribute = place.partition(":")
         self.network = getattr(importlib.import_module(module), attribute)(**(arguments or {}))
-        self.replaced = replace_slow_parts(self.network, ACTIVATIONS[activation])
+        self.replaced = replace_slow_parts(
+            self.network, ACTIVATIONS[activation], parts_that_stay(self.network)
+        )
 
     def forward_logits(self, image: Tensor) -> Any:
         """What the original returns."""
@@ -87,22 +95,69 @@ class Twin(WrappedNetwork):
         return self.network(image)
 
 
-def replace_slow_parts(network: nn.Module, activation: Callable[[], nn.Module]) -> dict[str, str]:
-    """Replace modules in place.
+def replace_slow_parts(
+    network: nn.Module, activation: Callable[[], nn.Module], kept: Collection[str] = ()
+) -> dict[str, str]:
+    """Replace modules in place, but for those of the names in `kept`.
 
     Returns:
         Names of the replaced modules, and what each has become.
     """
     replaced: dict[str, str] = {}
-    for child_name, child in list(network.named_children()):
-        new = _cheap_form(child, activation)
-        if new is None:
-            inner = replace_slow_parts(child, activation)
-            replaced |= {f"{child_name}.{name}": form for name, form in inner.items()}
-        else:
-            setattr(network, child_name, new)
-            replaced[child_name] = type(new).__name__
+
+    def visit(parent: nn.Module, prefix: str) -> None:
+        for child_name, child in list(parent.named_children()):
+            name = prefix + child_name
+            if name in kept:
+                continue
+            new = _cheap_form(child, activation)
+            if new is None:
+                visit(child, f"{name}.")
+            else:
+                setattr(parent, child_name, new)
+                replaced[name] = type(new).__name__
+
+    visit(network, "")
     return replaced
+
+
+def parts_that_stay(network: nn.Module) -> set[str]:
+    """Names of modules that cost little as they are.
+
+    These are norms and bridges of maps with at most 1 / `KEPT_STRIDE` of the rows of the image, and
+    activations that do not depend on the image, which are constants of the deployed graph.
+    """
+    probes = torch.rand(2, 1, 3, PROBE_SIDE, PROBE_SIDE, generator=torch.Generator())
+    outputs: dict[str, list[Tensor]] = {}
+
+    def listener(name: str) -> Callable[..., None]:
+        return lambda module, inputs, output: outputs.setdefault(name, []).append(output)
+
+    modules = {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, (nn.GELU, *NORMS_AND_BRIDGES))
+    }
+    handles = [one.register_forward_hook(listener(name)) for name, one in modules.items()]
+    was_training = network.training
+    network.eval()
+    with torch.no_grad():
+        for probe in probes:
+            network(probe)
+    network.train(was_training)
+    for handle in handles:
+        handle.remove()
+    stays = set()
+    for name, seen in outputs.items():
+        if isinstance(modules[name], NORMS_AND_BRIDGES):
+            if all(output.shape[2] * KEPT_STRIDE <= PROBE_SIDE for output in seen):
+                stays.add(name)
+        else:
+            half = len(seen) // 2
+            pairs = zip(seen[:half], seen[half:], strict=True)
+            if all(torch.equal(first, second) for first, second in pairs):
+                stays.add(name)
+    return stays
 
 
 def _cheap_form(module: nn.Module, activation: Callable[[], nn.Module]) -> nn.Module | None:
