@@ -10,8 +10,8 @@ from the original's. What is replaced:
 
 Statistics of each pixel or group, which a LayerNorm or GroupNorm computes anew for every image,
 are thus constants. A bridge of EGE-UNet splits two maps, brings the parts together in groups of an
-odd number of channels, and filters each with another dilation: little arithmetic, but half of the
-twin's time. Without its norms it is linear.
+odd number of channels, and filters each with another dilation: little arithmetic, but a third of
+the network's time. Without its norms it is linear. See `parts_that_stay` for what is kept.
 """
 
 from __future__ import annotations
