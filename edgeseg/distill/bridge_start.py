@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..models.egeunet import resize_bilinear
@@ -26,8 +28,9 @@ class BridgeFit:
         self.products: Tensor = torch.zeros(0)  # columns x columns, float64
         self.answers: Tensor = torch.zeros(0)  # columns x output channels
 
-    def add(self, high: Tensor, low: Tensor, mask_logit: Tensor, y: Tensor) -> None:
-        """Take in maps (N, C, H, W)."""
+    def add(self, inputs: Sequence[Tensor], y: Tensor) -> None:
+        """Take in maps (N, C, H, W): what the bridge takes, and what it is to give."""
+        high, low, mask_logit = inputs
         size = low.shape[2], low.shape[3]
         parts = [resize_bilinear(_taps(high), *size), _taps(low), _taps(mask_logit)]
         parts.append(torch.ones_like(mask_logit))
@@ -38,8 +41,9 @@ class BridgeFit:
             products, answers = self.products + products, self.answers + answers
         self.products, self.answers = products, answers
 
-    def set_weights(self, bridge: ConvolutionBridge) -> None:
-        """Give the bridge the solution."""
+    def set_weights(self, bridge: nn.Module) -> None:
+        """Give a `ConvolutionBridge` the solution."""
+        assert isinstance(bridge, ConvolutionBridge)
         penalty = RIDGE * self.products.diagonal().clamp_min(torch.finfo(torch.float64).tiny)
         penalty[-1] = 0
         solved = torch.linalg.solve(self.products + penalty.diag(), self.answers)  # columns x out

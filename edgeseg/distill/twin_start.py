@@ -26,9 +26,9 @@ class Line:
 
     sums: list[Tensor] = field(default_factory=list)
 
-    def add(self, x: Tensor, y: Tensor) -> None:
-        """Take in maps (N, C, H, W)."""
-        x, y = x.double(), y.double()
+    def add(self, inputs: Sequence[Tensor], y: Tensor) -> None:
+        """Take in maps (N, C, H, W): the one that the norm takes, and what it is to give."""
+        x, y = inputs[0].double(), y.double()
         parts = (torch.ones_like(x), x, x * x, y, x * y)
         sums = [part.sum((0, 2, 3)) for part in parts]
         if self.sums:
@@ -106,7 +106,7 @@ def start_twin(
         for image in images:
             arriving, _ = _pass_of(ours, name, image)
             _, wanted = _pass_of(theirs, name, image)
-            fit.add(*arriving, wanted)
+            fit.add(arriving, wanted)
         fit.set_weights(module)
 
 

@@ -64,7 +64,8 @@ class InvertedResidual(nn.Module):
         y = pad_as_tensorflow(y, self.size, self.stride)
         y = F.relu6(self._bn1(self._depthwise_conv(y)))
         y = self._bn2(self._project_conv(y))
-        return x + y if self.is_residual else y
+        result: Tensor = x + y if self.is_residual else y
+        return result
 
 
 class EfficientNetLite0(nn.Module):

@@ -98,8 +98,8 @@ class StudyRequest:
     def to_json(self) -> dict[str, Any]:
         record = asdict(self)
         del record["workers"], record["accelerator"]
-        paths = {name: str(record[name]) for name in ("data", "output")}
-        paths["teacher_backbone"] = self.teacher_backbone and str(self.teacher_backbone)
+        paths: dict[str, str | None] = {name: str(record[name]) for name in ("data", "output")}
+        paths["teacher_backbone"] = str(self.teacher_backbone) if self.teacher_backbone else None
         return {**record, **paths, "teacher_weights": [str(path) for path in self.teacher_weights]}
 
 

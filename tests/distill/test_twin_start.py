@@ -21,7 +21,7 @@ def test_line_by_hand() -> None:
     for values in ([0.0, 1.0], [2.0, 5.0]):
         x = torch.tensor(values).view(1, 1, 1, 2).expand(1, 2, 1, 2)
         y = torch.cat((2 * x[:, :1] + 1, 5 - x[:, 1:]), dim=1)
-        line.add(x, y)
+        line.add([x], y)
     assert line.mean.tolist() == [2.0, 2.0]
     assert line.variance.tolist() == [3.5, 3.5]  # (4 + 1 + 0 + 9) / 4
     assert line.slope.tolist() == pytest.approx([2.0, -1.0])
@@ -30,7 +30,7 @@ def test_line_by_hand() -> None:
 
 def test_a_constant_input_gives_its_mean_answer_and_stays_alive() -> None:
     line = Line()
-    line.add(torch.full((1, 1, 2, 2), 3.0), torch.arange(4.0).view(1, 1, 2, 2))
+    line.add([torch.full((1, 1, 2, 2), 3.0)], torch.arange(4.0).view(1, 1, 2, 2))
     assert line.slope.tolist() == [1.0]
     assert line.offset.tolist() == [-1.5]  # 3 - 1.5 is the mean
 
@@ -56,7 +56,7 @@ def test_bridge_finds_the_kernels_that_made_its_answers() -> None:
     for _ in range(3):
         maps = torch.randn(2, 3, 8, 8), torch.randn(2, 2, 16, 16), torch.randn(2, 1, 16, 16)
         with torch.no_grad():
-            fit.add(*maps, hidden(*maps))
+            fit.add(maps, hidden(*maps))
     fit.set_weights(found)
     with torch.no_grad():
         wanted = hidden(*maps)
@@ -68,7 +68,7 @@ def test_bridge_finds_the_kernels_that_made_its_answers() -> None:
 def test_bridge_of_what_never_changes_is_its_bias() -> None:
     bridge, fit = ConvolutionBridge(1, 1), BridgeFit()
     maps = torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
-    fit.add(*maps, torch.full((1, 1, 4, 4), 7.0))
+    fit.add(maps, torch.full((1, 1, 4, 4), 7.0))
     fit.set_weights(bridge)
     assert bridge.low.bias.tolist() == pytest.approx([7.0])
     assert all(torch.isfinite(parameter).all() for parameter in bridge.parameters())
