@@ -191,8 +191,12 @@ def test_every_metric_is_defined_in_the_document() -> None:
     assert [name for name in METRICS if f"`{name}`" not in document] == []
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_every_model_of_ours_has_its_papers_metrics(model: str) -> None:
+def test_a_teacher_that_no_paper_segments_with_has_no_papers_metrics() -> None:
+    assert MODELS["efficientunet"].paper_metrics is None
+
+
+@pytest.mark.parametrize("model", sorted(MODELS.keys() - {"efficientunet"}))
+def test_every_published_model_has_its_papers_metrics(model: str) -> None:
     spec = MODELS[model]
     assert spec.paper_metrics is not None
     assert spec.paper_metrics.names

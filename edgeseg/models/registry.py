@@ -69,8 +69,8 @@ class ModelSpec:
         weights: Shipped weights; None when the user must bring their own.
         arguments: Keyword arguments of the class.
         returns: What `forward` gives: "probabilities", or "logits", which are then finished.
-        paper_metrics: What the paper prints; None where there is no paper, as for a network of
-            the user's or one from a record.
+        paper_metrics: What the paper prints; None where no paper segments with it, as for a
+            teacher made here, a network of the user's or one from a record.
     """
 
     name: str
