@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,48 +71,65 @@ def count_all(labels: Labels, truth: Labels, outputs: OutputContract) -> Counts:
     return np.stack([count_overlap(mine, true, count) for mine, true in pairs])
 
 
-def compare_with_reference(
-    labels: Labels,
-    reference: Labels,
-    truth: Labels,
-    names: Sequence[str],
-    outputs: OutputContract,
-) -> Accuracy:
-    """Score label maps against the truth and against the float model's."""
-    counts = count_all(labels, truth, outputs)
-    reference_counts = count_all(reference, truth, outputs)
-    flips = np.array([(a != b).mean() for a, b in zip(labels, reference, strict=True)]) * PER
-    lost = dice_per_image(counts) - dice_per_image(reference_counts)
-    worst = int(np.lexsort((-flips, lost))[0])
-    return Accuracy(
-        **_border_distances(labels, reference, truth, len(outputs.classes)),
-        accuracy=scores_from_counts(counts),
-        accuracy_ci95=score_intervals(counts),
-        delta=delta_scores(counts, reference_counts),
-        delta_ci95=delta_intervals(counts, reference_counts),
-        flips_per_10k=float(flips.mean()),
-        worst_image={
-            "name": names[worst],
-            "delta_dice": float(lost[worst]),
-            "flips_per_10k": float(flips[worst]),
-        },
-    )
+class Reference:
+    """The float model's label maps, which those of artefacts are compared with.
 
+    Args:
+        labels: The float model's, (images, h, w).
+        truth: As large.
+        names: Of the images.
+        outputs: Of the model.
+    """
 
-def _border_distances(
-    labels: Labels, reference: Labels, truth: Labels, class_count: int
-) -> dict[str, Any]:
-    """Fields of `Accuracy` about HD95."""
-    if not can_measure_distances():
-        return {}
-    theirs = hd95_per_image(reference, truth, class_count)
-    ours = theirs.copy()
-    differs = (labels != reference).any((1, 2))
-    ours[differs] = hd95_per_image(labels[differs], truth[differs], class_count)
-    fields: dict[str, Any] = {"hd95_px": float(ours.mean())}
-    growth = relative_growth(ours.mean(), theirs.mean())
-    if growth is not None:
-        shares = (ours - theirs) / theirs.sum()
-        intervals = bootstrap_intervals(len(ours), lambda weights: {"growth": weights @ shares})
-        fields |= {"hd95_growth": float(growth), "hd95_growth_ci95": intervals["growth"]}
-    return fields
+    def __init__(
+        self, labels: Labels, truth: Labels, names: Sequence[str], outputs: OutputContract
+    ) -> None:
+        self.labels = labels
+        self.truth = truth
+        self.names = names
+        self.outputs = outputs
+        self.counts = count_all(labels, truth, outputs)
+
+    def compare(self, labels: Labels) -> Accuracy:
+        """Score label maps against the truth and against the float model's."""
+        counts = count_all(labels, self.truth, self.outputs)
+        flips = np.array([(a != b).mean() for a, b in zip(labels, self.labels, strict=True)]) * PER
+        lost = dice_per_image(counts) - dice_per_image(self.counts)
+        worst = int(np.lexsort((-flips, lost))[0])
+        return Accuracy(
+            **self._border_distances(labels),
+            accuracy=scores_from_counts(counts),
+            accuracy_ci95=score_intervals(counts),
+            delta=delta_scores(counts, self.counts),
+            delta_ci95=delta_intervals(counts, self.counts),
+            flips_per_10k=float(flips.mean()),
+            worst_image={
+                "name": self.names[worst],
+                "delta_dice": float(lost[worst]),
+                "flips_per_10k": float(flips[worst]),
+            },
+        )
+
+    def _border_distances(self, labels: Labels) -> dict[str, Any]:
+        """Fields of `Accuracy` about HD95."""
+        if not can_measure_distances():
+            return {}
+        theirs = self.hd95
+        ours = theirs.copy()
+        differs = (labels != self.labels).any((1, 2))
+        ours[differs] = self._hd95_of(labels[differs], self.truth[differs])
+        fields: dict[str, Any] = {"hd95_px": float(ours.mean())}
+        growth = relative_growth(ours.mean(), theirs.mean())
+        if growth is not None:
+            shares = (ours - theirs) / theirs.sum()
+            intervals = bootstrap_intervals(len(ours), lambda weights: {"growth": weights @ shares})
+            fields |= {"hd95_growth": float(growth), "hd95_growth_ci95": intervals["growth"]}
+        return fields
+
+    @functools.cached_property
+    def hd95(self) -> NDArray[np.float64]:
+        """The float model's, (images,), in pixels; it takes as long as all other scores."""
+        return self._hd95_of(self.labels, self.truth)
+
+    def _hd95_of(self, labels: Labels, truth: Labels) -> NDArray[np.float64]:
+        return hd95_per_image(labels, truth, len(self.outputs.classes))

@@ -15,7 +15,7 @@ from edgeseg.data.folder import FolderDataset
 from edgeseg.progress import SILENT, Progress
 from edgeseg.records import RunnerSpec
 
-from .accuracy import Accuracy, compare_with_reference, true_labels
+from .accuracy import Accuracy, Reference, true_labels
 from .environment import describe_environment
 from .latency import TimeBlock, block_size, interleave, round_count, warm_up
 from .participants import BenchSettings, Participant
@@ -138,7 +138,7 @@ def _score(
     accuracies: dict[str, Accuracy | None] = {}
     reference_rows = []
     names = [pair.name for pair in dataset]
-    references: dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]] = {}
+    references: dict[str, Reference] = {}
     for number, participant in enumerate(participants):
         key = participant.reference_key
         outputs = participant.outputs
@@ -149,8 +149,8 @@ def _score(
                 title, participant.reference, participant, dataset, path, progress, WorkerProcess
             )
             truth = true_labels(dataset, participant.inputs, outputs)
-            references[key] = float_labels, truth
-            own = compare_with_reference(float_labels, float_labels, truth, names, outputs)
+            references[key] = Reference(float_labels, truth, names, outputs)
+            own = references[key].compare(float_labels)
             reference_rows.append(
                 {
                     "model": participant.model,
@@ -164,7 +164,6 @@ def _score(
         if not participant.has_masks:
             accuracies[participant.key] = None
             continue
-        float_labels, truth = references[key]
         title = f"masks of {participant.name}"
         labels = _label(
             title,
@@ -175,9 +174,7 @@ def _score(
             progress,
             open_worker,
         )
-        accuracies[participant.key] = compare_with_reference(
-            labels, float_labels, truth, names, outputs
-        )
+        accuracies[participant.key] = references[key].compare(labels)
     return accuracies, reference_rows
 
 

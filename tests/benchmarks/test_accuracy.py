@@ -8,7 +8,7 @@ import pytest
 from support import needs
 
 from edgeseg.benchmarks import accuracy
-from edgeseg.benchmarks.accuracy import Labels, compare_with_reference, count_all, true_labels
+from edgeseg.benchmarks.accuracy import Labels, Reference, count_all, true_labels
 from edgeseg.contract import OutputContract
 from edgeseg.data.folder import open_folder
 from edgeseg.models import find_model
@@ -33,7 +33,7 @@ def test_counts_by_hand() -> None:
 
 
 def test_scores_by_hand() -> None:
-    accuracy = compare_with_reference(OURS, FLOAT, TRUTH, NAMES, OUTPUTS).accuracy
+    accuracy = Reference(FLOAT, TRUTH, NAMES, OUTPUTS).compare(OURS).accuracy
     expected = {
         "dice_pooled": 2 * 1 / (2 * 1 + 1),
         "dice_image": (2 / 3 + 1) / 2,  # nothing there and nothing found is 1
@@ -44,7 +44,7 @@ def test_scores_by_hand() -> None:
 
 
 def test_delta_is_ours_minus_the_float_models() -> None:
-    delta = compare_with_reference(OURS, FLOAT, TRUTH, NAMES, OUTPUTS).delta
+    delta = Reference(FLOAT, TRUTH, NAMES, OUTPUTS).compare(OURS).delta
     expected = {
         "dice_pooled": 2 / 3 - 2 * 2 / (2 * 2 + 1),
         "dice_image": 5 / 6 - (1 + 0) / 2,
@@ -55,7 +55,7 @@ def test_delta_is_ours_minus_the_float_models() -> None:
 
 
 def test_flips_and_worst_image_by_hand() -> None:
-    result = compare_with_reference(OURS, FLOAT, TRUTH, NAMES, OUTPUTS)
+    result = Reference(FLOAT, TRUTH, NAMES, OUTPUTS).compare(OURS)
     assert result.flips_per_10k == 2500  # one of four pixels in either
     assert result.worst_image["name"] == "first"
     assert result.worst_image["delta_dice"] == pytest.approx(2 / 3 - 1)
@@ -66,19 +66,19 @@ def test_among_images_that_lost_alike_the_one_with_most_flips_is_worst() -> None
     empty = labels_of([[0, 0], [0, 0]], [[0, 0], [0, 0]])
     full = labels_of([[1, 0], [0, 0]], [[1, 1], [1, 0]])
     truth = labels_of([[0, 1], [0, 0]], [[0, 0], [0, 1]])
-    worst = compare_with_reference(full, empty, truth, NAMES, OUTPUTS).worst_image
+    worst = Reference(empty, truth, NAMES, OUTPUTS).compare(full).worst_image
     assert worst == {"name": "second", "delta_dice": 0.0, "flips_per_10k": 7500}
 
 
 def test_float_model_loses_nothing_to_itself() -> None:
-    result = compare_with_reference(FLOAT, FLOAT, TRUTH, NAMES, OUTPUTS)
+    result = Reference(FLOAT, TRUTH, NAMES, OUTPUTS).compare(FLOAT)
     assert set(result.delta.values()) == {0.0}
     assert set(result.delta_ci95.values()) == {(0.0, 0.0)}
     assert result.flips_per_10k == 0
 
 
 def test_intervals_hold_their_scores() -> None:
-    result = compare_with_reference(OURS, FLOAT, TRUTH, NAMES, OUTPUTS)
+    result = Reference(FLOAT, TRUTH, NAMES, OUTPUTS).compare(OURS)
     for values, intervals in (
         (result.accuracy, result.accuracy_ci95),
         (result.delta, result.delta_ci95),
@@ -90,7 +90,7 @@ def test_intervals_hold_their_scores() -> None:
 
 def test_unequal_numbers_of_images_are_an_error() -> None:
     with pytest.raises(ValueError, match="zip"):
-        compare_with_reference(OURS[:1], FLOAT, TRUTH, NAMES, OUTPUTS)
+        Reference(FLOAT, TRUTH, NAMES, OUTPUTS).compare(OURS[:1])
 
 
 def test_true_labels_have_the_size_of_the_network(make_data_folder: Callable[..., Path]) -> None:
@@ -111,17 +111,17 @@ def test_border_distance_by_hand() -> None:
     # A truth of one pixel; found 2 beside it, and 3 by the float model; the second as it is.
     truth = labels_of(row(1), row(4))
     ours, theirs = labels_of(row(3), row(5)), labels_of(row(4), row(5))
-    result = compare_with_reference(ours, theirs, truth, NAMES, OUTPUTS)
+    result = Reference(theirs, truth, NAMES, OUTPUTS).compare(ours)
     assert result.hd95_px == pytest.approx((2 + 1) / 2)
     assert result.hd95_growth == pytest.approx(3 / 4 - 1)
     assert result.hd95_growth_ci95 == pytest.approx((-0.5, 0.0))
-    same = compare_with_reference(truth, truth, truth, NAMES, OUTPUTS)
+    same = Reference(truth, truth, NAMES, OUTPUTS).compare(truth)
     assert (same.hd95_px, same.hd95_growth, same.hd95_growth_ci95) == (0, None, None)
-    alike = compare_with_reference(theirs, theirs, truth, NAMES, OUTPUTS)
+    alike = Reference(theirs, truth, NAMES, OUTPUTS).compare(theirs)
     assert (alike.hd95_growth, alike.hd95_growth_ci95) == (0, (0, 0))
 
 
 def test_without_monai_there_is_no_border_distance(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accuracy, "can_measure_distances", lambda: False)
-    result = compare_with_reference(OURS, FLOAT, TRUTH, NAMES, OUTPUTS)
+    result = Reference(FLOAT, TRUTH, NAMES, OUTPUTS).compare(OURS)
     assert (result.hd95_px, result.hd95_growth, result.hd95_growth_ci95) == (None, None, None)
