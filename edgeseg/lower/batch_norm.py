@@ -44,13 +44,12 @@ def batch_norm_into_sum(model: Any) -> int:
         sums = [part for part in found if part is not None and len(part.weight) == norm.scale.size]
         if len(sums) < len(parts):
             return None
-        total = None
+        scaled: list[Any] = []
         for part in sums:
-            bias = part.bias * norm.scale + (norm.shift if total is None else 0)
+            bias = part.bias * norm.scale + (0 if scaled else norm.shift)
             weight = part.weight * norm.scale[:, None, None, None]
-            scaled = edit.convolution(part.source, weight, bias, **part.attributes)
-            total = scaled if total is None else edit("Add", total, scaled)
-        return total
+            scaled.append(edit.convolution(part.source, weight, bias, **part.attributes))
+        return edit.sum(scaled)
 
     return rewrite_each(model, rewrite)
 

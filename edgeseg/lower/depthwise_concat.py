@@ -70,7 +70,7 @@ def _convolve_after(model: Any, join: Callable[[Editor, list[Any]], Any | None])
         joined = join(edit, sources)
         if joined is None:
             return None
-        total = None
+        products = []
         for kernel in dict.fromkeys(_kernel(term) for term in found):
             weight = np.zeros((sum(sizes), 1, *kernel[0]))
             bias = np.zeros(sum(sizes))
@@ -89,8 +89,8 @@ def _convolve_after(model: Any, join: Callable[[Editor, list[Any]], Any | None])
                 dilations=list(dilations),
                 pads=list(pads),
             )
-            total = product if total is None else edit("Add", total, product)
-        return total
+            products.append(product)
+        return edit.sum(products)
 
     return rewrite_each(model, rewrite)
 

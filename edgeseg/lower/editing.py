@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +85,10 @@ class Editor:
         if bias is not None and np.any(bias):
             inputs.append(np.ascontiguousarray(bias, np.float32))
         return self("Conv", *inputs, kernel_shape=list(weight.shape[2:]), **attributes)
+
+    def sum(self, values: Iterable[Any]) -> Any:
+        """The values added up from the first to the last; one alone is itself."""
+        return functools.reduce(lambda total, value: self("Add", total, value), values)
 
     def _label(self) -> str:
         """A name that no constant begins with.

@@ -103,12 +103,8 @@ def concat_by_sum(model: Any) -> int:
             return None
         ends = np.cumsum([size or 0 for size in sizes])
         weights = np.split(found.weight, ends[:-1], axis=1)
-        total = None
-        for index, (part, weight) in enumerate(zip(parts, weights, strict=True)):
-            is_last = index == len(parts) - 1
-            product = edit.convolution(part, weight, found.bias if is_last else None)
-            total = product if total is None else edit("Add", total, product)
-        return total
+        biases = [*[None] * (len(parts) - 1), found.bias]
+        return edit.sum(map(edit.convolution, parts, weights, biases))
 
     return rewrite_each(model, rewrite)
 

@@ -47,7 +47,7 @@ def split_by_pointwise(model: Any) -> int:
             products = [
                 edit.convolution(term.source, term.weight[rows], term.bias[rows]) for term in terms
             ]
-            replace_value(part, _sum(edit, products))
+            replace_value(part, edit.sum(products))
         count += 1
     if count:
         tidy(model)
@@ -70,19 +70,17 @@ def sum_into_pointwise(model: Any) -> int:
         if node.op_type != "Add":
             return None
         terms = list(summands(node.outputs[0], also_shared=False))
-        for index, term in enumerate(terms):
+        for term in terms:
             found = pointwise_of(term)
-            if found is None or not is_read_once(term):
+            if found is None or not is_read_once(term) or found.source not in terms:
                 continue
-            others = [one for place, one in enumerate(terms) if place != index]
-            place = next((k for k, one in enumerate(others) if one is found.source), None)
-            if place is None or channels_of(found.source) is None:
+            outputs, inputs = found.weight.shape[:2]
+            if outputs != inputs or channels_of(found.source) is None:
                 continue
-            del others[place]
-            if len(found.weight) != found.weight.shape[1]:
-                continue
-            weight = found.weight + np.eye(len(found.weight))[:, :, None, None]
-            return _sum(edit, [*others, edit.convolution(found.source, weight, found.bias)])
+            terms.remove(term)
+            terms.remove(found.source)
+            weight = found.weight + np.eye(outputs)[:, :, None, None]
+            return edit.sum([*terms, edit.convolution(found.source, weight, found.bias)])
         return None
 
     return rewrite_each(model, rewrite)
@@ -99,10 +97,3 @@ def _pointwise_terms(value: Any) -> list[Convolution] | None:
             return None
         terms.append(found)
     return terms
-
-
-def _sum(edit: Editor, values: list[Any]) -> Any:
-    total = values[0]
-    for value in values[1:]:
-        total = edit("Add", total, value)
-    return total
