@@ -96,7 +96,10 @@ def distill(
         str | None, typer.Option(help="Input size of the student, HxW (default: the model's).")
     ] = None,
     teacher_size: Annotated[
-        str | None, typer.Option(help="Input size of the teacher, HxW (default: the model's).")
+        list[str] | None,
+        typer.Option(
+            help="Input size, HxW, of all teachers, or one for each (default: the model's)."
+        ),
     ] = None,
     build: BuildTargets = None,
     build_precision: BuildPrecision = "int8",
@@ -126,7 +129,7 @@ def distill(
         teacher_weights=tuple(teacher_weights or ()),
         teacher_spec=teacher_spec,
         student_spec=student_spec,
-        teacher_size=parse_size(teacher_size),
+        teacher_sizes=tuple(map(parse_size, teacher_size or ())),
         student_size=parse_size(size),
         student_weights=weights,
         unlabeled=unlabeled,

@@ -46,6 +46,12 @@ def distill_study(
     ablation: Annotated[
         bool, typer.Option("--ablation", help="Add the method's terms one after another.")
     ] = False,
+    generations: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Distil so often, each time with the student before as a further teacher."
+        ),
+    ] = 1,
     size: Annotated[
         str | None, typer.Option(help="Input size of the student, HxW (default: the model's).")
     ] = None,
@@ -78,6 +84,7 @@ def distill_study(
         method=method,
         settings={**parse_weights(weight or []), "critic_width": critic_width, "views": views},
         ablation=ablation,
+        generations=generations,
         size=parsed,
         teacher_size=parse_size(teacher_size) or parsed,
         epochs=epochs,

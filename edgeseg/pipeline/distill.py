@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,9 @@ class DistillRequest:
         teacher_weights: A checkpoint for each teacher; empty takes the shipped ones.
         teacher_spec, student_spec: Describe networks of the user's own; the first is for all
             teachers of the form "package.module:Class".
-        teacher_size, student_size: (height, width) of the inputs; None for the defaults.
+        teacher_sizes: (height, width) of the inputs, one for all teachers or one for each; None,
+            or nothing, for the default.
+        student_size: (height, width); None for the default.
         student_weights: Checkpoint to start from; None starts from random weights.
         unlabeled: Folder with further images; its train list where it has one, else all.
         labels: Share of the train labels to use, chosen by the recipe's seed; the other train
@@ -62,7 +64,7 @@ class DistillRequest:
     teacher_weights: tuple[Path, ...] = ()
     teacher_spec: Path | None = None
     student_spec: Path | None = None
-    teacher_size: tuple[int, int] | None = None
+    teacher_sizes: tuple[tuple[int, int] | None, ...] = ()
     student_size: tuple[int, int] | None = None
     student_weights: Path | None = None
     unlabeled: Path | None = None
@@ -134,19 +136,21 @@ def find_teachers(request: DistillRequest, student: ModelSpec) -> list[tuple[Mod
     """Teachers with their weights.
 
     Raises:
-        UsageError: Not one checkpoint for each; other classes than the student's.
+        UsageError: Not one checkpoint or size for each; other classes than the student's.
     """
-    names, given = request.teachers, request.teacher_weights
-    if given and len(given) != len(names):
+    names, given, sizes = request.teachers, request.teacher_weights, request.teacher_sizes
+    require_one_each(names, given)
+    if len(sizes) > 1 and len(sizes) != len(names):
         raise UsageError(
-            f"{len(names)} teachers ({', '.join(names)}) and {len(given)} --teacher-weights do not "
-            "go together. Name one checkpoint for each teacher, in the same order, or none for "
-            "the shipped ones."
+            f"{len(names)} teachers ({', '.join(names)}) and {len(sizes)} --teacher-size do not go "
+            "together. Name one size for all teachers, or one for each in the same order."
         )
+    if len(sizes) < 2:
+        sizes = (sizes or (None,)) * len(names)
     found = []
-    for name, weights in zip(names, given or [None] * len(names), strict=True):
+    for name, weights, size in zip(names, given or [None] * len(names), sizes, strict=True):
         is_own = ":" in name
-        spec = find_model(name, request.teacher_spec if is_own else None, request.teacher_size)
+        spec = find_model(name, request.teacher_spec if is_own else None, size)
         if len(spec.outputs.classes) != len(student.outputs.classes):
             raise UsageError(
                 f"The teacher {spec.name} knows {len(spec.outputs.classes)} classes, the student "
@@ -155,6 +159,16 @@ def find_teachers(request: DistillRequest, student: ModelSpec) -> list[tuple[Mod
             )
         found.append((spec, spec.resolve_weights(weights)))
     return found
+
+
+def require_one_each(teachers: Sequence[str], weights: Sequence[Path]) -> None:
+    """Refuse checkpoints that are neither none nor one for each teacher."""
+    if weights and len(weights) != len(teachers):
+        raise UsageError(
+            f"{len(teachers)} teachers ({', '.join(teachers)}) and {len(weights)} "
+            "--teacher-weights do not go together. Name one checkpoint for each teacher, in the "
+            "same order, or none."
+        )
 
 
 def open_images(request: DistillRequest, seed: int) -> tuple[FolderDataset, FolderDataset | None]:

@@ -15,11 +15,12 @@ from ..cache import toolchain_versions
 from ..data.folder import open_folder
 from ..distill.gains import PLAIN, StudyRow, summarize, teacher_row
 from ..distill.settings import DistillSettings, find_method
+from ..errors import UsageError
 from ..metrics import Counts
 from ..models import ModelSpec, find_model
 from ..progress import SILENT, Progress
 from ..records import sha256_of_file
-from .distill import DistillRequest, distill_model
+from .distill import DistillRequest, distill_model, require_one_each
 from .train import TrainRequest, train_model
 
 RESULTS_NAME = "study.json"
@@ -41,7 +42,7 @@ class StudyRequest:
         output: Receives one run folder for each row and seed, and `study.json`.
         seeds: Each chooses weights, order, augmentation and the labelled images.
         teachers: Model names; the mean of their logits teaches. One of the student's name is the
-            student of the first row, where teachers are trained.
+            student of the first row, at the student's size, where teachers are trained.
         student: Model name.
         teacher_weights: A checkpoint for each teacher; empty trains them for each seed on the
             labels that the students have.
@@ -50,6 +51,8 @@ class StudyRequest:
         method: See `edgeseg.distill.settings`.
         settings: Of the method, that differ.
         ablation: Rows with each term of the method added in turn, in place of one with all.
+        generations: Rows of students; from the second on, the distilled student of the row before
+            is one teacher more, as in self-training (Xie et al., CVPR 2020, arXiv:1911.04252).
         size, teacher_size: (height, width); None for the models'.
         recipe, teacher_recipe: Names.
         epochs, epoch_steps: Of the students; None keeps the recipe's.
@@ -70,6 +73,7 @@ class StudyRequest:
     method: str = "pseudo-labels"
     settings: Mapping[str, Any] = field(default_factory=dict)
     ablation: bool = False
+    generations: int = 1
     size: tuple[int, int] | None = None
     teacher_size: tuple[int, int] | None = None
     recipe: str = "short"
@@ -81,12 +85,26 @@ class StudyRequest:
     workers: int = 0
     accelerator: str = "auto"
 
+    def __post_init__(self) -> None:
+        """Refuse what does not go together.
+
+        Raises:
+            UsageError: Not one checkpoint for each teacher; generations of an ablation.
+        """
+        require_one_each(self.teachers, self.teacher_weights)
+        if self.ablation and self.generations > 1:
+            raise UsageError(
+                "--generations and --ablation do not go together: an ablation has a row for each "
+                "term. Leave one of them out."
+            )
+
     def rows(self) -> dict[str, DistillSettings]:
         """Settings of each row of students, by name; the first has no teacher."""
         whole = find_method(self.method).changed(self.settings)
         rows = {PLAIN: find_method("none")}
         if not self.ablation:
-            return {**rows, DISTILLED: whole}
+            later = [f"{DISTILLED}, generation {n}" for n in range(2, self.generations + 1)]
+            return rows | dict.fromkeys((DISTILLED, *later), whole)
         without = dict.fromkeys(ADDED_TERMS, 0.0)
         added: dict[str, float] = {}
         for term in ADDED_TERMS:
@@ -117,21 +135,49 @@ def run_study(request: StudyRequest, progress: Progress = SILENT) -> list[StudyR
     student = find_model(request.student, None, request.size)
     plain, *others = request.rows().items()
     for seed in request.seeds:
-        run = _teach(request, seed, *plain, (), progress)
+        run = _teach(request, seed, *plain, [], progress)
         scored.add(plain[0], seed, student, run, progress)
-        weights = request.teacher_weights or tuple(
-            run if name == request.student else _train_teacher(request, name, seed, progress)
-            for name in request.teachers
-        )
-        for name, path in zip(request.teachers, weights, strict=True):
-            spec = find_model(name, None, request.teacher_size)
-            scored.add(teacher_row(name), seed, spec, path, progress)
+        teachers = _find_teachers(request, seed, run, progress)
+        for teacher in teachers:
+            spec = find_model(teacher.name, None, teacher.size)
+            scored.add(teacher_row(teacher.name), seed, spec, teacher.weights, progress)
+        before: list[_Teacher] = []
         for name, settings in others:
-            run = _teach(request, seed, name, settings, weights, progress)
+            run = _teach(request, seed, name, settings, [*teachers, *before], progress)
             scored.add(name, seed, student, run, progress)
+            if not request.ablation:
+                before = [_Teacher(request.student, run, request.size)]
     rows = summarize(scored.counts_by_row())
     scored.write(rows)
     return rows
+
+
+@dataclass(frozen=True)
+class _Teacher:
+    """A trained network and the input size that it is asked at."""
+
+    name: str
+    weights: Path
+    size: tuple[int, int] | None
+
+
+def _find_teachers(
+    request: StudyRequest, seed: int, student: Path, progress: Progress
+) -> list[_Teacher]:
+    """Teachers as given, or trained for this seed.
+
+    Args:
+        student: Weights of the student of labels only.
+    """
+    if request.teacher_weights:
+        given = zip(request.teachers, request.teacher_weights, strict=True)
+        return [_Teacher(name, weights, request.teacher_size) for name, weights in given]
+    return [
+        _Teacher(name, student, request.size)
+        if name == request.student
+        else _Teacher(name, _train_teacher(request, name, seed, progress), request.teacher_size)
+        for name in request.teachers
+    ]
 
 
 def _train_teacher(request: StudyRequest, name: str, seed: int, progress: Progress) -> Path:
@@ -163,7 +209,7 @@ def _teach(
     seed: int,
     name: str,
     settings: DistillSettings,
-    weights: tuple[Path, ...],
+    teachers: Sequence[_Teacher],
     progress: Progress,
 ) -> Path:
     recipe_settings = {
@@ -173,12 +219,12 @@ def _teach(
     }
     return distill_model(
         DistillRequest(
-            request.teachers,
+            tuple(teacher.name for teacher in teachers),
             request.student,
             request.data,
             request.output / f"{_folder_name(name)}-{seed}",
-            teacher_weights=weights,
-            teacher_size=request.teacher_size,
+            teacher_weights=tuple(teacher.weights for teacher in teachers),
+            teacher_sizes=tuple(teacher.size for teacher in teachers),
             student_size=request.size,
             labels=request.labels,
             method="none",
@@ -194,7 +240,7 @@ def _teach(
 
 
 def _folder_name(row: str) -> str:
-    return row.replace("+ ", "plus-").replace(" ", "-")
+    return row.replace("+ ", "plus-").replace(", ", "-").replace(" ", "-")
 
 
 class _Scores:

@@ -48,7 +48,7 @@ def request_for(
             data,
             tmp_path / "run",
             teacher_weights=(teacher_weights,),
-            teacher_size=(32, 32),
+            teacher_sizes=((32, 32),),
             student_size=(32, 32),
             method="logits",
             recipe="short",
@@ -254,8 +254,19 @@ def test_command_distils_quantises_and_builds(
     for _ in range(2):
         words += ["--teacher", "ulite", "--teacher-weights", request.teacher_weights[0]]
     words += ["--student", "egeunet", "--data", request.data, "--labels", 0.5, "--seed", 1]
-    words += ["--size", "32x32", "--teacher-size", "32x32", "--recipe", "short", "--epochs", 1]
-    words += ["--epoch-steps", 1, "--weight", "pseudo=0.5", "--views", 2]
+    words += ["--teacher-size", "32x32", "--teacher-size", "64x64", "--size", "32x32"]
+    words += [
+        "--recipe",
+        "short",
+        "--epochs",
+        1,
+        "--epoch-steps",
+        1,
+        "--weight",
+        "pseudo=0.5",
+        "--views",
+        2,
+    ]
     words += ["--build", "onnxruntime"]
     done = run_cli("distill", *words, "--method", "logits", "--output", tmp_path / "cli")
     assert done.returncode == 0, done.stderr
@@ -276,6 +287,10 @@ def test_command_distils_quantises_and_builds(
         (["--build", "intle"], "Did you mean intel"),
         (["--teacher-weights", "missing.pth"], "Check --weights"),
         (["--teacher", "ulite", "--teacher-weights", "a.pth"], "one checkpoint for each teacher"),
+        (
+            ["--teacher", "m2snet", *["--teacher-size", "64x64"] * 3],
+            "one for each in the same order",
+        ),
     ],
 )
 def test_command_refuses_with_advice(

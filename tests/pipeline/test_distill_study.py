@@ -12,6 +12,8 @@ from support import needs
 torch = pytest.importorskip("torch")
 
 from edgeseg.distill.gains import PLAIN, teacher_row  # noqa: E402
+from edgeseg.errors import UsageError  # noqa: E402
+from edgeseg.pipeline.distill import DistillRequest, distill_model  # noqa: E402
 from edgeseg.pipeline.distill_study import StudyRequest, run_study  # noqa: E402
 
 TEACHER = teacher_row("ulite")
@@ -27,6 +29,16 @@ def test_ablation_adds_the_terms_in_turn(tmp_path: Path) -> None:
     assert [row.adversarial for row in rows.values()] == [0, 0, 0.1, 0.1, 0.1]
     assert [row.edges for row in rows.values()] == [0, 0, 0, 0, 1]
     assert all(row.normalized for name, row in rows.items() if name != PLAIN)
+
+
+def test_generations_of_an_ablation_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Leave one of them out"):
+        StudyRequest(tmp_path, tmp_path, ablation=True, generations=2)
+
+
+def test_a_checkpoint_too_many_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"1 teachers \(ulite\) and 2 --teacher-weights"):
+        StudyRequest(tmp_path, tmp_path, teacher_weights=(tmp_path, tmp_path))
 
 
 RunCli = Callable[..., subprocess.CompletedProcess[str]]
@@ -108,3 +120,40 @@ def test_a_given_teacher_is_not_trained(
     rows = run_study(request)
     assert [row.name for row in rows] == [TEACHER, PLAIN, "distilled"]
     assert not (tmp_path / "study" / "teacher-ulite-1").exists()
+
+
+@needs("monai", "lightning_fabric")
+def test_a_student_teaches_the_next_generation(
+    make_data_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_data_folder(16, (32, 32))
+    asked: list[DistillRequest] = []
+
+    def teach(request: DistillRequest, progress: Any) -> Any:
+        asked.append(request)
+        return distill_model(request, progress)
+
+    monkeypatch.setattr("edgeseg.pipeline.distill_study.distill_model", teach)
+    request = StudyRequest(
+        data,
+        tmp_path / "study",
+        seeds=(1,),
+        teachers=("ulite",),
+        generations=2,
+        labels=0.5,
+        size=(32, 32),
+        teacher_size=(64, 64),
+        epochs=1,
+        epoch_steps=1,
+        teacher_epochs=1,
+        split="val",
+        accelerator="cpu",
+    )
+    second = "distilled, generation 2"
+    assert [row.name for row in run_study(request)] == [TEACHER, PLAIN, "distilled", second]
+    _, first, later = asked
+    assert first.teachers == ("ulite",)
+    assert later.teachers == ("ulite", "egeunet")
+    assert later.teacher_sizes == ((64, 64), (32, 32))
+    assert later.teacher_weights[1] == tmp_path / "study" / "distilled-1" / "best.safetensors"
+    assert (tmp_path / "study" / "distilled-generation-2-1" / "best.safetensors").is_file()
