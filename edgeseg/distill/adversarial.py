@@ -112,11 +112,20 @@ class AdversarialGame:
         result: Tensor = loss.detach()
         return result
 
-    def student_loss(self, student: Tensor) -> Tensor:
-        """-D(student), mean over the batch; the critic gets no gradient."""
+    def student_loss(self, student: Tensor, normalized: bool = False) -> Tensor:
+        """-D(student), mean over the batch; the critic gets no gradient.
+
+        Args:
+            student: Logits (N, C, H, W).
+            normalized: Ours, -D(student) / sqrt(C H W). D estimates a distance between whole maps
+                in their Euclidean length, which grows with the root of their size, while the other
+                terms are means over pixels; this is the distance in the root mean square. As
+                published, 0.1 D teaches EGE-UNet at 128x128 to please the critic and to ignore the
+                masks.
+        """
         self.critic.requires_grad_(False)
         scores: Tensor = self.critic(student.float())
-        return -scores.mean()
+        return -scores.mean() / (student[0].numel() ** 0.5 if normalized else 1.0)
 
     def state_dict(self) -> dict[str, Any]:
         return {"critic": self.critic.state_dict(), "optimizer": self.optimizer.state_dict()}

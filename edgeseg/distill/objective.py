@@ -95,13 +95,12 @@ class DistillObjective(Objective):
         )
         teacher = self._ask(batch, student)
         terms: dict[str, Tensor] = {}
+        normalized = self.settings.normalized
         if self.features is not None:
-            terms["vertices"], terms["edges"] = self.features.loss(
-                normalized=self.settings.normalized
-            )
+            terms["vertices"], terms["edges"] = self.features.loss(normalized=normalized)
         if self.game is not None:
             self.game.train_critic(student, teacher)
-            terms["adversarial"] = self.game.student_loss(student)
+            terms["adversarial"] = self.game.student_loss(student, normalized)
         if self.settings.logits:
             terms["logits"] = logits_divergence(student, teacher, self.settings.temperature)
         if self.settings.pseudo and labelled < len(batch.image):

@@ -26,7 +26,8 @@ class DistillSettings:
         logits: Of the divergence of the student's logits from the teacher's.
         pseudo: Of the task loss on unlabelled images with the teacher's mask as truth (Lee 2013,
             "Pseudo-Label"), which the paper does not have: it reaches side outputs too.
-        normalized: Graphs of unit patches and means in place of sums.
+        normalized: Graphs of unit patches, means in place of sums, and the critic's score by the
+            root of the size of the logits.
         temperature: Of the logits' divergence.
         nodes: Channels after Paraphraser and projection, the nodes of a salience graph.
         paraphraser_steps: Batches that the Paraphrasers learn from.

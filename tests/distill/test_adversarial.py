@@ -89,6 +89,15 @@ def test_critic_learns_to_tell_them_apart_and_the_student_follows() -> None:
     assert all(not parameter.requires_grad for parameter in game.critic.parameters())
 
 
+def test_students_loss_by_hand() -> None:
+    game = AdversarialGame(1, 4)
+    game.critic = Slope(2.0)  # type: ignore[assignment]
+    # Scores of 2 * 16 * 3 and of zero, whose mean is 48; the maps have 16 values.
+    student = torch.stack([torch.full((1, 4, 4), 3.0), torch.zeros(1, 4, 4)])
+    assert game.student_loss(student).item() == pytest.approx(-48.0)
+    assert game.student_loss(student, normalized=True).item() == pytest.approx(-48.0 / 4)
+
+
 def test_game_goes_on_from_its_state() -> None:
     torch.manual_seed(0)
     game, other = AdversarialGame(1, 4), AdversarialGame(1, 4)
