@@ -47,8 +47,8 @@ def print_table(table: Table) -> None:
     Console(highlight=False, width=width).print(table)
 
 
-def parse_size(text: str | None) -> tuple[int, int] | None:
-    """Read "HxW".
+def parse_size(text: str | None, option: str = "--size") -> tuple[int, int] | None:
+    """Read "HxW" of an option.
 
     Raises:
         UsageError: Anything else.
@@ -57,9 +57,9 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
         return None
     height, cross, width = text.lower().partition("x")
     if not (cross and height.isdigit() and width.isdigit() and int(height) and int(width)):
-        raise UsageError(f"--size {text} is no size. Write height x width, such as 256x256.")
+        raise UsageError(f"{option} {text} is no size. Write height x width, such as 256x256.")
     if max(int(height), int(width)) > LARGEST_SIDE:
-        raise UsageError(f"--size {text} is too large; a side has at most {LARGEST_SIDE} pixels.")
+        raise UsageError(f"{option} {text} is too large; a side has at most {LARGEST_SIDE} pixels.")
     return int(height), int(width)
 
 

@@ -129,7 +129,7 @@ def distill(
         teacher_weights=tuple(teacher_weights or ()),
         teacher_spec=teacher_spec,
         student_spec=student_spec,
-        teacher_sizes=tuple(map(parse_size, teacher_size or ())),
+        teacher_sizes=tuple(parse_size(one, "--teacher-size") for one in teacher_size or ()),
         student_size=parse_size(size),
         student_weights=weights,
         unlabeled=unlabeled,

@@ -34,7 +34,7 @@ def distill_study(
     ] = None,
     teacher_backbone: Annotated[
         Path | None,
-        typer.Option(help="Image classifier to start each teacher's backbone from."),
+        typer.Option(help="Image classifier to start the teachers' backbone from."),
     ] = None,
     labels: Annotated[float, typer.Option(help="Share of the train labels to use.")] = 0.05,
     method: Annotated[str, typer.Option(help="As of edgeseg distill.")] = "pseudo-labels",
@@ -58,8 +58,13 @@ def distill_study(
     teacher_size: Annotated[
         str | None, typer.Option(help="Input size of the teacher (default: the student's).")
     ] = None,
+    recipe: Annotated[str, typer.Option(help="Of the students.")] = "short",
+    teacher_recipe: Annotated[str, typer.Option(help="Of the teachers.")] = "short",
     epochs: Annotated[int | None, typer.Option(help="Of the students.")] = None,
-    epoch_steps: Annotated[int | None, typer.Option(help="Batches an epoch, of all.")] = None,
+    epoch_steps: Annotated[
+        int | None,
+        typer.Option(help="Batches an epoch, of all (default: one pass over all train images)."),
+    ] = None,
     teacher_epochs: Annotated[int | None, typer.Option(help="Of the teachers.")] = None,
     split: Annotated[str, typer.Option(help="That is scored.")] = "test",
     workers: Workers = 1,
@@ -86,7 +91,9 @@ def distill_study(
         ablation=ablation,
         generations=generations,
         size=parsed,
-        teacher_size=parse_size(teacher_size) or parsed,
+        teacher_size=parse_size(teacher_size, "--teacher-size") or parsed,
+        recipe=recipe,
+        teacher_recipe=teacher_recipe,
         epochs=epochs,
         epoch_steps=epoch_steps,
         teacher_epochs=teacher_epochs,

@@ -11,11 +11,16 @@ from numpy.typing import NDArray
 from ..metrics import Counts, bootstrap_intervals, dice_from_counts
 
 PLAIN = "labels only"  # the row that the others are compared with
+TEACHER = "teacher "  # begins the rows of teachers
 
 
-def teacher_row(name: str) -> str:
-    """Name of the row of a teacher."""
-    return f"teacher {name}"
+def teacher_rows(names: Sequence[str]) -> list[str]:
+    """Names of the teachers' rows, each its own."""
+    rows: list[str] = []
+    for index, name in enumerate(names):
+        before = names[:index].count(name)
+        rows.append(f"{TEACHER}{name}" + (f" {before + 1}" if before else ""))
+    return rows
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ def summarize(counts: Mapping[str, Sequence[Counts]]) -> list[StudyRow]:
     for name, runs in counts.items():
         stacked = np.stack(runs)
         dice = tuple(float(value) for value in _pooled_dice(stacked))
-        if name == PLAIN or name.startswith(teacher_row("")):
+        if name == PLAIN or name.startswith(TEACHER):
             rows.append(StudyRow(name, dice))
             continue
         gains = _pooled_dice(stacked) - _pooled_dice(plain)

@@ -97,7 +97,9 @@ class DistillObjective(Objective):
         terms: dict[str, Tensor] = {}
         normalized = self.settings.normalized
         if self.features is not None:
-            terms["vertices"], terms["edges"] = self.features.loss(normalized=normalized)
+            vertices, edges = self.features.loss(normalized=normalized)
+            found = {"vertices": vertices, "edges": edges}
+            terms |= {name: found[name] for name in found if getattr(self.settings, name)}
         if self.game is not None:
             self.game.train_critic(student, teacher)
             terms["adversarial"] = self.game.student_loss(student, normalized)
@@ -145,11 +147,13 @@ class DistillObjective(Objective):
 def blend_unlabelled(batch: Batch, chance: float) -> Batch:
     """Blend each unlabelled image with another of them, by that chance, in shares drawn evenly.
 
-    Companions of the shape (N, C, h, w) are blended alike. Random numbers are torch's.
+    There must be two of them or more. Companions of the shape (N, C, h, w) are blended alike.
+    Random numbers are torch's.
     """
     first, count = len(batch.labels), len(batch.image)
     others = torch.arange(count)
-    others[first:] = first + torch.randperm(count - first)
+    circle = first + torch.randperm(count - first)
+    others[circle] = circle.roll(1)
     is_blended = torch.rand(count) < chance
     is_blended[:first] = False
     share = torch.where(is_blended, torch.rand(count), 1.0)[:, None, None, None]

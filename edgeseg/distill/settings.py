@@ -18,7 +18,7 @@ class DistillSettings:
     """Weights of the terms beside the task loss, and what belongs to them.
 
     The whole loss is  task + vertices L_V + edges L_E + adversarial L_A + logits L_K + pseudo L_P.
-    A term of weight 0 is not computed.
+    A term of weight 0 is left out.
 
     Attributes:
         vertices, edges: Of the graph-flow loss.

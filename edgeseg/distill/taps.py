@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from ..contract import InputContract
 from ..errors import TrainingError, UnknownNameError, UsageError
+from ..models import ModelSpec
 from ..models.logits import inner_network
+from ..models.twin_specs import split_twin_name
 
 # Two layers of the encoder, the deepest, two of the decoder; of equal strides in all networks.
 DEFAULT_TAPS: dict[str, tuple[str, ...]] = {
@@ -29,20 +31,21 @@ DEFAULT_TAPS: dict[str, tuple[str, ...]] = {
 }
 
 
-def find_taps(model: str, names: Sequence[str] | None, option: str) -> tuple[str, ...]:
-    """Names as given, or those that edgeseg has for a model of its own.
+def find_taps(spec: ModelSpec, names: Sequence[str], option: str) -> tuple[str, ...]:
+    """Names as given, or those that edgeseg has for a model of its own or its twin.
 
     Raises:
         UsageError: Neither.
     """
     if names:
         return tuple(names)
-    if model not in DEFAULT_TAPS:
+    original, _ = split_twin_name(spec.name)
+    if not spec.is_own or original not in DEFAULT_TAPS:
         raise UsageError(
-            f"No layers are known whose features of {model} to compare. Name two or more of its "
-            f"modules, from the input to the output, with {option}."
+            f"No layers are known whose features of {spec.name} to compare. Name two or more of "
+            f"its modules, from the input to the output, with {option}."
         )
-    return DEFAULT_TAPS[model]
+    return DEFAULT_TAPS[original]
 
 
 class FeatureTaps:

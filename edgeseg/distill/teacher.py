@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from ..cache import get_or_make
 from ..contract import InputContract
 from ..data.folder import FolderDataset, Pair
+from ..errors import UsageError
 from ..models import ModelSpec
 from ..progress import SILENT, Progress
 from ..records import sha256_of_file
@@ -33,6 +34,10 @@ class Teacher:
     Args:
         spec: Of the network, at the size that it sees images in.
         weights: Its checkpoint.
+
+    Raises:
+        UsageError: The network gives no logits.
+        WeightsError: The checkpoint does not fit.
     """
 
     def __init__(self, spec: ModelSpec, weights: Path) -> None:
@@ -40,10 +45,20 @@ class Teacher:
         self.device = torch.device("cpu")
         self.weights_sha256 = sha256_of_file(weights)
         network = spec.load_network(weights).requires_grad_(False)
+        if not hasattr(network, "forward_logits"):
+            raise UsageError(
+                f"The teacher {spec.name} has no forward_logits(image), which teaching needs. Let "
+                'its forward return logits and say returns = "logits" in --teacher-spec.'
+            )
         self.network: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def identity(self) -> dict[str, Any]:
-        return {"model": self.spec.to_json(), "weights": self.weights_sha256}
+        """What its answers depend on; edgeseg's own code is in every cache key anyway."""
+        return {
+            "model": self.spec.to_json(),
+            "weights": self.weights_sha256,
+            "source": self.spec.source_digest(),
+        }
 
     def to(self, device: torch.device | str) -> None:
         """Answer there from now on."""

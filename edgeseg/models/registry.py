@@ -11,6 +11,7 @@ from ..contract import InputContract, MeanStd, MinMax, OutputContract
 from ..errors import UnknownNameError, UsageError, WeightsError, reason_of
 from ..lazy import require
 from ..paper_metrics import MetricSet
+from ..records import sha256_of_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -104,6 +105,18 @@ class ModelSpec:
             raise UsageError(f"{self.name}: {error}") from error
         return replace(self, inputs=inputs)
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it is one of edgeseg's networks, whatever a user's is called."""
+        return self.place.startswith(f"{__package__}.")
+
+    def source_digest(self) -> str | None:
+        """SHA-256 of the file that a user's network is written in; None for edgeseg's own."""
+        if self.is_own:
+            return None
+        module = importlib.import_module(self.place.partition(":")[0])
+        return sha256_of_file(Path(module.__file__)) if module.__file__ else None
+
     def make_network(self) -> nn.Module:
         """A freshly initialised network: `forward` gives probabilities, `forward_logits` logits.
 
@@ -150,23 +163,26 @@ class ModelSpec:
             ) from error
         return replace(self, parameters=count_parameters(network), macs=macs)
 
-    def resolve_weights(self, path: Path | None) -> Path:
+    def resolve_weights(self, path: Path | None, option: str = "--weights") -> Path:
         """The file to load: `path`, or the shipped one when None.
+
+        Args:
+            option: Of the command line, that `path` came from.
 
         Raises:
             UsageError: Neither is there.
             WeightsError: The shipped file was removed.
         """
         if path is not None and not path.is_file():
-            raise UsageError(f"No weights file at {path}. Check --weights.")
+            raise UsageError(f"No weights file at {path}. Check {option}.")
         if path is not None:
             return path
         if self.weights is None:
-            raise UsageError(f"No weights are shipped for {self.name}. Give them with --weights.")
+            raise UsageError(f"No weights are shipped for {self.name}. Give them with {option}.")
         if not self.weights.path.is_file():
             raise WeightsError(
                 f"The shipped weights {self.weights.path} are missing. Reinstall edgeseg, or "
-                "give your own with --weights."
+                f"give your own with {option}."
             )
         return self.weights.path
 

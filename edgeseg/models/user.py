@@ -47,7 +47,8 @@ def read_user_model(place: str, spec_path: Path | None) -> ModelSpec:
     if spec_path is None:
         raise UsageError(
             f"The network {place} is not one of edgeseg's own. Describe it in a TOML file and "
-            "give that with --spec; the README shows one."
+            "give that with --spec (edgeseg distill: --teacher-spec, --student-spec); the README "
+            "shows one. Commands without that option take edgeseg's own."
         )
     record = _read_toml(spec_path)
     try:
@@ -67,7 +68,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         record = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"Cannot read {path} ({error.strerror}). Check --spec.") from error
+        raise UsageError(f"Cannot read {path} ({error.strerror}). Check the path.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is no TOML: {error}. Correct it.") from error
     missing = [name for name in REQUIRED if name not in record]

@@ -136,8 +136,10 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
     twin = twin_of(spec, request.ending)
     weights = spec.resolve_weights(request.weights)
     settings = find_method(METHOD).changed({"mixup": request.mixup})
-    recipe = find_recipe(twin.name, request.recipe, twin.outputs.channels)
+    recipe = find_recipe(twin, request.recipe)
     recipe = recipe.changed(**request.recipe_settings)
+    if settings.mixup and recipe.batch_size < 2:
+        raise UsageError("--mixup blends the images of a batch. Use --batch-size 2 or more.")
     images = forget_labels(open_folder(request.unlabeled, ["train"], labelled=False))
     for package in ("monai", "lightning_fabric"):
         require(package, purpose="Adapting")
@@ -146,6 +148,7 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
     from ..distill.objective import DistillObjective
     from ..distill.teacher import KeptAnswers, Teacher
     from ..models.weights import load_weights
+    from ..train.checkpoint import describe_start
     from ..train.loop import Trainer
 
     with progress.stage("load packages and models"):
@@ -154,7 +157,7 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
         network = twin.make_network()
     val = _open_val(request, teacher)
     if request.twin_weights is not None:
-        load_weights(network, twin.resolve_weights(request.twin_weights))
+        load_weights(network, twin.resolve_weights(request.twin_weights, "--twin-weights"))
     else:
         with progress.stage("start the twin near the original"):
             _start(network, teacher, images)
@@ -184,6 +187,10 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
         workers=request.workers,
         accelerator=request.accelerator,
         make_objective=make_objective,
+        identity={
+            **describe_start(twin, weights=request.twin_weights),
+            "val truth": _truth(request, spec),
+        },
     )
     result = trainer.run(images, val, resume=request.resume, progress=progress)
     with progress.stage("score both networks"):
@@ -215,6 +222,11 @@ def _open_val(request: AdaptRequest, teacher: Teacher) -> Any:
     if request.data is not None:
         return open_folder(request.data, ["val"])
     return TaughtImages(open_folder(request.unlabeled, ["val"], labelled=False), teacher)
+
+
+def _truth(request: AdaptRequest, original: ModelSpec) -> str:
+    """What the val images are scored against."""
+    return "labels" if request.data is not None else f"masks of {original.name}"
 
 
 def _start(network: nn.Module, teacher: Teacher, images: FolderDataset) -> None:
@@ -250,7 +262,7 @@ def _compare(
     }
     ours, theirs = counts[twin.name], counts[spec.name]
     return {
-        "truth": "labels" if request.data is not None else f"masks of {spec.name}",
+        "truth": _truth(request, spec),
         "images": len(val),
         "networks": {
             name: {

@@ -90,9 +90,15 @@ def distill_model(request: DistillRequest, progress: Progress = SILENT) -> Train
     settings = find_method(request.method).changed(request.settings)
     student = find_model(request.student, request.student_spec, request.student_size)
     teachers = find_teachers(request, student) if settings.needs_teacher else []
-    recipe = find_recipe(student.name, request.recipe, student.outputs.channels)
+    recipe = find_recipe(student, request.recipe)
     recipe = recipe.changed(**request.recipe_settings)
+    require_answers(settings, recipe)
     train, unlabelled = open_images(request, recipe.seed)
+    if settings.mixup and (unlabelled is None or recipe.batch_size < 4):
+        raise UsageError(
+            f"--mixup {settings.mixup} blends the unlabelled half of a batch. Give images with "
+            "--unlabeled or --labels below 1, and a --batch-size of 4 or more; or leave it out."
+        )
     val = open_folder(request.data, ["val"])
     for package in ("monai", "lightning_fabric"):
         require(package, purpose="Distillation")
@@ -100,6 +106,7 @@ def distill_model(request: DistillRequest, progress: Progress = SILENT) -> Train
 
     from ..distill.teacher import all_pairs
     from ..models.weights import load_weights
+    from ..train.checkpoint import describe_start
     from ..train.loop import Trainer
     from ..train.objective import Objective
 
@@ -122,6 +129,7 @@ def distill_model(request: DistillRequest, progress: Progress = SILENT) -> Train
         workers=request.workers,
         accelerator=request.accelerator,
         make_objective=make_objective,
+        identity=describe_start(student, weights=request.student_weights),
     )
     return trainer.run(
         train,
@@ -157,7 +165,7 @@ def find_teachers(request: DistillRequest, student: ModelSpec) -> list[tuple[Mod
                 f"{student.name} {len(student.outputs.classes)}. Take a teacher of the same "
                 "classes."
             )
-        found.append((spec, spec.resolve_weights(weights)))
+        found.append((spec, spec.resolve_weights(weights, "--teacher-weights")))
     return found
 
 
@@ -168,6 +176,25 @@ def require_one_each(teachers: Sequence[str], weights: Sequence[Path]) -> None:
             f"{len(teachers)} teachers ({', '.join(teachers)}) and {len(weights)} "
             "--teacher-weights do not go together. Name one checkpoint for each teacher, in the "
             "same order, or none."
+        )
+
+
+def keeps_answers(settings: DistillSettings, recipe: Recipe) -> bool:
+    """Whether the teachers answer once an image, not in each step."""
+    return not settings.needs_features and not settings.mixup and recipe.rotation != "any"
+
+
+def require_answers(settings: DistillSettings, recipe: Recipe) -> None:
+    """Refuse averaged views of teachers whose answers cannot be kept.
+
+    Raises:
+        UsageError: They cannot.
+    """
+    if settings.views > 1 and not keeps_answers(settings, recipe):
+        raise UsageError(
+            f"--views {settings.views} averages answers that are kept for the whole run, "
+            "which neither rotation by any angle nor compared features allow. Leave --views "
+            "out, or choose a recipe with quarter turns and --method logits."
         )
 
 
@@ -204,25 +231,11 @@ class _Lesson:
     progress: Progress
 
     def objective_for(self, pairs: list[Pair]) -> MakeObjective:
-        """Maker of the objective for these images.
-
-        Raises:
-            UsageError: Averaged views of teachers whose answers cannot be kept.
-        """
+        """Maker of the objective for these images."""
         from ..distill.objective import DistillObjective
         from ..distill.teacher import KeptAnswers, Teacher
 
-        keeps = (
-            not self.settings.needs_features
-            and not self.settings.mixup
-            and self.recipe.rotation != "any"
-        )
-        if self.settings.views > 1 and not keeps:
-            raise UsageError(
-                f"--views {self.settings.views} averages answers that are kept for the whole run, "
-                "which neither rotation by any angle nor compared features allow. Leave --views "
-                "out, or choose a recipe with quarter turns and --method logits."
-            )
+        keeps = keeps_answers(self.settings, self.recipe)
 
         def make(task_loss: Loss, device: torch.device) -> Objective:
             with self.progress.stage("load the teachers"):
@@ -264,8 +277,8 @@ class _Lesson:
         from ..distill.taps import FeatureTaps, find_taps
 
         given = self.request
-        theirs = find_taps(teacher.spec.name, given.teacher_taps, "--teacher-taps")
-        ours = find_taps(self.student_spec.name, given.student_taps, "--student-taps")
+        theirs = find_taps(teacher.spec, given.teacher_taps, "--teacher-taps")
+        ours = find_taps(self.student_spec, given.student_taps, "--student-taps")
         if len(theirs) != len(ours) or len(ours) < 2:
             raise UsageError(
                 f"{len(theirs)} layers of the teacher ({', '.join(theirs)}) and {len(ours)} of the "

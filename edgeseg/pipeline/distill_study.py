@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,16 @@ import numpy as np
 
 from ..atomic import write_text
 from ..cache import toolchain_versions
-from ..data.folder import open_folder
-from ..distill.gains import PLAIN, StudyRow, summarize, teacher_row
+from ..data.folder import FolderDataset, open_folder
+from ..distill.gains import PLAIN, StudyRow, summarize, teacher_rows
 from ..distill.settings import DistillSettings, find_method
 from ..errors import UsageError
 from ..metrics import Counts
 from ..models import ModelSpec, find_model
 from ..progress import SILENT, Progress
 from ..records import sha256_of_file
-from .distill import DistillRequest, distill_model, require_one_each
+from ..train.recipes import find_recipe
+from .distill import DistillRequest, distill_model, require_answers, require_one_each
 from .train import TrainRequest, train_model
 
 RESULTS_NAME = "study.json"
@@ -35,7 +37,8 @@ class StudyRequest:
 
     Every student of a seed starts from the same weights, sees the same labelled images, and learns
     for the same number of steps of the same batch size; half of a batch has no labels where a
-    teacher can use it.
+    teacher can use it. An epoch has as many steps for all: `epoch_steps`, or one pass over all
+    train images with labels and without.
 
     Attributes:
         data: Folder with train, val, and the split that is scored.
@@ -46,7 +49,8 @@ class StudyRequest:
         student: Model name.
         teacher_weights: A checkpoint for each teacher; empty trains them for each seed on the
             labels that the students have.
-        teacher_backbone: Image classifier to start each teacher's backbone from; None for random.
+        teacher_backbone: Image classifier to start the backbone of teachers that have one from;
+            None for random.
         labels: Share of the train labels.
         method: See `edgeseg.distill.settings`.
         settings: Of the method, that differ.
@@ -89,9 +93,16 @@ class StudyRequest:
         """Refuse what does not go together.
 
         Raises:
-            UsageError: Not one checkpoint for each teacher; generations of an ablation.
+            UsageError: Not one checkpoint for each teacher; a teacher twice that is trained here;
+                generations of an ablation.
         """
         require_one_each(self.teachers, self.teacher_weights)
+        twice = [name for name in self.teachers if self.teachers.count(name) > 1]
+        if twice and not self.teacher_weights:
+            raise UsageError(
+                f"--teacher {twice[0]} is named twice, and trained here they would be the same. "
+                "Name it once, or give two checkpoints with --teacher-weights."
+            )
         if self.ablation and self.generations > 1:
             raise UsageError(
                 "--generations and --ablation do not go together: an ablation has a row for each "
@@ -130,17 +141,18 @@ def run_study(request: StudyRequest, progress: Progress = SILENT) -> list[StudyR
     Raises:
         EdgesegError: Of any kind; finished epochs and scores stay.
     """
+    student = find_model(request.student, None, request.size)
+    request = _checked(request, student)
     request.output.mkdir(parents=True, exist_ok=True)
     scored = _Scores(request)
-    student = find_model(request.student, None, request.size)
     plain, *others = request.rows().items()
     for seed in request.seeds:
         run = _teach(request, seed, *plain, [], progress)
         scored.add(plain[0], seed, student, run, progress)
         teachers = _find_teachers(request, seed, run, progress)
-        for teacher in teachers:
+        for row, teacher in zip(teacher_rows(request.teachers), teachers, strict=True):
             spec = find_model(teacher.name, None, teacher.size)
-            scored.add(teacher_row(teacher.name), seed, spec, teacher.weights, progress)
+            scored.add(row, seed, spec, teacher.weights, progress)
         before: list[_Teacher] = []
         for name, settings in others:
             run = _teach(request, seed, name, settings, [*teachers, *before], progress)
@@ -150,6 +162,34 @@ def run_study(request: StudyRequest, progress: Progress = SILENT) -> list[StudyR
     rows = summarize(scored.counts_by_row())
     scored.write(rows)
     return rows
+
+
+def _checked(request: StudyRequest, student: ModelSpec) -> StudyRequest:
+    """The request with its number of steps, all that can be wrong with it found before training.
+
+    Raises:
+        EdgesegError: Of any kind.
+    """
+    from ..train.batches import step_count
+
+    recipe = find_recipe(student, request.recipe)
+    for settings in request.rows().values():
+        require_answers(settings, recipe)
+    specs = [find_model(name, None, request.teacher_size) for name in request.teachers]
+    if request.teacher_weights:
+        for spec, path in zip(specs, request.teacher_weights, strict=True):
+            spec.resolve_weights(path, "--teacher-weights")
+    else:
+        recipes = [find_recipe(spec, request.teacher_recipe) for spec in specs]
+        if request.teacher_backbone and not any(one.backbone for one in recipes):
+            raise UsageError(
+                f"None of the teachers ({', '.join(request.teachers)}) has a backbone that was "
+                "pretrained apart. Leave --teacher-backbone out."
+            )
+    if request.epoch_steps is not None:
+        return request
+    images = open_folder(request.data, ["train"])
+    return replace(request, epoch_steps=step_count(len(images), recipe.batch_size))
 
 
 @dataclass(frozen=True)
@@ -181,6 +221,7 @@ def _find_teachers(
 
 
 def _train_teacher(request: StudyRequest, name: str, seed: int, progress: Progress) -> Path:
+    recipe = find_recipe(find_model(name), request.teacher_recipe)
     settings = {
         "epochs": request.teacher_epochs,
         "epoch_steps": request.epoch_steps,
@@ -193,7 +234,7 @@ def _train_teacher(request: StudyRequest, name: str, seed: int, progress: Progre
             request.output / f"teacher-{name}-{seed}",
             recipe=request.teacher_recipe,
             settings=settings,
-            backbone_weights=request.teacher_backbone,
+            backbone_weights=request.teacher_backbone if recipe.backbone else None,
             size=request.teacher_size,
             labels=request.labels,
             resume=True,
@@ -243,6 +284,15 @@ def _folder_name(row: str) -> str:
     return row.replace("+ ", "plus-").replace(", ", "-").replace(" ", "-")
 
 
+def _digest(dataset: FolderDataset) -> str:
+    """Number of images, and SHA-256 of their names, contents and masks."""
+    lines = []
+    for pair in dataset:
+        files = (pair.image_path, pair.mask_path)
+        lines.append([pair.name, *(sha256_of_file(path) for path in files if path is not None)])
+    return f"{len(lines)} ({hashlib.sha256(json.dumps(lines).encode()).hexdigest()[:16]})"
+
+
 class _Scores:
     """Counts of every run on the scored split, kept in `study.json`."""
 
@@ -250,6 +300,7 @@ class _Scores:
         self.request = request
         self.path = request.output / RESULTS_NAME
         self.dataset = open_folder(request.data, [request.split])
+        self.images_digest = _digest(self.dataset)
         self.runs = self._read()
 
     def _read(self) -> list[dict[str, Any]]:
@@ -268,7 +319,7 @@ class _Scores:
             "weights_sha256": sha256_of_file(weights),
             "size": [spec.inputs.height, spec.inputs.width],
             "split": self.request.split,
-            "images": len(self.dataset),
+            "images": self.images_digest,
         }
         if any(key.items() <= run.items() for run in self.runs):
             return
@@ -282,7 +333,7 @@ class _Scores:
 
     def counts_by_row(self) -> dict[str, list[Counts]]:
         """Counts of each row, in the order of the seeds."""
-        names = [*map(teacher_row, self.request.teachers), *self.request.rows()]
+        names = [*teacher_rows(self.request.teachers), *self.request.rows()]
         found = {(run["row"], run["seed"]): np.asarray(run["counts"]) for run in self.runs}
         return {name: [found[name, seed] for seed in self.request.seeds] for name in names}
 

@@ -81,7 +81,7 @@ def train_model(request: TrainRequest, progress: Progress = SILENT) -> TrainingR
         EdgesegError: Of any kind; an epoch that was finished stays in `output`.
     """
     spec = find_model(request.model, request.spec, request.size)
-    recipe = find_recipe(spec.name, request.recipe, spec.outputs.channels)
+    recipe = find_recipe(spec, request.recipe)
     recipe = recipe.changed(**request.settings)
     train, _ = split_labels(open_folder(request.data, ["train"]), request.labels, recipe.seed)
     val = open_folder(request.data, ["val"])
@@ -90,6 +90,7 @@ def train_model(request: TrainRequest, progress: Progress = SILENT) -> TrainingR
     torch = require("torch", purpose="Training")
 
     from ..models.weights import load_backbone, load_weights
+    from ..train.checkpoint import describe_start
     from ..train.loop import Trainer
 
     with progress.stage("load packages and model") as stage:
@@ -108,6 +109,9 @@ def train_model(request: TrainRequest, progress: Progress = SILENT) -> TrainingR
             workers=request.workers,
             accelerator=request.accelerator,
             perceptual_weights=request.perceptual_weights,
+            identity=describe_start(
+                spec, weights=request.weights, backbone=request.backbone_weights
+            ),
         )
         if trainer.features is not None:
             given = request.perceptual_weights
@@ -219,7 +223,7 @@ def _compare_with(
     """Scores of another network, and what `counts` differ from it."""
     from ..train.predict import predict_counts
 
-    weights_path = spec.resolve_weights(weights)
+    weights_path = spec.resolve_weights(weights, "--against-weights")
     network = spec.load_network(weights_path)
     with progress.stage(f"evaluate {spec.name}", total=len(dataset)) as stage:
         theirs = predict_counts(network, dataset, spec.inputs, spec.outputs, stage=stage)

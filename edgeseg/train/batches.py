@@ -78,8 +78,8 @@ def draw_on(images: TrainingImages, size: int, steps: int, epoch: int) -> list[l
 class Feed:
     """Batches epoch by epoch.
 
-    An epoch is one pass over the images, over those without labels where there are any, or the
-    recipe's `epoch_steps` batches.
+    An epoch is one pass over the images, with and without labels over those that take longer, or
+    the recipe's `epoch_steps` batches.
 
     Args:
         labelled: Fills the batches, or half of them (the larger half) beside `unlabelled`.
@@ -112,19 +112,23 @@ class Feed:
         self.workers = workers
 
     @property
+    def _passes(self) -> list[int]:
+        """Batches in one pass over each part."""
+        return [step_count(len(images), size) for images, size in self.parts]
+
+    @property
     def steps(self) -> int:
         """Batches in an epoch."""
-        leader, size = self.parts[-1]
-        return self.recipe.epoch_steps or step_count(len(leader), size)
+        return self.recipe.epoch_steps or max(self._passes)
 
     def plan(self, epoch: int) -> list[Plan]:
         """What each batch of an epoch consists of."""
         plans: list[Plan] = [[] for _ in range(self.steps)]
-        for images, size in self.parts:
-            leads = not self.recipe.epoch_steps and images is self.parts[-1][0]
+        leader = None if self.recipe.epoch_steps else np.argmax(self._passes)
+        for index, (images, size) in enumerate(self.parts):
             steps = (
                 draw_pass(images, size, epoch)
-                if leads
+                if index == leader
                 else draw_on(images, size, self.steps, epoch)
             )
             for plan, draws in zip(plans, steps, strict=True):

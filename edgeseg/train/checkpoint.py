@@ -13,6 +13,8 @@ import torch
 from ..atomic import write_text, writing_file
 from ..data.folder import FolderDataset
 from ..errors import OutputInUseError, TrainingError, UsageError
+from ..models import ModelSpec
+from ..records import sha256_of_file
 from .curves import draw_curves
 
 CHECKPOINT_NAME = "last.pt"
@@ -90,6 +92,23 @@ class RunFolder:
         draw_curves(state["history"], self.path / CURVES_NAME)
         with writing_file(self.checkpoint_path) as file:
             torch.save({"identity": identity, **state}, file)
+
+
+def describe_start(spec: ModelSpec, **checkpoints: Path | None) -> dict[str, Any]:
+    """The network of a run and what its weights start from, for the run's identity.
+
+    Args:
+        checkpoints: By the name of the part that takes them; None where there is none.
+    """
+    return {
+        "network": spec.place,
+        "arguments": spec.arguments,
+        **{
+            f"{name} from": sha256_of_file(path)[:8]
+            for name, path in checkpoints.items()
+            if path is not None
+        },
+    }
 
 
 def describe_images(dataset: FolderDataset) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -61,9 +63,12 @@ class Trainer:
         accelerator: As Lightning Fabric names it; "auto" takes a GPU where there is one.
         perceptual_weights: VGG-16 checkpoint of a perceptual loss; None gives it random features.
         make_objective: Makes what each step minimises from the recipe's loss, on the device.
+        identity: What else makes the run this run, beside recipe, contracts, images and
+            objective: only an equal one resumes it. JSON types.
 
     Raises:
-        UsageError: A device that is not there; perceptual weights for a loss that takes none.
+        UsageError: A device that is not there, or lacks the precision; perceptual weights for a
+            loss that takes none.
         WeightsError: The perceptual weights cannot be used.
     """
 
@@ -79,6 +84,7 @@ class Trainer:
         accelerator: str = "auto",
         perceptual_weights: Path | None = None,
         make_objective: MakeObjective = Objective,
+        identity: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         if not hasattr(network, "forward_logits"):
             raise TrainingError(
@@ -96,6 +102,10 @@ class Trainer:
                 f"Cannot train on --accelerator {accelerator} with precision {recipe.precision}: "
                 f"{' '.join(str(error).split())[:200]}. Use --accelerator cpu."
             ) from error
+        if self.fabric.device.type == "cpu" and recipe.precision == "16-mixed":
+            raise UsageError(
+                "CPUs do not train in 16-mixed. Use --precision bf16-mixed or 32-true, or a GPU."
+            )
         self.network = network
         self.inputs = inputs
         self.outputs = outputs
@@ -104,6 +114,7 @@ class Trainer:
         self.workers = workers
         self.features = find_features(recipe.loss, perceptual_weights)
         self.make_objective = make_objective
+        self.identity = dict(identity)
         self.history: list[dict[str, float]] = []
 
     def run(
@@ -144,6 +155,7 @@ class Trainer:
             optimizer.load_state_dict(state["optimizer"])
             schedule.load_state_dict(state["schedule"])
             objective.load_state_dict(state["objective"])
+            self.fabric.strategy.precision.load_state_dict(state["precision"])
             self.history = state["history"]
         best = max((row["dice_pooled"] for row in self.history), default=-1.0)
         for epoch in range(len(self.history) + 1, self.recipe.epochs + 1):
@@ -169,6 +181,7 @@ class Trainer:
                     "optimizer": optimizer.state_dict(),
                     "schedule": schedule.state_dict(),
                     "objective": objective.state_dict(),
+                    "precision": self.fabric.strategy.precision.state_dict(),  # scale of the loss
                     "history": self.history,
                 },
             )
@@ -241,7 +254,7 @@ class Trainer:
         return {
             **self.recipe.to_json(),
             **features,
-            "network": type(self.network).__name__,
+            **self.identity,
             "input size": f"{self.inputs.height}x{self.inputs.width}",
             "normalization": self.inputs.normalization.to_json(),
             "classes": list(self.outputs.classes),

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ..errors import UnknownNameError, UsageError
+from ..models import ModelSpec
 from ..models.twin_specs import split_twin_name
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
@@ -211,19 +212,18 @@ def generic_recipes(channels: int) -> dict[str, Recipe]:
     }
 
 
-def find_recipe(model: str, name: str | None, channels: int = 1) -> Recipe:
+def find_recipe(spec: ModelSpec, name: str | None) -> Recipe:
     """Preset `name` of a model, or of a twin's original; None gives its first.
-
-    Args:
-        channels: Of its output; decides the loss of a network without presets.
 
     Raises:
         UnknownNameError: The model has no such preset.
     """
-    original, _ = split_twin_name(model)
-    presets = RECIPES.get(original) or generic_recipes(channels)
+    original, _ = split_twin_name(spec.name)
+    presets = generic_recipes(spec.outputs.channels)
+    if spec.is_own:
+        presets = RECIPES.get(original, presets)
     if name is None:
         return next(iter(presets.values()))
     if name not in presets:
-        raise UnknownNameError(f"recipe of {model}", name, presets)
+        raise UnknownNameError(f"recipe of {spec.name}", name, presets)
     return presets[name]

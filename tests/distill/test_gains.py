@@ -3,11 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeseg.distill.gains import PLAIN, summarize, teacher_row
+from edgeseg.distill.gains import PLAIN, summarize, teacher_rows
 
-TEACHER = teacher_row("ulite")
+(TEACHER,) = teacher_rows(["ulite"])
 HALF = [[[50, 50, 50]]]  # true positives, false positives, false negatives: Dice 0.5
 BETTER = [[[60, 40, 40]]]  # 0.6
+
+
+def test_two_teachers_of_one_architecture_have_rows_of_their_own() -> None:
+    rows = teacher_rows(["ulite", "egeunet", "ulite"])
+    assert rows == ["teacher ulite", "teacher egeunet", "teacher ulite 2"]
 
 
 def test_gain_is_the_mean_over_seeds() -> None:

@@ -135,6 +135,13 @@ def test_features_and_critic_teach_student_and_projections(
     assert len(list(objective.parameters())) == 2 * 3
 
 
+def test_a_term_of_no_weight_is_left_out(graph_flow: tuple[DistillObjective, Any, Batch]) -> None:
+    objective, student, batch = graph_flow
+    objective.settings = objective.settings.changed({"edges": 0.0})
+    _, terms = objective.compute(student, batch)
+    assert list(terms) == ["task", "vertices", "adversarial"]
+
+
 def test_a_step_does_not_move_teacher_or_paraphrasers(
     graph_flow: tuple[DistillObjective, Any, Batch],
 ) -> None:
@@ -173,6 +180,7 @@ def test_identity_names_teacher_settings_and_taps(
     identity = graph_flow[0].identity()
     assert identity["teacher taps"] == ["e1", "e2", "d1"]
     assert identity["distillation"]["vertices"] == 1.0
+    assert identity["teachers"][0]["source"] is None
     assert len(identity["teachers"][0]["weights"]) == 64
 
 
@@ -188,7 +196,8 @@ def test_only_unlabelled_images_are_blended_and_companions_alike() -> None:
     assert blended.image[:2].equal(batch.image[:2])
     assert blended.image[2:].min() >= 1
     assert blended.image[2:].max() <= 8
-    assert not torch.allclose(blended.image[2:], batch.image[2:])
+    # None is blended with itself.
+    assert (blended.image[2:] != batch.image[2:]).all()
     torch.testing.assert_close(blended.companions["plane"][:, 0], 100 * blended.image[:, 0, :2, :2])
     assert blend_unlabelled(batch, 0.0).image.equal(batch.image)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -80,7 +81,7 @@ def test_names_are_those_of_the_network_behind_logits() -> None:
 def test_default_taps_are_maps_of_equal_strides_in_all_networks(model: str) -> None:
     spec = find_model(model, None, (96, 96))
     network = spec.make_network().eval()
-    taps = FeatureTaps(network, find_taps(model, None, "--taps"), model)
+    taps = FeatureTaps(network, find_taps(spec, (), "--taps"), model)
     with taps.listening(), torch.no_grad():
         network(torch.zeros(spec.inputs.shape))
     sizes = [features.shape[2] for features in taps.take()]
@@ -89,9 +90,10 @@ def test_default_taps_are_maps_of_equal_strides_in_all_networks(model: str) -> N
 
 
 def test_network_without_default_taps_needs_names() -> None:
-    assert find_taps("mynet", ("a", "b"), "--student-taps") == ("a", "b")
-    with pytest.raises(UsageError, match=r"features of mynet.*with --student-taps"):
-        find_taps("mynet", (), "--student-taps")
+    own = replace(find_model("egeunet"), place="mypackage:EgeUnet")
+    assert find_taps(own, ("a", "b"), "--student-taps") == ("a", "b")
+    with pytest.raises(UsageError, match=r"features of egeunet.*with --student-taps"):
+        find_taps(own, (), "--student-taps")
 
 
 def test_projections_bring_every_layer_to_one_width() -> None:

@@ -21,8 +21,10 @@ from edgeseg.distill.teacher import (  # noqa: E402
     image_name,
     images_for,
 )
+from edgeseg.errors import UsageError  # noqa: E402
 from edgeseg.models import find_model  # noqa: E402
 from edgeseg.models.weights import save_weights  # noqa: E402
+from edgeseg.records import sha256_of_file  # noqa: E402
 from edgeseg.train.recipes import Recipe  # noqa: E402
 from edgeseg.train.samples import Draw, TrainingImages  # noqa: E402
 
@@ -47,6 +49,26 @@ def teacher(weights: Path) -> Teacher:
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("EDGESEG_CACHE_DIR", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+class Silent(torch.nn.Module):
+    """A network that gives probabilities only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, image: Any) -> Any:
+        return torch.sigmoid(self.gain * image[:, :1])
+
+
+def test_a_teacher_without_logits_is_refused(tmp_path: Path) -> None:
+    save_weights(tmp_path / "none.safetensors", Silent())
+    spec = replace(find_model("ulite"), place=f"{__name__}:Silent")
+    with pytest.raises(UsageError, match=r"teacher ulite has no forward_logits.*--teacher-spec"):
+        Teacher(spec, tmp_path / "none.safetensors")
+    assert spec.source_digest() == sha256_of_file(Path(__file__))
+    assert find_model("ulite").source_digest() is None
 
 
 def test_teacher_does_not_learn(teacher: Teacher) -> None:

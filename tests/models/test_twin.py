@@ -171,4 +171,6 @@ def test_weights_keep_the_names_of_the_network(tmp_path) -> None:  # type: ignor
 
 
 def test_recipes_are_those_of_the_original() -> None:
-    assert find_recipe("egeunet-twin", "short") == find_recipe("egeunet", "short")
+    assert find_recipe(find_model("egeunet-twin"), "short") == find_recipe(
+        find_model("egeunet"), "short"
+    )

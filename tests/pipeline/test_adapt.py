@@ -62,6 +62,20 @@ def test_adapting_goes_on(images: Path, tmp_path: Path) -> None:
     assert adapt_model(request_for(images, tmp_path / "run", resume=True)) == first
 
 
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [({"ending": "-twin-relu"}, "hard_swish"), ({"unlabeled": None}, "val truth masks of egeunet")],
+)
+def test_another_twin_does_not_go_on(
+    images: Path, tmp_path: Path, changes: dict[str, Any], what: str
+) -> None:
+    adapt_model(request_for(images, tmp_path / "run"))
+    if "unlabeled" in changes:
+        changes = {"data": images}
+    with pytest.raises(UsageError, match=what):
+        adapt_model(request_for(images, tmp_path / "run", resume=True, **changes))
+
+
 def test_a_twin_is_taught_further(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

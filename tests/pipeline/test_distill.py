@@ -284,8 +284,10 @@ def test_command_distils_quantises_and_builds(
         (["--weight", "flow=1"], "Terms: vertices, edges, adversarial, logits, pseudo"),
         (["--method", "graphflo"], "Did you mean graphflow"),
         (["--labels", "0"], "Give a number above 0"),
+        (["--method", "logits", "--mixup", "0.5"], "blends the unlabelled half"),
+        (["--teacher-size", "large"], "--teacher-size large is no size"),
         (["--build", "intle"], "Did you mean intel"),
-        (["--teacher-weights", "missing.pth"], "Check --weights"),
+        (["--teacher-weights", "missing.pth"], "Check --teacher-weights"),
         (["--teacher", "ulite", "--teacher-weights", "a.pth"], "one checkpoint for each teacher"),
         (
             ["--teacher", "m2snet", *["--teacher-size", "64x64"] * 3],

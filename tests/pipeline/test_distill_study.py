@@ -11,12 +11,12 @@ from support import needs
 
 torch = pytest.importorskip("torch")
 
-from edgeseg.distill.gains import PLAIN, teacher_row  # noqa: E402
-from edgeseg.errors import UsageError  # noqa: E402
+from edgeseg.distill.gains import PLAIN, teacher_rows  # noqa: E402
+from edgeseg.errors import EdgesegError, UsageError  # noqa: E402
 from edgeseg.pipeline.distill import DistillRequest, distill_model  # noqa: E402
 from edgeseg.pipeline.distill_study import StudyRequest, run_study  # noqa: E402
 
-TEACHER = teacher_row("ulite")
+TEACHER, SECOND = teacher_rows(["ulite", "egeunet"])
 
 
 def test_ablation_adds_the_terms_in_turn(tmp_path: Path) -> None:
@@ -39,6 +39,33 @@ def test_generations_of_an_ablation_are_refused(tmp_path: Path) -> None:
 def test_a_checkpoint_too_many_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"1 teachers \(ulite\) and 2 --teacher-weights"):
         StudyRequest(tmp_path, tmp_path, teacher_weights=(tmp_path, tmp_path))
+
+
+def test_a_teacher_named_twice_needs_checkpoints(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="trained here they would be the same"):
+        StudyRequest(tmp_path, tmp_path, teachers=("ulite", "ulite"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({"teachers": ("ulit",)}, "Did you mean ulite"),
+        ({"teachers": ("miniseg",)}, "Available: published"),
+        ({"teacher_weights": (Path("typo.pth"),)}, "Check --teacher-weights"),
+        ({"teacher_backbone": Path("backbone.pth")}, "Leave --teacher-backbone out"),
+        (
+            {"method": "graphflow-normalized", "settings": {"views": 4}, "ablation": True},
+            "Leave --views out",
+        ),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_trained(
+    make_data_folder: Callable[..., Path], tmp_path: Path, changes: dict[str, Any], advice: str
+) -> None:
+    request = StudyRequest(make_data_folder(4, (32, 32)), tmp_path / "study", **changes)
+    with pytest.raises(EdgesegError, match=advice):
+        run_study(request)
+    assert not (tmp_path / "study").exists()
 
 
 RunCli = Callable[..., subprocess.CompletedProcess[str]]
@@ -71,7 +98,7 @@ def test_study_trains_scores_and_goes_on(
     ]
     done = run_cli("distill-study", *words)
     assert done.returncode == 0, done.stderr
-    for name in (TEACHER, teacher_row("egeunet"), PLAIN, "distilled", "seed 5", "gain (95 %)"):
+    for name in (TEACHER, SECOND, PLAIN, "distilled", "seed 5", "gain (95 %)"):
         assert name in done.stdout
     folders = {path.name for path in (tmp_path / "study").iterdir() if path.is_dir()}
     assert folders == {"teacher-ulite-5", "labels-only-5", "distilled-5"}
@@ -80,8 +107,8 @@ def test_study_trains_scores_and_goes_on(
         assert identity["identity"]["train images"].startswith("6 (")
     record = json.loads((tmp_path / "study" / "study.json").read_text())
     rows = {row["name"]: row for row in record["rows"]}
-    assert list(rows) == [TEACHER, teacher_row("egeunet"), PLAIN, "distilled"]
-    assert rows[teacher_row("egeunet")]["dice"] == rows[PLAIN]["dice"]  # one and the same run
+    assert list(rows) == [TEACHER, SECOND, PLAIN, "distilled"]
+    assert rows[SECOND]["dice"] == rows[PLAIN]["dice"]  # one and the same run
     assert record["request"]["labels"] == 0.5
     assert all(len(run["counts"]) == 2 for run in record["runs"])
 
@@ -144,14 +171,16 @@ def test_a_student_teaches_the_next_generation(
         size=(32, 32),
         teacher_size=(64, 64),
         epochs=1,
-        epoch_steps=1,
         teacher_epochs=1,
         split="val",
         accelerator="cpu",
     )
     second = "distilled, generation 2"
     assert [row.name for row in run_study(request)] == [TEACHER, PLAIN, "distilled", second]
-    _, first, later = asked
+    plain, first, later = asked
+    # As many steps for all: one pass over the train images with labels and without.
+    assert [one.recipe_settings["epoch_steps"] for one in asked] == [2, 2, 2]
+    assert plain.teachers == ()
     assert first.teachers == ("ulite",)
     assert later.teachers == ("ulite", "egeunet")
     assert later.teacher_sizes == ((64, 64), (32, 32))

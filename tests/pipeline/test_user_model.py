@@ -203,7 +203,7 @@ def test_a_spec_that_does_not_fit_says_what_to_correct(
 def test_a_network_of_the_user_needs_a_spec_and_ours_take_none(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="give that with --spec"):
         find_model("my_package.nets:TinyNet")
-    with pytest.raises(UsageError, match="Check --spec"):
+    with pytest.raises(UsageError, match="Check the path"):
         find_model("my_package.nets:TinyNet", tmp_path / "none.toml")
     with pytest.raises(UsageError, match="Leave it out"):
         find_model("egeunet", tmp_path / "none.toml")

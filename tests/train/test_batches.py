@@ -178,6 +178,13 @@ def test_an_epoch_is_one_pass_over_the_unlabelled_images(drawn: FolderDataset) -
     assert {plan[1][1].turn for plan in feed.plan(3)} == {3}
 
 
+def test_a_few_unlabelled_images_do_not_cut_a_pass_short(drawn: FolderDataset) -> None:
+    feed = halves(drawn, 4, RECIPE)
+    seen = [plan[0][1].index for plan in feed.plan(2)]
+    assert sorted(seen) == [0, 1, 2, 3]
+    assert {plan[1][1].index for plan in feed.plan(2)} == {0}
+
+
 def test_a_batch_of_one_cannot_be_halved(drawn: FolderDataset) -> None:
     with pytest.raises(UsageError, match="Use --batch-size 2 or more"):
         halves(drawn, 2, replace(RECIPE, batch_size=1))

@@ -20,6 +20,7 @@ from edgeseg.data.folder import open_folder  # noqa: E402
 from edgeseg.errors import OutputInUseError, TrainingError, UsageError  # noqa: E402
 from edgeseg.models import find_model  # noqa: E402
 from edgeseg.models.weights import load_state, save_weights  # noqa: E402
+from edgeseg.pipeline.train import TrainRequest, train_model  # noqa: E402
 from edgeseg.train.loop import Trainer  # noqa: E402
 from edgeseg.train.lossnet import VggFeatures  # noqa: E402
 from edgeseg.train.predict import predict_counts  # noqa: E402
@@ -220,6 +221,33 @@ def test_resume_with_other_input_size_is_refused(data: Path, tmp_path: Path) -> 
     trainer.inputs = find_model("egeunet").at_size(64, 64).inputs
     with pytest.raises(UsageError, match="32x32"):
         trainer.run(images, images, resume=True)
+
+
+def test_resume_from_another_start_is_refused(
+    make_data_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    request = TrainRequest(
+        "egeunet",
+        make_data_folder(16, (32, 32)),
+        tmp_path / "run",
+        recipe="short",
+        settings={"epochs": 1, "epoch_steps": 1, "batch_size": 2},
+        size=(32, 32),
+        accelerator="cpu",
+    )
+    first = train_model(request)
+    weights = tmp_path / "start.safetensors"
+    save_weights(weights, find_model("egeunet").make_network())
+    with pytest.raises(UsageError, match=r"\(weights from None -> [0-9a-f]{8}\)"):
+        train_model(replace(request, weights=weights, resume=True))
+    assert train_model(replace(request, resume=True)) == first
+
+
+def test_a_cpu_does_not_train_in_half_precision(tmp_path: Path) -> None:
+    spec = RUN.SPEC
+    recipe = replace(RUN.RECIPE, precision="16-mixed")
+    with pytest.raises(UsageError, match="CPUs do not train in 16-mixed"):
+        Trainer(spec.make_network(), spec.inputs, spec.outputs, recipe, tmp_path, accelerator="cpu")
 
 
 def test_run_remembers_the_features_of_its_loss(data: Path, tmp_path: Path) -> None:

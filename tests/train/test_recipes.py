@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
+from edgeseg.contract import OutputContract
 from edgeseg.errors import UnknownNameError, UsageError
 from edgeseg.models import MODELS
 from edgeseg.train.recipes import RECIPES, Recipe, find_recipe
 
 
 def test_published_recipe_is_that_of_the_paper() -> None:
-    recipe = find_recipe("egeunet", "published")
+    recipe = find_recipe(MODELS["egeunet"], "published")
     assert recipe.loss == "deep_supervised_bce_dice"
     assert (recipe.epochs, recipe.batch_size) == (300, 8)
     assert (recipe.learning_rate, recipe.weight_decay) == (1e-3, 1e-2)
@@ -21,7 +22,7 @@ def test_published_recipe_is_that_of_the_paper() -> None:
 
 @pytest.mark.parametrize("model", ["msnet", "m2snet"])
 def test_polyp_networks_have_the_whole_loss_of_the_paper_and_a_light_one(model: str) -> None:
-    published, short = find_recipe(model, None), find_recipe(model, "short")
+    published, short = find_recipe(MODELS[model], None), find_recipe(MODELS[model], "short")
     assert published.name == "published"
     assert (published.loss, published.epochs) == ("weighted_bce_iou_lossnet", 50)
     assert short.loss == "weighted_bce_iou"
@@ -44,18 +45,21 @@ def test_recipes_survive_json(model: str) -> None:
 
 def test_unknown_recipe_names_nearest() -> None:
     with pytest.raises(UnknownNameError, match=r"recipe of egeunet 'shrt'\. Did you mean short\?"):
-        find_recipe("egeunet", "shrt")
+        find_recipe(MODELS["egeunet"], "shrt")
 
 
-def test_a_model_without_recipes_gets_a_generic_one() -> None:
-    assert find_recipe("mynet", None, channels=1).loss == "bce_dice"
-    assert find_recipe("mynet", None, channels=3).loss == "cross_entropy_dice"
+@pytest.mark.parametrize("name", ["mynet", "egeunet"])
+def test_a_network_of_the_users_gets_a_generic_recipe_whatever_its_name(name: str) -> None:
+    own = replace(MODELS["egeunet"], name=name, place="mypackage:Net")
+    assert find_recipe(own, None).loss == "bce_dice"
+    three = replace(own, outputs=OutputContract(("a", "b", "c"), 3))
+    assert find_recipe(three, None).loss == "cross_entropy_dice"
     with pytest.raises(UnknownNameError, match="Available: generic"):
-        find_recipe("mynet", "short")
+        find_recipe(own, "short")
 
 
 def test_no_name_gives_the_published_recipe() -> None:
-    assert find_recipe("egeunet", None) == find_recipe("egeunet", "published")
+    assert find_recipe(MODELS["egeunet"], None) == find_recipe(MODELS["egeunet"], "published")
 
 
 def test_misspelt_setting_names_nearest() -> None:
