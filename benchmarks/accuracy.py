@@ -121,8 +121,13 @@ class Reference:
         fields: dict[str, Any] = {"hd95_px": float(ours.mean())}
         growth = relative_growth(ours.mean(), theirs.mean())
         if growth is not None:
-            shares = (ours - theirs) / theirs.sum()
-            intervals = bootstrap_intervals(len(ours), lambda weights: {"growth": weights @ shares})
+
+            def resampled(weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+                before, after = weights @ theirs, weights @ ours
+                growths = after[before > 0] / before[before > 0] - 1
+                return {"growth": growths.astype(np.float64)}
+
+            intervals = bootstrap_intervals(len(ours), resampled)
             fields |= {"hd95_growth": float(growth), "hd95_growth_ci95": intervals["growth"]}
         return fields
 

@@ -153,6 +153,7 @@ def _score(
             own = references[key].compare(float_labels)
             reference_rows.append(
                 {
+                    "reference_key": key,
                     "model": participant.model,
                     "target": "torch",
                     "precision": "fp32",

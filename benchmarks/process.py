@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from edgeseg.errors import BenchmarkError
+from edgeseg.errors import BenchmarkError, WorkerKilledError
 from edgeseg.records import RunnerSpec
 
 STDERR_TAIL = 600
@@ -103,11 +103,11 @@ class WorkerProcess:
             stdin.write(json.dumps({"command": command, **arguments}) + "\n")
             stdin.flush()
         except OSError as error:
-            raise BenchmarkError(self._death()) from error
+            raise self._death() from error
         while True:
             line = stdout.readline()
             if not line:
-                raise BenchmarkError(self._death())
+                raise self._death()
             answer: dict[str, Any] = json.loads(line)
             if "error" in answer:
                 raise BenchmarkError(
@@ -119,7 +119,12 @@ class WorkerProcess:
             if on_step is not None:
                 on_step()
 
-    def _death(self) -> str:
+    @property
+    def has_ended(self) -> bool:
+        """Whether it can be asked no more."""
+        return self._process.poll() is not None
+
+    def _death(self) -> BenchmarkError:
         try:
             code = self._process.wait(timeout=END_SECONDS)
         except subprocess.TimeoutExpired:
@@ -129,7 +134,8 @@ class WorkerProcess:
         self._stderr.seek(0)
         tail = self._stderr.read()[-STDERR_TAIL:].decode(errors="replace").strip()
         said = f" It said: {tail}" if tail else ""
-        return (
+        kind = WorkerKilledError if code == -signal.SIGKILL else BenchmarkError
+        return kind(
             f"The process that ran {self.name} ended with {how}.{said} Check the bundle with "
             "edgeseg verify, and that the machine has enough free memory."
         )

@@ -73,6 +73,7 @@ def describe_row(
 def _what_was_measured(participant: Participant, settings: BenchSettings) -> dict[str, Any]:
     return {
         "key": participant.key,
+        "reference_key": participant.reference_key,
         "name": participant.name,
         "model": participant.model,
         "target": participant.target,

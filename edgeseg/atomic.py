@@ -4,23 +4,38 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 import os
+import platform
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
 from .errors import OutputInUseError
 
 PARTIAL = ".partial-"
+FOREIGN_SECONDS = 24 * 3600.0
 RENAME_EXCHANGE = 2  # linux/fs.h
 AT_FDCWD = -100
 
 
+@lru_cache(maxsize=1)
+def _host() -> str:
+    """This machine, or the container on it: where a process number means one process."""
+    with contextlib.suppress(OSError):
+        space = Path("/proc/self/ns/pid").stat().st_ino
+        return hashlib.sha256(f"{platform.node()}\0{space}".encode()).hexdigest()[:8]
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
 def _partial_path(path: Path) -> Path:
-    return path.with_name(f".{path.name}{PARTIAL}{os.getpid()}-{secrets.token_hex(4)}")
+    writer = f"{_host()}-{os.getpid()}"
+    return path.with_name(f".{path.name}{PARTIAL}{writer}-{secrets.token_hex(4)}")
 
 
 def _sync_folder(path: Path) -> None:
@@ -43,15 +58,28 @@ def _is_running(pid: int) -> bool:
 
 
 def remove_stale_partials(path: Path) -> None:
-    """Delete what killed processes left beside `path` while they were writing it."""
+    """Delete what killed processes left beside `path` while they were writing it.
+
+    Of another machine's, on a shared disk, what has not been touched for a day.
+    """
     prefix = f".{path.name}{PARTIAL}"
     if not path.parent.is_dir():
         return
     for entry in path.parent.iterdir():
         if entry.name.startswith(prefix):
-            pid = entry.name[len(prefix) :].partition("-")[0]
-            if pid.isdigit() and not _is_running(int(pid)):
+            host, _, rest = entry.name[len(prefix) :].partition("-")
+            pid = rest.partition("-")[0]
+            if not pid.isdigit():
+                continue
+            if not _is_running(int(pid)) if host == _host() else _is_old(entry):
                 _remove(entry)
+
+
+def _is_old(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > FOREIGN_SECONDS
+    except FileNotFoundError:
+        return False
 
 
 def _remove(path: Path) -> None:

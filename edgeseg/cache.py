@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import os
 import platform
@@ -17,6 +18,8 @@ from .lazy import BACKENDS, installed_version
 from .records import sha256_of_file
 
 PACKAGE_FOLDERS = ("edgeseg", "edgeseg.quantize", "edgeseg.targets", "edgeseg.benchmarks")
+# What BACKENDS lacks, since no command names it.
+OTHER_PACKAGES = ("numpy", "pillow", "tensorflow")
 COMPLETE = ".complete"
 
 
@@ -31,8 +34,6 @@ def cache_root() -> Path:
 @lru_cache(maxsize=1)
 def code_digest() -> str:
     """Hash of edgeseg's own source, so that a change of it never finds old results."""
-    import importlib
-
     digest = hashlib.sha256()
     for package in PACKAGE_FOLDERS:
         for place in importlib.import_module(package).__path__:
@@ -44,9 +45,14 @@ def code_digest() -> str:
 
 @lru_cache(maxsize=1)
 def toolchain_versions() -> dict[str, str]:
-    """Versions of Python and of all packages that results may depend on."""
-    versions = {name: installed_version(name) for name in (*BACKENDS, "numpy", "pillow")}
+    """Versions of Python and of all packages that results may depend on, plug-ins too."""
+    versions = {name: installed_version(name) for name in (*BACKENDS, *OTHER_PACKAGES)}
     versions["python"] = platform.python_version()
+    plugins = importlib.metadata.entry_points()
+    for group in plugins.groups:
+        for entry in plugins.select(group=group) if group.startswith("edgeseg.") else ():
+            if entry.dist is not None:
+                versions[entry.dist.name] = entry.dist.version
     return {name: version for name, version in versions.items() if version is not None}
 
 

@@ -103,5 +103,9 @@ class BenchmarkError(EdgesegError):
     pass
 
 
+class WorkerKilledError(BenchmarkError):
+    """A measuring process was killed from outside: what was measured may go well another time."""
+
+
 class DeviceError(EdgesegError):
     pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeseg import atomic
 from edgeseg.atomic import write_bytes, write_text, writing_file, writing_folder
 from edgeseg.errors import EdgesegError
 
@@ -103,10 +105,19 @@ def test_the_partial_of_a_running_process_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
-    others = [".out.partial-notes", ".another.partial-999999999-aa", "out.partial-999999999-aa"]
+    host = atomic._host()
+    others = [
+        ".out.partial-notes",
+        f".another.partial-{host}-999999999-aa",
+        f"out.partial-{host}-999999999-aa",
+        ".out.partial-0ther-999999999-bb",
+    ]
     for name in others:
         (tmp_path / name).touch()
-    (tmp_path / ".out.partial-999999999-aa").touch()  # no process can have this number
+    (tmp_path / f".out.partial-{host}-999999999-aa").touch()  # no process can have this number
+    old = tmp_path / ".out.partial-0ther-999999999-aa"  # of another machine, days ago
+    old.touch()
+    os.utime(old, (0, 0))
     write_text(tmp_path / "out", "text")
     assert names_in(tmp_path) == sorted([*others, "out"])
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -157,6 +159,19 @@ def test_the_toolchain_names_what_is_installed() -> None:
     versions = cache.toolchain_versions()
     assert versions["numpy"] == np.__version__
     assert None not in versions.values()
+    if importlib.util.find_spec("tensorflow"):
+        assert "tensorflow" in versions  # no command names it, and its converter writes bytes
+
+
+def test_the_toolchain_names_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = SimpleNamespace(dist=SimpleNamespace(name="my-plugin", version="1.2"))
+    found = SimpleNamespace(groups={"edgeseg.targets"}, select=lambda group: [plugin])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda: found)
+    cache.toolchain_versions.cache_clear()
+    try:
+        assert cache.toolchain_versions()["my-plugin"] == "1.2"
+    finally:
+        cache.toolchain_versions.cache_clear()
 
 
 @pytest.mark.usefixtures("fresh_digest")

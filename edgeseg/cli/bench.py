@@ -71,6 +71,8 @@ def bench(
     from edgeseg.pipeline.peers import parse_peers
     from edgeseg.pipeline.remote_bench import DeviceSettings, bench_on_device
 
+    if json_path is not None and json_path.is_dir():
+        raise UsageError(f"--json {json_path} is a folder. Name a file in it.")
     require_baseline_kind(baseline)
     peers = parse_peers(peer or [])
     settings = BenchSettings(threads=threads, runs=runs)
@@ -97,6 +99,14 @@ def bench(
         report = bench_bundles(
             opened, dataset, settings, make_progress(), baseline_kind=baseline, peers=peers
         )
+    print_table(bench_table(report.reference, report.rows))
+    print_note(describe_run(report.environment, report.data))
+    for line in describe_choices(report.rows):
+        print_note(line)
+    for line in describe_borders(report.reference, report.rows):
+        print_note(line)
+    for warning in row_warnings(report.rows):
+        print_note(f"Warning: {warning}")
     if json_path is not None:
         write_text(json_path, json.dumps(report.to_json(), indent=2) + "\n")
     if record:
@@ -106,11 +116,3 @@ def bench(
                 for row in report.rows
                 if row["key"] == str(bundle.folder.resolve())
             )
-    print_table(bench_table(report.reference, report.rows))
-    print_note(describe_run(report.environment, report.data))
-    for line in describe_choices(report.rows):
-        print_note(line)
-    for line in describe_borders(report.reference, report.rows):
-        print_note(line)
-    for warning in row_warnings(report.rows):
-        print_note(f"Warning: {warning}")

@@ -105,7 +105,8 @@ def describe_borders(reference: list[dict[str, Any]], rows: list[dict[str, Any]]
             continue
         changes = []
         for row in rows:
-            if row["model"] == float_row["model"] and row.get("hd95_growth") is not None:
+            is_its = row["reference_key"] == float_row["reference_key"]
+            if is_its and row.get("hd95_growth") is not None:
                 low, high = row["hd95_growth_ci95"]
                 changes.append(f"{row['name']} {row['hd95_growth']:+.2%} ({low:+.2%}..{high:+.2%})")
         lines.append(

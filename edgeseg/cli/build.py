@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -80,7 +81,7 @@ def build(
         str | None, typer.Option(help="Input size, HxW (default: the model's).")
     ] = None,
     search_seconds: Annotated[
-        float, typer.Option(help="How long auto looks for something better.", min=0)
+        float, typer.Option(help="How long auto looks for something better.")
     ] = DEFAULT_SEARCH_SECONDS,
     max_dice_drop: Annotated[
         float | None,
@@ -117,6 +118,10 @@ def build(
     named = precision or (DEFAULT_PRECISION if target == ALL_TARGETS else default_precision(target))
     if explain and (named != AUTO or target == ALL_TARGETS):
         raise UsageError("--explain tells how auto chose, for one target. Add --precision auto.")
+    if not 0 <= search_seconds < math.inf:
+        raise UsageError(
+            f"--search-seconds {search_seconds:g} is no time. Give a number from 0 on."
+        )
     request = BuildRequest(
         model=model,
         target=target,

@@ -76,7 +76,9 @@ def sweep(
 
     weights_of = _paths_by_model(weights or [], "--weights")
     data_of = _paths_by_model(data or [], "--data")
-    models = model or [name for name, spec in MODELS.items() if spec.weights or name in weights_of]
+    models = list(dict.fromkeys(model or ())) or [
+        name for name, spec in MODELS.items() if spec.weights or name in weights_of
+    ]
     for option, named in (("--weights", weights_of), ("--data", data_of)):
         for name in named:
             if name not in models:
@@ -96,14 +98,12 @@ def sweep(
         for precision_name in precision or DEFAULT_PRECISIONS
     ]
     settings = BenchSettings(threads=threads, runs=runs)
+    # What can be wrong with the measurement is told before anything is built.
+    settings.require_cores()
+    datasets = {name: open_split(data_of.get(name), *(split or DEFAULT_SPLITS)) for name in models}
     progress = make_progress()
     cells = build_cells(requests, progress)
-    reports = measure_cells(
-        cells,
-        lambda name: open_split(data_of.get(name), *(split or DEFAULT_SPLITS)),
-        settings,
-        progress,
-    )
+    cells, reports = measure_cells(cells, datasets, settings, progress)
     write_sweep(output / SWEEP_NAME, cells, reports)
     from edgeseg.atomic import write_text
 
@@ -131,7 +131,7 @@ def sweep_table(cells: Sequence[Cell], reports: dict[str, Report]) -> str:
         rows += [
             [cell.name, f"refused: {cell.refusal}", *[""] * (len(TITLES) - 2)]
             for cell in cells
-            if cell.request.model == model and cell.bundle is None
+            if cell.request.model == model and cell.refusal
         ]
     return markdown_table(TITLES, rows)
 

@@ -74,7 +74,8 @@ def place(preparation: Preparation, workshop: Workshop, progress: Progress) -> P
         # Each shows its own progress, which cannot be done within that of the search.
         _ = preparation.references, preparation.exported, judges.float_labels
         identity = {**preparation.identity(), "calibration": list(preparation.calibration.digests)}
-        machine = {"cpu": read_cpu()[0], "threads": THREADS}
+        cpu, flags = read_cpu()
+        machine = {"cpu": cpu, "cpu_flags": flags, "threads": THREADS}
         asked = {"identity": identity, "machine": machine, "judges": judges.identity()}
         journal = Journal(
             cache.cache_root() / "placements" / cache.content_key(asked),

@@ -17,7 +17,7 @@ from edgeseg.targets import Target, find_target
 from .. import cache
 from ..bundle import SOURCE_ONNX, SOURCE_WEIGHTS, Bundle
 from ..data.folder import FolderDataset
-from ..errors import BenchmarkError, UnknownNameError, UsageError
+from ..errors import BenchmarkError, TargetError, UnknownNameError, UsageError
 from ..lazy import provider_of
 from ..progress import SILENT, Progress
 from ..records import Artifact, RunnerSpec, sha256_of_file
@@ -149,7 +149,15 @@ def baseline_participant(
     require_source(bundle)
     onnx_path = bundle.folder / SOURCE_ONNX
     target = find_target(manifest.target, {k: str(value) for k, value in manifest.options.items()})
-    artifact = baseline_artifact(target, onnx_path, kind, progress)
+    try:
+        artifact = baseline_artifact(target, onnx_path, kind, progress)
+    except TargetError as error:
+        if kind != PLAIN:
+            raise
+        raise TargetError(
+            f"The runtime's own tool does not take the plain export: {error} Or measure against "
+            "what edgeseg makes in FP32, with --baseline target."
+        ) from error
     return Participant(
         key=str(artifact.folder),
         name=f"{manifest.model.name}-{target.name}-fp32 ({BASELINES[kind]})",

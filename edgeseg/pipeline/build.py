@@ -60,6 +60,7 @@ def _find_placement(
     from .auto import AUTO, place, read_placement, require_same_work
 
     request = preparation.request
+    _require_search(request, AUTO)
     if request.precision != AUTO:
         if request.placement is not None:
             raise UsageError(
@@ -72,6 +73,33 @@ def _find_placement(
     found = read_placement(request.placement)
     require_same_work(preparation, found, request.placement)
     return found
+
+
+def _require_search(request: BuildRequest, auto: str) -> None:
+    """Refuse what says how to search where nothing is searched.
+
+    Raises:
+        UsageError: Names the option.
+    """
+    limits = {
+        "--max-dice-drop": request.max_dice_drop,
+        "--max-hd95-growth": request.max_hd95_growth,
+        "--min-agreement": request.min_agreement,
+    }
+    named = [name for name, value in limits.items() if value is not None]
+    if named and request.precision != auto:
+        raise UsageError(
+            f"{named[0]} limits what --precision auto may choose, and --precision "
+            f"{request.precision} leaves no choice. Leave one of them out; edgeseg bench tells "
+            "what it costs."
+        )
+    if request.method is not None or request.method_options:
+        named.append("--method")
+    if named and request.placement is not None:
+        raise UsageError(
+            f"{named[0]} decides a search, and --placement takes the place of one. Leave one of "
+            "them out."
+        )
 
 
 def _build(

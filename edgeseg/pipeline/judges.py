@@ -16,7 +16,7 @@ from edgeseg.benchmarks.accuracy import count_all, true_labels
 from .. import cache
 from ..contract import OutputContract
 from ..data.folder import SAMPLE_CLASSES, FolderDataset
-from ..errors import ParityError
+from ..errors import DataError, ParityError
 from ..float_model import onnx_predictor
 from ..metrics import scores_from_counts
 from ..parity import PER, has_collapsed
@@ -63,7 +63,23 @@ class Judges:
         self.dataset = FolderDataset(val.root, val.splits, spread(val.pairs, MANY))
         # The sample's masks say nothing about a network that looks for something else.
         is_apt = preparation.request.data is not None or self._outputs.classes == SAMPLE_CLASSES
-        self.has_labels = self.dataset.is_labelled and is_apt
+        self.has_labels = is_apt and self._count_masks() > 0
+
+    def _count_masks(self) -> int:
+        """How many of the images have a mask.
+
+        Raises:
+            DataError: Some, but not all.
+        """
+        without = [pair for pair in self.dataset if pair.mask_path is None]
+        count = len(self.dataset) - len(without)
+        if without and count:
+            raise DataError(
+                f"{count} val images have a mask and {len(without)} have none, "
+                f"{without[0].image_path.name} the first. Add the masks to {self.dataset.root}, or "
+                "take these images out of val.txt."
+            )
+        return count
 
     @property
     def _outputs(self) -> OutputContract:

@@ -26,7 +26,7 @@ from edgeseg.benchmarks.process import WorkerProcess
 from edgeseg.benchmarks.race import block_size as race_block_size
 from edgeseg.benchmarks.race import run_race
 
-from ..errors import EdgesegError, TargetError
+from ..errors import EdgesegError, TargetError, WorkerKilledError
 from ..lower.rewrites import REWRITES
 from ..place.choice import Choice
 from ..place.laboratory import Finish, Ratio
@@ -98,14 +98,24 @@ class BenchLaboratory:
         try:
             return self._examine(choice, images)
         except EdgesegError as error:
-            return Finding(refusal=" ".join(str(error).split()))
+            is_accident = isinstance(error, WorkerKilledError)
+            return Finding(refusal=" ".join(str(error).split()), is_accident=is_accident)
         except Exception as error:
             # A rewrite or a tool that fails on this network is no reason to give up the others.
-            return Finding(refusal=f"internal error, {type(error).__name__}: {error}")
+            return Finding(
+                refusal=f"internal error, {type(error).__name__}: {error}",
+                is_accident=isinstance(error, (OSError, MemoryError)),
+            )
         finally:
             logging.disable(logging.NOTSET)
 
     def race(self, challenger: Choice, incumbent: Choice | None, attempt: int = 1) -> Ratio:
+        try:
+            return self._race(challenger, incumbent)
+        except WorkerKilledError:
+            return self._race(challenger, incumbent)  # with a new process
+
+    def _race(self, challenger: Choice, incumbent: Choice | None) -> Ratio:
         theirs, ours = self._contestant(incumbent), self._contestant(challenger)
         sizes = race_block_size(ours.median_ms), race_block_size(theirs.median_ms)
         race = run_race(ours.time_block(), theirs.time_block(), sizes)
@@ -190,6 +200,8 @@ class BenchLaboratory:
 
     def _contestant(self, choice: Choice | None, keep: int = OPEN_AT_ONCE) -> _Contestant:
         key = _key_of(choice)
+        if key in self._open and self._open[key][0].worker.has_ended:
+            self._open.pop(key)[1].close()
         if key not in self._open:
             artifact, _ = self._artifact(choice)
             self._close_all_but(keep - 1)

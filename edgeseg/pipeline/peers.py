@@ -15,6 +15,7 @@ from .. import cache
 from ..bundle import SOURCE_WEIGHTS, Bundle
 from ..errors import BenchmarkError, UnknownNameError, UsageError
 from ..lazy import module_file
+from ..models import ModelSpec
 from ..progress import Progress
 from ..records import RunnerSpec, sha256_of_file
 
@@ -102,16 +103,18 @@ def open_worker(name: str, runner: RunnerSpec) -> Worker:
 def _export(bundle: Bundle, progress: Progress) -> Path:
     """The bundle's float network as a file of torch.export, cached."""
     weights = bundle.folder / SOURCE_WEIGHTS
-    spec = bundle.manifest.model.spec
-    record = {"weights": sha256_of_file(weights), "model": spec}
+    spec = ModelSpec.from_json(bundle.manifest.model.spec)
+    record = {
+        "weights": sha256_of_file(weights),
+        "model": spec.to_json(),
+        "source": spec.source_digest(),
+    }
 
     def make(folder: Path) -> None:
         import torch
 
-        from ..models import ModelSpec
-
         with progress.stage("export for the peers"):
-            network = ModelSpec.from_json(spec).load_network(weights).eval()
+            network = spec.load_network(weights).eval()
             example = torch.zeros(bundle.inputs.shape)
             torch.export.save(torch.export.export(network, (example,)), folder / PROGRAM)
 

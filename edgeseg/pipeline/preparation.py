@@ -128,6 +128,7 @@ class Preparation:
         """Which network it is for which target, as JSON."""
         return {
             "model": self.spec.to_json(),
+            "source": self.spec.source_digest(),
             "weights": sha256_of_file(self.weights_path),
             "shipped": self.request.weights is None,
             "target": self.request.target,

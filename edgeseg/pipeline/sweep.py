@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class Cell:
     Attributes:
         request: What was to be built.
         bundle: The bundle, built and verified; None when it was refused.
-        refusal: Why, in one sentence.
+        refusal: Why it was not built, or not measured, in one sentence.
     """
 
     request: BuildRequest
@@ -77,24 +77,36 @@ def build_cells(requests: Sequence[BuildRequest], progress: Progress = SILENT) -
 
 def measure_cells(
     cells: Sequence[Cell],
-    open_data: Callable[[str], FolderDataset],
+    data: Mapping[str, FolderDataset],
     settings: BenchSettings,
     progress: Progress = SILENT,
-) -> dict[str, Report]:
+) -> tuple[list[Cell], dict[str, Report]]:
     """Measure the bundles of each model in one interleaved run.
 
     Args:
-        open_data: Labelled images for a model's name.
+        data: Labelled images by model.
 
     Returns:
-        Report by model; a model without a bundle has none.
+        The cells, with the reason where a model was built and could not be measured; and the
+        report of each model that was.
     """
     reports = {}
+    found = list(cells)
     for model in dict.fromkeys(cell.request.model for cell in cells):
         bundles = [cell.bundle for cell in cells if cell.bundle and cell.request.model == model]
-        if bundles:
-            reports[model] = bench_bundles(bundles, open_data(model), settings, progress)
-    return reports
+        if not bundles:
+            continue
+        try:
+            reports[model] = bench_bundles(bundles, data[model], settings, progress)
+        except EdgesegError as error:
+            reason = f"built, but not measured: {error}"
+            found = [
+                replace(cell, refusal=reason)
+                if cell.bundle and cell.request.model == model
+                else cell
+                for cell in found
+            ]
+    return found, reports
 
 
 def write_sweep(path: Path, cells: Sequence[Cell], reports: dict[str, Report]) -> None:

@@ -13,7 +13,7 @@ from edgeseg.targets import Backend, find_target
 
 from ..bundle import Bundle, open_bundle
 from ..data.images import read_image
-from ..errors import BundleError
+from ..errors import BundleError, ParityError
 from ..float_model import ReferenceImages
 from ..parity import Agreement
 
@@ -49,7 +49,11 @@ def verify_bundle(folder: Path) -> tuple[Bundle, Agreement, str]:
     artifact = bundle.manifest.artifact
     target = find_target(bundle.manifest.target)
     backend, computed_by = target.load_for_check(bundle.folder, artifact.files, artifact.runtime)
-    agreement = reference.compare(backend.run, bundle.outputs, f"The artefact of {folder}")
+    advice = "Build it anew with the runtime that is installed here."
+    try:
+        agreement = reference.compare(backend.run, bundle.outputs, f"The artefact of {folder}")
+    except ParityError as error:
+        raise BundleError(f"{folder} does not give its golden mask here. {advice}") from error
     golden = bundle.manifest.golden
     holds = (
         agreement.flips_per_10k <= golden.max_flips_per_10k
@@ -58,8 +62,7 @@ def verify_bundle(folder: Path) -> tuple[Bundle, Agreement, str]:
     if not holds:
         raise BundleError(
             f"{folder} does not give its golden mask here: {agreement}; allowed are "
-            f"{golden.max_abs_diff:.0e} and {golden.max_flips_per_10k:g} flips. Build it anew "
-            "with the runtime that is installed here."
+            f"{golden.max_abs_diff:.0e} and {golden.max_flips_per_10k:g} flips. {advice}"
         )
     return bundle, agreement, computed_by
 

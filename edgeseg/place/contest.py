@@ -77,8 +77,7 @@ class Contest:
         """
         if choice in self.trials:
             return self.trials[choice]
-        if until is not None and self.seconds_used() >= until:
-            self.skipped += 1
+        if until is not None and self.is_out_of_time(until):
             return None
         finding = self.laboratory.examine(choice)
         objection = self.limits.objection(finding, self.plain)
@@ -98,6 +97,12 @@ class Contest:
             self.leaders.append(choice)
         self.on_trial(trial)
         return trial
+
+    def is_out_of_time(self, until: float) -> bool:
+        """Whether so many seconds are used; a candidate is then counted as skipped."""
+        is_out = self.seconds_used() >= until
+        self.skipped += is_out
+        return is_out
 
     def keeps_limits(self, choice: Choice) -> Finding | None:
         """Scores on all images; None where it must not be chosen, which its trial then tells."""

@@ -29,13 +29,20 @@ class Journal:
         self.clock = clock
         self.enabled = enabled
         self.seconds = 0.0  # that all answers took, also those of an earlier search
+        self._counted: set[Path] = set()
 
-    def ask(self, question: dict[str, Any], answer: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def ask(
+        self,
+        question: dict[str, Any],
+        answer: Callable[[], dict[str, Any]],
+        keeps: Callable[[dict[str, Any]], bool] = lambda answer: True,
+    ) -> dict[str, Any]:
         """The kept answer, else a new one, which is kept at once.
 
         Args:
             question: JSON.
             answer: Gives JSON. When it raises, nothing is kept.
+            keeps: Whether to keep what it gave.
         """
         text = json.dumps(question, sort_keys=True)
         path = self.folder / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
@@ -44,11 +51,14 @@ class Journal:
             started = self.clock()
             found = answer()
             record = {"question": question, "answer": found, "seconds": self.clock() - started}
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_text(path, json.dumps(record) + "\n")
+            if keeps(found):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                write_text(path, json.dumps(record) + "\n")
             # What is told is what a later search will read.
             record = json.loads(json.dumps(record))
-        self.seconds += record["seconds"]
+        if path not in self._counted:
+            self._counted.add(path)
+            self.seconds += record["seconds"]
         kept: dict[str, Any] = record["answer"]
         return kept
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -84,19 +84,20 @@ class RememberingLaboratory:
         return self._journal.seconds
 
     def examine_plain(self) -> Finding:
-        return Finding(**self._ask("examine plain", self._laboratory.examine_plain))
+        return self._find("examine plain", self._laboratory.examine_plain)
 
     def examine(self, choice: Choice) -> Finding:
-        return Finding(**self._ask("examine", lambda: self._laboratory.examine(choice), choice))
+        return self._find("examine", lambda: self._laboratory.examine(choice), choice)
 
     def score(self, choice: Choice) -> Finding:
-        return Finding(**self._ask("score", lambda: self._laboratory.score(choice), choice))
+        return self._find("score", lambda: self._laboratory.score(choice), choice)
 
     def race(self, challenger: Choice, incumbent: Choice | None, attempt: int = 1) -> Ratio:
         def measure() -> Ratio:
             return self._laboratory.race(challenger, incumbent, attempt)
 
-        return Ratio(**self._ask(f"race {attempt}", measure, challenger, incumbent))
+        question = _question(f"race {attempt}", challenger, incumbent)
+        return Ratio(**self._journal.ask(question, lambda: asdict(measure())))
 
     def line_up(self, choices: Sequence[Choice]) -> list[Finish]:
         answer = self._journal.ask(
@@ -109,14 +110,30 @@ class RememberingLaboratory:
         ]
 
     def effective(self, rewrites: Sequence[str]) -> tuple[str, ...]:
-        return self._laboratory.effective(rewrites)
+        answer = self._journal.ask(
+            {"effective": list(rewrites)},
+            lambda: {"rewrites": list(self._laboratory.effective(rewrites))},
+        )
+        return tuple(answer["rewrites"])
 
     def graph_bytes(self, rewrites: Sequence[str]) -> int:
-        return self._laboratory.graph_bytes(rewrites)
+        answer = self._journal.ask(
+            {"graph bytes": list(rewrites)},
+            lambda: {"bytes": self._laboratory.graph_bytes(rewrites)},
+        )
+        return int(answer["bytes"])
 
     def sites(self, rewrites: Sequence[str]) -> list[Site]:
         return self._laboratory.sites(rewrites)
 
-    def _ask(self, command: str, measure: Any, *choices: Choice | None) -> dict[str, Any]:
-        question = {command: [None if one is None else one.to_json() for one in choices]}
-        return self._journal.ask(question, lambda: asdict(measure()))
+    def _find(self, command: str, measure: Callable[[], Finding], *choices: Choice) -> Finding:
+        answer = self._journal.ask(
+            _question(command, *choices),
+            lambda: asdict(measure()),
+            keeps=lambda found: not found["is_accident"],
+        )
+        return Finding(**answer)
+
+
+def _question(command: str, *choices: Choice | None) -> dict[str, Any]:
+    return {command: [None if one is None else one.to_json() for one in choices]}

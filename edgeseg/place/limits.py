@@ -31,6 +31,8 @@ class Finding:
         layers: What is known of its INT8 part, such as how many convolutions are in it.
         hd95_growth: By which share mean HD95 is above the float network's; None where it is not
             measured, as on the few images that reject a candidate.
+        is_accident: Whether the refusal is the machine's, which may be another time: no memory, no
+            disk, a process killed from outside.
     """
 
     refusal: str = ""
@@ -41,6 +43,7 @@ class Finding:
     images: int = 0
     layers: Mapping[str, int] = field(default_factory=dict)
     hd95_growth: float | None = None
+    is_accident: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

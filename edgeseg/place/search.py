@@ -171,6 +171,8 @@ class Search:
         while contest.leader != before:
             before = contest.leader
             for name in reversed(self.menu.rewrites):
+                if contest.is_out_of_time(until):
+                    continue
                 leader = contest.leader
                 now = leader.rewrites
                 names = [one for one in self.menu.rewrites if (one in now) != (one == name)]

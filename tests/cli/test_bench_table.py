@@ -68,13 +68,20 @@ def test_a_run_on_a_device_names_it() -> None:
 
 
 def test_borders_are_told_for_each_network_that_has_them() -> None:
+    def row(name: str, key: str, growth: Any, interval: Any) -> dict[str, Any]:
+        fields = {"hd95_growth": growth, "hd95_growth_ci95": interval}
+        return {"name": name, "reference_key": key, **fields}
+
     rows = [
-        {"name": "a-fp32", "model": "a", "hd95_growth": 0.0, "hd95_growth_ci95": (0.0, 0.0)},
-        {"name": "a-int8", "model": "a", "hd95_growth": 0.0123, "hd95_growth_ci95": (-0.01, 0.03)},
-        {"name": "a-peer", "model": "a", "hd95_growth": None, "hd95_growth_ci95": None},
-        {"name": "b-fp32", "model": "b", "hd95_growth": None, "hd95_growth_ci95": None},
+        row("a-fp32", "1", 0.0, (0.0, 0.0)),
+        row("a-int8", "1", 0.0123, (-0.01, 0.03)),
+        row("a-peer", "1", None, None),
+        row("a-fp32 of other weights", "2", None, None),
     ]
-    reference = [{"model": "a", "hd95_px": 12.345}, {"model": "b", "hd95_px": None}]
+    reference = [
+        {"reference_key": "1", "model": "a", "hd95_px": 12.345},
+        {"reference_key": "2", "model": "a", "hd95_px": None},
+    ]
     assert describe_borders(reference, rows) == [
         "HD95 of a float torch 12.35 px; a-fp32 +0.00% (+0.00%..+0.00%), "
         "a-int8 +1.23% (-1.00%..+3.00%)."

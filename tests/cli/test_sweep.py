@@ -8,8 +8,14 @@ from subprocess import CompletedProcess
 import pytest
 from support import needs
 
+from edgeseg.benchmarks.participants import BenchSettings
 from edgeseg.bundle import open_bundle
 from edgeseg.cli.bench_table import markdown_table, row_cells, row_warnings
+from edgeseg.cli.sweep import sweep_table
+from edgeseg.data.folder import open_sample
+from edgeseg.errors import BenchmarkError
+from edgeseg.pipeline import sweep
+from edgeseg.pipeline.build import BuildRequest
 from edgeseg.targets import TARGETS
 
 RunCli = Callable[..., "CompletedProcess[str]"]
@@ -61,6 +67,8 @@ def test_a_sweep_measures_what_builds_and_names_what_does_not(
         (["--weights", "egeunet"], "--weights egeunet is not MODEL=PATH"),
         (["--data", "egeunet=gone"], "there is no gone. Check the path"),
         (["-m", "ulite", "--weights", "egeunet=."], "names egeunet, which is not swept"),
+        (["-m", "egeunet", "--split", "tset"], "Did you mean test"),
+        (["-m", "egeunet", "--threads", "999"], "999"),
     ],
 )
 def test_sweep_refuses_words_it_cannot_use(
@@ -69,6 +77,23 @@ def test_sweep_refuses_words_it_cannot_use(
     done = run_cli("sweep", "-o", tmp_path, *words)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+def test_what_cannot_be_measured_keeps_its_builds(
+    small_bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise BenchmarkError("No core is free.")
+
+    monkeypatch.setattr(sweep, "bench_bundles", refuse)
+    request = BuildRequest("egeunet", "intel", "fp32", tmp_path)
+    cell = sweep.Cell(request, open_bundle(small_bundles["fp32"]))
+    settings = BenchSettings(threads=1, runs=1)
+    cells, reports = sweep.measure_cells([cell], {"egeunet": open_sample(["val"])}, settings)
+    assert reports == {}
+    assert cells[0].refusal == "built, but not measured: No core is free."
+    assert cells[0].to_json()["bundle"] == str(cell.bundle.folder)  # type: ignore[union-attr]
+    assert "refused: built, but not measured: No core is free." in sweep_table(cells, reports)
 
 
 @needs("torch", "openvino", "nncf", "onnxruntime")

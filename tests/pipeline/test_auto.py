@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from support import needs
 
 from edgeseg.bundle import Bundle, open_bundle
-from edgeseg.errors import TargetError, UsageError
+from edgeseg.errors import DataError, TargetError, UsageError
 from edgeseg.pipeline import auto
 from edgeseg.pipeline.build import BuildRequest, build_bundle
 from edgeseg.pipeline.laboratory import BenchLaboratory
+from edgeseg.place.choice import Choice
 from edgeseg.place.explain import TITLES, rows, summary
 from edgeseg.place.limits import Limits
 from edgeseg.targets import find_target
@@ -157,6 +163,13 @@ def test_a_target_with_a_stand_in_is_not_measured(tmp_path: Path) -> None:
     [
         (("-p", "fp32", "--explain"), "Add --precision auto"),
         (("-p", "fp32", "--placement", "here"), "Leave one of them out"),
+        (
+            ("-p", "int8", "--max-dice-drop", "0.001"),
+            "--max-dice-drop limits what --precision auto",
+        ),
+        (("--placement", "here", "--min-agreement", "0.9"), "--min-agreement decides a search"),
+        (("--placement", "here", "--method", "nonsense"), "--method decides a search"),
+        (("-p", "auto", "--search-seconds", "nan"), "--search-seconds nan is no time"),
         (("-p", "auto", "--placement", "nowhere.json"), "nowhere.json holds no placement"),
         (("-p", "auto", "--max-dice-drop", "2"), "--max-dice-drop 2 is not between 0 and 1"),
         (("-p", "auto", "--search-seconds", "-1"), "--search-seconds"),
@@ -195,6 +208,52 @@ def test_without_masks_agreement_counts(
         strict = Preparation(request_for(tmp_path, data=data, **asked), SILENT)
         with pytest.raises(UsageError, match="needs masks of the val images"):
             auto.choose_limits(strict, has_labels=False)
+
+
+def test_masks_of_some_images_only_are_refused(
+    make_data_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    from edgeseg.pipeline.judges import Judges
+    from edgeseg.pipeline.preparation import Preparation
+    from edgeseg.progress import SILENT
+
+    data = make_data_folder(4)
+    (data / "val.txt").write_text("pair0\npair1\npair2")
+    (data / "train.txt").write_text("pair3")
+    preparation = Preparation(request_for(tmp_path, data=data), SILENT)
+    assert Judges(preparation, tmp_path, SILENT).has_labels
+    next((data / "masks").glob("pair1.*")).unlink()
+    with pytest.raises(DataError, match=r"2 val images have a mask and 1 have none, pair1\."):
+        Judges(preparation, tmp_path, SILENT)
+
+
+def test_a_process_that_was_killed_is_started_anew(tmp_path: Path) -> None:
+    from edgeseg.benchmarks.process import WorkerProcess
+    from edgeseg.errors import WorkerKilledError
+    from edgeseg.records import RunnerSpec
+
+    class Brief(BenchLaboratory):
+        """Its processes do nothing."""
+
+        def __init__(self) -> None:
+            super().__init__(None, None, None, tmp_path)  # type: ignore[arg-type]
+
+        def _artifact(self, choice: Choice | None) -> Any:
+            return None, {}
+
+        def _start(self, choice: Choice | None, artifact: Any, stack: Any) -> Any:
+            sleeper = [sys.executable, "-c", "input()"]
+            runner: Any = RunnerSpec("", {}, (), 1)
+            worker = stack.enter_context(WorkerProcess("sleeper", runner, sleeper))
+            return SimpleNamespace(worker=worker)
+
+    with Brief() as laboratory:
+        first = laboratory._contestant(None).worker
+        assert laboratory._contestant(None).worker is first
+        os.kill(first._process.pid, signal.SIGKILL)
+        with pytest.raises(WorkerKilledError, match="SIGKILL"):
+            first.ask("time")
+        assert laboratory._contestant(None).worker is not first
 
 
 def test_borders_count_where_they_can_be_measured(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,8 +21,12 @@ from edgeseg.contract import OutputContract
 from edgeseg.data.folder import open_sample
 from edgeseg.errors import UsageError
 from edgeseg.models import find_model
+from edgeseg.models.weights import save_weights
 from edgeseg.paper_metrics import METRICS
+from edgeseg.pipeline.build import BuildRequest
+from edgeseg.pipeline.preparation import Preparation
 from edgeseg.pipeline.train import evaluate_model
+from edgeseg.progress import SILENT
 
 RunCli = Callable[..., "CompletedProcess[str]"]
 
@@ -198,6 +203,38 @@ def test_a_spec_that_does_not_fit_says_what_to_correct(
     (tmp_path / "spec.toml").write_text(SPEC.replace(old, new) if old else SPEC)
     with pytest.raises(UsageError, match=advice):
         find_model(place, tmp_path / "spec.toml")
+
+
+def test_a_network_that_is_written_anew_is_another_one(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    save_weights(
+        tmp_path / "tiny.safetensors",
+        find_model("my_package.nets:TinyNet", Path("tiny.toml")).make_network(),
+    )
+
+    def identity() -> dict[str, Any]:
+        request = BuildRequest(
+            "my_package.nets:TinyNet",
+            "onnxruntime",
+            "fp32",
+            tmp_path / "out",
+            weights=tmp_path / "tiny.safetensors",
+            spec=Path("tiny.toml"),
+        )
+        return Preparation(request, SILENT).identity()
+
+    before = identity()
+    assert identity() == before
+    source = folder / "my_package" / "nets.py"
+    text = source.read_text()
+    source.write_text(text.replace("nn.ReLU()", "nn.LeakyReLU()"))
+    try:
+        assert identity() != before
+    finally:
+        source.write_text(text)
 
 
 def test_a_network_of_the_user_needs_a_spec_and_ours_take_none(tmp_path: Path) -> None:

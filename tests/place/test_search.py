@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -209,6 +210,17 @@ def test_a_budget_leaves_out_what_need_not_be_known() -> None:
     tried = {trial.choice for trial in outcome.trials}
     assert tried >= set(FIXED)
     assert {trial.stage for trial in outcome.trials} == {"float", "precision", "int8"}
+
+
+def test_without_time_no_graph_is_lowered_either() -> None:
+    class Counting(FakeLaboratory):
+        def effective(self, rewrites: Sequence[str]) -> tuple[str, ...]:
+            self.asked.append("effective")
+            return super().effective(rewrites)
+
+    laboratory = Counting(lambda choice: 10.0 - len(choice.rewrites))
+    search(laboratory, budget_s=0)
+    assert "effective" not in laboratory.asked
 
 
 def test_a_race_that_fails_is_a_refusal() -> None:
