@@ -6,7 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .lazy import require
+
+HALF_LARGEST = 65504.0
 
 INDENTATION = re.compile(r">\s+<")
 AUTOMATIC_NAME = re.compile(r"(?P<kind>.+)_\d+")
@@ -34,6 +38,20 @@ def save_ir(model: Any, path: Path, *, half: bool = False) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     openvino.save_model(model, path, compress_to_fp16=half)
     path.write_text(INDENTATION.sub("><", path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def fits_half(model: Any) -> bool:
+    """Whether half precision holds all float constants: no value too large, and none of which all
+    would become 0."""
+    for op in model.get_ordered_ops():
+        if op.get_type_name() != "Constant" or not op.get_output_element_type(0).is_real():
+            continue
+        values = np.asarray(op.get_data(), np.float64)
+        if np.abs(values).max(initial=0) > HALF_LARGEST:
+            return False
+        if values.any() and not values.astype(np.float16).any():
+            return False
+    return True
 
 
 def _is_automatic(op: Any) -> bool:

@@ -89,7 +89,9 @@ class TfliteEdit:
         if bias is None:
             has_bias = len(inputs) > 2 and inputs[2] >= 0
             bias = self._constant(inputs[2]) if has_bias else np.zeros(len(weight.scales), "f4")
-        scales = _scales_that_hold(weight, bias, source.scale)
+        scales = _scales_that_hold(
+            weight, bias, source.scale, self._graph.tensors[output].name.decode()
+        )
         codes = self._quantized_output(output, result)
         operator.inputs = np.array(
             [
@@ -280,18 +282,24 @@ class TfliteEdit:
 
 
 def _scales_that_hold(
-    weight: WeightGrid, bias: NDArray[np.float32], source_scale: float
+    weight: WeightGrid, bias: NDArray[np.float32], source_scale: float, name: str
 ) -> NDArray[np.float32]:
     """Scales of the weights; those of channels without weights grow until biases fit in int32.
+
+    Args:
+        name: Of the convolution's result, for the message.
 
     Raises:
         CalibrationError: A bias is too large for the steps of its channel.
     """
     least = (np.abs(bias) / (LARGEST_BIAS_CODE * source_scale)).astype(np.float32)
     is_empty = ~weight.codes.reshape(len(weight.codes), -1).any(axis=1)
-    if (least > weight.scales)[~is_empty].any():
+    too_large = np.flatnonzero((least > weight.scales) & ~is_empty)
+    if too_large.size:
+        channel = int(too_large[0])
         raise CalibrationError(
-            "A bias is more than 2^30 steps of its channel's weights, which int32 does not hold. "
-            "Look for a channel of nearly dead weights in the checkpoint."
+            f"The bias {bias[channel]:.3g} of channel {channel} of {name} is more than 2^30 steps "
+            f"of its weights ({weight.scales[channel]:.1e} each), which int32 does not hold. Prune "
+            "that channel, whose weights are nearly dead, or build without --method."
         )
     return np.where(is_empty, np.maximum(weight.scales, least), weight.scales)

@@ -21,7 +21,15 @@ from .activations import extremes, observe_activations
 from .base import Calibrator, MethodOptions
 from .bias_correction import correct_biases
 from .calibration_images import CalibrationImages
-from .plan import HIGHEST_CODE, INT8_STEPS, LOWEST_CODE, Provenance, QuantPlan, WeightGrid
+from .plan import (
+    HIGHEST_CODE,
+    INT8_STEPS,
+    LOWEST_CODE,
+    Provenance,
+    QuantPlan,
+    WeightGrid,
+    require_limits,
+)
 from .qdq_onnx import activations_to_quantize, quantizable_convolutions
 from .weight_grids import covering_grid
 
@@ -136,8 +144,12 @@ def shift_ranges(
     Returns:
         Limits and zero points, as `QuantPlan` has them.
 
+    Raises:
+        CalibrationError: A tensor is zero in all images.
+
     Source: Jacob et al. 2018, arXiv:1712.05877, section 3: range nudged such that 0 is a code.
     """
+    require_limits(limits)
     shifted, zero_points = {}, {}
     for name, limit in limits.items():
         low, high = max(extremes[name][0], -limit), min(extremes[name][1], limit)

@@ -34,7 +34,8 @@ def halve_graph(graph: Any) -> int:
     Sums over many values (reductions, pooling over large windows), squares and what sums them,
     the arithmetic of norms and exponentials stay in float32: they are what leaves the range of
     FP16, whose largest number is 65504, or loses its 11 bits. So do the graph's inputs and
-    outputs, the operators that give the outputs, and those with a constant that FP16 cannot hold.
+    outputs, the operators that give the outputs, and those with a constant that FP16 cannot hold,
+    or a single one that would become 0.
     Batch norms become one multiplication and one addition first, whose constants are computed in
     float64.
 
@@ -131,6 +132,8 @@ def _can_be_half(ir: Any, node: Any, outputs: set[Any]) -> bool:
     constants = [constant_of(value) for value in floats if is_constant(value)]
     if not floats or any(np.abs(value).max(initial=0) > HALF_LARGEST for value in constants):
         return False
+    if any(value.size == 1 and value.any() and not np.float16(value).any() for value in constants):
+        return False  # such as the least divisor, which must not become 0
     if node.op_type == "AveragePool":
         return int(np.prod(node.attributes["kernel_shape"].as_ints())) <= LARGEST_WINDOW
     return True

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from edgeseg.errors import TargetError, reason_of
 from edgeseg.lazy import is_installed, require
-from edgeseg.openvino_ir import save_ir
+from edgeseg.openvino_ir import fits_half, save_ir
 from edgeseg.records import ONNX_FORMAT, Artifact
 
 from .base import Target, Written
@@ -91,8 +91,10 @@ class OpenVinoTarget(Target):
         if precision in self.quantized_precisions:
             guard_quantized_graph(model)
         guard_pooled_activations(model)
-        # What is computed in BF16 loses nothing by weights in half precision, of more bits.
-        save_ir(model, folder / MODEL_FILE, half=precision == "bf16")
+        # What is computed in BF16 loses nothing by weights of half precision, which have more
+        # bits, if they have enough range.
+        half = precision == "bf16" and fits_half(model)
+        save_ir(model, folder / MODEL_FILE, half=half)
         return Written((MODEL_FILE, WEIGHTS_FILE))
 
     def compile_plain(self, onnx_path: Path, folder: Path) -> Artifact:

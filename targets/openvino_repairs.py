@@ -10,7 +10,6 @@ FLOAT32_LARGEST = 3.4028234e38
 # Of the activations that the plugin fuses into convolutions, those that are not monotone.
 NON_MONOTONE = frozenset({"Gelu", "Swish", "HSwish", "Mish", "Abs"})
 AFFINE = frozenset({"Add", "Subtract", "Multiply"})
-DEQUANTIZING = frozenset({"Convert", "Subtract", "Multiply"})
 SPLITS = frozenset({"Split", "VariadicSplit"})
 CONVOLUTIONS = frozenset({"Convolution", "GroupConvolution"})
 
@@ -102,8 +101,24 @@ def _convolution_before(split: Any) -> Any:
 
 
 def _value_before_rounding(value: Any) -> Any:
-    """Input of the FakeQuantize that `value` comes from, through its way back to real numbers."""
+    """Input of the FakeQuantize that `value` comes from, through its way back to real numbers.
+
+    That way is (code - zero point) * scale behind a Convert from integers; any other multiplication
+    or subtraction is the network's own.
+    """
     node = value.get_node()
-    while node.get_type_name() in DEQUANTIZING:
+    for kind in ("Multiply", "Subtract"):
+        if node.get_type_name() == kind and _is_constant(node.input_value(1)):
+            node = node.input_value(0).get_node()
+    if node is not value.get_node() and node.get_type_name() != "Convert":
+        return None
+    while node.get_type_name() == "Convert":
         node = node.input_value(0).get_node()
     return node.input_value(0) if node.get_type_name() == "FakeQuantize" else None
+
+
+def _is_constant(value: Any) -> bool:
+    node = value.get_node()
+    while node.get_type_name() == "Convert":
+        node = node.input_value(0).get_node()
+    return bool(node.get_type_name() == "Constant")

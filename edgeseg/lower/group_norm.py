@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ def group_norm_by_channel(model: Any) -> int:
         How many layers were rewritten.
     """
     ir = require("onnx_ir", purpose="Lowering")
+    numbers = itertools.count()  # two layers may share what they normalise
 
     def pattern(
         op: Any, x: Any, grouped: Any, ones: Any, zeros: Any, shape: Any, weight: Any, bias: Any
@@ -70,10 +72,11 @@ def group_norm_by_channel(model: Any) -> int:
         width = channels // groups
         mixing = np.kron(np.eye(groups), np.full((width, width), 1 / width))
         epsilon = normed.producer().attributes.get_float("epsilon", DEFAULT_EPSILON)
+        label = f"{normed.name}_{next(numbers)}"
 
         def constant(name: str, content: Any) -> Any:
             tensor = ir.tensor(np.asarray(content, np.float32))
-            return op.initializer(tensor, f"{normed.name}_{name}")
+            return op.initializer(tensor, f"{label}_{name}")
 
         mix = constant("mixing", mixing[:, :, None, None])
         mean = op.Conv(op.GlobalAveragePool(x), mix, kernel_shape=[1, 1])

@@ -39,6 +39,9 @@ def split_by_pointwise(model: Any) -> int:
         sizes = [channels_of(part) for part in node.outputs]
         if terms is None or None in sizes:
             continue
+        channels = sum(size or 0 for size in sizes)
+        if any(len(term.weight) != channels for term in terms):
+            continue  # one of them is the same for all channels
         edit = Editor(model, node)
         start = 0
         for part, size in zip(node.outputs, sizes, strict=True):

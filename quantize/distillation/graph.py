@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from edgeseg.errors import CalibrationError
@@ -18,6 +20,7 @@ from .operators import OPERATORS, Operator
 
 # Takes the name of a tensor and its value, and gives what its readers get.
 Exchange = Callable[[str, Tensor], Tensor]
+TOLERANCE = 1e-3  # of the largest result
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,30 @@ class TorchGraph:
         if constants is not None and (step.name, name) in constants:
             return constants[step.name, name]
         return self.constants[name]
+
+
+def require_equal(graph: TorchGraph, onnx_path: Path, image: NDArray[np.float32]) -> None:
+    """Refuse to learn from a graph that torch computes otherwise than ONNX Runtime.
+
+    Raises:
+        CalibrationError: It does on this image, (1, 3, H, W).
+    """
+    onnxruntime = require("onnxruntime", purpose="Distillation")
+    session = onnxruntime.InferenceSession(onnx_path, providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        found = graph.run({graph.input_name: torch.from_numpy(image)}, graph.output_names)
+    for name, expected in zip(
+        graph.output_names,
+        session.run(list(graph.output_names), {graph.input_name: image}),
+        strict=True,
+    ):
+        allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
+        if not np.abs(found[name].numpy() - expected).max() <= allowed:
+            raise CalibrationError(
+                f"Distillation computes {name} of {onnx_path.name} otherwise than ONNX Runtime. "
+                "Calibrate with --method mse --method-option bias_correction=true, and report it "
+                "as a bug."
+            )
 
 
 def load_graph(onnx_path: Path) -> TorchGraph:

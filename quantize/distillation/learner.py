@@ -17,7 +17,7 @@ from edgeseg.progress import Stage
 from ..plan import QuantPlan
 from .block_stage import BlockSettings, reconstruct_blocks
 from .end_to_end_stage import EndToEndSettings, distil
-from .graph import load_graph
+from .graph import load_graph, require_equal
 from .loss import count_flips, distillation_loss, logits_of
 from .partition import Block, cut_into_blocks
 from .rounding import Rounding
@@ -62,6 +62,7 @@ class Learner:
         seed: int,
     ) -> None:
         self.graph = load_graph(onnx_path)
+        require_equal(self.graph, onnx_path, images[0])
         self.head = logits_of(self.graph, onnx_path.name)
         self.images = [torch.from_numpy(image) for image in images]
         self.held = [torch.from_numpy(image) for image in held]

@@ -39,6 +39,15 @@ def _pad(x: Tensor, pads: Sequence[int], value: float = 0.0) -> Tensor:
     return F.pad(x, order, value=value)
 
 
+def pad(inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Tensor:
+    x, pads = inputs[0], inputs[1].tolist()
+    mode = attributes.get("mode", "constant")
+    if mode != "constant" or (len(inputs) > 3 and inputs[3] is not None):
+        raise _unsupported("Pad", "mode", mode if mode != "constant" else "constant and axes")
+    value = float(inputs[2]) if len(inputs) > 2 and inputs[2] is not None else 0.0
+    return _pad(x, pads, value)
+
+
 def convolution(inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Tensor:
     x, weight = inputs[0], inputs[1]
     bias = inputs[2] if len(inputs) > 2 else None
@@ -134,7 +143,11 @@ def resize(inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Tensor:
     x: Tensor = inputs[0]
     scales = inputs[2] if len(inputs) > 2 and inputs[2] is not None and len(inputs[2]) else None
     if scales is not None:
-        size = [math.floor(n * s) for n, s in zip(x.shape, scales.tolist(), strict=True)]
+        given = scales.tolist()
+        size = [math.floor(n * s) for n, s in zip(x.shape, given, strict=True)]
+        # Torch takes the quotient of the sizes.
+        if any(abs(m / n - s) > 1e-6 * s for m, n, s in zip(size, x.shape, given, strict=True)):
+            raise _unsupported("Resize", "scales", given)
     else:
         size = inputs[3].tolist()
     mode = attributes.get("mode", "nearest")
@@ -278,7 +291,7 @@ OPERATORS: Mapping[str, Operator] = {
     "Mul": _elementwise(torch.mul),
     "Neg": _elementwise(torch.neg),
     "PRelu": prelu,
-    "Pad": lambda inputs, attributes: _pad(inputs[0], inputs[1].tolist()),
+    "Pad": pad,
     "Pow": _elementwise(torch.pow),
     "Reciprocal": _elementwise(torch.reciprocal),
     "ReduceMax": reduction(torch.amax),

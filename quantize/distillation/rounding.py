@@ -111,7 +111,8 @@ class Rounding:
         """A step of the result's codes; where it is not rounded, of what a channel can reach."""
         if place.result in self.plan.limits:
             return self.plan.scale(place.result)
-        return self.plan.scale(place.source) * float(weight.abs().flatten(1).sum(1).mean())
+        reach = self.plan.scale(place.source) * float(weight.abs().flatten(1).sum(1).mean())
+        return reach or 1.0  # all weights may be zero
 
     def exchange(self, name: str, value: Tensor) -> Tensor:
         """Round the activations of the plan; see `graph.Exchange`."""

@@ -49,6 +49,18 @@ def test_a_norm_is_one_product_and_sum(groups: int, width: int, mean: float) -> 
     rewritten(group_norm_by_channel, model, BY_CHANNEL, mean=mean, tolerance=1e-5 + 1e-6 * mean)
 
 
+def test_two_norms_may_share_what_they_normalise() -> None:
+    body = """
+        g = Reshape(x, grouped) n = InstanceNormalization(g, ones, zeros) r = Reshape(n, shape)
+        s = Mul(r, w) t = Add(s, b) s2 = Mul(r, w2) t2 = Add(s2, b2) y = Sub(t, t2)
+    """
+    others = {"w2": draw(4, 1, 1, seed=2), "b2": draw(4, 1, 1, seed=3)}
+    model = graph(body, constants(**others), inputs={"x": (1, 4, 8, 8)})
+    # They share the statistics.
+    both = {**BY_CHANNEL, "Mul": 7, "Sub": 4, "Add": 2}
+    rewritten(group_norm_by_channel, model, both, count=2)
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [

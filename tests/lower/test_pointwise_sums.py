@@ -18,6 +18,7 @@ WEIGHTS = {
     "three": draw(4, 4, 3, 3),
     "wide": draw(6, 4, 1, 1),
     "grouped": draw(4, 1, 1, 1),
+    "one": draw(1, 4, 1, 1),
 }
 
 
@@ -56,6 +57,7 @@ def test_parts_are_sums_of_their_own(terms: int, sizes: list[int]) -> None:
         "s = Conv<group = 4>(x, grouped) p, q = Split<axis = 1, num_outputs = 2>(s)",
         "c = Conv(x, w) s = Add(c, x) p, q = Split<axis = 1, num_outputs = 2>(s)",
         "s = Conv(x, w) p, q = Split<axis = 2, num_outputs = 2>(s)",
+        "c = Conv(x, w) d = Conv(x, one) s = Add(c, d) p, q = Split<axis = 1, num_outputs = 2>(s)",
         "p, q = Split<axis = 1, num_outputs = 2>(x)",
     ],
 )

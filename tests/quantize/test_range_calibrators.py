@@ -101,11 +101,14 @@ def test_no_image_is_an_error(name: str, graph: Path, images: CalibrationImages)
         calibrator(name).calibrate(graph, replace(images, pairs=(), digests=()), input_name=INPUT)
 
 
+@pytest.mark.parametrize("zero_points", ["true", "false"])
 @pytest.mark.parametrize("name", NAMES)
-def test_dead_layer_is_named(name: str, tmp_path: Path, images: CalibrationImages) -> None:
+def test_dead_layer_is_named(
+    name: str, zero_points: str, tmp_path: Path, images: CalibrationImages
+) -> None:
     path = save_conv_relu_conv(tmp_path / "dead.onnx", [[0, 0, 0]], [[1]])
     with pytest.raises(CalibrationError, match=r"'r' has no usable range.*is 0\.0.*dead layer"):
-        calibrator(name).calibrate(path, images, input_name=INPUT)
+        calibrator(name, zero_points=zero_points).calibrate(path, images, input_name=INPUT)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -131,6 +131,20 @@ def test_constant_beyond_half_keeps_its_operator_float(tmp_path: Path) -> None:
     assert (types["a"], types["b"], types["r"]) == ("FLOAT16", "FLOAT", "FLOAT16")
 
 
+def test_a_least_divisor_does_not_become_zero(tmp_path: Path) -> None:
+    nodes = [
+        node("Conv", [INPUT, "weight"], "a"),
+        node("Relu", ["a"], "r"),
+        node("GlobalMaxPool", ["r"], "largest"),
+        node("Clip", ["largest", "least"], "divisor"),
+        node("Div", ["r", "divisor"], "unit"),
+        node("Sigmoid", ["unit"], RESULT),
+    ]
+    constants = {"weight": WEIGHT, "least": 1e-12}
+    types = types_of(halve(save(tmp_path / "tiny.onnx", nodes, constants))[0])
+    assert (types["r"], types["divisor"], types["unit"]) == ("FLOAT16", "FLOAT", "FLOAT")
+
+
 @pytest.mark.parametrize(("window", "kind"), [(5, "FLOAT16"), (6, "FLOAT")])
 def test_pooling_over_many_cells_stays_float(tmp_path: Path, window: int, kind: str) -> None:
     import onnx

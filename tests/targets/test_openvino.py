@@ -99,6 +99,19 @@ def test_weights_are_stored_as_the_precision_needs(
     assert kinds == {kind}
 
 
+@pytest.mark.parametrize(("value", "fits"), [(6e4, True), (7e4, False), (1e-9, False), (0, True)])
+def test_constants_that_half_does_not_hold_are_kept_whole(value: float, fits: bool) -> None:
+    import openvino
+    from openvino import opset13 as ops
+
+    from edgeseg.openvino_ir import fits_half
+
+    image = ops.parameter([1, 2, 4, 4], np.float32, name="image")
+    factors = ops.constant(np.full((1, 2, 1, 1), value, np.float32))
+    model = openvino.Model([ops.multiply(image, factors)], [image], "model")
+    assert fits_half(model) == fits
+
+
 def test_precisions_state_what_is_computed(compile_to: Callable[[str], Artifact]) -> None:
     assert compile_to("fp32").runtime["inference_precision"] == "f32"
     assert compile_to("bf16").runtime["inference_precision"] == "bf16"

@@ -127,7 +127,18 @@ def make_quantized_model(kind: str) -> Any:
 
     image = ops.parameter([1, 4, 8, 8], np.float32, name="image")
     rounded = quantize(image)
-    if kind == "pooling":
+    if kind == "gated":
+        rounded = ops.multiply(rounded, ops.sigmoid(rounded))
+    elif kind == "centred":
+        rounded = ops.subtract(rounded, ops.reduce_mean(rounded, [2, 3], keep_dims=True))
+    elif kind == "scaled":
+        rounded = ops.multiply(rounded, ops.constant(np.float32(3)))
+    elif kind == "from codes":
+        codes = ops.convert(rounded, "i8")
+        rounded = ops.convert(codes, "f32")
+        rounded = ops.subtract(rounded, ops.convert(ops.constant(np.int8(3)), "f32"))
+        rounded = ops.multiply(rounded, ops.constant(np.float32(0.1)))
+    if "convolution" not in kind:
         result = ops.avg_pool(rounded, [1, 1], [1, 1], [1, 1], [3, 3], False)
         return openvino.Model([result], [image], "model")
     weights = ops.constant(np.eye(4, dtype=np.float32)[:, :, None, None])
@@ -143,6 +154,7 @@ def make_quantized_model(kind: str) -> Any:
     ("kind", "reader"),
     [
         ("pooling", "AvgPool"),
+        ("from codes", "AvgPool"),
         ("convolution", "Convolution"),
         ("rounded convolution", "Convolution"),
     ],
@@ -153,6 +165,11 @@ def test_guarded_operator_reads_what_was_not_rounded(kind: str, reader: str) -> 
     (found,) = (op for op in model.get_ordered_ops() if op.get_type_name() == reader)
     assert found.input_value(0).get_node().get_type_name() == "Parameter"
     assert guard_quantized_graph(model) == 0
+
+
+@pytest.mark.parametrize("kind", ["gated", "centred", "scaled"])
+def test_arithmetic_behind_the_rounding_is_the_networks_own(kind: str) -> None:
+    assert guard_quantized_graph(make_quantized_model(kind)) == 0
 
 
 def test_a_float_graph_stays_as_it_is() -> None:

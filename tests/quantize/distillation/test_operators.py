@@ -62,6 +62,7 @@ CASES: list[tuple[str, tuple[int, ...], list[Any], dict[str, Any], int]] = [
     ("MatMul", FOUR, [(8, 5)], {}, 1),
     ("Gemm", (3, 4), [(5, 4), (5,)], {"transB": 1, "alpha": 0.5, "beta": 2.0}, 1),
     ("Pad", FOUR, [np.array([0, 0, 1, 2, 0, 0, 0, 1])], {}, 1),
+    ("Pad", FOUR, [np.array([0, 0, 1, 2, 0, 0, 0, 1]), 2.0], {}, 1),
     *(
         ("Resize", FOUR, [None, None, np.array([1, 4, 9, 11])], attributes, 1)
         for attributes in (
@@ -155,12 +156,18 @@ def test_exported_network_gives_what_onnx_runtime_gives(small_onnx: Path) -> Non
     [
         ("Ceil", {}, r"operator Ceil of 'y0' in one\.onnx"),
         ("MaxPool", {"kernel_shape": [2, 2], "auto_pad": "SAME_UPPER"}, "MaxPool with auto_pad"),
+        ("Pad", {"mode": "reflect"}, "Pad with mode reflect"),
+        ("Resize", {"mode": "linear"}, "Resize with scales"),
     ],
 )
 def test_operator_that_is_not_known_says_what_to_calibrate_with(
     kind: str, attributes: Any, reason: str, tmp_path: Path
 ) -> None:
-    path = save_operator(tmp_path / "one.onnx", kind, FOUR, [], attributes, 1)
+    constants = {
+        "Pad": [np.array([0, 0, 1, 2, 0, 0, 0, 1])],
+        "Resize": [None, np.array([1, 1, 1.25, 1.3], np.float32)],
+    }
+    path = save_operator(tmp_path / "one.onnx", kind, FOUR, constants.get(kind, []), attributes, 1)
     image = np.zeros(FOUR, np.float32)
     with pytest.raises(CalibrationError, match=rf"{reason}.*Calibrate with --method mse"):
         values_of(path, image)
