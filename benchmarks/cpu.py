@@ -39,7 +39,8 @@ def _rating(core: int) -> int:
 
 def read_cpu() -> tuple[str, list[str]]:
     """Name of the CPU, or of the board that it sits on, and its notable instruction sets."""
-    name, flags = "", set[str]()
+    name = ""
+    flags: set[str] = set()
     with contextlib.suppress(OSError):
         for line in CPU_INFO.read_text().splitlines():
             key, _, value = line.partition(":")

@@ -10,6 +10,7 @@ without labels: JSON commands from standard input, a line each, and a JSON line 
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import runpy
@@ -91,6 +92,18 @@ PEERS: dict[str, tuple[Callable[[Any, Any, str], None], Callable[[str, int], Run
 }
 
 
+# What is imported before memory and time of loading count.
+RUNTIMES = {
+    "executorch": (
+        "torch",
+        "executorch.extension.pybindings.portable_lib",
+        "executorch.runtime",
+    ),
+    "litert-torch": ("ai_edge_litert.interpreter",),
+    "torch": ("torch",),
+}
+
+
 def convert(peer: str, program: str, path: str) -> None:
     import torch
 
@@ -117,6 +130,8 @@ def measure(peer: str, path: str, threads: int) -> None:
         if command == "load":
             if request.get("images"):
                 images = np.load(request["images"], allow_pickle=False)
+            for module in RUNTIMES[peer]:
+                importlib.import_module(module)
             memory["reset_peak_rss"]()
             bare = memory["rss_bytes"]()
             started = time.perf_counter()

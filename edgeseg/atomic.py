@@ -170,12 +170,18 @@ def adding_files(folder: Path) -> Iterator[Path]:
     `folder` may hold other files; those of equal names are replaced, each in one step.
     """
     folder = folder.absolute()
-    with _partial_folder(folder) as partial:
-        yield partial
-        folder.mkdir(exist_ok=True)
-        for entry in sorted(partial.iterdir()):
-            entry.replace(folder / entry.name)
-        _sync_folder(folder)
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        # Within the folder, which may be another disk than what it lies in.
+        with _partial_folder(folder / "files") as partial:
+            yield partial
+            for entry in sorted(partial.iterdir()):
+                entry.replace(folder / entry.name)
+            _sync_folder(folder)
+    finally:
+        if is_new and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _exchange(new: Path, old: Path) -> None:

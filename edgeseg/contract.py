@@ -245,7 +245,12 @@ class OutputContract:
         """Class index per pixel of the original image, (height, width).
 
         Probabilities, not labels, are stretched back, so that edges stay smooth.
+
+        Raises:
+            ValueError: NaN or infinity, which would read as background.
         """
+        if not np.isfinite(probabilities).all():
+            raise ValueError("The network gives NaN or infinity for this image.")
         planes = resize_plane(probabilities[0].transpose(1, 2, 0), height, width)
         return self.labels(planes.transpose(2, 0, 1)[None])
 

@@ -14,6 +14,7 @@
     ├── TargetError              a target cannot do what is asked
     ├── BundleError              a bundle is incomplete, changed or of another version
     ├── BenchmarkError           a measurement could not be taken
+    │   └── WorkerKilledError    its process was killed from outside: it may go well another time
     └── DeviceError              a remote device is not reached, or fails at what it is asked
 
 Each message says what happened, to which thing with which value, and what to do next.

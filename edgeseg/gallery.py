@@ -52,7 +52,7 @@ def write_mask(path: Path, labels: NDArray[np.uint8], class_count: int) -> None:
 
 def find_truth(image_path: Path, class_count: int) -> NDArray[np.uint8] | None:
     """True mask of an image that lies in a data folder, beside its masks/."""
-    folder = image_path.parent.parent / "masks"
+    folder = image_path.absolute().parent.parent / "masks"
     for ending, suffix in itertools.product(MASK_ENDINGS, IMAGE_SUFFIXES):
         path = folder / f"{image_path.stem}{ending}{suffix}"
         if path.is_file():

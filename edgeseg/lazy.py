@@ -43,6 +43,13 @@ ALTERNATIVES: dict[str, tuple[str, ...]] = {
 }
 
 
+# Import name -> its module that loads the native library; others load it at once.
+NATIVE_MODULES = {
+    "ai_edge_litert": "ai_edge_litert.interpreter",
+    "tflite_runtime": "tflite_runtime.interpreter",
+}
+
+
 def module_file(module: str) -> Path:
     """File of a module, which is found and not imported: it runs by itself elsewhere."""
     found = importlib.util.find_spec(module)

@@ -78,7 +78,14 @@ def _list_images(places: list[Path]) -> list[Path]:
     paths: list[Path] = []
     for place in places:
         if place.is_dir():
-            found = sorted(p for p in place.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            found = sorted(
+                path
+                for path in place.iterdir()
+                # A dot begins what systems keep beside files, such as a Mac's "._a.jpg".
+                if path.suffix.lower() in IMAGE_SUFFIXES
+                and path.is_file()
+                and not path.name.startswith(".")
+            )
             if not found:
                 raise DataError(f"The folder {place} holds no image. Name image files.")
             paths.extend(found)
@@ -107,13 +114,16 @@ def _plan_outputs(
         _require_free(folder / name, inputs, "--output", overwrite=overwrite)
         names[path] = name
     if gallery is not None:
-        _require_free(gallery, inputs, "--gallery", overwrite=overwrite)
+        masks = {(folder / name).resolve() for name in names.values()}
+        _require_free(gallery, inputs | masks, "--gallery", overwrite=overwrite)
     return names
 
 
 def _require_free(result: Path, inputs: set[Path], option: str, *, overwrite: bool) -> None:
     if result.resolve() in inputs:
-        raise OutputInUseError(f"The image {result} would be replaced. Choose another {option}.")
+        raise OutputInUseError(
+            f"The image or mask {result} would be replaced. Choose another {option}."
+        )
     if result.exists() and not overwrite:
         raise OutputInUseError(
             f"{result} exists. Replace it with --overwrite, or choose another {option}."

@@ -78,16 +78,22 @@ def read_mask(path: Path, class_count: int) -> NDArray[np.uint8]:
         (H, W) uint8 with values below `class_count`.
 
     Raises:
-        DataError: Not an image, coloured, or values that are no class.
+        DataError: Not an image, coloured, or values that are no class, such as 255 beside 1.
     """
     values = _mask_values(_decode(path, "mask"), path)
     highest = int(values.max())
     if class_count == 2:
         if highest <= 1:
             return values.astype(np.uint8)
+        is_jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+        if not is_jpeg and np.unique(values[values > 0]).tolist() in ([1, 255], [1, 65535]):
+            raise DataError(
+                f"The mask {path} holds 0, 1 and {highest}, which may mean 'ignore' or white. Save "
+                "two-class masks with 0 and 1, or 0 and 255."
+            )
         middle = 128 if highest <= 255 else 32768
         # A dark JPEG is an empty mask with noise; other dark masks hold something else.
-        if highest < middle and path.suffix.lower() not in (".jpg", ".jpeg"):
+        if highest < middle and not is_jpeg:
             raise DataError(
                 f"The brightest value of the mask {path} is {highest}, which is neither 1 nor "
                 "white. Save two-class masks with 0 and 1, or 0 and 255."

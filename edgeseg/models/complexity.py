@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -13,11 +15,26 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def count_macs(network: nn.Module, inputs: InputContract) -> int:
-    """Multiply-accumulates of convolutions and matrix products of one forward pass, batch 1.
+class ForwardPass(NamedTuple):
+    """What one image costs and gives.
 
-    Normalisation, activations and resizing are not counted, as in the papers' figures.
+    Attributes:
+        macs: Multiply-accumulates of convolutions and matrix products. Normalisation, activations
+            and resizing are not counted, as in the papers' figures.
+        shape: Of the result.
     """
+
+    macs: int
+    shape: tuple[int, ...]
+
+
+def try_forward(network: nn.Module, inputs: InputContract) -> ForwardPass:
+    """One forward pass of an empty image, in eval mode."""
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        network.eval()(torch.zeros(inputs.shape))
-    return int(counter.get_total_flops()) // 2
+        result = network.eval()(torch.zeros(inputs.shape))
+    return ForwardPass(int(counter.get_total_flops()) // 2, tuple(result.shape))
+
+
+def count_macs(network: nn.Module, inputs: InputContract) -> int:
+    """See `ForwardPass`."""
+    return try_forward(network, inputs).macs

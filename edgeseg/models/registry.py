@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -111,11 +112,17 @@ class ModelSpec:
         return self.place.startswith(f"{__package__}.")
 
     def source_digest(self) -> str | None:
-        """SHA-256 of the file that a user's network is written in; None for edgeseg's own."""
+        """SHA-256 of all Python files of the package that a user's network is written in, or of
+        its one file and those beside it; None for edgeseg's own."""
         if self.is_own:
             return None
-        module = importlib.import_module(self.place.partition(":")[0])
-        return sha256_of_file(Path(module.__file__)) if module.__file__ else None
+        top = importlib.import_module(self.place.partition(":")[0].partition(".")[0])
+        if hasattr(top, "__path__"):
+            files = [file for place in top.__path__ for file in Path(place).rglob("*.py")]
+        else:
+            files = list(Path(top.__file__).parent.glob("*.py")) if top.__file__ else []
+        lines = [f"{file.name} {sha256_of_file(file)}" for file in sorted(files)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def make_network(self) -> nn.Module:
         """A freshly initialised network: `forward` gives probabilities, `forward_logits` logits.
@@ -150,17 +157,26 @@ class ModelSpec:
 
     def counted(self) -> ModelSpec:
         """The same with parameters and MACs counted on a fresh network."""
-        from .complexity import count_macs, count_parameters
+        from .complexity import count_parameters, try_forward
 
         network = self.make_network()
         try:
-            macs = count_macs(network, self.inputs)
-        except RuntimeError as error:
+            macs, shape = try_forward(network, self.inputs)
+        except Exception as error:
+            # Whatever a user's code raises.
             raise UsageError(
                 f"{self.place} does not take an image of {self.inputs.height}x"
-                f"{self.inputs.width} ({reason_of(error)}). Correct height, "
-                "width and stride in the spec."
+                f"{self.inputs.width}, or gives no tensor ({reason_of(error)}). Correct height, "
+                "width and stride in the spec; its forward returns a tensor, or a sequence that "
+                "begins with one."
             ) from error
+        wanted = (1, self.outputs.channels, self.inputs.height, self.inputs.width)
+        if shape != wanted:
+            raise UsageError(
+                f"{self.place} gives {shape} where the spec says {wanted}: one image, channels, "
+                "height, width. Correct channels in the spec, or let forward return maps of the "
+                "image's size."
+            )
         return replace(self, parameters=count_parameters(network), macs=macs)
 
     def resolve_weights(self, path: Path | None, option: str = "--weights") -> Path:

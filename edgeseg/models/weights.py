@@ -43,10 +43,15 @@ def load_state(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"No weights file at {path}. Check the path.")
     raw = _READERS[_kind_of_file(path)](path)
     state = _unwrap(raw, path)
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            state = {name[len(prefix) :]: tensor for name, tensor in state.items()}
+    while prefix := _common_prefix(state):
+        state = {name[len(prefix) :]: tensor for name, tensor in state.items()}
     return state
+
+
+def _common_prefix(state: dict[str, Tensor]) -> str:
+    """The one of `PREFIXES` that all names have; empty where there is none."""
+    prefixes = [one for one in PREFIXES if all(name.startswith(one) for name in state)]
+    return prefixes[0] if state and prefixes else ""
 
 
 def _kind_of_file(path: Path) -> str:
@@ -214,7 +219,8 @@ def save_weights(path: Path, network: nn.Module) -> None:
     from safetensors.torch import save
 
     state = {
-        name: tensor.detach().cpu().contiguous()
+        # Cloned: networks may hold one tensor under two names.
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in inner_network(network).state_dict().items()
     }
     write_bytes(path, save(state))

@@ -18,7 +18,7 @@ from .. import cache
 from ..bundle import SOURCE_ONNX, SOURCE_WEIGHTS, Bundle
 from ..data.folder import FolderDataset
 from ..errors import BenchmarkError, TargetError, UnknownNameError, UsageError
-from ..lazy import provider_of
+from ..lazy import NATIVE_MODULES, provider_of
 from ..progress import SILENT, Progress
 from ..records import Artifact, RunnerSpec, sha256_of_file
 from .peers import open_worker, peer_participants
@@ -231,7 +231,9 @@ def _packages_here(name: str) -> tuple[str, ...]:
     target = find_target(name)
     if target.stand_in():
         return ()
-    return tuple(provider_of(package) for package in target.run_packages)
+    providers = [provider_of(package) for package in target.run_packages]
+    natives = [NATIVE_MODULES.get(package, package) for package in providers]
+    return (*natives, type(target).__module__, target.backend_module)
 
 
 def torch_runner(bundle: Bundle) -> RunnerSpec:

@@ -24,6 +24,10 @@ PEER_WORKER = "edgeseg.benchmarks.peer_worker"  # runs in the peer's environment
 PROGRAM = "program.pt2"
 CONVERTED = "network"
 STDERR_TAIL = 400
+VERSIONS = """
+from importlib.metadata import distributions
+print(sorted((str(one.metadata["Name"]), one.version) for one in distributions()))
+"""
 
 
 def parse_peers(words: list[str]) -> dict[str, Path]:
@@ -47,7 +51,7 @@ def parse_peers(words: list[str]) -> dict[str, Path]:
                 f"There is no interpreter at {python} for {name}. Make an environment with the "
                 "peer and numpy in it, and name its bin/python."
             )
-        found[name] = Path(python)
+        found[name] = Path(python).absolute()
     return found
 
 
@@ -66,9 +70,15 @@ def peer_participants(
 
     Raises:
         BenchmarkError: A peer does not convert the network.
+        UsageError: The target does not run on this machine.
     """
     if not peers:
         return []
+    if baseline.stand_in:
+        raise UsageError(
+            f"--peer measures on this machine, where target {baseline.target} does not run. Leave "
+            f"--peer out, or {bundle.folder}."
+        )
     program = _export(bundle, progress)
     participants = []
     for name, python in peers.items():
@@ -124,10 +134,7 @@ def _export(bundle: Bundle, progress: Progress) -> Path:
 
 def _convert(name: str, python: Path, program: Path, model: str, progress: Progress) -> Path:
     versions = subprocess.run(
-        [str(python), "-m", "pip", "list", "--format", "freeze"],
-        capture_output=True,
-        text=True,
-        check=False,
+        [str(python), "-c", VERSIONS], capture_output=True, text=True, check=False
     ).stdout
     record = {"peer": name, "packages": versions, "program": sha256_of_file(program)}
 

@@ -56,6 +56,9 @@ class Place(Protocol):
         """Start what runs a participant."""
 
 
+LONGEST_TIMEOUT_S = 24 * 3600.0
+
+
 @dataclass(frozen=True)
 class DeviceSettings:
     """Attributes:
@@ -71,8 +74,11 @@ class DeviceSettings:
     timeout_s: float = 600.0
 
     def __post_init__(self) -> None:
-        if not self.timeout_s > 0:
-            raise UsageError(f"--timeout {self.timeout_s:g} is no time. Give seconds above 0.")
+        if not 0 < self.timeout_s <= LONGEST_TIMEOUT_S:
+            raise UsageError(
+                f"--timeout {self.timeout_s:g} is no time. Give seconds above 0, up to "
+                f"{LONGEST_TIMEOUT_S:.0f}."
+            )
 
 
 def bench_on_device(
@@ -96,6 +102,10 @@ def bench_on_device(
         BenchmarkError: A bundle has no source, or what runs on the device fails.
     """
     address = parse_device(device.device)
+    if isinstance(address, AdbAddress) and device.python != DeviceSettings.python:
+        raise UsageError("--device-python is for ssh://: over adb no Python runs. Leave it out.")
+    if not isinstance(address, AdbAddress) and device.benchmark_model is not None:
+        raise UsageError("--benchmark-model is for adb://. Leave it out.")
     name_bundles(bundles)
     for bundle in bundles:
         bundle.check_files()

@@ -26,7 +26,7 @@ from ..bundle import Bundle
 from ..cache import code_digest
 from ..data.images import read_image
 from ..errors import BenchmarkError, DeviceError, UsageError
-from ..lazy import ALTERNATIVES, OWN_SOURCES, distribution_of, module_file
+from ..lazy import ALTERNATIVES, NATIVE_MODULES, OWN_SOURCES, distribution_of, module_file
 from ..manifest import MANIFEST_NAME
 from ..records import RunnerSpec
 
@@ -114,7 +114,8 @@ class SshDevice:
         if target not in self._packages:
             wanted = ("numpy", *find_target(target).run_packages)
             groups = [(name, *ALTERNATIVES.get(name, ())) for name in wanted]
-            self._packages[target] = self._probe(groups)
+            natives = [[NATIVE_MODULES.get(name, name) for name in group] for group in groups]
+            self._packages[target] = self._probe(natives)
         return self._packages[target]
 
     def _probe(self, groups: Sequence[Sequence[str]]) -> list[str]:
@@ -131,7 +132,7 @@ class SshDevice:
         names = []
         for group, (name, reason) in zip(groups, found, strict=True):
             if name is None:
-                wanted = group[0]
+                wanted = group[0].partition(".")[0]
                 package = distribution_of(wanted)
                 how = OWN_SOURCES.get(wanted, f"{python} -m pip install {package}")
                 version = self.transport.facts["python_version"]
@@ -161,7 +162,9 @@ class SshDevice:
         with SshWorker(self.transport, bundle.name, runner) as worker:
             worker.ask("load", runner=runner.to_json())
             result = worker.ask("verify")
-            environment = worker.ask("describe", packages=list(runner.packages))
+            environment = worker.ask(
+                "describe", packages=[name.partition(".")[0] for name in runner.packages]
+            )
         if not result["holds"]:
             raise DeviceError(
                 f"{bundle.folder} does not give its golden mask on {self.transport.address}: "

@@ -89,9 +89,14 @@ def predict_images(
 
     Raises:
         DataError: A file is no image.
+        BundleError: The artefact gives NaN or infinity.
     """
     backend = load_bundle(bundle, threads=threads)
     for path in paths:
         image = read_image(path)
         probabilities = backend.run(bundle.inputs.prepare(image))
+        if not np.isfinite(probabilities).all():
+            raise BundleError(
+                f"{bundle.folder} gives NaN or infinity for {path}. Build with another --precision."
+            )
         yield Prediction(path, image, bundle.outputs.restore(probabilities, *image.shape[:2]))

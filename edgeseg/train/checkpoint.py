@@ -41,7 +41,8 @@ class RunFolder:
         """Refuse to write over a run.
 
         Raises:
-            OutputInUseError: The folder holds one and `resume` is false.
+            OutputInUseError: The folder holds one and `resume` is false, or parts of one that
+                cannot be resumed.
         """
         names = (CHECKPOINT_NAME, WEIGHTS_NAME, HISTORY_NAME, CURVES_NAME)
         present = [name for name in names if (self.path / name).exists()]
@@ -49,6 +50,11 @@ class RunFolder:
             raise OutputInUseError(
                 f"{self.path} already holds {present[0]}. Continue that run with --resume, "
                 "or choose another --output."
+            )
+        if present and CHECKPOINT_NAME not in present:
+            raise OutputInUseError(
+                f"{self.path} holds {present[0]} but no {CHECKPOINT_NAME}, without which no run "
+                "goes on. Move it away, or choose another --output."
             )
 
     def read_checkpoint(self, identity: dict[str, Any]) -> dict[str, Any] | None:

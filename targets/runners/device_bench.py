@@ -153,7 +153,7 @@ def main() -> int:
         network, record = measure(HERE.parent, arguments.runs, arguments.threads)
         if arguments.images is not None:
             record["labelled_images"] = write_labels(network, arguments.images, arguments.output)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, EOFError, ValueError, RuntimeError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     print(json.dumps(record, indent=2))

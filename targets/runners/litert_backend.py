@@ -31,8 +31,14 @@ class Backend:
     ) -> None:
         try:
             from ai_edge_litert.interpreter import Interpreter
-        except ImportError:
-            from tflite_runtime.interpreter import Interpreter
+        except ImportError as error:
+            try:
+                from tflite_runtime.interpreter import Interpreter
+            except ImportError:
+                raise RuntimeError(
+                    f"the package ai-edge-litert does not load ({error}): pip install "
+                    "ai-edge-litert, or tflite-runtime"
+                ) from error
 
         if runtime["delegate"] != "xnnpack":
             raise RuntimeError(f"this runner has no delegate {runtime['delegate']!r}")

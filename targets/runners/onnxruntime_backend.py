@@ -27,7 +27,12 @@ class Backend:
     def __init__(
         self, folder: Path, files: Sequence[str], runtime: Mapping[str, Any], threads: int
     ) -> None:
-        import onnxruntime
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise RuntimeError(
+                f"the package onnxruntime does not load ({error}): pip install onnxruntime"
+            ) from error
 
         provider = runtime["provider"]
         # ONNX Runtime would take the CPU instead.
@@ -42,9 +47,12 @@ class Backend:
         )
         # Threads that wait by spinning starve their neighbours on a busy device.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(
-            str(Path(folder) / files[0]), options, providers=[provider]
-        )
+        path = str(Path(folder) / files[0])
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=[provider])
+        except Exception as error:
+            # ONNX Runtime's own errors are no RuntimeErrors.
+            raise RuntimeError(f"ONNX Runtime does not load {path}: {error}") from error
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
 

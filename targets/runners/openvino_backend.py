@@ -23,7 +23,12 @@ class Backend:
     def __init__(
         self, folder: Path, files: Sequence[str], runtime: Mapping[str, Any], threads: int
     ) -> None:
-        import openvino
+        try:
+            import openvino
+        except ImportError as error:
+            raise RuntimeError(
+                f"the package openvino does not load ({error}): pip install openvino"
+            ) from error
 
         core = openvino.Core()
         device, precision = runtime["device"], runtime["inference_precision"]

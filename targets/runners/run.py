@@ -90,7 +90,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         return run(parser, arguments)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, EOFError, ValueError, RuntimeError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
 

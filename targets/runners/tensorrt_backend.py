@@ -329,13 +329,13 @@ def ensure_engine(
     machine = describe_machine(trt, cuda)
     require_version(plan, machine)
     place = engine_folder(plan)
-    reason = "it was asked for" if rebuild else stale_reason(place, plan, machine)
+    workspace = plan["workspace_mb"] if workspace_mb is None else workspace_mb
+    reason = "it was asked for" if rebuild else stale_reason(place, plan, machine, workspace_mb)
     if reason is not None:
         print(
             f"Building the {plan['precision']} engine, once: {reason}. This takes minutes.",
             file=sys.stderr,
         )
-        workspace = plan["workspace_mb"] if workspace_mb is None else workspace_mb
         onnx = find_file(folder, files, plan["onnx"]["file"]).read_bytes()
         build_engine(trt, cuda, onnx, plan, machine, place, workspace)
     return place / ENGINE_FILE, json.loads((place / RECORD_FILE).read_text(encoding="utf-8"))
@@ -366,8 +366,17 @@ def engine_folder(plan: Mapping[str, Any]) -> Path:
     return Path(base) / "engines" / f"{plan['onnx']['sha256'][:16]}-{plan['precision']}{core}"
 
 
-def stale_reason(place: Path, plan: Mapping[str, Any], machine: Mapping[str, str]) -> str | None:
-    """Why the engine in a folder cannot be used here; None when it can."""
+def stale_reason(
+    place: Path,
+    plan: Mapping[str, Any],
+    machine: Mapping[str, str],
+    workspace_mb: int | None = None,
+) -> str | None:
+    """Why the engine in a folder cannot be used here; None when it can.
+
+    Args:
+        workspace_mb: That it must have been built with; None takes any.
+    """
     engine, record_path = place / ENGINE_FILE, place / RECORD_FILE
     if not engine.is_file() or not record_path.is_file():
         return "there is none for this graph yet"
@@ -377,7 +386,11 @@ def stale_reason(place: Path, plan: Mapping[str, Any], machine: Mapping[str, str
         check_file(engine, record["engine"])
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         return str(error)
-    return None if record["onnx"]["sha256"] == plan["onnx"]["sha256"] else "the graph is another"
+    if record["onnx"]["sha256"] != plan["onnx"]["sha256"]:
+        return "the graph is another"
+    if workspace_mb not in (None, record["workspace_mb"]):
+        return f"it was built with a workspace of {record['workspace_mb']} MB"
+    return None
 
 
 def refuse_elsewhere(

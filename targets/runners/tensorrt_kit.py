@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         return run(arguments)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, EOFError, ValueError, RuntimeError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
 
@@ -63,7 +64,11 @@ def run(arguments: argparse.Namespace) -> int:
         print(("ok: " if holds else "FAILED: ") + numbers, file=sys.stderr)
         if not holds:
             return 1
-    if step in (None, "bench"):
+    if step is None:
+        # In a process of its own: memory is that of the network, not of building the engine.
+        bench = [sys.executable, str(HERE / "kit.py"), "bench", "--runs", str(arguments.runs)]
+        return subprocess.run(bench, check=False).returncode
+    if step == "bench":
         measure = runpy.run_path(str(HERE / "device_bench.py"))["measure"]
         _, record = measure(folder, arguments.runs, load=runner["Network"])
         print(json.dumps(record, indent=2))

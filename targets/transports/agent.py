@@ -139,7 +139,9 @@ class Agent:
             "python": sys.executable,
             "python_version": platform.python_version(),
             "machine": platform.machine(),
-            "cores": len(os.sched_getaffinity(0)),
+            "cores": len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1,
         }
 
     def receive(self) -> None:

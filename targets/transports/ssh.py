@@ -124,19 +124,20 @@ class SshTransport(Transport):
     def push(self, source: Path, name: str) -> None:
         name = check_name(name)
         what = f"store {source.name} ({source.stat().st_size / 1e6:.1f} MB)"
+        deadline = self._deadline()
         with source.open("rb") as file:
             append = False
             while (piece := file.read(PIECE_BYTES)) or not append:
-                self._ask(what, piece, do="put", name=name, append=append)
+                self._ask(what, piece, deadline, do="put", name=name, append=append)
                 append = True
 
     def pull(self, name: str, destination: Path, *, limit_bytes: int) -> None:
         what = f"send {name}"
+        request = {"do": "get", "name": check_name(name), "limit": PIECE_BYTES}
+        deadline = self._deadline()
         with destination.open("wb") as file:
             while True:
-                answer, piece = self._ask(
-                    what, do="get", name=check_name(name), offset=file.tell(), limit=PIECE_BYTES
-                )
+                answer, piece = self._ask(what, b"", deadline, offset=file.tell(), **request)
                 if answer["total"] > limit_bytes:
                     raise DeviceError(
                         f"{self.address} sends {answer['total']} bytes as {name}, where there can "
@@ -216,13 +217,20 @@ class SshTransport(Transport):
             raise DeviceError(explain_system_error(self.address, what, number, said))
         threading.Thread(target=self._beat, daemon=True).start()
 
-    def _ask(self, what: str, content: bytes = b"", **request: Any) -> tuple[dict[str, Any], bytes]:
+    def _deadline(self) -> float:
+        """Until when a step that begins now may take."""
+        return time.monotonic() + self.timeout_s + GRACE_S
+
+    def _ask(
+        self, what: str, content: bytes = b"", deadline: float | None = None, **request: Any
+    ) -> tuple[dict[str, Any], bytes]:
         """Send a request and wait for its answer.
 
         Args:
             what: What the device is to do, for messages.
+            deadline: Of a step that takes several requests.
         """
-        deadline = time.monotonic() + self.timeout_s + GRACE_S
+        deadline = self._deadline() if deadline is None else deadline
         if content:
             request["size"] = len(content)
         try:

@@ -38,15 +38,15 @@ def explain_refusal(address: SshAddress, python: str, code: int, said: str) -> s
         )
     if "Could not resolve hostname" in said:
         return f"There is no host called {address.host} ({tail(said)}). Check --device."
-    if code == NOT_FOUND or "not found" in said or "No such file or directory" in said:
-        return (
-            f"{address} has no {python}. Install Python 3.8 or newer there (Debian: apt install "
-            "python3), or name it with --device-python."
-        )
     if code == SSH_FAILED:
         return (
             f"{address} cannot be reached: {tail(said) or 'ssh gives no reason'}. Check address, "
             f"port and network with '{by_hand}'."
+        )
+    if code == NOT_FOUND or "not found" in said or "No such file or directory" in said:
+        return (
+            f"{address} has no {python}. Install Python 3.8 or newer there (Debian: apt install "
+            "python3), or name it with --device-python."
         )
     return (
         f"{python} does not start on {address} (exit code {code}): {tail(said) or 'no message'}. "
