@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -67,7 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
     if step is None:
         # In a process of its own: memory is that of the network, not of building the engine.
         bench = [sys.executable, str(HERE / "kit.py"), "bench", "--runs", str(arguments.runs)]
-        return subprocess.run(bench, check=False).returncode
+        here = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        return subprocess.run(bench, env=here, check=False).returncode
     if step == "bench":
         measure = runpy.run_path(str(HERE / "device_bench.py"))["measure"]
         _, record = measure(folder, arguments.runs, load=runner["Network"])

@@ -216,6 +216,10 @@ def test_prediction_never_replaces_its_images(
     refused(run_cli(*words, "-o", tmp_path), 2, "Choose another --output")
     gallery = ("-o", tmp_path / "masks", "--gallery", tmp_path / "a.png")
     refused(run_cli(*words, *gallery), 2, "Choose another --gallery")
+    mask = tmp_path / "masks" / "a.png"
+    refused(
+        run_cli(*words, "-o", tmp_path / "masks", "--gallery", mask), 2, "Choose another --gallery"
+    )
     assert (tmp_path / "a.png").read_bytes() == before
 
 

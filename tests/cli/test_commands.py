@@ -131,6 +131,19 @@ def test_predict_writes_masks_of_the_images_sizes(
     assert run_cli(*words, "--overwrite").returncode == 0
 
 
+@needs("openvino")
+def test_predict_leaves_out_what_a_system_keeps_beside_files(
+    built: dict[str, Path], tmp_path: Path, run_cli: RunCli
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    Image.new("RGB", (40, 30)).save(images / "a.png")
+    (images / "._a.png").write_bytes(b"Mac OS X")
+    done = run_cli("predict", built["fp32"], images, "-o", tmp_path / "masks")
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["a.png"]
+
+
 @needs("torch", "monai", "lightning_fabric")
 @pytest.mark.slow
 def test_a_network_is_trained_evaluated_and_built(

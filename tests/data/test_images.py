@@ -230,6 +230,15 @@ def test_a_dark_mask_is_refused(tmp_path: Path, dtype: type, highest: int) -> No
         read_mask(path, 2)
 
 
+@pytest.mark.parametrize(("dtype", "highest"), [(np.uint8, 255), (np.uint16, 65535)])
+def test_a_mask_with_a_label_to_ignore_is_refused(
+    tmp_path: Path, dtype: type, highest: int
+) -> None:
+    path = save(tmp_path / "a.png", np.array([[0, 1, highest]], dtype))
+    with pytest.raises(DataError, match=f"holds 0, 1 and {highest}, which may mean 'ignore'"):
+        read_mask(path, 2)
+
+
 def test_a_coloured_mask_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", np.full((2, 2, 3), (255, 0, 0), np.uint8))
     with pytest.raises(DataError, match=r"coloured \(mode RGB\). Save masks as grey images"):

@@ -78,7 +78,9 @@ def test_pth_loads(network: Any, write: Callable[[str, bytes], Path], zipped: bo
     assert_loads(write("net.pth", content), network)
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."]
+)
 def test_prefix_of_wrapping_modules_is_dropped(
     network: Any, write: Callable[[str, bytes], Path], prefix: str
 ) -> None:
@@ -97,6 +99,18 @@ def test_wrapped_state_dict_is_found(
 def test_wrappers_and_prefix_go_together(network: Any, write: Callable[[str, bytes], Path]) -> None:
     state = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
     assert_loads(write("net.pth", saved({"model": {"state_dict": state}})), network)
+
+
+def test_a_network_that_shares_a_tensor_is_saved(tmp_path: Path) -> None:
+    class Shared(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = self.second = torch.nn.Conv2d(2, 2, 1)
+
+    network, other = Shared(), Shared()
+    save_weights(tmp_path / "shared.safetensors", network)
+    load_weights(other, tmp_path / "shared.safetensors")
+    assert torch.equal(other.second.weight, network.first.weight)
 
 
 def test_missing_file_is_named(network: Any, tmp_path: Path) -> None:

@@ -20,6 +20,13 @@ def test_peers_are_named_with_their_interpreters() -> None:
     assert parse_peers([]) == {}
 
 
+def test_a_peer_may_be_named_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "python").symlink_to(sys.executable)
+    # It is run in another folder; the link itself is what belongs to the environment.
+    assert parse_peers(["torch=python"]) == {"torch": tmp_path / "python"}
+
+
 @pytest.mark.parametrize(
     ("word", "reason"),
     [

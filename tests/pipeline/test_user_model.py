@@ -49,6 +49,18 @@ class TinyNet(nn.Module):
 
 class NotANet:
     pass
+
+class Quarter(TinyNet):
+    def forward(self, x):
+        return self.body(x)[:, :, ::2, ::2]
+
+class Named(TinyNet):
+    def forward(self, x):
+        return {"out": self.body(x)}
+
+class Strict(TinyNet):
+    def forward(self, x):
+        raise ValueError("only squares, please")
 """
 SPEC = """
 title = "A small network"
@@ -187,6 +199,15 @@ def test_scores_for_one_foreground_class_are_left_out_of_three_classes(
         ("my_package.nets:TinyNet", '"logits"', '"scores"', "probabilities, logits"),
         ("my_package.nets:TinyNet", "mean_std", "z_score", "Correct that entry"),
         ("my_package.nets:TinyNet", "stride = 1", "stride = ", "is no TOML"),
+        ("my_package.nets:Quarter", "", "", r"gives \(1, 3, 16, 24\) where .* \(1, 3, 32, 48\)"),
+        (
+            "my_package.nets:TinyNet",
+            'classes = ["background", "disc", "centre"]\nchannels = 3',
+            'classes = ["background", "disc"]\nchannels = 1',
+            r"gives \(1, 3, 32, 48\) where .*Correct channels",
+        ),
+        ("my_package.nets:Named", "", "", "its forward returns a tensor"),
+        ("my_package.nets:Strict", "", "", "only squares, please"),
     ],
 )
 def test_a_spec_that_does_not_fit_says_what_to_correct(
@@ -235,6 +256,13 @@ def test_a_network_that_is_written_anew_is_another_one(
         assert identity() != before
     finally:
         source.write_text(text)
+    assert identity() == before
+    helper = folder / "my_package" / "blocks.py"  # may be imported by the network
+    helper.write_text("WIDTH = 3\n")
+    try:
+        assert identity() != before
+    finally:
+        helper.unlink()
 
 
 def test_a_network_of_the_user_needs_a_spec_and_ours_take_none(tmp_path: Path) -> None:

@@ -103,6 +103,38 @@ def test_runner_calls_nan_a_failure(bundle: Path) -> None:
     assert run_script(bundle, "run.py", "--verify").returncode == 1
 
 
+def test_runner_does_not_read_nan_as_background(bundle: Path) -> None:
+    backend = bundle / "runner" / "backend.py"
+    backend.write_text(FAKE_BACKEND.replace("astype(np.float32)", "astype(np.float32) * np.nan"))
+    done = run_script(bundle, "run.py", "image.npy", "--output", "mask.npy")
+    assert done.returncode == 1
+    assert "Error: The network gives NaN or infinity" in done.stderr
+    assert not (bundle / "mask.npy").exists()
+
+
+@pytest.mark.parametrize("package", ["openvino", "onnxruntime", "ai_edge_litert"])
+def test_runner_names_the_package_that_it_lacks(bundle: Path, tmp_path: Path, package: str) -> None:
+    stem = "litert" if package == "ai_edge_litert" else package
+    source = RUNNERS / f"{stem}_backend.py"
+    (bundle / "runner" / "backend.py").write_bytes(source.read_bytes())
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for name in (package, *ALTERNATIVES.get(package, ())):
+        (broken / f"{name}.py").write_text("raise ImportError('no lib.so')")
+    done = run_script(bundle, "run.py", "--verify", paths=(broken,))
+    assert done.returncode == 1
+    wanted = package.replace("_", "-")
+    assert f"Error: the package {wanted} does not load (no lib.so): pip install" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_runner_says_that_an_image_is_empty(bundle: Path) -> None:
+    (bundle / "empty.npy").touch()
+    done = run_script(bundle, "run.py", "empty.npy", "--output", "mask.npy")
+    assert (done.returncode, "Error: " in done.stderr) == (1, True)
+    assert "Traceback" not in done.stderr
+
+
 def test_runner_writes_a_mask_of_the_size_of_the_image(bundle: Path) -> None:
     done = run_script(bundle, "run.py", "image.npy", "--output", "mask.npy")
     assert done.returncode == 0, done.stderr

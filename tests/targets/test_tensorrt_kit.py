@@ -70,6 +70,9 @@ def test_workspace_may_be_smaller_than_the_plan_s(
     assert run(bundle, "build", "--workspace-mb", "256").returncode == 0
     (record,) = bundle.parent.glob("cache/engines/*/engine.json")
     assert json.loads(record.read_text())["workspace_mb"] == 256
+    assert "Building" not in run(bundle, "build", "--workspace-mb", "256").stderr
+    other = run(bundle, "build", "--workspace-mb", "128").stderr
+    assert "once: it was built with a workspace of 256 MB" in other
 
 
 def test_golden_pair_that_does_not_hold_ends_the_kit(bundle: Path) -> None:

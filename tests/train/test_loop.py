@@ -243,6 +243,15 @@ def test_resume_from_another_start_is_refused(
     assert train_model(replace(request, resume=True)) == first
 
 
+def test_weights_without_a_checkpoint_are_kept(data: Path, tmp_path: Path) -> None:
+    RUN.train(data, tmp_path / "run", replace(RUN.RECIPE, epochs=1))
+    (tmp_path / "run" / "last.pt").unlink()
+    before = (tmp_path / "run" / "best.safetensors").read_bytes()
+    with pytest.raises(OutputInUseError, match=r"but no last\.pt"):
+        RUN.train(data, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "best.safetensors").read_bytes() == before
+
+
 def test_a_cpu_does_not_train_in_half_precision(tmp_path: Path) -> None:
     spec = RUN.SPEC
     recipe = replace(RUN.RECIPE, precision="16-mixed")
