@@ -183,6 +183,8 @@ def evaluate_model(
         )
     chosen = None if metrics is None else choose_metrics(spec, metrics)
     weights_path = spec.resolve_weights(weights)
+    if against is not None:
+        against[0].resolve_weights(against[1], "--against-weights")
     with progress.stage("load the model"):
         network = spec.load_network(weights_path)
     from ..train.predict import predict_pairs

@@ -78,7 +78,7 @@ class RunFolder:
         except Exception as error:
             raise TrainingError(
                 f"Cannot resume from {self.checkpoint_path} ({type(error).__name__}). "
-                "It was not written by edgeseg; start a new run in another --output."
+                "It is damaged, or was not written by edgeseg; start a new run in another --output."
             ) from error
         if theirs != identity:
             changed = ", ".join(

@@ -133,7 +133,8 @@ class Trainer:
 
         Raises:
             OutputInUseError: The folder holds a run and `resume` is false.
-            TrainingError: The checkpoint belongs to another run, or the loss is not finite.
+            UsageError: The checkpoint belongs to another run.
+            TrainingError: The checkpoint is damaged, or the loss is not finite.
         """
         folder = RunFolder(self.folder)
         folder.require_free(resume=resume)
