@@ -56,7 +56,8 @@ class ArtifactRecord(Record):
 
 class GoldenRecord(Record):
     """An image, the mask that the artefact gave for it when it was built, and how far another
-    machine may be from it. `image` is (H, W, 3) uint8 or uint16, `mask` (1, C, h, w) float16 probabilities.
+    machine may be from it. `image` is (H, W, 3) uint8 or uint16, `mask` (1, C, h, w) float16
+    probabilities.
     """
 
     image: str
