@@ -26,8 +26,8 @@ def test_ablation_adds_the_terms_in_turn(tmp_path: Path) -> None:
     rows = request.rows()
     assert list(rows) == [PLAIN, "+ logits", "+ adversarial", "+ vertices", "+ edges"]
     assert [row.logits for row in rows.values()] == [0, 1, 1, 1, 1]
-    assert [row.adversarial for row in rows.values()] == [0, 0, 0.1, 0.1, 0.1]
-    assert [row.edges for row in rows.values()] == [0, 0, 0, 0, 1]
+    assert [row.adversarial for row in rows.values()] == [0, 0, 0.01, 0.01, 0.01]
+    assert [row.edges for row in rows.values()] == [0, 0, 0, 0, 0.1]
     assert all(row.normalized for name, row in rows.items() if name != PLAIN)
 
 
