@@ -101,8 +101,8 @@ class DistillSettings:
 
 
 # graphflow has the paper's weights (its text says 1e-9 for the edges, its formula 1e-8), nodes and
-# temperature. graphflow-normalized weighs terms that do not depend on the networks' scale, so lightly
-# that they do not take the place of the labels (see docs/distillation.md).
+# temperature. graphflow-normalized weighs terms that do not depend on the networks' scale, so
+# lightly that they do not take the place of the labels (see docs/distillation.md).
 METHODS: dict[str, DistillSettings] = {
     "graphflow": DistillSettings(vertices=1e-5, edges=1e-8, adversarial=0.1, logits=1.0),
     "graphflow-normalized": DistillSettings(
