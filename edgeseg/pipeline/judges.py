@@ -27,7 +27,7 @@ from .preparation import Preparation
 from .request import open_split
 
 FEW = 24  # reject a candidate
-MANY = 128  # decide about the last ones
+MANY = 256  # decide about the last ones: HD95 needs many, one outlier among few decides it
 TIMED = 4
 LABELS_NAME, IMAGES_NAME = "labels.npy", "images.npy"
 
@@ -107,8 +107,12 @@ class Judges:
         """Prepared ones, (N, 1, 3, H, W) float32, in a file."""
         inputs = self._preparation.spec.inputs
         path = self._folder / IMAGES_NAME
-        prepared = [inputs.prepare(pair.read_image()) for pair in self.dataset]
-        np.save(path, np.stack(prepared))
+        shape = (len(self.dataset), *inputs.shape)
+        open_memmap: Any = np.lib.format.open_memmap
+        prepared = open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+        for index, pair in enumerate(self.dataset):
+            prepared[index] = inputs.prepare(pair.read_image())
+        prepared.flush()
         return path
 
     @cached_property

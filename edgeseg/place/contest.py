@@ -80,7 +80,7 @@ class Contest:
         if until is not None and self.is_out_of_time(until):
             return None
         finding = self.laboratory.examine(choice)
-        objection = self.limits.objection(finding, self.plain)
+        objection = self.limits.loosened().objection(finding, self.plain)
         against = self.leader if self.leaders else None
         ratio, leads, over_plain = None, False, None
         if not objection:

@@ -12,6 +12,7 @@ from ..parity import PER
 DEFAULT_DICE_DROP = 0.005
 DEFAULT_HD95_GROWTH = 0.02
 DEFAULT_AGREEMENT = 0.99
+FEW_SLACK = 4.0
 # Two runs of one artefact differ by so much in peak memory.
 MEMORY_SHARE = 0.03
 MEMORY_BYTES = 2_000_000
@@ -69,6 +70,16 @@ class Limits:
         ):
             if value is not None and not 0 <= value <= 1:
                 raise UsageError(f"{switch} {value:g} is not between 0 and 1. It is a share.")
+
+    def loosened(self) -> Limits:
+        """Those for a first look at few images, of which one may decide the score: what loses so
+        much there is hopeless, and the rest is decided on all."""
+        drop, agreement = self.max_dice_drop, self.min_agreement
+        return Limits(
+            None if drop is None else min(FEW_SLACK * drop, 1.0),
+            None if agreement is None else max(1 - FEW_SLACK * (1 - agreement), 0.0),
+            self.max_hd95_growth,
+        )
 
     def objection(self, finding: Finding, plain: Finding) -> str:
         """Why a candidate must not be chosen; empty when it may.

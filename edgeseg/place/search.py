@@ -131,12 +131,15 @@ class Search:
         tried = [one for one in self.contest.trials.values() if one.choice.method]
         plans = [one for one in tried if self.menu.makes_plan(one.choice.method)]
         poor = [one for one in plans if self.limits.objection_to_masks(one.finding)]
-        if not poor or any(not one.objection for one in tried):
+        good = [one for one in tried if not self.limits.objection_to_masks(one.finding)]
+        if not poor or any(not one.objection for one in good):
             return
         for name in self.menu.calibrators:
             choice = replace(poor[0].choice, method=name, method_options=())
             trial = self._enter_with_variants(choice, "int8", until=self.budget_s)
-            if trial is not None and not trial.objection:
+            if trial is None or trial.objection:
+                continue
+            if not self.limits.objection_to_masks(trial.finding):
                 return
 
     def _enter_with_variants(
@@ -267,7 +270,7 @@ class Search:
         """Look at all images, and let the leader take turns with each single precision."""
         contest = self.contest
         choice, score, objection = self._first_that_keeps(
-            [*reversed(contest.leaders), *contest.by_speed()]
+            [*contest.leaders[-1:], *contest.by_speed()]
         )
         rivals = [one for one in self.menu.fixed if one in contest.trials and one != choice]
         rivals = [one for one in rivals if not contest.trials[one].objection]
