@@ -94,7 +94,7 @@ def test_every_term_at_once_with_features(
     row = result.history[-1]
     terms = ("task", "vertices", "edges", "adversarial", "logits", "pseudo")
     assert [name for name in row if name.startswith("loss_")] == [f"loss_{name}" for name in terms]
-    weights = {"adversarial": 0.1}
+    weights = {"adversarial": 0.01, "vertices": 0.1, "edges": 0.1}
     total = sum(weights.get(name, 1.0) * row[f"loss_{name}"] for name in terms)
     assert row["loss"] == pytest.approx(total, rel=1e-4)
 
