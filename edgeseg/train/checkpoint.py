@@ -51,9 +51,10 @@ class RunFolder:
                 f"{self.path} already holds {present[0]}. Continue that run with --resume, "
                 "or choose another --output."
             )
-        if present and CHECKPOINT_NAME not in present:
+        # Weights are written after the checkpoint: a killed run has both.
+        if WEIGHTS_NAME in present and CHECKPOINT_NAME not in present:
             raise OutputInUseError(
-                f"{self.path} holds {present[0]} but no {CHECKPOINT_NAME}, without which no run "
+                f"{self.path} holds {WEIGHTS_NAME} but no {CHECKPOINT_NAME}, without which no run "
                 "goes on. Move it away, or choose another --output."
             )
 

@@ -158,6 +158,8 @@ class Trainer:
             objective.load_state_dict(state["objective"])
             self.fabric.strategy.precision.load_state_dict(state["precision"])
             self.history = state["history"]
+            if _is_best(self.history):
+                save_weights(folder.weights_path, self.network)
         best = max((row["dice_pooled"] for row in self.history), default=-1.0)
         for epoch in range(len(self.history) + 1, self.recipe.epochs + 1):
             title = f"epoch {epoch}/{self.recipe.epochs}"
@@ -172,9 +174,6 @@ class Trainer:
                 stage.note(f"loss {losses['loss']:.4f}, val Dice {scores['dice_pooled']:.4f}")
             schedule.end_epoch(scores["dice_pooled"])
             self.history.append({"epoch": epoch, **losses, **scores})
-            if scores["dice_pooled"] > best:
-                best = scores["dice_pooled"]
-                save_weights(folder.weights_path, self.network)
             folder.write_checkpoint(
                 identity,
                 {
@@ -186,6 +185,10 @@ class Trainer:
                     "history": self.history,
                 },
             )
+            # After the checkpoint, which makes up for a kill in between.
+            if scores["dice_pooled"] > best:
+                best = scores["dice_pooled"]
+                save_weights(folder.weights_path, self.network)
         best_row = max(self.history, key=lambda row: row["dice_pooled"])
         return TrainingResult(
             folder.weights_path, int(best_row["epoch"]), best_row["dice_pooled"], self.history
@@ -261,3 +264,9 @@ class Trainer:
             "classes": list(self.outputs.classes),
             **{f"{name} images": describe_images(dataset) for name, dataset in datasets.items()},
         }
+
+
+def _is_best(history: list[dict[str, float]]) -> bool:
+    """Whether the last epoch is the first of the best: its weights are those to keep."""
+    dices = [row["dice_pooled"] for row in history]
+    return all(dices[-1] > one for one in dices[:-1])

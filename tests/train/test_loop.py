@@ -243,6 +243,15 @@ def test_resume_from_another_start_is_refused(
     assert train_model(replace(request, resume=True)) == first
 
 
+def test_a_kill_between_checkpoint_and_weights_loses_nothing(data: Path, tmp_path: Path) -> None:
+    RUN.train(data, tmp_path / "run", replace(RUN.RECIPE, epochs=1))
+    weights = tmp_path / "run" / "best.safetensors"
+    before = weights.read_bytes()
+    weights.unlink()
+    RUN.train(data, tmp_path / "run", replace(RUN.RECIPE, epochs=1), resume=True)
+    assert weights.read_bytes() == before
+
+
 def test_weights_without_a_checkpoint_are_kept(data: Path, tmp_path: Path) -> None:
     RUN.train(data, tmp_path / "run", replace(RUN.RECIPE, epochs=1))
     (tmp_path / "run" / "last.pt").unlink()
