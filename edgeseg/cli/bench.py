@@ -10,7 +10,7 @@ import typer
 
 from edgeseg.errors import UsageError
 
-from .bench_table import bench_table, describe_borders, describe_choices, describe_run, row_warnings
+from .bench_table import bench_table, describe_report
 from .console import make_progress, print_note, print_table
 
 DEFAULT_SPLITS = ["val", "test"]
@@ -100,13 +100,8 @@ def bench(
             opened, dataset, settings, make_progress(), baseline_kind=baseline, peers=peers
         )
     print_table(bench_table(report.reference, report.rows))
-    print_note(describe_run(report.environment, report.data))
-    for line in describe_choices(report.rows):
+    for line in describe_report(report):
         print_note(line)
-    for line in describe_borders(report.reference, report.rows):
-        print_note(line)
-    for warning in row_warnings(report.rows):
-        print_note(f"Warning: {warning}")
     if json_path is not None:
         write_text(json_path, json.dumps(report.to_json(), indent=2) + "\n")
     if record:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from edgeseg.benchmarks.report import Report
+
 BASELINE_FLIPS = 1.0  # per 10,000 pixels; a right FP32 artefact flips some on the threshold at most
 TITLES = (
     "artefact", "p50 ms", "p90 ms", "FPS", "speed-up", "RAM MB", "size kB", "load ms", "Dice",
@@ -146,3 +148,13 @@ def row_warnings(rows: list[dict[str, Any]]) -> list[str]:
                 "bundle of the same network and target as well."
             )
     return warnings
+
+
+def describe_report(report: Report) -> list[str]:
+    """All that is to be said below a table, line by line."""
+    return [
+        describe_run(report.environment, report.data),
+        *describe_choices(report.rows),
+        *describe_borders(report.reference, report.rows),
+        *(f"Warning: {warning}" for warning in row_warnings(report.rows)),
+    ]

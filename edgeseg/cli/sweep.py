@@ -13,13 +13,10 @@ from edgeseg.errors import UsageError
 from .bench import DEFAULT_SPLITS
 from .bench_table import (
     TITLES,
-    describe_borders,
-    describe_choices,
-    describe_run,
+    describe_report,
     markdown_table,
     reference_cells,
     row_cells,
-    row_warnings,
 )
 from .console import make_progress, print_note, short_name
 
@@ -111,13 +108,8 @@ def sweep(
     write_text(output / TABLE_NAME, text)
     print(text, end="")
     for report in reports.values():
-        print_note(describe_run(report.environment, report.data))
-        for line in describe_choices(report.rows):
+        for line in describe_report(report):
             print_note(line)
-        for line in describe_borders(report.reference, report.rows):
-            print_note(line)
-        for warning in row_warnings(report.rows):
-            print_note(f"Warning: {warning}")
 
 
 def sweep_table(cells: Sequence[Cell], reports: dict[str, Report]) -> str:
