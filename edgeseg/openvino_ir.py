@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .half_range import is_too_large, vanishes
 from .lazy import require
-
-HALF_LARGEST = 65504.0
 
 INDENTATION = re.compile(r">\s+<")
 AUTOMATIC_NAME = re.compile(r"(?P<kind>.+)_\d+")
@@ -47,9 +46,7 @@ def fits_half(model: Any) -> bool:
         if op.get_type_name() != "Constant" or not op.get_output_element_type(0).is_real():
             continue
         values = np.asarray(op.get_data(), np.float64)
-        if np.abs(values).max(initial=0) > HALF_LARGEST:
-            return False
-        if values.any() and not values.astype(np.float16).any():
+        if is_too_large(values) or vanishes(values):
             return False
     return True
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from edgeseg.half_range import is_too_large, vanishes
 from edgeseg.lazy import require
 from edgeseg.onnx_graph import add_constant, constant_of, is_constant
 
-HALF_LARGEST = 65504.0
 LARGEST_WINDOW = 32  # of average pooling in FP16, in cells
 
 # Their results are about as large as their inputs, or they only move values.
@@ -130,9 +130,9 @@ def _can_be_half(ir: Any, node: Any, outputs: set[Any]) -> bool:
     values = [node.inputs[index] for index in _typed_inputs(node)]
     floats = [value for value in values if value.dtype == ir.DataType.FLOAT]
     constants = [constant_of(value) for value in floats if is_constant(value)]
-    if not floats or any(np.abs(value).max(initial=0) > HALF_LARGEST for value in constants):
+    if not floats or any(map(is_too_large, constants)):
         return False
-    if any(value.size == 1 and value.any() and not np.float16(value).any() for value in constants):
+    if any(value.size == 1 and vanishes(value) for value in constants):
         return False  # such as the least divisor, which must not become 0
     if node.op_type == "AveragePool":
         return int(np.prod(node.attributes["kernel_shape"].as_ints())) <= LARGEST_WINDOW
