@@ -72,6 +72,10 @@ def distill(
         float | None,
         typer.Option(help="Chance of an unlabelled image to be blended with another."),
     ] = None,
+    cutmix: Annotated[
+        float | None,
+        typer.Option(help="Chance of an unlabelled image to get a box of another pasted in."),
+    ] = None,
     teacher_taps: Annotated[
         str | None, typer.Option(help="Modules whose features are compared, A,B,... .")
     ] = None,
@@ -119,6 +123,7 @@ def distill(
         "paraphraser_steps": paraphraser_steps,
         "views": views,
         "mixup": mixup,
+        "cutmix": cutmix,
     }
     learning = recipe_settings(epochs, epoch_steps, batch_size, learning_rate, precision, seed)
     request = DistillRequest(

@@ -43,6 +43,7 @@ def distill_study(
     ] = None,
     critic_width: Annotated[int | None, typer.Option(help="As of edgeseg distill.")] = None,
     views: Annotated[int | None, typer.Option(help="As of edgeseg distill.")] = None,
+    cutmix: Annotated[float | None, typer.Option(help="As of edgeseg distill.")] = None,
     ablation: Annotated[
         bool, typer.Option("--ablation", help="Add the method's terms one after another.")
     ] = False,
@@ -87,7 +88,12 @@ def distill_study(
         teacher_backbone=teacher_backbone,
         labels=labels,
         method=method,
-        settings={**parse_weights(weight or []), "critic_width": critic_width, "views": views},
+        settings={
+            **parse_weights(weight or []),
+            "critic_width": critic_width,
+            "views": views,
+            "cutmix": cutmix,
+        },
         ablation=ablation,
         generations=generations,
         size=parsed,

@@ -13,6 +13,7 @@ from ..train.batches import Batch
 from ..train.losses import Loss
 from ..train.objective import Objective
 from .adversarial import AdversarialGame
+from .blends import blend_unlabelled, cut_unlabelled
 from .feature_match import FeatureMatch
 from .logits import logits_divergence
 from .outputs import main_logits, match_channels, match_size, some_images
@@ -81,6 +82,8 @@ class DistillObjective(Objective):
     def compute(self, network: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         if self.settings.mixup:
             batch = blend_unlabelled(batch, self.settings.mixup)
+        if self.settings.cutmix:
+            batch = cut_unlabelled(batch, self.settings.cutmix)
         if self.features is None:
             outputs = network.forward_logits(batch.image)
         else:
@@ -142,28 +145,6 @@ class DistillObjective(Objective):
             self.features.projections.load_state_dict(state["features"])
         if self.game is not None:
             self.game.load_state_dict(state["game"])
-
-
-def blend_unlabelled(batch: Batch, chance: float) -> Batch:
-    """Blend each unlabelled image with another of them, by that chance, in shares drawn evenly.
-
-    There must be two of them or more. Companions of the shape (N, C, h, w) are blended alike.
-    Random numbers are torch's.
-    """
-    first, count = len(batch.labels), len(batch.image)
-    others = torch.arange(count)
-    circle = first + torch.randperm(count - first)
-    others[circle] = circle.roll(1)
-    is_blended = torch.rand(count) < chance
-    is_blended[:first] = False
-    share = torch.where(is_blended, torch.rand(count), 1.0)[:, None, None, None]
-
-    def blend(planes: Tensor) -> Tensor:
-        own = share.to(planes)
-        return own * planes + (1 - own) * planes[others.to(planes.device)]
-
-    companions = {name: blend(planes) for name, planes in batch.companions.items()}
-    return batch._replace(image=blend(batch.image), companions=companions)
 
 
 def _masks_of(logits: Tensor) -> Tensor:

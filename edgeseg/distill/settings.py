@@ -37,6 +37,9 @@ class DistillSettings:
         mixup: Chance of an unlabelled image to be blended with another one (Zhang et al. 2018);
             the teacher answers for the blend (Beyer et al. 2022, arXiv:2106.05237), so that its
             answers cannot be kept.
+        cutmix: Chance of an unlabelled image to get a box of another one pasted in (French et al.
+            2020, arXiv:1906.01916), and the same box of what the teacher answers for that one; a
+            teacher whose answers are not kept is asked about the pasted image.
     """
 
     vertices: float = 0.0
@@ -51,6 +54,7 @@ class DistillSettings:
     critic_width: int = 64
     views: int = 1
     mixup: float = 0.0
+    cutmix: float = 0.0
 
     def __post_init__(self) -> None:
         for name in TERMS:
@@ -60,8 +64,9 @@ class DistillSettings:
                 )
         if not 0 < self.temperature < math.inf:
             raise UsageError(f"--temperature is {self.temperature}; it must be above zero.")
-        if not 0 <= self.mixup <= 1:
-            raise UsageError(f"--mixup is {self.mixup}; it is a chance, 0..1.")
+        for name in ("mixup", "cutmix"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"--{name} is {getattr(self, name)}; it is a chance, 0..1.")
         if self.mixup and self.views > 1:
             raise UsageError(
                 f"--views {self.views} averages answers that are kept, and blended images have "

@@ -94,11 +94,7 @@ def distill_model(request: DistillRequest, progress: Progress = SILENT) -> Train
     recipe = recipe.changed(**request.recipe_settings)
     require_answers(settings, recipe)
     train, unlabelled = open_images(request, recipe.seed)
-    if settings.mixup and (unlabelled is None or recipe.batch_size < 4):
-        raise UsageError(
-            f"--mixup {settings.mixup} blends the unlabelled half of a batch. Give images with "
-            "--unlabeled or --labels below 1, and a --batch-size of 4 or more; or leave it out."
-        )
+    require_mixable(settings, recipe, has_unlabelled=unlabelled is not None)
     val = open_folder(request.data, ["val"])
     for package in ("monai", "lightning_fabric"):
         require(package, purpose="Distillation")
@@ -196,6 +192,23 @@ def require_answers(settings: DistillSettings, recipe: Recipe) -> None:
             "which neither rotation by any angle nor compared features allow. Leave --views "
             "out, or choose a recipe with quarter turns and --method logits."
         )
+
+
+def require_mixable(settings: DistillSettings, recipe: Recipe, *, has_unlabelled: bool) -> None:
+    """Refuse to mix unlabelled images where a batch holds fewer than two.
+
+    Raises:
+        UsageError: It does.
+    """
+    if has_unlabelled and recipe.batch_size >= 4:
+        return
+    for name in ("mixup", "cutmix"):
+        if getattr(settings, name):
+            raise UsageError(
+                f"--{name} {getattr(settings, name)} mixes the unlabelled half of a batch. Give "
+                "images with --unlabeled or --labels below 1, and a --batch-size of 4 or more; or "
+                "leave it out."
+            )
 
 
 def open_images(request: DistillRequest, seed: int) -> tuple[FolderDataset, FolderDataset | None]:

@@ -22,7 +22,13 @@ from ..models import ModelSpec, find_model
 from ..progress import SILENT, Progress
 from ..records import sha256_of_file
 from ..train.recipes import find_recipe
-from .distill import DistillRequest, distill_model, require_answers, require_one_each
+from .distill import (
+    DistillRequest,
+    distill_model,
+    require_answers,
+    require_mixable,
+    require_one_each,
+)
 from .train import TrainRequest, train_model
 
 RESULTS_NAME = "study.json"
@@ -175,6 +181,7 @@ def _checked(request: StudyRequest, student: ModelSpec) -> StudyRequest:
     recipe = find_recipe(student, request.recipe)
     for settings in request.rows().values():
         require_answers(settings, recipe)
+        require_mixable(settings, recipe, has_unlabelled=request.labels < 1)
     specs = [find_model(name, None, request.teacher_size) for name in request.teachers]
     if request.teacher_weights:
         for spec, path in zip(specs, request.teacher_weights, strict=True):

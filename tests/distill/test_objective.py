@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from edgeseg.distill.feature_match import FeatureMatch  # noqa: E402
-from edgeseg.distill.objective import DistillObjective, blend_unlabelled  # noqa: E402
+from edgeseg.distill.objective import DistillObjective  # noqa: E402
 from edgeseg.distill.paraphraser import Paraphraser  # noqa: E402
 from edgeseg.distill.settings import DistillSettings  # noqa: E402
 from edgeseg.distill.taps import FeatureTaps, Projections  # noqa: E402
@@ -182,24 +182,6 @@ def test_identity_names_teacher_settings_and_taps(
     assert identity["distillation"]["vertices"] == 1.0
     assert identity["teachers"][0]["source"] is None
     assert len(identity["teachers"][0]["weights"]) == 64
-
-
-def test_only_unlabelled_images_are_blended_and_companions_alike() -> None:
-    torch.manual_seed(0)
-    values = torch.tensor([10.0, 20.0, 1.0, 2.0, 4.0, 8.0])[:, None, None, None]
-    batch = Batch(
-        values.expand(6, 3, 4, 4),
-        torch.zeros(2, 4, 4).long(),
-        {"plane": 100 * values.expand(6, 1, 2, 2)},
-    )
-    blended = blend_unlabelled(batch, 1.0)
-    assert blended.image[:2].equal(batch.image[:2])
-    assert blended.image[2:].min() >= 1
-    assert blended.image[2:].max() <= 8
-    # None is blended with itself.
-    assert (blended.image[2:] != batch.image[2:]).all()
-    torch.testing.assert_close(blended.companions["plane"][:, 0], 100 * blended.image[:, 0, :2, :2])
-    assert blend_unlabelled(batch, 0.0).image.equal(batch.image)
 
 
 def test_the_teacher_is_asked_about_the_blend(teacher: Teacher) -> None:

@@ -60,6 +60,7 @@ def test_weights_are_numbers_from_0_on(term: str, value: float) -> None:
         ({"critic_width": 0}, "above zero"),
         ({"views": 3}, "choose 1, 2, 4 or 8"),
         ({"mixup": 1.5}, "--mixup is 1.5; it is a chance"),
+        ({"cutmix": -0.1}, "--cutmix is -0.1; it is a chance"),
         ({"mixup": 0.5, "views": 8}, "Leave --views or --mixup out"),
     ],
 )

@@ -57,6 +57,7 @@ def test_a_teacher_named_twice_needs_checkpoints(tmp_path: Path) -> None:
             {"method": "graphflow-normalized", "settings": {"views": 4}, "ablation": True},
             "Leave --views out",
         ),
+        ({"labels": 1.0, "settings": {"cutmix": 0.5}}, "mixes the unlabelled half"),
     ],
 )
 def test_mistakes_are_found_before_anything_is_trained(
