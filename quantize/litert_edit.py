@@ -31,6 +31,7 @@ VERSIONS = {
     "TRANSPOSE": 2,
     "QUANTIZE": 1,
 }
+DYNAMIC_VERSION = 5  # of CONV_2D, with int8 weights by channel between float activations
 BEFORE_ALL = -1  # place of what follows no operator
 LARGEST_BIAS_CODE = 2**30
 
@@ -84,11 +85,7 @@ class TfliteEdit:
         kind = self._kind_of(operator)
         inputs = [int(index) for index in operator.inputs]
         output = int(operator.outputs[0])
-        if weight is None:
-            weight = covering_grid(self._onnx_weight(inputs[1], kind))
-        if bias is None:
-            has_bias = len(inputs) > 2 and inputs[2] >= 0
-            bias = self._constant(inputs[2]) if has_bias else np.zeros(len(weight.scales), "f4")
+        weight, bias = self._parameters_of(operator, weight, bias)
         scales = _scales_that_hold(
             weight, bias, source.scale, self._graph.tensors[output].name.decode()
         )
@@ -104,6 +101,31 @@ class TfliteEdit:
         operator.outputs = np.array([codes], np.int32)
         operator.opcodeIndex = self._opcode(kind)
         self._insert(place, self._conversion("DEQUANTIZE", codes, output))
+
+    def make_dynamic(
+        self, place: int, weight: WeightGrid | None, bias: NDArray[np.float32] | None
+    ) -> None:
+        """Let a dense convolution read and give float, and compute on codes.
+
+        The runtime rounds what it reads to 256 steps between the smallest and the largest value of
+        the image at hand ("dynamic range quantization" in TFLite's documents).
+
+        Args:
+            place, weight, bias: As of `make_int8`.
+        """
+        operator = self._operators[place]
+        kind = self._kind_of(operator)
+        assert kind == "CONV_2D"
+        weight, bias = self._parameters_of(operator, weight, bias)
+        operator.inputs = np.array(
+            [
+                operator.inputs[0],
+                self._add_weight(weight, weight.scales, kind),
+                self._add_constant(bias, self._schema.TensorType.FLOAT32, None),
+            ],
+            np.int32,
+        )
+        operator.opcodeIndex = self._opcode(kind, DYNAMIC_VERSION)
 
     def count(self, *kinds: str) -> int:
         """How many operators of some kinds the model has; right after `packed`."""
@@ -183,6 +205,18 @@ class TfliteEdit:
 
     # Constants
 
+    def _parameters_of(
+        self, operator: Any, weight: WeightGrid | None, bias: NDArray[np.float32] | None
+    ) -> tuple[WeightGrid, NDArray[np.float32]]:
+        """Weight and bias of a convolution, those that are there where none is given."""
+        inputs = [int(index) for index in operator.inputs]
+        if weight is None:
+            weight = covering_grid(self._onnx_weight(inputs[1], self._kind_of(operator)))
+        if bias is None:
+            has_bias = len(inputs) > 2 and inputs[2] >= 0
+            bias = self._constant(inputs[2]) if has_bias else np.zeros(len(weight.scales), "f4")
+        return weight, bias
+
     def _constant(self, tensor: int) -> NDArray[np.float32]:
         found = self._graph.tensors[tensor]
         content = self._model.buffers[found.buffer].data
@@ -231,13 +265,14 @@ class TfliteEdit:
         # Numbers above 127 are in the newer field only.
         return self._kinds[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
-    def _opcode(self, kind: str) -> int:
-        number = getattr(self._schema.BuiltinOperator, kind)
+    def _opcode(self, kind: str, version: int = 0) -> int:
+        """Index of the kind's code in that version or a later one (0: the first with int8)."""
+        number, version = getattr(self._schema.BuiltinOperator, kind), version or VERSIONS[kind]
         for index, code in enumerate(self._model.operatorCodes):
-            if code.builtinCode == number and code.version >= VERSIONS[kind]:
+            if code.builtinCode == number and code.version >= version:
                 return index
         made = self._schema.OperatorCodeT()
-        made.builtinCode, made.version = number, VERSIONS[kind]
+        made.builtinCode, made.version = number, version
         made.deprecatedBuiltinCode = min(number, 127)
         self._model.operatorCodes.append(made)
         return len(self._model.operatorCodes) - 1

@@ -33,12 +33,14 @@ class Match:
         source, result: Activations of the ONNX graph that it reads and gives, as a plan rounds
             them.
         operator: Index of the TFLite operator.
+        kind: Its kind.
     """
 
     name: str
     source: str
     result: str
     operator: int
+    kind: str
 
 
 def match_convolutions(
@@ -65,12 +67,11 @@ def match_convolutions(
         if node.outputs[0].name not in plan.float_nodes
     ]
     for node in nodes:
-        for tensor in (node.inputs[0].name, rounded_result(node).name):
-            if tensor not in plan.limits:
-                raise CalibrationError(
-                    f"The plan has no range for '{tensor}'; INT8 convolutions of TFLite read and "
-                    "give codes. Calibrate without results=false."
-                )
+        if node.inputs[0].name not in plan.limits:
+            raise CalibrationError(
+                f"The plan has no range for '{node.inputs[0].name}', which an INT8 convolution "
+                "reads. Calibrate anew."
+            )
     candidates = _convolutions_of(tflite_path)
     names = {value.name for node in nodes for value in (node.outputs[0], rounded_result(node))}
     (expected,) = observe_activations(onnx_path, sorted(names), [image], graph.inputs[0].name)
@@ -85,7 +86,7 @@ def match_convolutions(
                 values = (expected[name], expected[result])
                 if any(_is_close(np.moveaxis(v, 1, -1), held[one.result]) for v in values):
                     source = node.inputs[0].name
-                    found[one.operator] = Match(name, source, result, one.operator)
+                    found[one.operator] = Match(name, source, result, one.operator, one.kind)
                     break
         else:
             missing.append(name)

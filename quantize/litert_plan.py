@@ -2,6 +2,10 @@
 
 The operators of the plan become INT8 as they are in ONNX, value for value: codes, scales and zero
 points are the plan's. Conversions are put where INT8 begins and ends.
+
+Where the plan does not round a result, the convolution goes from float to float: TFLite computes
+such a one on the plan's codes of the weights, and on codes of its input whose range is that of each
+image, in place of the plan's. It has no such kernel for depthwise convolutions.
 """
 
 from __future__ import annotations
@@ -41,20 +45,31 @@ class LiteRtEmitter(Emitter):
                 "makes INT8. Build with --method ai-edge-quantizer, or with --precision fp32."
             )
         model = TfliteEdit(path.read_bytes())
+        dynamic = 0
         for match in matches:
-            model.make_int8(
-                match.operator,
-                Grid(plan.scale(match.source), plan.zero_point(match.source)),
-                plan.weights.get(match.name),
-                plan.biases.get(match.name),
-                Grid(plan.scale(match.result), plan.zero_point(match.result)),
-            )
+            weight, bias = plan.weights.get(match.name), plan.biases.get(match.name)
+            if match.result in plan.limits:
+                source, result = (
+                    Grid(plan.scale(name), plan.zero_point(name))
+                    for name in (match.source, match.result)
+                )
+                model.make_int8(match.operator, source, weight, bias, result)
+            elif match.kind == "CONV_2D":
+                model.make_dynamic(match.operator, weight, bias)
+                dynamic += 1
+            else:
+                raise CalibrationError(
+                    f"The plan does not round '{match.result}', the result of a depthwise "
+                    "convolution; LiteRT computes such a one in INT8 only with a rounded result. "
+                    "Calibrate with grouped_results=true."
+                )
         content = model.packed()
         folder.mkdir(parents=True, exist_ok=True)
         (folder / artifact.files[0]).write_bytes(content)
         return artifact.quantized(folder), {
             "convolutions": model.count("CONV_2D", "DEPTHWISE_CONV_2D"),
             "int8_convolutions": len(matches),
+            "dynamic_convolutions": dynamic,
             "not_found_convolutions": len(missing),
             "conversions": model.count("QUANTIZE", "DEQUANTIZE"),
         }

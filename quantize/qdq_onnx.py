@@ -75,7 +75,11 @@ def quantizable_convolutions(graph: Any) -> list[Any]:
 
 
 def activations_to_quantize(
-    graph: Any, skipped: Collection[str] = (), *, results: bool = True
+    graph: Any,
+    skipped: Collection[str] = (),
+    *,
+    results: bool = True,
+    grouped_results: bool = False,
 ) -> list[str]:
     """Names of the tensors that need a range: inputs and results of quantised convolutions.
 
@@ -83,12 +87,13 @@ def activations_to_quantize(
         graph: An `onnx_ir.Graph`.
         skipped: Results of convolutions that stay in float.
         results: False leaves out results that no such convolution reads.
+        grouped_results: Keep those of convolutions with groups all the same.
     """
     names: dict[str, None] = {}
     for node in quantizable_convolutions(graph):
         if node.outputs[0].name not in skipped:
             names[node.inputs[0].name] = None
-            if results:
+            if results or (grouped_results and _has_groups(node)):
                 names[rounded_result(node).name] = None
     return list(names)
 
@@ -219,6 +224,11 @@ def rounded_result(node: Any) -> Any:
     if len(readers) == 1 and readers[0].node.op_type in FUSED_ACTIVATIONS:
         return readers[0].node.outputs[0]
     return result
+
+
+def _has_groups(node: Any) -> bool:
+    attribute = node.attributes.get("group")
+    return attribute is not None and attribute.as_int() > 1
 
 
 def _reaches_convolution(node: Any) -> bool:

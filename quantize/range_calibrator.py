@@ -45,13 +45,16 @@ class RangeOptions(MethodOptions):
         zero_points: Let the codes of each activation cover what lies between its smallest and its
             largest value, where the range reaches further. Not for TensorRT.
         results: Round the results of INT8 convolutions too, also those that only float operators
-            read. ONNX Runtime and LiteRT compute in INT8 only then; TensorRT and OpenVINO go from
-            codes to float within the convolution, which costs no accuracy.
+            read. ONNX Runtime computes in INT8 only then; TensorRT and OpenVINO go from codes to
+            float within the convolution, which costs no accuracy. So does LiteRT, but for
+            depthwise convolutions, if each image decides the range of what the convolution reads.
+        grouped_results: Round those of convolutions with groups all the same, for LiteRT.
     """
 
     bias_correction: bool = False
     zero_points: bool = False
     results: bool = True
+    grouped_results: bool = False
 
 
 class RangeCalibrator(Calibrator):
@@ -91,7 +94,11 @@ class RangeCalibrator(Calibrator):
     ) -> QuantPlan:
         ir = require("onnx_ir", purpose="Calibration")
         graph = ir.load(onnx_path).graph
-        tensors = activations_to_quantize(graph, results=self.options.results)
+        tensors = activations_to_quantize(
+            graph,
+            results=self.options.results,
+            grouped_results=self.options.grouped_results,
+        )
         require_work(onnx_path, tensors, images)
         passes = self.passes + self.options.bias_correction + self.options.zero_points
         with progress.stage(f"calibrate by {self.name}", passes * len(images)) as stage:

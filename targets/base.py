@@ -204,8 +204,9 @@ class Target(abc.ABC):
             return backend_class(folder, files, dict(runtime), threads)
         except Exception as error:
             raise TargetError(
-                f"Target {self.name} does not load {folder / files[0]}: {reason_of(error)}. Check "
-                "it with edgeseg verify, or build it again with the installed versions."
+                f"Target {self.name} does not load {folder / files[0]}: {reason_of(error)}. Build "
+                "it again with the installed versions; whether a bundle is damaged, edgeseg verify "
+                "tells."
             ) from error
 
     def stand_in(self) -> str:

@@ -26,6 +26,10 @@ def calibration_study(
     ] = None,
     calibration_images: Annotated[int, typer.Option(help="Use at most so many.", min=2)] = 64,
     check_images: Annotated[int, typer.Option(help="Of the val split.", min=1)] = 40,
+    method_option: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE, of all calibrators, as of edgeseg build; repeatable."),
+    ] = None,
     distill_option: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE, of the method distill; repeatable.")
     ] = None,
@@ -45,6 +49,7 @@ def calibration_study(
             seeds=tuple(seed or (0,)),
             calibration_images=calibration_images,
             check_images=check_images,
+            method_options=parse_options(method_option or [], "--method-option"),
             distill_options=parse_options(distill_option or [], "--distill-option"),
         )
         tables[name] = list(study_calibration(request, progress))

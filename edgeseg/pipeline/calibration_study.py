@@ -48,6 +48,7 @@ class StudyRequest:
     seeds: tuple[int, ...]
     calibration_images: int
     check_images: int
+    method_options: Mapping[str, str]
     distill_options: Mapping[str, str]
 
 
@@ -166,7 +167,8 @@ class _Study:
         )
 
     def _method(self, name: str, options: Mapping[str, str]) -> Calibrator:
-        method = find_method(name, self.target.quantized_from, options, self.target.plan_form)
+        words = {**self.request.method_options, **options}
+        method = find_method(name, self.target.quantized_from, words, self.target.plan_form)
         assert isinstance(method, Calibrator)
         return method
 

@@ -194,12 +194,49 @@ def test_float_convolutions_of_the_plan_stay_float(
     assert not (tmp_path / "none").exists()
 
 
-def test_plan_without_ranges_of_results_says_what_to_leave_out(made: Made, tmp_path: Path) -> None:
-    plan = MinMaxCalibrator(RangeOptions(results=False)).calibrate(
-        made.onnx_path, made.images, input_name=INPUT
-    )
-    with pytest.raises(CalibrationError, match=r"no range for 'c2'.*without results=false"):
-        emit(made, plan, tmp_path / "int8")
+def test_result_that_is_not_rounded_stays_float(made: Made, tmp_path: Path) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    options = RangeOptions(bias_correction=True, results=False, grouped_results=True)
+    plan = MinMaxCalibrator(options).calibrate(made.onnx_path, made.images, input_name=INPUT)
+    assert set(plan.limits) == {INPUT, "c0", "r1"}
+    artifact, layers = emit(made, plan, tmp_path / "int8")
+    assert (layers["int8_convolutions"], layers["dynamic_convolutions"]) == (3, 1)
+    details = details_of(artifact)
+    path = artifact.folder / artifact.files[0]
+    interpreter = Interpreter(model_content=path.read_bytes())
+    *_, dynamic, _ = convolutions_of(artifact)
+    weight, grid = details[dynamic.inputs[1]], plan.weights["c2"]
+    assert details[dynamic.inputs[0]]["dtype"] == details[dynamic.outputs[0]]["dtype"] == np.float32
+    scales = weight["quantization_parameters"]["scales"]
+    assert scales.tobytes() == grid.scales.tobytes()
+    codes = interpreter.get_tensor(dynamic.inputs[1])
+    assert np.array_equal(codes, grid.codes.transpose(0, 2, 3, 1))
+    assert interpreter.get_tensor(dynamic.inputs[2]).tobytes() == plan.biases["c2"].tobytes()
+    emit_qdq(made.onnx_path, plan, tmp_path / "quantized.onnx")
+    for image in made.images:
+        (expected,) = run_as_written(tmp_path / "quantized.onnx", image)
+        (exact,) = run_as_written(made.onnx_path, image)
+        # Its input is rounded once more, on steps of the image's own.
+        assert np.abs(run(artifact, image) - expected).mean() < np.abs(exact - expected).mean()
+
+
+def test_depthwise_result_that_is_not_rounded_is_refused(
+    made: Made, plan: QuantPlan, tmp_path: Path
+) -> None:
+    limits = {name: limit for name, limit in plan.limits.items() if name not in ("r1", "c2")}
+    zero_points = {name: zero for name, zero in plan.zero_points.items() if name in limits}
+    changed = replace(plan.with_float(["c2"]), limits=limits, zero_points=zero_points)
+    with pytest.raises(CalibrationError, match=r"does not round 'r1'.*grouped_results=true"):
+        emit(made, changed, tmp_path / "int8")
+    assert not (tmp_path / "int8").exists()
+
+
+def test_activation_without_a_range_is_named(made: Made, plan: QuantPlan, tmp_path: Path) -> None:
+    limits = {name: limit for name, limit in plan.limits.items() if name != INPUT}
+    zero_points = {name: zero for name, zero in plan.zero_points.items() if name in limits}
+    with pytest.raises(CalibrationError, match=rf"no range for '{INPUT}', which an INT8"):
+        emit(made, replace(plan, limits=limits, zero_points=zero_points), tmp_path / "int8")
     assert not (tmp_path / "int8").exists()
 
 
