@@ -91,7 +91,7 @@ def study_calibration(
     Calibration takes train images, the comparison val images.
 
     Raises:
-        UnknownNameError: The target has no INT8.
+        UnknownNameError: The target has no INT8, or a method no such option.
     """
     with TemporaryDirectory(prefix="edgeseg-study-") as name:
         study = _Study(request, Path(name), progress)
@@ -106,6 +106,9 @@ class _Study:
         self.request, self.work, self.progress = request, work, progress
         self.target: Target = find_target(request.target)
         self.target.require_precision("int8")
+        for _, method, options in WAYS:
+            self._method(method, options)  # a wrong option is found before anything is done
+        self._method("distill", request.distill_options)
         self.spec: ModelSpec = find_model(request.model)
         weights = self.spec.resolve_weights(request.weights)
         network = self.spec.load_network(weights)

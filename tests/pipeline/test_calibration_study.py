@@ -33,6 +33,23 @@ def test_default_is_1_of_itself() -> None:
     assert (record["ratio_to_default"], record["ratio_interval"]) == (1, (1, 1))
 
 
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (["--method-option", "result=false"], "Did you mean results"),
+        (["--method-option", "results=no"], "Give it as results=true"),
+        (["--distill-option", "step=1"], "Did you mean steps"),
+    ],
+)
+def test_wrong_options_are_found_before_anything_is_done(
+    run_cli: Callable[..., CompletedProcess[str]], words: list[str], advice: str
+) -> None:
+    done = run_cli("calibration-study", "-m", "egeunet", "-t", "android", *words)
+    assert done.returncode == 2, done.stderr
+    assert advice in done.stderr
+    assert "..." not in done.stderr
+
+
 @pytest.mark.slow
 @needs("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime")
 def test_command_prints_every_way(run_cli: Callable[..., CompletedProcess[str]]) -> None:
