@@ -26,7 +26,8 @@ LARGEST_KERNEL = 5  # that runtimes have depthwise kernels for
 def box_by_depthwise(model: Any) -> int:
     """Write average pooling whose padding counts as a depthwise convolution with equal weights.
 
-    `merge_parallel` then adds it to a convolution beside it.
+    Only where it is added to a depthwise convolution of the same map, which `merge_parallel` then
+    makes one of both: alone runtimes average faster than they convolve.
 
     Args:
         model: An `onnx_ir.Model`, changed in place.
@@ -36,7 +37,7 @@ def box_by_depthwise(model: Any) -> int:
     """
 
     def rewrite(edit: Editor, node: Any) -> Any | None:
-        if node.op_type != "AveragePool":
+        if node.op_type != "AveragePool" or not _is_beside_depthwise(node):
             return None
         channels = channels_of(node.inputs[0])
         if channels is None:
@@ -59,6 +60,20 @@ def box_by_depthwise(model: Any) -> int:
         )
 
     return rewrite_each(model, rewrite)
+
+
+def _is_beside_depthwise(node: Any) -> bool:
+    """Whether the result is only added, with others or not, to a depthwise convolution of its map."""
+    source, result = node.inputs[0], node.outputs[0]
+    while is_read_once(result):
+        (reader, index) = result.uses()[0]
+        if reader.op_type != "Add":
+            return False
+        beside = convolution_of(reader.inputs[1 - index])
+        if beside is not None and beside.source is source and beside.is_depthwise:
+            return True
+        result = reader.outputs[0]
+    return False
 
 
 def merge_parallel(model: Any) -> int:

@@ -29,9 +29,42 @@ WIDER = "group = 4, dilations = [2,2], pads = [2,2,2,2]"
         "kernel_shape = [3,3], dilations = [2,2], pads = [2,2,2,2], count_include_pad = 1",
     ],
 )
-def test_an_average_is_a_depthwise_convolution(attributes: str) -> None:
-    model = graph(f"y = AveragePool<{attributes}>(x)")
-    rewritten(box_by_depthwise, model, {"Conv": 1})
+@pytest.mark.parametrize("sum_of_both", ["Add(a, b)", "Add(b, a)"])
+def test_an_average_beside_a_depthwise_convolution_is_one(
+    attributes: str, sum_of_both: str
+) -> None:
+    shared = attributes.replace(", count_include_pad = 1", "")
+    model = graph(
+        f"a = AveragePool<{attributes}>(x) b = Conv<{shared}, group = 4>(x, w) y = {sum_of_both}",
+        {"w": draw(4, 1, *(int(size) for size in shared.split("[")[1].split("]")[0].split(",")))},
+    )
+    rewritten(box_by_depthwise, model, {"Conv": 2, "Add": 1})
+
+
+def test_an_average_in_a_longer_sum_is_one() -> None:
+    box = "AveragePool<kernel_shape = [3,3], pads = [1,1,1,1], count_include_pad = 1>(x)"
+    model = graph(
+        f"a = {box} r = Relu(x) s = Add(r, a) b = Conv<{DEPTHWISE}>(x, w) y = Add(s, b)",
+        {"w": draw(4, 1, 3, 3)},
+    )
+    rewritten(box_by_depthwise, model, {"Conv": 2, "Relu": 1, "Add": 2})
+
+
+@pytest.mark.parametrize(
+    "readers",
+    [
+        "y = Relu(a)",
+        "r = Relu(x) y = Add(a, r)",
+        f"b = Conv<{DEPTHWISE}>(x, w) r = Relu(a) s = Add(a, b) y = Add(s, r)",
+        f"r = Relu(x) b = Conv<{DEPTHWISE}>(r, w) y = Add(a, b)",
+        "b = Conv<pads = [1,1,1,1]>(x, v) y = Add(a, b)",
+    ],
+)
+def test_an_average_that_could_not_be_merged_stays(readers: str) -> None:
+    box = "AveragePool<kernel_shape = [3,3], pads = [1,1,1,1], count_include_pad = 1>(x)"
+    weights = {"w": draw(4, 1, 3, 3), "v": draw(4, 4, 3, 3)}
+    used = {name: value for name, value in weights.items() if f", {name})" in readers}
+    left_alone(box_by_depthwise, graph(f"a = {box} {readers}", used))
 
 
 @pytest.mark.parametrize(
@@ -44,16 +77,30 @@ def test_an_average_is_a_depthwise_convolution(attributes: str) -> None:
     ],
 )
 def test_other_averages_stay(attributes: str) -> None:
-    left_alone(box_by_depthwise, graph(f"y = AveragePool<{attributes}>(x)"))
+    pooled = f"a = AveragePool<{attributes}>(x)"
+    same = attributes.replace(", count_include_pad = 1", "").replace("ceil_mode = 1", "pads = [0,0,1,1]")
+    model = graph(
+        f"{pooled} b = Conv<{same}, group = 4>(x, w) y = Add(a, b)",
+        {"w": draw(4, 1, 7, 7) if "7" in attributes else draw(4, 1, 3, 3)},
+    )
+    left_alone(box_by_depthwise, model)
 
 
 def test_averages_of_rows_stay() -> None:
-    model = graph("y = AveragePool<kernel_shape = [3]>(x)", inputs={"x": (1, 4, 8)})
+    model = graph(
+        "a = AveragePool<kernel_shape = [3]>(x) b = Conv<group = 4>(x, w) y = Add(a, b)",
+        {"w": draw(4, 1, 3)},
+        inputs={"x": (1, 4, 8)},
+    )
     left_alone(box_by_depthwise, model)
 
 
 def test_averages_of_maps_of_unknown_channels_stay() -> None:
-    model = graph("y = AveragePool<kernel_shape = [3,3]>(x)", inputs={"x": (1, "channels", 8, 8)})
+    model = graph(
+        "a = AveragePool<kernel_shape = [3,3]>(x) b = Conv<group = 4>(x, w) y = Add(a, b)",
+        {"w": draw(4, 1, 3, 3)},
+        inputs={"x": (1, "channels", 8, 8)},
+    )
     left_alone(box_by_depthwise, model)
 
 
