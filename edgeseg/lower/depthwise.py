@@ -63,7 +63,7 @@ def box_by_depthwise(model: Any) -> int:
 
 
 def _is_beside_depthwise(node: Any) -> bool:
-    """Whether the result is only added, with others or not, to a depthwise convolution of its map."""
+    """Whether the result is only added, at last to a depthwise convolution of the same map."""
     source, result = node.inputs[0], node.outputs[0]
     while is_read_once(result):
         (reader, index) = result.uses()[0]

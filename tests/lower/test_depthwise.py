@@ -78,7 +78,8 @@ def test_an_average_that_could_not_be_merged_stays(readers: str) -> None:
 )
 def test_other_averages_stay(attributes: str) -> None:
     pooled = f"a = AveragePool<{attributes}>(x)"
-    same = attributes.replace(", count_include_pad = 1", "").replace("ceil_mode = 1", "pads = [0,0,1,1]")
+    same = attributes.replace(", count_include_pad = 1", "")
+    same = same.replace("ceil_mode = 1", "pads = [0,0,1,1]")  # a map of the same size
     model = graph(
         f"{pooled} b = Conv<{same}, group = 4>(x, w) y = Add(a, b)",
         {"w": draw(4, 1, 7, 7) if "7" in attributes else draw(4, 1, 3, 3)},
