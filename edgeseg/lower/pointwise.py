@@ -82,7 +82,8 @@ def concat_by_sum(model: Any) -> int:
     """Write a 1x1 convolution of a concatenation as the sum of convolutions of its parts.
 
     W [a; b] = W_a a + W_b b. Nothing is copied, runtimes add the sums up inside the convolutions,
-    and a part that was resized can be convolved before that (`pointwise_before_resize`).
+    and a part that was resized can be convolved before that (`pointwise_before_resize`). Done where
+    the convolution does not add channels: adding up many would take longer than copying few.
 
     Args:
         model: An `onnx_ir.Model`, changed in place.
@@ -97,6 +98,8 @@ def concat_by_sum(model: Any) -> int:
             return None
         parts = concatenated(found.source)
         if parts is None or not is_read_once(found.source):
+            return None
+        if found.weight.shape[0] > found.weight.shape[1]:
             return None
         sizes = [channels_of(part) for part in parts]
         if None in sizes:

@@ -118,9 +118,10 @@ def test_other_pairs_stay(body: str, results: str) -> None:
 @settings(max_examples=10, deadline=None)
 def test_a_concatenation_becomes_a_sum(sizes: list[int], biased: bool) -> None:
     names = [f"x{index}" for index in range(len(sizes))]
+    count = min(3, sum(sizes))
     model = graph(
         f"m = Concat<axis = 1>({', '.join(names)}) y = Conv(m, w{', b' * biased})",
-        {"w": draw(3, sum(sizes), 1, 1), "b": draw(3)},
+        {"w": draw(count, sum(sizes), 1, 1), "b": draw(count)},
         inputs={name: (1, size, 5, 6) for name, size in zip(names, sizes, strict=True)},
     )
     left = {"Conv": len(sizes), "Add": len(sizes) - 1}
@@ -143,6 +144,7 @@ def test_a_constant_part_is_convolved_too() -> None:
         ("m = Concat<axis = 1>(x, x) y = Conv<strides = [2,2]>(m, w)", "y"),
         ("m = Concat<axis = 1>(x, x) y = Conv<pads = [1,0,1,0]>(m, w)", "y"),
         ("m = Concat<axis = 1>(x, x) y = Conv(m, w)", "ym"),
+        ("m = Concat<axis = 1>(x, x) y = Conv(m, more)", "y"),
         ("m = Concat<axis = 1>(x, x) a = Conv(m, w) b = Conv(m, w2) y = Mul(a, b)", "y"),
     ],
 )
@@ -151,6 +153,7 @@ def test_other_concatenations_stay(body: str, results: str) -> None:
         "w": draw(4, 8, 1, 1),
         "w2": draw(4, 8, 1, 1, seed=1),
         "half": draw(4, 4, 1, 1),
+        "more": draw(9, 8, 1, 1),
     }
     left_alone(concat_by_sum, graph(body, constants, results=tuple(results)))
 
