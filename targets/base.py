@@ -203,10 +203,10 @@ class Target(abc.ABC):
         try:
             return backend_class(folder, files, dict(runtime), threads)
         except Exception as error:
+            reason = reason_of(error).rstrip(".")
             raise TargetError(
-                f"Target {self.name} does not load {folder / files[0]}: {reason_of(error)}. Build "
-                "it again with the installed versions; whether a bundle is damaged, edgeseg verify "
-                "tells."
+                f"Target {self.name} does not load {folder / files[0]}: {reason}. Build it again "
+                "with the installed versions; whether a bundle is damaged, edgeseg verify tells."
             ) from error
 
     def stand_in(self) -> str:

@@ -31,6 +31,7 @@ TORCH_MODULES = (
     "edgeseg.models.logits",
     "edgeseg.models.complexity",
     "edgeseg.distill.adversarial",
+    "edgeseg.distill.blends",
     "edgeseg.distill.feature_match",
     "edgeseg.distill.graph_flow",
     "edgeseg.distill.graphs",

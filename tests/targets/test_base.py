@@ -192,7 +192,7 @@ def test_missing_package_is_the_first_choice(modules: Path) -> None:
 
 def test_reason_of_a_failure_is_one_line(modules: Path) -> None:
     (modules / "engine.py").touch()
-    with pytest.raises(TargetError, match=r"gone\.wav: no such file\. Check it with edgeseg verif"):
+    with pytest.raises(TargetError, match=r"gone\.wav: no such file\. Build it again with"):
         EngineTarget().load(modules, ("gone.wav",), RUNTIME, 1)
 
 

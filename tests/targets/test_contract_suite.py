@@ -268,7 +268,7 @@ def test_broken_artifact_says_what_to_do(
         else:
             pieces = {"empty": b"", "half": whole[: len(whole) // 2], "text": b"no network"}
             path.write_bytes(pieces[damage])
-        with pytest.raises(TargetError, match="edgeseg verify, or build it again"):
+        with pytest.raises(TargetError, match=r"[^.]\. Build it again with the.* edgeseg verify"):
             target.load_for_check(folder, artifact.files, artifact.runtime)
 
 
