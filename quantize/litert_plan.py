@@ -61,7 +61,7 @@ class LiteRtEmitter(Emitter):
                 raise CalibrationError(
                     f"The plan does not round '{match.result}', the result of a depthwise "
                     "convolution; LiteRT computes such a one in INT8 only with a rounded result. "
-                    "Calibrate with grouped_results=true."
+                    "Calibrate with --method-option depthwise_results=true."
                 )
         content = model.packed()
         folder.mkdir(parents=True, exist_ok=True)

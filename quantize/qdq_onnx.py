@@ -79,7 +79,7 @@ def activations_to_quantize(
     skipped: Collection[str] = (),
     *,
     results: bool = True,
-    grouped_results: bool = False,
+    depthwise_results: bool = False,
 ) -> list[str]:
     """Names of the tensors that need a range: inputs and results of quantised convolutions.
 
@@ -87,13 +87,13 @@ def activations_to_quantize(
         graph: An `onnx_ir.Graph`.
         skipped: Results of convolutions that stay in float.
         results: False leaves out results that no such convolution reads.
-        grouped_results: Keep those of convolutions with groups all the same.
+        depthwise_results: Keep those of depthwise convolutions all the same.
     """
     names: dict[str, None] = {}
     for node in quantizable_convolutions(graph):
         if node.outputs[0].name not in skipped:
             names[node.inputs[0].name] = None
-            if results or (grouped_results and _has_groups(node)):
+            if results or (depthwise_results and _is_depthwise(node)):
                 names[rounded_result(node).name] = None
     return list(names)
 
@@ -226,9 +226,9 @@ def rounded_result(node: Any) -> Any:
     return result
 
 
-def _has_groups(node: Any) -> bool:
-    attribute = node.attributes.get("group")
-    return attribute is not None and attribute.as_int() > 1
+def _is_depthwise(node: Any) -> bool:
+    """Whether each channel of the input has filters of its own."""
+    return bool(node.attributes.get_int("group", 1) > 1 and node.inputs[1].shape[1] == 1)
 
 
 def _reaches_convolution(node: Any) -> bool:

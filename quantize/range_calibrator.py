@@ -48,13 +48,13 @@ class RangeOptions(MethodOptions):
             read. ONNX Runtime computes in INT8 only then; TensorRT and OpenVINO go from codes to
             float within the convolution, which costs no accuracy. So does LiteRT, but for
             depthwise convolutions, if each image decides the range of what the convolution reads.
-        grouped_results: Round those of convolutions with groups all the same, for LiteRT.
+        depthwise_results: Round those of depthwise convolutions all the same, for LiteRT.
     """
 
     bias_correction: bool = False
     zero_points: bool = False
     results: bool = True
-    grouped_results: bool = False
+    depthwise_results: bool = False
 
 
 class RangeCalibrator(Calibrator):
@@ -97,7 +97,7 @@ class RangeCalibrator(Calibrator):
         tensors = activations_to_quantize(
             graph,
             results=self.options.results,
-            grouped_results=self.options.grouped_results,
+            depthwise_results=self.options.depthwise_results,
         )
         require_work(onnx_path, tensors, images)
         passes = self.passes + self.options.bias_correction + self.options.zero_points

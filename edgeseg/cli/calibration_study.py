@@ -28,7 +28,7 @@ def calibration_study(
     check_images: Annotated[int, typer.Option(help="Of the val split.", min=1)] = 40,
     method_option: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=VALUE, of all calibrators, as of edgeseg build; repeatable."),
+        typer.Option(help="NAME=VALUE, which all calibrators have, as results; repeatable."),
     ] = None,
     distill_option: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE, of the method distill; repeatable.")

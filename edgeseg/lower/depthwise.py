@@ -15,6 +15,7 @@ from .editing import (
     convolution_of,
     integers,
     is_read_once,
+    made_by,
     pointwise_of,
     rewrite_each,
 )
@@ -26,8 +27,8 @@ LARGEST_KERNEL = 5  # that runtimes have depthwise kernels for
 def box_by_depthwise(model: Any) -> int:
     """Write average pooling whose padding counts as a depthwise convolution with equal weights.
 
-    Only where it is added to a depthwise convolution of the same map, which `merge_parallel` then
-    makes one of both: alone runtimes average faster than they convolve.
+    Only where `merge_parallel` can make one of it and of a convolution that it is added to: alone
+    runtimes average faster than they convolve.
 
     Args:
         model: An `onnx_ir.Model`, changed in place.
@@ -37,7 +38,7 @@ def box_by_depthwise(model: Any) -> int:
     """
 
     def rewrite(edit: Editor, node: Any) -> Any | None:
-        if node.op_type != "AveragePool" or not _is_beside_depthwise(node):
+        if node.op_type != "AveragePool":
             return None
         channels = channels_of(node.inputs[0])
         if channels is None:
@@ -49,29 +50,39 @@ def box_by_depthwise(model: Any) -> int:
         auto_pad = node.attributes.get_string("auto_pad", "NOTSET")
         if not counts or ceils or auto_pad != "NOTSET" or max(height, width) > LARGEST_KERNEL:
             return None
-        weight = np.full((channels, 1, height, width), 1 / (height * width))
-        return edit.convolution(
-            node.inputs[0],
-            weight,
+        box = Convolution(
+            source=node.inputs[0],
+            weight=np.full((channels, 1, height, width), 1 / (height * width)),
+            bias=np.zeros(channels),
             group=channels,
-            strides=list(integers(node, "strides", (1, 1))),
-            dilations=list(integers(node, "dilations", (1, 1))),
-            pads=list(pads),
+            strides=integers(node, "strides", (1, 1)),
+            dilations=integers(node, "dilations", (1, 1)),
+            pads=pads,
         )
+        if not _is_merged(box, node.outputs[0]):
+            return None
+        return edit.convolution(box.source, box.weight, **box.attributes)
 
     return rewrite_each(model, rewrite)
 
 
-def _is_beside_depthwise(node: Any) -> bool:
-    """Whether the result is only added, at last to a depthwise convolution of the same map."""
-    source, result = node.inputs[0], node.outputs[0]
+def _is_merged(box: Convolution, result: Any) -> bool:
+    """Whether the result is added to a convolution of the same map that `merge_parallel` lays over
+    it, at once or after others of that map."""
     while is_read_once(result):
         (reader, index) = result.uses()[0]
         if reader.op_type != "Add":
             return False
-        beside = convolution_of(reader.inputs[1 - index])
-        if beside is not None and beside.source is source and beside.is_depthwise:
-            return True
+        other = reader.inputs[1 - index]
+        beside = convolution_of(other)
+        if beside is not None and beside.source is box.source:
+            if is_read_once(other) and _laid_over(box, beside) is not None:
+                return True
+        else:
+            pooling = made_by(other, "AveragePool")
+            is_pooled = pooling is not None and pooling.inputs[0] is box.source
+            if other is not box.source and not is_pooled:
+                return False
         result = reader.outputs[0]
     return False
 

@@ -92,6 +92,7 @@ def study_calibration(
 
     Raises:
         UnknownNameError: The target has no INT8, or a method no such option.
+        UsageError: An option has another type.
     """
     with TemporaryDirectory(prefix="edgeseg-study-") as name:
         study = _Study(request, Path(name), progress)

@@ -195,19 +195,28 @@ def require_answers(settings: DistillSettings, recipe: Recipe) -> None:
 
 
 def require_mixable(settings: DistillSettings, recipe: Recipe, *, has_unlabelled: bool) -> None:
-    """Refuse to mix unlabelled images where a batch holds fewer than two.
+    """Refuse to mix unlabelled images where there is nothing to mix or to learn from it.
 
     Raises:
-        UsageError: It does.
+        UsageError: There is not.
     """
-    if has_unlabelled and recipe.batch_size >= 4:
-        return
     for name in ("mixup", "cutmix"):
-        if getattr(settings, name):
+        if not getattr(settings, name):
+            continue
+        words = f"--{name} {getattr(settings, name)} mixes the unlabelled half of a batch"
+        if not settings.needs_teacher:
             raise UsageError(
-                f"--{name} {getattr(settings, name)} mixes the unlabelled half of a batch. Give "
-                "images with --unlabeled or --labels below 1, and a --batch-size of 4 or more; or "
-                "leave it out."
+                f"{words}, and without a teacher nothing is learned from it. Choose another "
+                "--method than none, or leave it out."
+            )
+        if not has_unlabelled:
+            raise UsageError(
+                f"{words}, and no image is without label. Use --labels below 1, or leave it out."
+            )
+        if recipe.batch_size < 4:
+            raise UsageError(
+                f"{words}, which in a batch of {recipe.batch_size} is no two images. Use batches "
+                "of 4 or more, or leave it out."
             )
 
 

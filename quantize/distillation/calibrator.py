@@ -27,7 +27,7 @@ class DistillOptions(MethodOptions):
     """
     Attributes:
         seed: Of the order of images, and of what is left in float at random.
-        zero_points, results, grouped_results: See `RangeOptions`.
+        zero_points, results, depthwise_results: See `RangeOptions`.
         held_back: Part of the images, 0..1, that is not learned from: it decides what is kept.
         block_images: At most so many are used in the first stage, which keeps values of each.
         block_steps: Of the first stage for each block, an image each; 0 leaves the stage out.
@@ -40,7 +40,7 @@ class DistillOptions(MethodOptions):
     seed: int = 0
     zero_points: bool = False
     results: bool = True
-    grouped_results: bool = False
+    depthwise_results: bool = False
     held_back: float = 0.25
     block_images: int = 32
     block_steps: int = 60
@@ -100,7 +100,7 @@ class DistillCalibrator(Calibrator):
                 bias_correction=True,
                 zero_points=self.options.zero_points,
                 results=self.options.results,
-                grouped_results=self.options.grouped_results,
+                depthwise_results=self.options.depthwise_results,
             )
         ).calibrate(onnx_path, learned, input_name=input_name, progress=progress)
         with _one_thread():

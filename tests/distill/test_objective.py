@@ -205,3 +205,28 @@ def test_the_teacher_is_asked_about_the_blend(teacher: Teacher) -> None:
     assert not torch.allclose(first, image)
     with pytest.raises(ValueError, match="no kept answers"):
         objective_of(teacher, logits=1.0, mixup=1.0)
+
+
+def test_kept_answers_are_cut_with_their_images(teacher: Teacher) -> None:
+    torch.manual_seed(0)
+    # The teacher's logit is the image's value: a pasted box keeps its own image's answer.
+    values = torch.tensor([1.0, -2.0, 3.0, -4.0])[:, None, None, None]
+    batch = Batch(
+        values.expand(4, 3, 8, 8),
+        torch.empty(0, 8, 8).long(),
+        {TEACHER_LOGITS: values.expand(4, 1, 8, 8)},
+    )
+    seen = []
+
+    class Echo(torch.nn.Module):
+        def forward_logits(self, image: Any) -> Any:
+            seen.append(image)
+            return image[:, :1]
+
+    objective = objective_of(teacher, logits=1.0, views=4, cutmix=1.0)
+    _, terms = objective.compute(Echo(), batch)
+    assert (seen[0] != batch.image).flatten(1).any(1).all()
+    assert terms["logits"].item() == pytest.approx(0, abs=1e-6)
+    # Without boxes in the answers there would be a divergence.
+    uncut = batch._replace(image=seen[0])
+    assert objective_of(teacher, logits=1.0).compute(Echo(), uncut)[1]["logits"].item() > 0.1

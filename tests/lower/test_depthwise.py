@@ -17,6 +17,9 @@ from edgeseg.lower.depthwise import (
 pytestmark = needs("onnx", "onnx_ir", "onnxruntime")
 
 DEPTHWISE = "group = 4, pads = [1,1,1,1]"
+FARTHER = "group = 4, dilations = [3,3], pads = [3,3,3,3]"
+BOX = "AveragePool<kernel_shape = [3,3], pads = [1,1,1,1], count_include_pad = 1>(x)"
+LARGER_BOX = "AveragePool<kernel_shape = [5,5], pads = [2,2,2,2], count_include_pad = 1>(x)"
 WIDER = "group = 4, dilations = [2,2], pads = [2,2,2,2]"
 
 
@@ -41,13 +44,20 @@ def test_an_average_beside_a_depthwise_convolution_is_one(
     rewritten(box_by_depthwise, model, {"Conv": 2, "Add": 1})
 
 
-def test_an_average_in_a_longer_sum_is_one() -> None:
-    box = "AveragePool<kernel_shape = [3,3], pads = [1,1,1,1], count_include_pad = 1>(x)"
-    model = graph(
-        f"a = {box} r = Relu(x) s = Add(r, a) b = Conv<{DEPTHWISE}>(x, w) y = Add(s, b)",
-        {"w": draw(4, 1, 3, 3)},
-    )
-    rewritten(box_by_depthwise, model, {"Conv": 2, "Relu": 1, "Add": 2})
+@pytest.mark.parametrize(
+    ("body", "convolutions", "count"),
+    [
+        ("s = Add(x, a) y = Add(s, b)", 2, 1),
+        (f"c = Conv<{FARTHER}>(x, v) s = Add(a, c) y = Add(b, s)", 3, 1),
+        (f"p = {LARGER_BOX} s = Add(a, p) y = Add(s, b)", 3, 2),
+    ],
+)
+def test_an_average_in_a_sum_of_what_one_map_gives_is_one(
+    body: str, convolutions: int, count: int
+) -> None:
+    weights = {"w": draw(4, 1, 3, 3)} | ({"v": draw(4, 1, 3, 3)} if "v)" in body else {})
+    model = graph(f"a = {BOX} b = Conv<{DEPTHWISE}>(x, w) {body}", weights)
+    rewritten(box_by_depthwise, model, {"Conv": convolutions, "Add": 2}, count=count)
 
 
 @pytest.mark.parametrize(
@@ -57,14 +67,16 @@ def test_an_average_in_a_longer_sum_is_one() -> None:
         "r = Relu(x) y = Add(a, r)",
         f"b = Conv<{DEPTHWISE}>(x, w) r = Relu(a) s = Add(a, b) y = Add(s, r)",
         f"r = Relu(x) b = Conv<{DEPTHWISE}>(r, w) y = Add(a, b)",
+        f"r = Relu(x) s = Add(r, a) b = Conv<{DEPTHWISE}>(x, w) y = Add(s, b)",
+        f"b = Conv<{DEPTHWISE}>(x, w) s = Add(a, b) y = Mul(s, b)",
+        f"b = Conv<{FARTHER}>(x, w) y = Add(a, b)",
         "b = Conv<pads = [1,1,1,1]>(x, v) y = Add(a, b)",
     ],
 )
 def test_an_average_that_could_not_be_merged_stays(readers: str) -> None:
-    box = "AveragePool<kernel_shape = [3,3], pads = [1,1,1,1], count_include_pad = 1>(x)"
     weights = {"w": draw(4, 1, 3, 3), "v": draw(4, 4, 3, 3)}
     used = {name: value for name, value in weights.items() if f", {name})" in readers}
-    left_alone(box_by_depthwise, graph(f"a = {box} {readers}", used))
+    left_alone(box_by_depthwise, graph(f"a = {BOX} {readers}", used))
 
 
 @pytest.mark.parametrize(
@@ -78,8 +90,9 @@ def test_an_average_that_could_not_be_merged_stays(readers: str) -> None:
 )
 def test_other_averages_stay(attributes: str) -> None:
     pooled = f"a = AveragePool<{attributes}>(x)"
-    same = attributes.replace(", count_include_pad = 1", "")
-    same = same.replace("ceil_mode = 1", "pads = [0,0,1,1]")  # a map of the same size
+    same = attributes.replace(", count_include_pad = 1", "")  # a map of the same size
+    same = same.replace("ceil_mode = 1", "pads = [0,0,1,1]")
+    same = same.replace('auto_pad = "SAME_UPPER"', "pads = [1,1,1,1]")
     model = graph(
         f"{pooled} b = Conv<{same}, group = 4>(x, w) y = Add(a, b)",
         {"w": draw(4, 1, 7, 7) if "7" in attributes else draw(4, 1, 3, 3)},
@@ -87,7 +100,7 @@ def test_other_averages_stay(attributes: str) -> None:
     left_alone(box_by_depthwise, model)
 
 
-def test_averages_of_rows_stay() -> None:
+def test_averages_of_rows_do_no_harm() -> None:
     model = graph(
         "a = AveragePool<kernel_shape = [3]>(x) b = Conv<group = 4>(x, w) y = Add(a, b)",
         {"w": draw(4, 1, 3)},

@@ -12,12 +12,19 @@ from support import needs
 
 torch = pytest.importorskip("torch")
 
+from edgeseg.distill.settings import find_method  # noqa: E402
 from edgeseg.errors import OutputInUseError, UnknownNameError, UsageError  # noqa: E402
 from edgeseg.models import find_model  # noqa: E402
 from edgeseg.models.weights import save_weights  # noqa: E402
 from edgeseg.pipeline import distill as distill_pipeline  # noqa: E402
-from edgeseg.pipeline.distill import DistillRequest, distill_model, open_images  # noqa: E402
+from edgeseg.pipeline.distill import (  # noqa: E402
+    DistillRequest,
+    distill_model,
+    keeps_answers,
+    open_images,
+)
 from edgeseg.pipeline.train import TrainRequest, train_model  # noqa: E402
+from edgeseg.train.recipes import find_recipe  # noqa: E402
 
 pytestmark = needs("monai", "lightning_fabric")
 
@@ -285,7 +292,12 @@ def test_command_distils_quantises_and_builds(
         (["--method", "graphflo"], "Did you mean graphflow"),
         (["--labels", "0"], "Give a number above 0"),
         (["--method", "logits", "--mixup", "0.5"], "mixes the unlabelled half"),
-        (["--method", "logits", "--cutmix", "0.5"], "mixes the unlabelled half"),
+        (["--method", "logits", "--cutmix", "0.5"], "no image is without label. Use --labels"),
+        (["--method", "none", "--cutmix", "0.5", "--labels", "0.5"], "Choose another --method"),
+        (
+            ["--method", "logits", "--cutmix", "0.5", "--labels", "0.5", "--batch-size", "3"],
+            "in a batch of 3 is no two images",
+        ),
         (["--teacher-size", "large"], "--teacher-size large is no size"),
         (["--build", "intle"], "Did you mean intel"),
         (["--teacher-weights", "missing.pth"], "Check --teacher-weights"),
@@ -306,3 +318,12 @@ def test_command_refuses_with_advice(
     done = run_cli("distill", "--teacher", "ulite", "--student", "egeunet", "--data", data, *words)
     assert done.returncode == 2, done.stderr
     assert advice in done.stderr
+
+
+def test_answers_are_kept_for_pasted_images_not_for_blended_ones() -> None:
+    recipe = find_recipe(find_model("egeunet"), "short")
+    pasted, blended = (
+        find_method("pseudo-labels").changed({name: 0.5}) for name in ("cutmix", "mixup")
+    )
+    assert keeps_answers(pasted, recipe)
+    assert not keeps_answers(blended, recipe)

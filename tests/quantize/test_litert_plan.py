@@ -197,7 +197,7 @@ def test_float_convolutions_of_the_plan_stay_float(
 def test_result_that_is_not_rounded_stays_float(made: Made, tmp_path: Path) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
-    options = RangeOptions(bias_correction=True, results=False, grouped_results=True)
+    options = RangeOptions(bias_correction=True, results=False, depthwise_results=True)
     plan = MinMaxCalibrator(options).calibrate(made.onnx_path, made.images, input_name=INPUT)
     assert set(plan.limits) == {INPUT, "c0", "r1"}
     artifact, layers = emit(made, plan, tmp_path / "int8")
@@ -227,7 +227,7 @@ def test_depthwise_result_that_is_not_rounded_is_refused(
     limits = {name: limit for name, limit in plan.limits.items() if name not in ("r1", "c2")}
     zero_points = {name: zero for name, zero in plan.zero_points.items() if name in limits}
     changed = replace(plan.with_float(["c2"]), limits=limits, zero_points=zero_points)
-    with pytest.raises(CalibrationError, match=r"does not round 'r1'.*grouped_results=true"):
+    with pytest.raises(CalibrationError, match=r"does not round 'r1'.*depthwise_results=true"):
         emit(made, changed, tmp_path / "int8")
     assert not (tmp_path / "int8").exists()
 
