@@ -68,7 +68,7 @@ def box_by_depthwise(model: Any) -> int:
 
 def _is_merged(box: Convolution, result: Any) -> bool:
     """Whether the result is added to a convolution of the same map that `merge_parallel` lays over
-    it, at once or after others of that map."""
+    it, at once or after the map itself or other boxes of it, which merge too."""
     while is_read_once(result):
         (reader, index) = result.uses()[0]
         if reader.op_type != "Add":
@@ -76,13 +76,11 @@ def _is_merged(box: Convolution, result: Any) -> bool:
         other = reader.inputs[1 - index]
         beside = convolution_of(other)
         if beside is not None and beside.source is box.source:
-            if is_read_once(other) and _laid_over(box, beside) is not None:
-                return True
-        else:
-            pooling = made_by(other, "AveragePool")
-            is_pooled = pooling is not None and pooling.inputs[0] is box.source
-            if other is not box.source and not is_pooled:
-                return False
+            return is_read_once(other) and _laid_over(box, beside) is not None
+        pooling = made_by(other, "AveragePool")
+        is_pooled = pooling is not None and pooling.inputs[0] is box.source
+        if other is not box.source and not is_pooled:
+            return False
         result = reader.outputs[0]
     return False
 
