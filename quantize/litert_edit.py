@@ -105,7 +105,7 @@ class TfliteEdit:
     def make_dynamic(
         self, place: int, weight: WeightGrid | None, bias: NDArray[np.float32] | None
     ) -> None:
-        """Let a dense convolution read and give float, and compute on codes.
+        """Let a convolution, but no depthwise one, read and give float, and compute on codes.
 
         The runtime rounds what it reads to 256 steps between the smallest and the largest value of
         the image at hand ("dynamic range quantization" in TFLite's documents).

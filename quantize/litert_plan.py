@@ -45,7 +45,6 @@ class LiteRtEmitter(Emitter):
                 "makes INT8. Build with --method ai-edge-quantizer, or with --precision fp32."
             )
         model = TfliteEdit(path.read_bytes())
-        dynamic = 0
         for match in matches:
             weight, bias = plan.weights.get(match.name), plan.biases.get(match.name)
             if match.result in plan.limits:
@@ -56,7 +55,6 @@ class LiteRtEmitter(Emitter):
                 model.make_int8(match.operator, source, weight, bias, result)
             elif match.kind == "CONV_2D":
                 model.make_dynamic(match.operator, weight, bias)
-                dynamic += 1
             else:
                 raise CalibrationError(
                     f"The plan does not round '{match.result}', the result of a depthwise "
@@ -69,7 +67,7 @@ class LiteRtEmitter(Emitter):
         return artifact.quantized(folder), {
             "convolutions": model.count("CONV_2D", "DEPTHWISE_CONV_2D"),
             "int8_convolutions": len(matches),
-            "dynamic_convolutions": dynamic,
+            "dynamic_convolutions": sum(match.result not in plan.limits for match in matches),
             "not_found_convolutions": len(missing),
             "conversions": model.count("QUANTIZE", "DEQUANTIZE"),
         }

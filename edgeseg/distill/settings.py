@@ -11,6 +11,7 @@ from ..errors import UnknownNameError, UsageError
 
 TERMS = ("vertices", "edges", "adversarial", "logits", "pseudo")
 VIEWS = (1, 2, 4, 8)
+MIXES = ("mixup", "cutmix")  # chances of unlabelled images to be mixed
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class DistillSettings:
                 )
         if not 0 < self.temperature < math.inf:
             raise UsageError(f"--temperature is {self.temperature}; it must be above zero.")
-        for name in ("mixup", "cutmix"):
+        for name in MIXES:
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"--{name} is {getattr(self, name)}; it is a chance, 0..1.")
         if self.mixup and self.views > 1:

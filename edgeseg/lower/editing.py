@@ -129,6 +129,10 @@ class Convolution:
         return self.weight.shape[2:] == (1, 1) and self.strides == (1, 1) and not any(self.pads)
 
     @property
+    def adds_channels(self) -> bool:
+        return self.weight.shape[0] > self.weight.shape[1] * self.group
+
+    @property
     def is_depthwise(self) -> bool:
         return self.group == self.weight.shape[0] and self.weight.shape[1] == 1
 

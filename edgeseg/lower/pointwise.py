@@ -99,7 +99,7 @@ def concat_by_sum(model: Any) -> int:
         parts = concatenated(found.source)
         if parts is None or not is_read_once(found.source):
             return None
-        if found.weight.shape[0] > found.weight.shape[1]:
+        if found.adds_channels:
             return None
         sizes = [channels_of(part) for part in parts]
         if None in sizes:
@@ -129,7 +129,7 @@ def pointwise_before_resize(model: Any) -> int:
         found = pointwise_of(node.outputs[0])
         if found is None:
             return None
-        if found.weight.shape[0] > found.weight.shape[1]:
+        if found.adds_channels:
             return None
         resizing = resizing_of(found.source)
         if resizing is None or not is_read_once(found.source):

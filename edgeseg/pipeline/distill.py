@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.folder import FolderDataset, Pair, open_folder
 from ..data.label_share import forget_labels, split_labels
-from ..distill.settings import DistillSettings, find_method
+from ..distill.settings import MIXES, DistillSettings, find_method
 from ..errors import UsageError
 from ..lazy import require
 from ..models import ModelSpec, find_model
@@ -200,7 +200,7 @@ def require_mixable(settings: DistillSettings, recipe: Recipe, *, has_unlabelled
     Raises:
         UsageError: There is not.
     """
-    for name in ("mixup", "cutmix"):
+    for name in MIXES:
         if not getattr(settings, name):
             continue
         words = f"--{name} {getattr(settings, name)} mixes the unlabelled half of a batch"

@@ -160,7 +160,6 @@ class Trainer:
             self.history = state["history"]
             if _is_best(self.history):
                 save_weights(folder.weights_path, self.network)
-        best = max((row["dice_pooled"] for row in self.history), default=-1.0)
         for epoch in range(len(self.history) + 1, self.recipe.epochs + 1):
             title = f"epoch {epoch}/{self.recipe.epochs}"
             with progress.stage(title, total=feed.steps + len(val)) as stage:
@@ -186,8 +185,7 @@ class Trainer:
                 },
             )
             # After the checkpoint, which makes up for a kill in between.
-            if scores["dice_pooled"] > best:
-                best = scores["dice_pooled"]
+            if _is_best(self.history):
                 save_weights(folder.weights_path, self.network)
         best_row = max(self.history, key=lambda row: row["dice_pooled"])
         return TrainingResult(
