@@ -61,13 +61,13 @@ class LiteRtEmitter(Emitter):
                     "convolution; LiteRT computes such a one in INT8 only with a rounded result. "
                     "Calibrate with --method-option depthwise_results=true."
                 )
-        content = model.packed()
+        content = model.file.packed()
         folder.mkdir(parents=True, exist_ok=True)
         (folder / artifact.files[0]).write_bytes(content)
         return artifact.quantized(folder), {
-            "convolutions": model.count("CONV_2D", "DEPTHWISE_CONV_2D"),
+            "convolutions": model.file.count("CONV_2D", "DEPTHWISE_CONV_2D"),
             "int8_convolutions": len(matches),
             "dynamic_convolutions": sum(match.result not in plan.limits for match in matches),
             "not_found_convolutions": len(missing),
-            "conversions": model.count("QUANTIZE", "DEQUANTIZE"),
+            "conversions": model.file.count("QUANTIZE", "DEQUANTIZE"),
         }

@@ -1,0 +1,156 @@
+"""A TFLite file in memory, whose first graph is changed operator by operator."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.lazy import require
+
+PURPOSE = "Quantising for target android"
+BEFORE_ALL = -1  # place of what follows no operator
+
+
+class TfliteFile:
+    """What was put into a graph, and what is left of it.
+
+    An operator is known by its place in the file as it was; what is put in follows one of these.
+    What nothing reads any more is left out when the file is packed.
+
+    Attributes:
+        schema: The classes of the format.
+        operators: As they were, mutable.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self.schema = require("ai_edge_litert.schema_py_generated", purpose=PURPOSE)
+        self._model = self.schema.ModelT.InitFromPackedBuf(content, 0)
+        self._graph = self._model.subgraphs[0]
+        self.operators = list(self._graph.operators)
+        self._after: dict[int, list[Any]] = {}  # what was put in, by the place that it follows
+        self._maker = {
+            int(index): place
+            for place, operator in enumerate(self.operators)
+            for index in operator.outputs
+        }
+        self._kinds: dict[int, str] = {
+            number: name
+            for name, number in vars(self.schema.BuiltinOperator).items()
+            if not name.startswith("_")
+        }
+
+    def kind_of(self, operator: Any) -> str:
+        code = self._model.operatorCodes[operator.opcodeIndex]
+        # Numbers above 127 are in the newer field only.
+        return self._kinds[max(code.builtinCode, code.deprecatedBuiltinCode)]
+
+    def maker(self, tensor: int) -> int:
+        """Place of the operator that gave a tensor, BEFORE_ALL for inputs and constants."""
+        return self._maker.get(tensor, BEFORE_ALL)
+
+    def name(self, tensor: int) -> str:
+        return str(self._graph.tensors[tensor].name.decode())
+
+    def constant(self, tensor: int) -> NDArray[np.float32]:
+        """The stored values of a float tensor."""
+        found = self._graph.tensors[tensor]
+        content = self._model.buffers[found.buffer].data
+        return np.frombuffer(content.tobytes(), np.float32).reshape(found.shape)
+
+    def insert(self, place: int, operator: Any) -> None:
+        """Put an operator behind those that were put at a place before."""
+        self._after.setdefault(place, []).append(operator)
+
+    def opcode(self, kind: str, version: int) -> int:
+        """Index of a kind's code in that version or a later one."""
+        number = getattr(self.schema.BuiltinOperator, kind)
+        for index, code in enumerate(self._model.operatorCodes):
+            if code.builtinCode == number and code.version >= version:
+                return index
+        made = self.schema.OperatorCodeT()
+        made.builtinCode, made.version = number, version
+        made.deprecatedBuiltinCode = min(number, 127)
+        self._model.operatorCodes.append(made)
+        return len(self._model.operatorCodes) - 1
+
+    def add_int8_like(self, tensor: int, quantization: Any) -> int:
+        """A new int8 tensor in the shape of another one; its index."""
+        like = self._graph.tensors[tensor]
+        made = copy.copy(like)
+        made.name = like.name + f"_int8_{len(self._graph.tensors)}".encode()
+        made.type = self.schema.TensorType.INT8
+        made.buffer = 0
+        made.quantization = quantization
+        self._graph.tensors.append(made)
+        return len(self._graph.tensors) - 1
+
+    def add_constant(self, content: NDArray[Any], kind: int, quantization: Any) -> int:
+        """A new tensor of stored values; its index."""
+        buffer = self.schema.BufferT()
+        buffer.data = np.frombuffer(content.tobytes(), np.uint8)
+        self._model.buffers.append(buffer)
+        tensor = self.schema.TensorT()
+        tensor.name = f"int8_constant_{len(self._graph.tensors)}".encode()
+        tensor.shape = np.array(content.shape, np.int32)
+        tensor.type, tensor.quantization = kind, quantization
+        tensor.buffer = len(self._model.buffers) - 1
+        self._graph.tensors.append(tensor)
+        return len(self._graph.tensors) - 1
+
+    def count(self, *kinds: str) -> int:
+        """How many operators of some kinds the model has; right after `packed`."""
+        return sum(self.kind_of(operator) in kinds for operator in self._graph.operators)
+
+    def packed(self) -> bytes:
+        """The file, without what nothing reads any more."""
+        flatbuffers = require("flatbuffers", purpose=PURPOSE)
+        ordered = list(self._after.get(BEFORE_ALL, ()))
+        for place, operator in enumerate(self.operators):
+            ordered += [operator, *self._after.get(place, ())]
+        self._graph.operators = self._needed(ordered)
+        self._drop_tensors()
+        self._drop_buffers()
+        builder = flatbuffers.Builder(0)
+        builder.Finish(self._model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+    # What nothing reads
+
+    def _needed(self, operators: list[Any]) -> list[Any]:
+        wanted = {int(index) for index in self._graph.outputs}
+        kept = []
+        for operator in reversed(operators):
+            if wanted.intersection(int(index) for index in operator.outputs):
+                kept.append(operator)
+                wanted.update(int(index) for index in operator.inputs)
+        return kept[::-1]
+
+    def _drop_tensors(self) -> None:
+        graph = self._graph
+        lists = [graph.inputs, graph.outputs]
+        for operator in graph.operators:
+            lists += [operator.inputs, operator.outputs]
+        used = sorted({int(index) for one in lists for index in one if index >= 0})
+        renamed = {old: new for new, old in enumerate(used)} | {-1: -1}
+        graph.inputs, graph.outputs = (
+            np.array([renamed[int(index)] for index in one], np.int32) for one in lists[:2]
+        )
+        for operator in graph.operators:
+            operator.inputs = np.array([renamed[int(i)] for i in operator.inputs], np.int32)
+            operator.outputs = np.array([renamed[int(i)] for i in operator.outputs], np.int32)
+        for signature in self._model.signatureDefs or ():
+            for entry in (*signature.inputs, *signature.outputs):
+                entry.tensorIndex = renamed[entry.tensorIndex]
+        graph.tensors = [graph.tensors[index] for index in used]
+
+    def _drop_buffers(self) -> None:
+        model = self._model
+        holders = [*self._graph.tensors, *(model.metadata or ())]
+        used = sorted({0, *(holder.buffer for holder in holders)})
+        renamed = {old: new for new, old in enumerate(used)}
+        for holder in holders:
+            holder.buffer = renamed[holder.buffer]
+        model.buffers = [model.buffers[index] for index in used]
