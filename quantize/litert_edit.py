@@ -17,10 +17,16 @@ from .plan import WeightGrid
 from .weight_grids import covering_grid
 
 # They give values that they got, and nothing else but zeros: done on codes, the result is the same.
-MOVING = frozenset({"MAX_POOL_2D", "PAD", "RESHAPE", "SLICE", "STRIDED_SLICE", "TRANSPOSE"})
+MOVING = frozenset(
+    {"DEPTH_TO_SPACE", "MAX_POOL_2D", "PAD", "RESHAPE", "SLICE", "STRIDED_SLICE", "TRANSPOSE"}
+)
+# XNNPACK adds codes whose steps are so many steps of the sum; TFLite itself adds them all.
+LEAST_STEPS, MOST_STEPS = 2.0**-10, 2.0**8
 # Of operators, the first whose codes are int8.
 VERSIONS = {
+    "ADD": 2,
     "CONV_2D": 3,
+    "DEPTH_TO_SPACE": 1,
     "DEPTHWISE_CONV_2D": 3,
     "DEQUANTIZE": 2,
     "MAX_POOL_2D": 2,
@@ -53,6 +59,7 @@ class TfliteEdit:
     def __init__(self, content: bytes) -> None:
         self.file = TfliteFile(content)
         self._codes: dict[tuple[int, Grid], int] = {}  # (float tensor, grid) -> int8 tensor
+        self._results: dict[int, Grid] = {}  # float tensor that an INT8 convolution gave -> grid
 
     def make_int8(
         self,
@@ -76,7 +83,7 @@ class TfliteEdit:
         output = int(operator.outputs[0])
         weight, bias = self._parameters_of(operator, weight, bias)
         scales = _scales_that_hold(weight, bias, source.scale, self.file.name(output))
-        codes = self._quantized_output(output, result)
+        codes = self._codes[output, result] = self._add_codes(output, result)
         operator.inputs = np.array(
             [
                 self._int8_of(inputs[0], source),
@@ -87,6 +94,7 @@ class TfliteEdit:
         )
         operator.outputs = np.array([codes], np.int32)
         operator.opcodeIndex = self.file.opcode(kind, VERSIONS[kind])
+        self._results[output] = result
         self.file.insert(place, self._conversion("DEQUANTIZE", codes, output))
 
     def make_dynamic(
@@ -114,44 +122,74 @@ class TfliteEdit:
         )
         operator.opcodeIndex = self.file.opcode(kind, DYNAMIC_VERSION)
 
-    # Activations
+    def move_codes(self) -> None:
+        """Let operators that move values move codes, where they have dequantised ones. At the end.
 
-    def _quantized_output(self, tensor: int, grid: Grid) -> int:
-        codes = self._add_codes(tensor, grid)
-        self._codes[tensor, grid] = codes
-        return codes
+        A pooling of maps then reads and gives a quarter of the bytes, and less is dequantised.
+        """
+        for place, operator in enumerate(self.file.operators):
+            result = int(operator.outputs[0])
+            if self.file.maker(result) != place:
+                continue  # INT8 now: it gives codes in place of this result
+            grid = self._grid_of(result)
+            if grid is not None:
+                codes = self._int8_of(result, grid)
+                self.file.drop(place)
+                self.file.insert(place, self._conversion("DEQUANTIZE", codes, result))
+
+    # Activations
 
     def _int8_of(self, tensor: int, grid: Grid) -> int:
         """The tensor with the codes of a float one, made where there is none yet."""
         if (tensor, grid) in self._codes:
             return self._codes[tensor, grid]
         place = self.file.maker(tensor)
-        moved = self._moved(place, grid)
+        maker = self._on_codes(place, grid)
         codes = self._add_codes(tensor, grid)
-        if moved is None:
+        if maker is None:
             self.file.insert(place, self._conversion("QUANTIZE", tensor, codes))
         else:
-            moved.outputs = np.array([codes], np.int32)
-            self.file.insert(place, moved)
+            maker.outputs = np.array([codes], np.int32)
+            self.file.insert(place, maker)
         self._codes[tensor, grid] = codes
         return codes
 
-    def _moved(self, place: int, grid: Grid) -> Any:
-        """A copy, on codes, of an operator that only moves values; None for others.
+    def _grid_of(self, tensor: int) -> Grid | None:
+        """The grid that a float tensor lies on: a convolution's result, wherever it was moved."""
+        if tensor in self._results:
+            return self._results[tensor]
+        place = self.file.maker(tensor)
+        if self._kind_at(place) not in MOVING - {"PAD"}:
+            return None
+        return self._grid_of(int(self.file.operators[place].inputs[0]))
 
-        Padding belongs to the convolution in ONNX, which reads what is not padded yet.
+    def _on_codes(self, place: int, grid: Grid) -> Any:
+        """A copy of an operator that gives codes and computes from codes; None if it cannot.
+
+        The codes are those of its float result, but for the rounding of what lies halfway.
         """
-        if place == BEFORE_ALL or self.file.kind_of(self.file.operators[place]) not in MOVING:
+        kind = self._kind_at(place)
+        if kind not in MOVING | {"ADD"}:
             return None
-        maker = self.file.operators[place]
-        kind, source = self.file.kind_of(maker), int(maker.inputs[0])
-        if kind != "PAD" and (source, grid) not in self._codes:
-            return None
-        moved = copy.copy(maker)
-        moved.inputs = np.array(maker.inputs, np.int32)
-        moved.inputs[0] = self._int8_of(source, grid)
-        moved.opcodeIndex = self.file.opcode(kind, VERSIONS[kind])
-        return moved
+        made = copy.copy(self.file.operators[place])
+        sources = [int(index) for index in made.inputs]
+        if kind == "ADD":
+            grids = [one for one in map(self._grid_of, sources) if one is not None]
+            if len(grids) < len(sources) or not all(_adds(one, grid) for one in grids):
+                return None
+            sources = [self._int8_of(*one) for one in zip(sources, grids, strict=True)]
+        else:
+            # Padding belongs to the convolution in ONNX, which reads what is not padded yet.
+            is_coded = (sources[0], grid) in self._codes or self._grid_of(sources[0]) == grid
+            if kind != "PAD" and not is_coded:
+                return None
+            sources[0] = self._int8_of(sources[0], grid)
+        made.inputs = np.array(sources, np.int32)
+        made.opcodeIndex = self.file.opcode(kind, VERSIONS[kind])
+        return made
+
+    def _kind_at(self, place: int) -> str:
+        return "" if place == BEFORE_ALL else self.file.kind_of(self.file.operators[place])
 
     def _add_codes(self, tensor: int, grid: Grid) -> int:
         quantization = self._quantization([grid.scale], [grid.zero_point], 0)
@@ -201,6 +239,10 @@ class TfliteEdit:
         parameters.zeroPoint = np.asarray(zero_points, np.int64)
         parameters.quantizedDimension = axis
         return parameters
+
+
+def _adds(source: Grid, result: Grid) -> bool:
+    return LEAST_STEPS <= source.scale / result.scale < MOST_STEPS
 
 
 def _scales_that_hold(

@@ -31,6 +31,7 @@ class TfliteFile:
         self._graph = self._model.subgraphs[0]
         self.operators = list(self._graph.operators)
         self._after: dict[int, list[Any]] = {}  # what was put in, by the place that it follows
+        self._dropped: set[int] = set()
         self._maker = {
             int(index): place
             for place, operator in enumerate(self.operators)
@@ -61,8 +62,12 @@ class TfliteFile:
         return np.frombuffer(content.tobytes(), np.float32).reshape(found.shape)
 
     def insert(self, place: int, operator: Any) -> None:
-        """Put an operator behind those that were put at a place before."""
+        """Put an operator after a place, and after what makes its inputs, wherever that is."""
         self._after.setdefault(place, []).append(operator)
+
+    def drop(self, place: int) -> None:
+        """Take out the operator that was at a place."""
+        self._dropped.add(place)
 
     def opcode(self, kind: str, version: int) -> int:
         """Index of a kind's code in that version or a later one."""
@@ -109,8 +114,9 @@ class TfliteFile:
         flatbuffers = require("flatbuffers", purpose=PURPOSE)
         ordered = list(self._after.get(BEFORE_ALL, ()))
         for place, operator in enumerate(self.operators):
-            ordered += [operator, *self._after.get(place, ())]
-        self._graph.operators = self._needed(ordered)
+            ordered += [] if place in self._dropped else [operator]
+            ordered += self._after.get(place, ())
+        self._graph.operators = self._needed(_after_their_makers(ordered))
         self._drop_tensors()
         self._drop_buffers()
         builder = flatbuffers.Builder(0)
@@ -154,3 +160,21 @@ class TfliteFile:
         for holder in holders:
             holder.buffer = renamed[holder.buffer]
         model.buffers = [model.buffers[index] for index in used]
+
+
+def _after_their_makers(operators: list[Any]) -> list[Any]:
+    """Operators in the same order, but that each has what makes its inputs before it."""
+    makers = {int(index): operator for operator in operators for index in operator.outputs}
+    ordered: dict[int, Any] = {}  # by identity
+
+    def put(operator: Any) -> None:
+        for index in operator.inputs:
+            maker = makers.get(int(index))
+            if maker is not None and id(maker) not in ordered:
+                put(maker)
+        ordered[id(operator)] = operator
+
+    for operator in operators:
+        if id(operator) not in ordered:
+            put(operator)
+    return list(ordered.values())

@@ -61,6 +61,7 @@ class LiteRtEmitter(Emitter):
                     "convolution; LiteRT computes such a one in INT8 only with a rounded result. "
                     "Calibrate with --method-option depthwise_results=true."
                 )
+        model.move_codes()
         content = model.file.packed()
         folder.mkdir(parents=True, exist_ok=True)
         (folder / artifact.files[0]).write_bytes(content)

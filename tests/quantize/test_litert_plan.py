@@ -2,38 +2,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from support import needs
-from tiny_graphs import INPUT, node, pointwise, run_as_written, save_graph
+from tiny_graphs import INPUT, node, pointwise, run_as_written
+from tiny_litert import Made, convolutions_of, details_of, emit, make, run, save_sized_graph
 
-from edgeseg.data.folder import open_folder
 from edgeseg.errors import CalibrationError
-from edgeseg.models import find_model
-from edgeseg.quantize.calibration_images import CalibrationImages, choose_calibration_images
 from edgeseg.quantize.litert_edit import Grid, TfliteEdit
-from edgeseg.quantize.litert_plan import LiteRtEmitter
 from edgeseg.quantize.min_max import MinMaxCalibrator
 from edgeseg.quantize.plan import QuantPlan
 from edgeseg.quantize.qdq_onnx import emit_qdq
 from edgeseg.quantize.range_calibrator import RangeOptions
-from edgeseg.records import Artifact
-from edgeseg.targets import find_target
 from edgeseg.tflite_model import read_tflite
 
 pytestmark = needs("onnx2tf", "ai_edge_litert", "onnx", "onnx_ir", "onnxruntime")
 
-INPUTS = find_model("egeunet", size=(32, 32)).inputs
 CHANNELS = 4
-
-
-class Made(NamedTuple):
-    onnx_path: Path
-    source: Artifact
-    images: CalibrationImages
 
 
 def save_network(path: Path) -> Path:
@@ -65,56 +53,18 @@ def save_network(path: Path) -> Path:
         "b2": weight(CHANNELS),
         "head": pointwise([[1, -2, 3, -1]]),
     }
-    save_graph(path, nodes, constants, channels=3)
-    model = onnx.load(path)
-    for axis, size in ((2, 32), (3, 32)):
-        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = size
-    onnx.save(onnx.shape_inference.infer_shapes(model), path)
-    return path
+    return save_sized_graph(path, nodes, constants)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    from PIL import Image
-    from support import draw_pair
-
-    root = tmp_path_factory.mktemp("litert_plan")
-    (root / "images").mkdir()
-    for index in range(2):
-        Image.fromarray(draw_pair((32, 32), seed=index)[0]).save(root / f"images/{index}.png")
-    images = choose_calibration_images(open_folder(root, labelled=False), INPUTS, 2)
-    onnx_path = save_network(root / "tiny.onnx")
-    return Made(
-        onnx_path, find_target("android").compile(onnx_path, root / "float", "fp32"), images
-    )
+    return make(tmp_path_factory.mktemp("litert_plan"), save_network)
 
 
 @pytest.fixture(params=[False, True], ids=["symmetric", "zero points"])
 def plan(made: Made, request: pytest.FixtureRequest) -> QuantPlan:
     options = RangeOptions(bias_correction=True, zero_points=request.param)
     return MinMaxCalibrator(options).calibrate(made.onnx_path, made.images, input_name=INPUT)
-
-
-def emit(made: Made, plan: QuantPlan, folder: Path) -> tuple[Artifact, dict[str, int]]:
-    return LiteRtEmitter().emit(plan, made.onnx_path, made.source, made.images, folder)
-
-
-def details_of(artifact: Artifact) -> dict[int, dict[str, Any]]:
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=(artifact.folder / artifact.files[0]).read_bytes())
-    return {one["index"]: one for one in interpreter.get_tensor_details()}
-
-
-def run(artifact: Artifact, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    target = find_target("android")
-    backend = target.load(artifact.folder, artifact.files, target.runtime_settings("int8"), 1)
-    return backend.run(image)
-
-
-def convolutions_of(artifact: Artifact) -> list[Any]:
-    path = artifact.folder / artifact.files[0]
-    return [one for one in read_tflite(path).operators if "CONV_2D" in one.kind]
 
 
 def test_artifact_is_int8_of_the_same_kind(made: Made, plan: QuantPlan, tmp_path: Path) -> None:
