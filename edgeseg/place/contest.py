@@ -12,6 +12,7 @@ from .limits import Finding, Limits
 
 WORTHWHILE = 1.01  # a smaller gain does not change who leads
 CLEAR = 1.1  # by so much no race is won by chance
+NEARER = 0.8  # so many times the flips of another are clearly fewer
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Contest:
         ratio, leads, over_plain = None, False, None
         if not objection:
             try:
-                ratio, leads = self._race(choice, against)
+                ratio, leads = self._race(choice, finding, against)
             except EdgesegError as error:
                 objection = str(error)
         if ratio is not None:
@@ -118,18 +119,27 @@ class Contest:
         timed = [trial for trial in self.trials.values() if trial.over_plain is not None]
         return [trial.choice for trial in sorted(timed, key=lambda one: -(one.over_plain or 0.0))]
 
-    def _race(self, choice: Choice, against: Choice | None) -> tuple[Ratio, bool]:
+    def _race(
+        self, choice: Choice, finding: Finding, against: Choice | None
+    ) -> tuple[Ratio, bool]:
         """How fast a candidate is, and whether it leads from now on.
 
-        Of many races some are won by chance: who wins narrowly must win again.
+        Of many races some are won by chance: who wins narrowly must win again. One that is as fast
+        leads when its masks are clearly nearer to the float network's.
         """
         ratio = self.laboratory.race(choice, against)
         if against is None:
             return ratio, True
         if _is_won(ratio) and ratio.low < CLEAR:
             ratio = self.laboratory.race(choice, against, 2)
-        return ratio, _is_won(ratio)
+        flips = self.trials[against].finding.flips_per_10k
+        is_nearer = finding.flips_per_10k < NEARER * flips
+        return ratio, _is_won(ratio) or (is_nearer and _is_level(ratio))
 
 
 def _is_won(ratio: Ratio) -> bool:
     return ratio.low > 1 and ratio.speedup >= WORTHWHILE
+
+
+def _is_level(ratio: Ratio) -> bool:
+    return ratio.speedup >= 1 and ratio.low * WORTHWHILE > 1

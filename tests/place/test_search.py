@@ -201,6 +201,42 @@ def test_ties_keep_the_one_that_leads() -> None:
     assert search(laboratory).choice == Choice("fp32")
 
 
+@pytest.mark.parametrize(
+    ("latency_ms", "flips", "leads"),
+    [
+        (10.0, 7.0, True),
+        (9.96, 7.0, True),
+        (10.0, 8.5, False),  # by less than a fifth
+        (10.04, 7.0, False),  # a little slower
+    ],
+)
+def test_of_two_as_fast_the_one_that_is_nearer_leads(
+    latency_ms: float, flips: float, leads: bool
+) -> None:
+    plan = Choice("int8", method="plan")
+    laboratory = FakeLaboratory(
+        lambda choice: {"tool": 10.0, "plan": latency_ms}.get(choice.method, 20.0),
+        lambda choice: replace(GOOD, flips_per_10k=flips if choice.method == "plan" else 10.0),
+    )
+    outcome = search(laboratory)
+    (trial,) = (trial for trial in outcome.trials if trial.choice == plan)
+    assert trial.leads == leads
+    assert (outcome.choice.method == "plan") == leads
+
+
+def test_uncertain_race_is_no_tie() -> None:
+    class Noisy(FakeLaboratory):
+        def race(self, challenger: Choice, incumbent: Choice | None, attempt: int = 1) -> Ratio:
+            ratio = super().race(challenger, incumbent, attempt)
+            return ratio if incumbent is None else Ratio(ratio.speedup, 0.9, 1.2)
+
+    laboratory = Noisy(
+        lambda choice: 10.0,
+        lambda choice: replace(GOOD, flips_per_10k=1.0 if choice.method == "plan" else 10.0),
+    )
+    assert not any(trial.leads for trial in search(laboratory).trials[1:])
+
+
 def test_a_graph_that_gets_too_large_loses_its_largest_rewrites_first() -> None:
     def finding(choice: Choice) -> Finding:
         return replace(GOOD, artifact_bytes=150 if "resize" in choice.rewrites else 90)
