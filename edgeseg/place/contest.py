@@ -119,9 +119,7 @@ class Contest:
         timed = [trial for trial in self.trials.values() if trial.over_plain is not None]
         return [trial.choice for trial in sorted(timed, key=lambda one: -(one.over_plain or 0.0))]
 
-    def _race(
-        self, choice: Choice, finding: Finding, against: Choice | None
-    ) -> tuple[Ratio, bool]:
+    def _race(self, choice: Choice, finding: Finding, against: Choice | None) -> tuple[Ratio, bool]:
         """How fast a candidate is, and whether it leads from now on.
 
         Of many races some are won by chance: who wins narrowly must win again. One that is as fast
@@ -142,4 +140,5 @@ def _is_won(ratio: Ratio) -> bool:
 
 
 def _is_level(ratio: Ratio) -> bool:
-    return ratio.speedup >= 1 and ratio.low * WORTHWHILE > 1
+    """Whether the two cannot be told apart, and lie within 1 %."""
+    return ratio.high >= 1 and ratio.low * WORTHWHILE > 1

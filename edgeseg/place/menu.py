@@ -18,8 +18,7 @@ class Menu:
         methods: Ways to quantise, with options: (name, options, whether it makes a plan).
         variants: Names of runtime variants by precision.
         statistics: Rewrites whose convolutions hold means and variances.
-        calibrators: Other methods that make plans, for where the masks of the first are not good
-            enough.
+        calibrators: Other methods that make plans, which may come nearer than the first.
     """
 
     fixed: tuple[Choice, ...]

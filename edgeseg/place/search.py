@@ -19,6 +19,7 @@ from .menu import Menu
 from .regions import Region, Site, group_sites, single_sites
 
 HOPELESS = 0.8  # no runtime variant makes up for so much
+LEVEL = 1.02  # so far two that do the same work may lie apart
 REWRITES_SHARE = 0.5  # of the seconds that are left may go to single rewrites
 
 
@@ -114,26 +115,36 @@ class Search:
                 return
 
     def _try_quantized(self) -> None:
-        for fixed in self.menu.fixed:
-            if not fixed.method:
-                continue
+        quantized = [choice for choice in self.menu.fixed if choice.method]
+        for fixed in quantized:
             self._enter_with_variants(fixed, "int8")
-            for name, options, has_plan in self.menu.methods:
-                for rewrites in (self._leading_rewrites(), ()):
-                    choice = replace(fixed, method=name, method_options=options, rewrites=rewrites)
-                    if has_plan:
-                        choice = replace(choice, float_nodes=self._made_by_rewrites(rewrites))
-                    self._enter_with_variants(choice, "int8", until=self.budget_s)
+            self._try_methods(fixed, self._leading_rewrites())
         self._try_calibrators()
+        for fixed in quantized:
+            self._try_methods(fixed, ())
+
+    def _try_methods(self, fixed: Choice, rewrites: tuple[str, ...]) -> None:
+        for name, options, has_plan in self.menu.methods:
+            choice = replace(fixed, method=name, method_options=options, rewrites=rewrites)
+            if has_plan:
+                choice = replace(choice, float_nodes=self._made_by_rewrites(rewrites))
+            self._enter_with_variants(choice, "int8", until=self.budget_s)
 
     def _try_calibrators(self) -> None:
-        """Where INT8 was made and its masks are not good enough, choose its ranges otherwise."""
+        """Choose the ranges of INT8 otherwise: they cost no time."""
+        leading = self._leading_plan()
+        if leading is not None:
+            for name in self.menu.calibrators:
+                choice = replace(leading, method=name, method_options=())
+                self.contest.enter(choice, "int8", until=self.budget_s)
+            return
         tried = [one for one in self.contest.trials.values() if one.choice.method]
         plans = [one for one in tried if self.menu.makes_plan(one.choice.method)]
         poor = [one for one in plans if self.limits.objection_to_masks(one.finding)]
         good = [one for one in tried if not self.limits.objection_to_masks(one.finding)]
         if not poor or any(not one.objection for one in good):
             return
+        # INT8 was made, and its masks are not good enough.
         for name in self.menu.calibrators:
             choice = replace(poor[0].choice, method=name, method_options=())
             trial = self._enter_with_variants(choice, "int8", until=self.budget_s)
@@ -141,6 +152,18 @@ class Search:
                 continue
             if not self.limits.objection_to_masks(trial.finding):
                 return
+
+    def _leading_plan(self) -> Choice | None:
+        """The fastest INT8 by a plan, if the leader is INT8 and not clearly faster."""
+        contest = self.contest
+        if not contest.leaders or not contest.leader.method:
+            return None
+        best = contest.trials[contest.leader].over_plain or 0.0
+        for choice in contest.by_speed():
+            if self.menu.makes_plan(choice.method):
+                is_level = (contest.trials[choice].over_plain or 0.0) * LEVEL >= best
+                return choice if is_level else None
+        return None
 
     def _enter_with_variants(
         self, choice: Choice, stage: str, *, until: float | None = None

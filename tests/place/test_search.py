@@ -144,7 +144,7 @@ def test_other_calibrators_are_tried_where_the_masks_are_not_good_enough() -> No
     menu = replace(MENU, calibrators=("entropy", "mse", "percentile"))
 
     def finding(choice: Choice) -> Finding:
-        drop = 0.02 if choice.method and choice.method != "mse" else 0.001
+        drop = 0.03 if choice.method and choice.method != "mse" else 0.001
         return replace(GOOD, dice_drop=drop)
 
     laboratory = FakeLaboratory(lambda choice: 5.0 if choice.method else 10.0, finding)
@@ -154,9 +154,31 @@ def test_other_calibrators_are_tried_where_the_masks_are_not_good_enough() -> No
     assert "entropy" in methods
     assert "percentile" not in methods
 
-    laboratory = FakeLaboratory(lambda choice: 5.0 if choice.method else 10.0)
+    laboratory = FakeLaboratory(lambda choice: 10.0 if choice.method else 5.0)
     methods = [trial.choice.method for trial in search(laboratory, menu=menu).trials]
     assert "entropy" not in methods
+
+
+@pytest.mark.parametrize(("plan_ms", "is_tried"), [(4.9, True), (5.05, True), (6.0, False)])
+def test_where_a_plan_is_as_fast_as_any_its_ranges_are_chosen(
+    plan_ms: float, is_tried: bool
+) -> None:
+    menu = replace(MENU, calibrators=("entropy", "mse", "percentile"))
+    flips = {"plan": 10.0, "tool": 12.0, "entropy": 9.0, "mse": 5.0, "percentile": 7.0}
+
+    def latency_ms(choice: Choice) -> float:
+        if choice.precision != "int8":
+            return 10.0
+        return 5.0 if choice.method in ("tool", "mse") else plan_ms
+
+    laboratory = FakeLaboratory(
+        latency_ms, lambda choice: replace(GOOD, flips_per_10k=flips.get(choice.method, 0.0))
+    )
+    outcome = search(laboratory, menu=menu)
+    methods = {trial.choice.method for trial in outcome.trials}
+    assert set(menu.calibrators).isdisjoint(methods) != is_tried
+    if is_tried:
+        assert outcome.choice.method == ("percentile" if plan_ms < 5 else "mse")
 
 
 def test_the_winner_must_keep_the_limits_on_all_images() -> None:
@@ -206,8 +228,9 @@ def test_ties_keep_the_one_that_leads() -> None:
     [
         (10.0, 7.0, True),
         (9.96, 7.0, True),
+        (10.04, 7.0, True),
         (10.0, 8.5, False),  # by less than a fifth
-        (10.04, 7.0, False),  # a little slower
+        (10.08, 7.0, False),  # a little slower
     ],
 )
 def test_of_two_as_fast_the_one_that_is_nearer_leads(
