@@ -79,6 +79,7 @@ class Search:
         """
         self._try_float()
         self._try_quantized()
+        self._try_plain_graphs()
         if self.contest.leaders:
             self._try_single_rewrites()
             self._try_regions()
@@ -95,9 +96,19 @@ class Search:
         for choice in self.menu.fixed[1:]:
             if not choice.method:
                 self._enter_with_variants(choice, "precision")
-                for rewrites in (self._leading_rewrites(), ()):
-                    other = replace(choice, rewrites=rewrites)
-                    self._enter_with_variants(other, "precision", until=self.budget_s)
+                self._try_precision(choice, self._leading_rewrites())
+
+    def _try_precision(self, fixed: Choice, rewrites: tuple[str, ...]) -> None:
+        choice = replace(fixed, rewrites=rewrites)
+        self._enter_with_variants(choice, "precision", until=self.budget_s)
+
+    def _try_plain_graphs(self) -> None:
+        """After what is more likely to win, in case that time runs out."""
+        for fixed in self.menu.fixed[1:]:
+            if fixed.method:
+                self._try_methods(fixed, ())
+            else:
+                self._try_precision(fixed, ())
 
     def _try_smaller(self, refused: Choice) -> None:
         """Leave out rewrites one by one, those first that make the graph largest, until no limit
@@ -115,13 +126,11 @@ class Search:
                 return
 
     def _try_quantized(self) -> None:
-        quantized = [choice for choice in self.menu.fixed if choice.method]
-        for fixed in quantized:
-            self._enter_with_variants(fixed, "int8")
-            self._try_methods(fixed, self._leading_rewrites())
+        for fixed in self.menu.fixed:
+            if fixed.method:
+                self._enter_with_variants(fixed, "int8")
+                self._try_methods(fixed, self._leading_rewrites())
         self._try_calibrators()
-        for fixed in quantized:
-            self._try_methods(fixed, ())
 
     def _try_methods(self, fixed: Choice, rewrites: tuple[str, ...]) -> None:
         for name, options, has_plan in self.menu.methods:
