@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from .atomic import writing_folder
+from .atomic import remove_stale_partials, writing_folder
 from .lazy import BACKENDS, installed_version
 from .records import sha256_of_file
 
@@ -21,6 +25,8 @@ PACKAGE_FOLDERS = ("edgeseg", "edgeseg.quantize", "edgeseg.targets", "edgeseg.be
 # What BACKENDS lacks, since no command names it.
 OTHER_PACKAGES = ("numpy", "pillow", "tensorflow")
 COMPLETE = ".complete"
+DAY_S = 24 * 3600.0
+_KEY = re.compile("[0-9a-f]{64}")
 
 
 def cache_root() -> Path:
@@ -79,6 +85,8 @@ def get_or_make(
     folder = cache_root() / kind / content_key(record)
     if _is_whole(folder):
         if enabled:
+            with contextlib.suppress(OSError):  # a cache that may only be read
+                (folder / COMPLETE).touch()
             return folder, True
     else:
         discard(folder)  # damaged, or the rest of one whose removal was cut short
@@ -109,3 +117,51 @@ def discard(folder: Path) -> None:
     """Drop one result, when it turned out to be damaged."""
     (folder / COMPLETE).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One result in the cache.
+
+    Attributes:
+        kind: Subfolder of the cache.
+        size_bytes: On disk, of its files.
+        idle_s: Seconds since it was made or last found.
+    """
+
+    kind: str
+    folder: Path
+    size_bytes: int
+    idle_s: float
+
+
+def kept_results() -> list[Kept]:
+    """All that is in the cache; folders that it did not make are passed over."""
+    found = []
+    for folder in sorted(cache_root().glob("*/*")):
+        if not _KEY.fullmatch(folder.name) or not folder.is_dir():
+            continue
+        sizes, newest = 0, folder.stat().st_mtime
+        for path in folder.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # another command is at work
+                status = path.stat()
+                sizes += status.st_size if path.is_file() else 0
+                newest = max(newest, status.st_mtime)
+        found.append(Kept(folder.parent.name, folder, sizes, max(time.time() - newest, 0.0)))
+    return found
+
+
+def prune(days: float) -> list[Kept]:
+    """Remove what no command has made or found for some days, and the rest of killed ones.
+
+    Returns:
+        What was removed.
+    """
+    for partial in cache_root().glob("*/.*"):
+        key = partial.name[1:65]
+        if _KEY.fullmatch(key):
+            remove_stale_partials(partial.with_name(key))
+    removed = [one for one in kept_results() if one.idle_s >= days * DAY_S]
+    for one in removed:
+        discard(one.folder)
+    return removed

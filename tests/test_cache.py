@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
+import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +15,16 @@ import numpy as np
 import pytest
 
 from edgeseg import cache
-from edgeseg.cache import cache_root, content_key, discard, get_or_make
+from edgeseg.atomic import _host
+from edgeseg.cache import (
+    DAY_S,
+    cache_root,
+    content_key,
+    discard,
+    get_or_make,
+    kept_results,
+    prune,
+)
 
 RECORD = {"weights": "a1b2", "size": [256, 256]}
 
@@ -206,3 +219,71 @@ def test_the_cache_lies_where_the_environment_says(
     assert cache_root() == tmp_path / "xdg" / "edgeseg"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_root() == tmp_path / "home" / ".cache" / "edgeseg"
+
+
+def age(folder: Path, days: float) -> None:
+    """Let a result look as if it was last used so long ago."""
+    then = time.time() - days * DAY_S
+    for path in (*folder.rglob("*"), folder):
+        os.utime(path, (then, then))
+
+
+def test_old_results_are_pruned_and_others_kept(own_cache: Path) -> None:
+    make = Maker()
+    old, used, new = (
+        get_or_make("onnx", RECORD | {"name": name}, make)[0] for name in ("old", "used", "new")
+    )
+    age(old, 31)
+    age(used, 31)
+    assert get_or_make("onnx", RECORD | {"name": "used"}, make) == (used, True)
+    foreign = own_cache / "onnx" / "notes"
+    foreign.mkdir()
+    age(foreign, 100)
+    assert [one.folder for one in prune(30)] == [old]
+    assert not old.exists()
+    assert {one.folder for one in kept_results()} == {used, new}
+    assert foreign.exists()
+    assert {one.folder for one in prune(0)} == {used, new}
+    assert kept_results() == []
+    assert foreign.exists()
+
+
+def test_leftovers_of_killed_commands_are_pruned(own_cache: Path) -> None:
+    folder, _ = get_or_make("onnx", RECORD, Maker())
+    left = folder.with_name(f".{folder.name}.partial-{_host()}-{2**22 + 1}-00000000")
+    running = folder.with_name(f".{folder.name}.partial-{_host()}-{os.getpid()}-00000000")
+    for path in (left, running):
+        path.mkdir()
+    assert prune(30) == []
+    assert not left.exists()
+    assert running.exists()
+    assert folder.exists()
+
+
+def test_sizes_and_ages_are_told(own_cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, _ = get_or_make("onnx", RECORD, lambda made: write_bytes(made / "graph", 3_000_000))
+    get_or_make("bundles", RECORD, Maker())
+    age(folder, 2)
+    run_command("cache")
+    output = capsys.readouterr().out
+    assert re.search(r"onnx\s.* 1 .* 3\.0 .* up to 2\.0", output)
+    assert f"{own_cache}: 2 results, 3.0 MB" in output
+    run_command("cache", "--prune", "1", "--json")
+    record = json.loads(capsys.readouterr().out)
+    assert record["removed"]["results"] == 1
+    assert list(record["kinds"]) == ["bundles"]
+
+
+def test_an_empty_cache_is_no_error(own_cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_command("cache", "--prune", "30")
+    assert f"{own_cache}: 0 results, 0.0 MB" in capsys.readouterr().out
+
+
+def write_bytes(path: Path, count: int) -> None:
+    path.write_bytes(bytes(count))
+
+
+def run_command(*words: str) -> None:
+    from edgeseg.cli import app
+
+    app(list(words), standalone_mode=False)

@@ -17,6 +17,7 @@ from . import (
     bench,
     build,
     bundles,
+    cache,
     calibration_study,
     distill,
     distill_study,
@@ -48,6 +49,7 @@ app.command("adapt")(adapt.adapt)
 app.command("evaluate")(train.evaluate)
 app.command("models")(inspect.models)
 app.command("doctor")(inspect.doctor)
+app.command("cache")(cache.cache)
 
 
 def _print_version(value: bool) -> None:
