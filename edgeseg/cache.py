@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -26,7 +25,14 @@ PACKAGE_FOLDERS = ("edgeseg", "edgeseg.quantize", "edgeseg.targets", "edgeseg.be
 OTHER_PACKAGES = ("numpy", "pillow", "tensorflow")
 COMPLETE = ".complete"
 DAY_S = 24 * 3600.0
-_KEY = re.compile("[0-9a-f]{64}")
+IN_USE_S = 600.0  # what was touched since is left to the command that did it
+KINDS = (
+    *("baselines", "bundles", "float-labels", "onnx", "paraphrasers", "peers", "placements"),
+    "teacher",
+)
+_KEY = re.compile(r"[0-9a-f]{64}")
+ENGINES = "engines"  # `targets.runners.tensorrt_backend` keeps them by names of its own
+_ENGINE = re.compile(r"[0-9a-f]{16}-[a-z0-9-]+")
 
 
 def cache_root() -> Path:
@@ -82,11 +88,10 @@ def get_or_make(
     Returns:
         The folder, which callers must not change, and whether it was there already.
     """
+    assert kind in KINDS, kind
     folder = cache_root() / kind / content_key(record)
     if _is_whole(folder):
-        if enabled:
-            with contextlib.suppress(OSError):  # a cache that may only be read
-                (folder / COMPLETE).touch()
+        if enabled and mark_used(folder / COMPLETE):
             return folder, True
     else:
         discard(folder)  # damaged, or the rest of one whose removal was cut short
@@ -94,6 +99,17 @@ def get_or_make(
         make(partial)
         (partial / COMPLETE).write_text(json.dumps(_digests(partial)), encoding="utf-8")
     return folder, False
+
+
+def mark_used(path: Path) -> bool:
+    """Let a result look new, so that it is not pruned; False where it is no longer there."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    except OSError:  # a cache that may only be read
+        return True
+    return True
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -136,32 +152,53 @@ class Kept:
 
 
 def kept_results() -> list[Kept]:
-    """All that is in the cache; folders that it did not make are passed over."""
-    found = []
-    for folder in sorted(cache_root().glob("*/*")):
-        if not _KEY.fullmatch(folder.name) or not folder.is_dir():
-            continue
-        sizes, newest = 0, folder.stat().st_mtime
-        for path in folder.rglob("*"):
-            with contextlib.suppress(FileNotFoundError):  # another command is at work
-                status = path.stat()
-                sizes += status.st_size if path.is_file() else 0
-                newest = max(newest, status.st_mtime)
-        found.append(Kept(folder.parent.name, folder, sizes, max(time.time() - newest, 0.0)))
-    return found
+    """All that is in the cache; what it did not make is passed over."""
+    root = cache_root()
+    places = [folder for kind in KINDS for folder in _named(root / kind, _KEY)]
+    places += _named(root / ENGINES, _ENGINE)
+    return [kept for kept in map(_examine, places) if kept is not None]
+
+
+def _named(parent: Path, pattern: re.Pattern[str]) -> list[Path]:
+    try:
+        places = sorted(parent.iterdir())
+    except OSError:
+        return []
+    return [place for place in places if pattern.fullmatch(place.name)]
+
+
+def _examine(folder: Path) -> Kept | None:
+    """None where another command removes it at this moment."""
+    try:
+        paths = [folder, *folder.rglob("*")]
+        statuses = [path.stat() for path in paths]
+        size_bytes = sum(path.stat().st_size for path in paths if path.is_file())
+    except FileNotFoundError:
+        return None
+    newest = max(status.st_mtime for status in statuses)
+    return Kept(folder.parent.name, folder, size_bytes, max(time.time() - newest, 0.0))
 
 
 def prune(days: float) -> list[Kept]:
     """Remove what no command has made or found for some days, and the rest of killed ones.
 
+    What is less than ten minutes old stays, as a command may be at work with it.
+
     Returns:
         What was removed.
     """
-    for partial in cache_root().glob("*/.*"):
-        key = partial.name[1:65]
-        if _KEY.fullmatch(key):
-            remove_stale_partials(partial.with_name(key))
-    removed = [one for one in kept_results() if one.idle_s >= days * DAY_S]
-    for one in removed:
-        discard(one.folder)
+    root = cache_root()
+    for kind in KINDS:
+        for partial in (root / kind).glob(".*"):
+            key = partial.name[1:65]
+            if _KEY.fullmatch(key):
+                remove_stale_partials(partial.with_name(key))
+    least_s = max(days * DAY_S, IN_USE_S)
+    removed = []
+    for one in kept_results():
+        if one.idle_s >= least_s:
+            now = _examine(one.folder)  # it may have been found since
+            if now is not None and now.idle_s >= least_s:
+                discard(one.folder)
+                removed.append(one)
     return removed

@@ -126,13 +126,21 @@ class TfliteEdit:
         """Let operators that move values move codes, where they have dequantised ones. At the end.
 
         A pooling of maps then reads and gives a quarter of the bytes, and less is dequantised.
+        Where as much would be, since another operator reads the values before they are moved, all
+        stays as it is.
         """
         for place, operator in enumerate(self.file.operators):
             result = int(operator.outputs[0])
             if self.file.maker(result) != place:
                 continue  # INT8 now: it gives codes in place of this result
             grid = self._grid_of(result)
-            if grid is not None:
+            if grid is None:
+                continue
+            source = int(operator.inputs[0])
+            if (
+                self.file.size(result) < self.file.size(source)
+                or self.file.count_readers(source) == 1
+            ):
                 codes = self._int8_of(result, grid)
                 self.file.drop(place)
                 self.file.insert(place, self._conversion("DEQUANTIZE", codes, result))

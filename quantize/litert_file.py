@@ -52,6 +52,14 @@ class TfliteFile:
         """Place of the operator that gave a tensor, BEFORE_ALL for inputs and constants."""
         return self._maker.get(tensor, BEFORE_ALL)
 
+    def size(self, tensor: int) -> int:
+        """How many values a tensor has."""
+        return int(np.prod(self._graph.tensors[tensor].shape))
+
+    def count_readers(self, tensor: int) -> int:
+        """How many of the operators that were there read a tensor, as they are now."""
+        return sum(tensor in operator.inputs for operator in self.operators)
+
     def name(self, tensor: int) -> str:
         return str(self._graph.tensors[tensor].name.decode())
 
@@ -73,7 +81,8 @@ class TfliteFile:
         """Index of a kind's code in that version or a later one."""
         number = getattr(self.schema.BuiltinOperator, kind)
         for index, code in enumerate(self._model.operatorCodes):
-            if code.builtinCode == number and code.version >= version:
+            known = max(code.builtinCode, code.deprecatedBuiltinCode)
+            if known == number and code.version >= version:
                 return index
         made = self.schema.OperatorCodeT()
         made.builtinCode, made.version = number, version

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import edgeseg
 from edgeseg import cache
 from edgeseg.atomic import _host
 from edgeseg.cache import (
@@ -69,7 +70,7 @@ def test_another_record_or_kind_is_another_result() -> None:
     make = Maker()
     folders = {
         get_or_make(kind, record, make)[0]
-        for kind in ("onnx", "artifact")
+        for kind in ("onnx", "bundles")
         for record in (RECORD, RECORD | {"size": [256, 128]})
     }
     assert len(folders) == make.calls == 4
@@ -243,9 +244,60 @@ def test_old_results_are_pruned_and_others_kept(own_cache: Path) -> None:
     assert not old.exists()
     assert {one.folder for one in kept_results()} == {used, new}
     assert foreign.exists()
+    assert prune(0) == []  # a command may be at work with them
+    for folder in (used, new):
+        age(folder, 0.5)
     assert {one.folder for one in prune(0)} == {used, new}
     assert kept_results() == []
     assert foreign.exists()
+
+
+def test_what_others_keep_there_is_not_touched(own_cache: Path) -> None:
+    others = own_cache / "overlay" / ("b" * 64)
+    others.mkdir(parents=True)
+    age(others, 100)
+    engine = own_cache / "engines" / "0123456789abcdef-int8"
+    engine.mkdir(parents=True)
+    (engine / "engine.plan").write_bytes(bytes(10))
+    age(engine, 100)
+    assert [(one.kind, one.size_bytes) for one in prune(30)] == [("engines", 10)]
+    assert others.exists()
+    assert not engine.exists()
+
+
+def test_a_result_that_vanishes_while_it_is_found_is_made_anew(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Maker()
+    folder, _ = get_or_make("onnx", RECORD, make)
+
+    def look(path: Path) -> bool:
+        discard(path)
+        return True
+
+    monkeypatch.setattr(cache, "_is_whole", look)
+    assert get_or_make("onnx", RECORD, make) == (folder, False)
+    assert folder.exists()
+    assert make.calls == 2
+
+
+def test_what_is_found_while_others_are_removed_stays(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (
+        get_or_make("onnx", RECORD | {"name": name}, Maker())[0] for name in ("a", "b")
+    )
+    first, second = sorted((first, second))
+    age(first, 40)
+    age(second, 40)
+
+    def discard_and_find(folder: Path) -> None:
+        discard(folder)
+        cache.mark_used(second / cache.COMPLETE)
+
+    monkeypatch.setattr(cache, "discard", discard_and_find)
+    assert [one.folder for one in prune(30)] == [first]
+    assert second.exists()
 
 
 def test_leftovers_of_killed_commands_are_pruned(own_cache: Path) -> None:
@@ -258,6 +310,16 @@ def test_leftovers_of_killed_commands_are_pruned(own_cache: Path) -> None:
     assert not left.exists()
     assert running.exists()
     assert folder.exists()
+
+
+def test_every_kind_that_is_kept_is_known() -> None:
+    root = Path(edgeseg.__path__[0])
+    calls = {
+        kind
+        for path in root.rglob("*.py")
+        for kind in re.findall(r"get_or_make\(\s*\"([a-z-]+)\"", path.read_text())
+    }
+    assert calls == set(cache.KINDS) - {"placements"}
 
 
 def test_sizes_and_ages_are_told(own_cache: Path, capsys: pytest.CaptureFixture[str]) -> None:

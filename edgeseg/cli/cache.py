@@ -19,7 +19,8 @@ def cache(
             "--prune",
             metavar="DAYS",
             min=0,
-            help="Remove what no command has used for so many days; 0 removes all.",
+            help="Remove what no command has used for so many days; 0 leaves only what was used in "
+            "the last ten minutes.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -232,9 +232,10 @@ def _methods(preparation: Preparation) -> list[tuple[str, tuple[tuple[str, str],
 
 
 def _other_calibrators(preparation: Preparation) -> tuple[str, ...]:
-    """Those that take no longer than the usual one; none where a method was asked for."""
+    """Those that take no longer than the usual one; none where something was asked for."""
     request, formats = preparation.request, preparation.target.quantized_from
-    if request.method is not None or not any(name in EMITTERS.names() for name in formats):
+    is_asked_for = request.method is not None or request.method_options
+    if is_asked_for or not any(name in EMITTERS.names() for name in formats):
         return ()
     quick = [name for name in METHODS.names() if issubclass(METHODS.find(name), RangeCalibrator)]
     return tuple(name for name in quick if name != DEFAULT_CALIBRATOR)

@@ -12,7 +12,8 @@ from .limits import Finding, Limits
 
 WORTHWHILE = 1.01  # a smaller gain does not change who leads
 CLEAR = 1.1  # by so much no race is won by chance
-NEARER = 0.8  # so many times the flips of another are clearly fewer
+# So many times the flips of another are clearly fewer, if these are so many fewer per 10,000.
+NEARER, FEWER_FLIPS = 0.8, 0.5
 
 
 @dataclass(frozen=True)
@@ -130,15 +131,29 @@ class Contest:
             return ratio, True
         if _is_won(ratio) and ratio.low < CLEAR:
             ratio = self.laboratory.race(choice, against, 2)
-        flips = self.trials[against].finding.flips_per_10k
-        is_nearer = finding.flips_per_10k < NEARER * flips
-        return ratio, _is_won(ratio) or (is_nearer and _is_level(ratio))
+        if _is_won(ratio):
+            return ratio, True
+        leader = self.trials[against]
+        # Small losses must not add up over many ties.
+        fastest = max(self.trials[one].over_plain or 0.0 for one in self.leaders)
+        is_as_fast = _is_level(ratio, (leader.over_plain or 0.0) / fastest)
+        return ratio, is_as_fast and is_nearer(finding, leader.finding)
 
 
 def _is_won(ratio: Ratio) -> bool:
     return ratio.low > 1 and ratio.speedup >= WORTHWHILE
 
 
-def _is_level(ratio: Ratio) -> bool:
-    """Whether the two cannot be told apart, and lie within 1 %."""
-    return ratio.high >= 1 and ratio.low * WORTHWHILE > 1
+def _is_level(ratio: Ratio, over_fastest: float) -> bool:
+    """Whether two cannot be told apart, and one lies within 1 % of the other and of the fastest.
+
+    Args:
+        over_fastest: The other's speed over that of the fastest so far.
+    """
+    return ratio.high >= 1 and min(ratio.low, ratio.speedup * over_fastest) * WORTHWHILE >= 1
+
+
+def is_nearer(finding: Finding, other: Finding) -> bool:
+    """Whether masks are clearly nearer to the float network's than another's."""
+    flips, others = finding.flips_per_10k, other.flips_per_10k
+    return flips < NEARER * others and others - flips >= FEWER_FLIPS

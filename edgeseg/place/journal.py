@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import write_text
+from ..cache import mark_used
 
 
 class Journal:
@@ -70,6 +71,7 @@ class Journal:
         except (OSError, ValueError):
             return None
         is_whole = isinstance(record, dict) and record.keys() == {"question", "answer", "seconds"}
-        return (
-            record if is_whole and record["question"] == json.loads(json.dumps(question)) else None
-        )
+        if not is_whole or record["question"] != json.loads(json.dumps(question)):
+            return None
+        mark_used(path)
+        return dict(record)

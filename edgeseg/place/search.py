@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import TargetError
 from .choice import Choice
-from .contest import Contest, Trial
+from .contest import WORTHWHILE, Contest, Trial, is_nearer
 from .laboratory import Finish, Laboratory
 from .limits import Finding, Limits
 from .menu import Menu
@@ -81,8 +81,10 @@ class Search:
         self._try_quantized()
         self._try_plain_graphs()
         if self.contest.leaders:
+            self._try_calibrators()
             self._try_single_rewrites()
             self._try_regions()
+            self._try_calibrators()
         return self._confirm()
 
     # The coarse questions
@@ -141,32 +143,30 @@ class Search:
 
     def _try_calibrators(self) -> None:
         """Choose the ranges of INT8 otherwise: they cost no time."""
-        leading = self._leading_plan()
-        if leading is not None:
-            for name in self.menu.calibrators:
+        leading, poor = self._leading_plan(), self._poor_plan()
+        for name in self.menu.calibrators:
+            if leading is not None:
                 choice = replace(leading, method=name, method_options=())
                 self.contest.enter(choice, "int8", until=self.budget_s)
-            return
+            elif poor is not None:
+                choice = replace(poor, method=name, method_options=())
+                self._enter_with_variants(choice, "int8", until=self.budget_s)
+
+    def _poor_plan(self) -> Choice | None:
+        """INT8 by a plan whose masks are not good enough, if no INT8 is good otherwise."""
         tried = [one for one in self.contest.trials.values() if one.choice.method]
         plans = [one for one in tried if self.menu.makes_plan(one.choice.method)]
         poor = [one for one in plans if self.limits.objection_to_masks(one.finding)]
         good = [one for one in tried if not self.limits.objection_to_masks(one.finding)]
-        if not poor or any(not one.objection for one in good):
-            return
-        # INT8 was made, and its masks are not good enough.
-        for name in self.menu.calibrators:
-            choice = replace(poor[0].choice, method=name, method_options=())
-            trial = self._enter_with_variants(choice, "int8", until=self.budget_s)
-            if trial is None or trial.objection:
-                continue
-            if not self.limits.objection_to_masks(trial.finding):
-                return
+        return poor[0].choice if poor and all(one.objection for one in good) else None
 
     def _leading_plan(self) -> Choice | None:
-        """The fastest INT8 by a plan, if the leader is INT8 and not clearly faster."""
+        """The leader if it is INT8 by a plan, else the fastest such if it is INT8 as fast."""
         contest = self.contest
         if not contest.leaders or not contest.leader.method:
             return None
+        if self.menu.makes_plan(contest.leader.method):
+            return contest.leader
         best = contest.trials[contest.leader].over_plain or 0.0
         for choice in contest.by_speed():
             if self.menu.makes_plan(choice.method):
@@ -309,7 +309,7 @@ class Search:
         runners = [choice, *rivals]
         finishes = self.laboratory.line_up(runners)
         final = tuple(zip(runners, finishes, strict=True))
-        faster = [one for one in final if one[1].over_first.low > 1]
+        faster = [one for one in final if self._outruns(*one, contest.trials[choice].finding)]
         for rival, _ in sorted(faster, key=lambda one: -one[1].over_first.speedup):
             rival_score = contest.keeps_limits(rival)
             if rival_score is not None:
@@ -317,6 +317,12 @@ class Search:
                 break
         trials = tuple(contest.trials.values())
         return Outcome(choice, score, objection, contest.plain, trials, final, contest.skipped)
+
+    def _outruns(self, rival: Choice, finish: Finish, finding: Finding) -> bool:
+        """Whether a rival is faster than the winner, clearly so where its masks are farther."""
+        is_farther = is_nearer(finding, self.contest.trials[rival].finding)
+        least = WORTHWHILE if is_farther else 1.0
+        return finish.over_first.low > 1 and finish.over_first.speedup >= least
 
     def _first_that_keeps(self, choices: Sequence[Choice]) -> tuple[Choice, Finding, str]:
         """The first that no limit objects to; where there is none, the smallest of full precision

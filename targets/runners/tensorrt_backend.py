@@ -10,6 +10,7 @@ once, and kept in EDGESEG_CACHE_DIR or ~/.cache/edgeseg with a record of its own
 from __future__ import annotations
 
 import atexit
+import contextlib
 import hashlib
 import json
 import os
@@ -338,6 +339,9 @@ def ensure_engine(
         )
         onnx = find_file(folder, files, plan["onnx"]["file"]).read_bytes()
         build_engine(trt, cuda, onnx, plan, machine, place, workspace)
+    else:
+        with contextlib.suppress(OSError):
+            os.utime(place / RECORD_FILE)  # when it was last used
     return place / ENGINE_FILE, json.loads((place / RECORD_FILE).read_text(encoding="utf-8"))
 
 

@@ -289,3 +289,15 @@ def test_the_default_is_auto_where_it_can_be_measured() -> None:
 def test_a_folder_that_is_copied_keeps_its_placement(automatic: Bundle, tmp_path: Path) -> None:
     copied = shutil.copytree(automatic.folder, tmp_path / "copied")
     assert open_bundle(copied).manifest.placement == automatic.manifest.placement
+
+
+@pytest.mark.parametrize(
+    ("asked", "tries_others"),
+    [({}, True), ({"method": "mse"}, False), ({"method_options": {"results": "false"}}, False)],
+)
+def test_what_was_asked_for_is_not_calibrated_otherwise(
+    asked: dict[str, Any], tries_others: bool
+) -> None:
+    request = request_for(Path("unused"), **asked)
+    preparation = SimpleNamespace(request=request, target=find_target("onnxruntime"))
+    assert bool(auto._other_calibrators(preparation)) == tries_others  # type: ignore[arg-type]

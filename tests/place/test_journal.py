@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -119,3 +121,11 @@ def test_answers_come_back_as_they_were(tmp_path: Path) -> None:
         assert finishes[0].over_first == Ratio(1.0, 0.995, 1.005)
     assert laboratory.race(choices[0], None, 1) == laboratory.race(choices[0], None, 2)
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_an_answer_that_is_found_is_marked_as_used(tmp_path: Path) -> None:
+    journal_in(tmp_path).ask({"a": 1}, lambda: {"b": 2})
+    (path,) = tmp_path.glob("*.json")
+    os.utime(path, (1.0, 1.0))
+    journal_in(tmp_path).ask({"a": 1}, lambda: {"b": 3})
+    assert time.time() - path.stat().st_mtime < 3600

@@ -200,3 +200,23 @@ def test_pooled_codes_go_to_who_reads_float(
     assert ("MAX_POOL_2D", False) in operators(unmoved)
     for image in with_pool.images:
         assert np.array_equal(run(artifact, image), run(unmoved, image))
+
+
+def test_values_that_are_read_before_they_are_moved_are_dequantised_once(tmp_path: Path) -> None:
+    import onnx
+
+    nodes = [
+        convolve(INPUT, "c0"),
+        onnx.helper.make_node("DepthToSpace", ["c0"], ["d"], blocksize=2),
+        node("Sin", ["d"], "s"),
+        onnx.helper.make_node("SpaceToDepth", ["s"], ["b"], blocksize=2),
+        node("Tanh", ["c0"], "t"),
+        node("Mul", ["b", "t"], "m"),
+        node("Conv", ["m", "head"], "logits"),
+        node("Sigmoid", ["logits"], "y"),
+    ]
+    weights = constants("c0", head=CHANNELS)
+    made = make(tmp_path, lambda path: save_sized_graph(path, nodes, weights))
+    artifact, layers = emit(made, plan_of(made), tmp_path / "int8")
+    assert ("DEPTH_TO_SPACE", False) in operators(artifact)
+    assert layers["conversions"] == 2
