@@ -137,9 +137,11 @@ class Search:
     def _try_methods(self, fixed: Choice, rewrites: tuple[str, ...]) -> None:
         for name, options, has_plan in self.menu.methods:
             choice = replace(fixed, method=name, method_options=options, rewrites=rewrites)
-            if has_plan:
-                choice = replace(choice, float_nodes=self._made_by_rewrites(rewrites))
-            self._enter_with_variants(choice, "int8", until=self.budget_s)
+            made = self._made_by_rewrites(rewrites) if has_plan else ()
+            # With statistics in float, and as a whole, which is smaller and has fewer conversions.
+            for float_nodes in dict.fromkeys([made, ()]):
+                part = replace(choice, float_nodes=float_nodes)
+                self._enter_with_variants(part, "int8", until=self.budget_s)
 
     def _try_calibrators(self) -> None:
         """Choose the ranges of INT8 otherwise: they cost no time."""

@@ -330,6 +330,18 @@ def test_other_ranges_keep_what_leads() -> None:
     assert not outcome.choice.runtime
 
 
+def test_statistics_go_to_int8_where_the_rest_is_too_large() -> None:
+    def finding(choice: Choice) -> Finding:
+        return replace(GOOD, artifact_bytes=200 if choice.float_nodes else 100)
+
+    def latency_ms(choice: Choice) -> float:
+        return 10.0 - 3 * ("norm" in choice.rewrites) - 2 * (choice.method == "plan")
+
+    menu = replace(MENU, fixed=(Choice("fp32", ("norm",)), *FIXED[1:]))
+    choice = search(FakeLaboratory(latency_ms, finding), menu=menu).choice
+    assert choice == Choice("int8", ("norm",), method="plan")
+
+
 def test_uncertain_race_is_no_tie() -> None:
     class Noisy(FakeLaboratory):
         def race(self, challenger: Choice, incumbent: Choice | None, attempt: int = 1) -> Ratio:
