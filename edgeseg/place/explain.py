@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from .record import PlacementRecord, TrialRecord
 
 QUANTIZED = ("int8", "region")
+LONGEST_REASON = 240
 TITLES = ("candidate", "speed-up", "flips/10k", "Dice drop", "kB", "MB", "verdict")
 
 
@@ -27,13 +30,15 @@ def rows(record: PlacementRecord) -> list[list[str]]:
 def verdict(trial: TrialRecord) -> str:
     """Why a candidate leads, or does not."""
     if trial.verdict == "refused":
-        return f"refused: {trial.reason}"
+        # Converters quote tensors; the manifest has all of it.
+        return f"refused: {textwrap.shorten(trial.reason, LONGEST_REASON, placeholder=' ...')}"
     if trial.speedup is None or trial.speedup_ci95 is None:
         return trial.verdict
     low, high = trial.speedup_ci95
     ratio = f"{trial.speedup:.2f} ({low:.2f}..{high:.2f}) times as fast as {trial.against}"
     if trial.verdict == "leads":
-        return f"leads: {ratio}"
+        by_masks = low <= 1 and trial.against != "plain"
+        return f"leads: {ratio}{', and fewer pixels flip' if by_masks else ''}"
     why = ratio if high < 1 or low <= 1 else f"{ratio}, which is too little"
     return f"{why}{_conversions(trial)}"
 

@@ -146,3 +146,17 @@ def test_a_choice_that_breaks_a_limit_is_named() -> None:
 def test_what_was_left_out_is_said() -> None:
     text = summary(record(trial(FLOAT), skipped=7))
     assert text[-1].startswith("7 candidates were left out for want of time. Raise")
+
+
+def test_what_a_converter_quotes_is_cut_short() -> None:
+    refused = trial(INT8, verdict="refused", reason="onnx2tf gives up: " + "0.25 " * 500)
+    assert verdict(refused).startswith("refused: onnx2tf gives up: 0.25 ")
+    assert verdict(refused).endswith(" ...")
+    assert len(verdict(refused)) < 300
+
+
+def test_one_that_leads_by_its_masks_says_so() -> None:
+    level: dict[str, Any] = {"speedup": 1.0, "speedup_ci95": (0.995, 1.005)}
+    nearer = trial(INT8, against="fp32", **level)
+    assert verdict(nearer).endswith("times as fast as fp32, and fewer pixels flip")
+    assert verdict(trial(INT8, **level)).endswith("times as fast as plain")
