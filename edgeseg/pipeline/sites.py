@@ -20,8 +20,9 @@ def sites_of_graph(onnx_path: Path) -> list[Site]:
 
 def _site(node: Any) -> Site:
     result = node.outputs[0]
+    weights = math.prod(node.inputs[1].shape)
     sizes = list(result.shape) if result.shape is not None else []
     if len(sizes) != 4 or not all(isinstance(size, int) for size in sizes):
-        return Site(result.name, None)
+        return Site(result.name, None, weights=weights)
     height, width = sizes[2:]
-    return Site(result.name, (height, width), math.prod(node.inputs[1].shape) * height * width)
+    return Site(result.name, (height, width), weights * height * width, weights)

@@ -17,11 +17,13 @@ class Site:
         name: Of its result.
         size: (height, width) of its result; None where it is not known.
     products: Multiplications that it takes.
+    weights: How many it has.
     """
 
     name: str
     size: tuple[int, int] | None
     products: int = 0
+    weights: int = 0
 
 
 @dataclass(frozen=True)

@@ -342,6 +342,28 @@ def test_statistics_go_to_int8_where_the_rest_is_too_large() -> None:
     assert choice == Choice("int8", ("norm",), method="plan")
 
 
+def test_statistics_with_most_weights_go_to_int8_until_it_fits() -> None:
+    """Of three convolutions that a rewrite makes, one is too many in float."""
+    sites = [Site("made0", (8, 8), weights=5), Site("made1", (8, 8), weights=9)]
+    sites.append(Site("made2", (8, 8), weights=2))
+
+    class Laboratory(FakeLaboratory):
+        def sites(self, rewrites: Sequence[str]) -> list[Site]:
+            return [*SITES, *(sites if "norm" in rewrites else [])]
+
+    def finding(choice: Choice) -> Finding:
+        weights = sum(site.weights for site in sites if site.name in choice.float_nodes)
+        flips = 9.0 if "made0" not in choice.float_nodes else 1.0
+        return replace(GOOD, artifact_bytes=75 + 3 * weights, flips_per_10k=flips)
+
+    def latency_ms(choice: Choice) -> float:
+        return 10.0 - 3 * ("norm" in choice.rewrites) - 2 * (choice.method == "plan")
+
+    menu = replace(MENU, fixed=(Choice("fp32", ("norm",)), *FIXED[1:]))
+    choice = search(Laboratory(latency_ms, finding), menu=menu).choice
+    assert choice == Choice("int8", ("norm",), method="plan", float_nodes=("made0", "made2"))
+
+
 def test_uncertain_race_is_no_tie() -> None:
     class Noisy(FakeLaboratory):
         def race(self, challenger: Choice, incumbent: Choice | None, attempt: int = 1) -> Ratio:
