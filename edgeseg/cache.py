@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,9 +27,9 @@ OTHER_PACKAGES = ("numpy", "pillow", "tensorflow")
 COMPLETE = ".complete"
 DAY_S = 24 * 3600.0
 IN_USE_S = 600.0  # what was touched since is left to the command that did it
-KINDS = (
-    *("baselines", "bundles", "float-labels", "onnx", "paraphrasers", "peers", "placements"),
-    "teacher",
+KINDS = frozenset(
+    {"baselines", "bundles", "float-labels", "onnx", "paraphrasers", "peers", "placements"}
+    | {"teacher"}
 )
 _KEY = re.compile(r"[0-9a-f]{64}")
 ENGINES = "engines"  # `targets.runners.tensorrt_backend` keeps them by names of its own
@@ -154,7 +155,7 @@ class Kept:
 def kept_results() -> list[Kept]:
     """All that is in the cache; what it did not make is passed over."""
     root = cache_root()
-    places = [folder for kind in KINDS for folder in _named(root / kind, _KEY)]
+    places = [folder for kind in sorted(KINDS) for folder in _named(root / kind, _KEY)]
     places += _named(root / ENGINES, _ENGINE)
     return [kept for kept in map(_examine, places) if kept is not None]
 
@@ -170,12 +171,11 @@ def _named(parent: Path, pattern: re.Pattern[str]) -> list[Path]:
 def _examine(folder: Path) -> Kept | None:
     """None where another command removes it at this moment."""
     try:
-        paths = [folder, *folder.rglob("*")]
-        statuses = [path.stat() for path in paths]
-        size_bytes = sum(path.stat().st_size for path in paths if path.is_file())
+        found = [path.stat() for path in (folder, *folder.rglob("*"))]
     except FileNotFoundError:
         return None
-    newest = max(status.st_mtime for status in statuses)
+    size_bytes = sum(one.st_size for one in found if stat.S_ISREG(one.st_mode))
+    newest = max(one.st_mtime for one in found)
     return Kept(folder.parent.name, folder, size_bytes, max(time.time() - newest, 0.0))
 
 

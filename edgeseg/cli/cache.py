@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,18 +27,16 @@ def cache(
 ) -> None:
     """Show what the cache holds, or remove what is old."""
     removed = prune(older_than) if older_than is not None else []
+    kept = kept_results()
     kinds: dict[str, list[Kept]] = defaultdict(list)
-    for one in kept_results():
+    for one in kept:
         kinds[one.kind].append(one)
-    record = {
+    record: dict[str, Any] = {
         "folder": str(cache_root()),
-        "removed": {"results": len(removed), "size_bytes": _size(removed)},
+        "removed": _total(removed),
+        "kept": _total(kept),
         "kinds": {
-            kind: {
-                "results": len(found),
-                "size_bytes": _size(found),
-                "idle_days": max(one.idle_s for one in found) / DAY_S,
-            }
+            kind: {**_total(found), "idle_days": max(one.idle_s for one in found) / DAY_S}
             for kind, found in kinds.items()
         },
     }
@@ -50,15 +48,18 @@ def cache(
     table = Table()
     for title in ("kind", "results", "MB", "not used for, days"):
         table.add_column(title)
-    for kind, found in kinds.items():
-        oldest = max(one.idle_s for one in found) / DAY_S
-        table.add_row(kind, str(len(found)), f"{_size(found) / 1e6:.1f}", f"up to {oldest:.1f}")
+    for kind, told in record["kinds"].items():
+        table.add_row(kind, *_amount(told), f"up to {told['idle_days']:.1f}")
     print_table(table)
     if older_than is not None:
-        print(f"removed: {len(removed)} results, {_size(removed) / 1e6:.1f} MB")
-    kept = [one for found in kinds.values() for one in found]
-    print(f"{cache_root()}: {len(kept)} results, {_size(kept) / 1e6:.1f} MB")
+        print("removed: {} results, {} MB".format(*_amount(record["removed"])))
+    print("{}: {} results, {} MB".format(record["folder"], *_amount(record["kept"])))
 
 
-def _size(found: list[Kept]) -> int:
-    return sum(one.size_bytes for one in found)
+def _total(found: list[Kept]) -> dict[str, Any]:
+    return {"results": len(found), "size_bytes": sum(one.size_bytes for one in found)}
+
+
+def _amount(total: dict[str, Any]) -> tuple[str, str]:
+    """How many results, and their MB."""
+    return str(total["results"]), f"{total['size_bytes'] / 1e6:.1f}"

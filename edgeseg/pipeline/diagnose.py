@@ -10,7 +10,7 @@ from edgeseg import __version__
 from edgeseg.quantize import find_method
 from edgeseg.targets import TARGETS, Target, find_target
 
-from ..cache import cache_root
+from ..cache import cache_root, kept_results
 from ..errors import EdgesegError
 from ..float_model import EXPORT_PACKAGES
 from ..lazy import distribution_of, install_command, installed_version, is_installed
@@ -21,8 +21,6 @@ TRAIN_PACKAGES = ("torch", "monai", "lightning_fabric")
 
 def diagnose() -> dict[str, Any]:
     """JSON record of the parts, the targets, and the cache."""
-    root = cache_root()
-    size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
     return {
         "edgeseg": __version__,
         "python": platform.python_version(),
@@ -31,7 +29,10 @@ def diagnose() -> dict[str, Any]:
             _part("training", TRAIN_PACKAGES),
         ],
         "targets": [_target(name).to_json() for name in TARGETS.names()],
-        "cache": {"folder": str(root), "size_bytes": size},
+        "cache": {
+            "folder": str(cache_root()),
+            "size_bytes": sum(one.size_bytes for one in kept_results()),
+        },
     }
 
 

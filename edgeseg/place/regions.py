@@ -16,8 +16,8 @@ class Site:
     Attributes:
         name: Of its result.
         size: (height, width) of its result; None where it is not known.
-    products: Multiplications that it takes.
-    weights: How many it has.
+        products: Multiplications that it takes.
+        weights: How many it has.
     """
 
     name: str
