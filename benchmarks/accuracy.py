@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from edgeseg.contract import InputContract, OutputContract
 from edgeseg.data.folder import FolderDataset
-from edgeseg.metrics import (
+from edgeseg.metrics.agreement import PER
+from edgeseg.metrics.counts import (
     Counts,
     bootstrap_intervals,
     count_overlap,
@@ -22,15 +23,14 @@ from edgeseg.metrics import (
     score_intervals,
     scores_from_counts,
 )
-from edgeseg.parity import PER
-from edgeseg.surface_distance import can_measure_distances, hd95_per_image, relative_growth
+from edgeseg.metrics.hausdorff import can_measure_distances, hd95_per_image, relative_growth
 
 Labels = NDArray[np.uint8]  # (images, h, w)
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Scores in 0..1, keys as `edgeseg.metrics.scores_from_counts` gives them.
+    """Scores in 0..1, keys as `edgeseg.metrics.counts.scores_from_counts` gives them.
 
     Attributes:
         accuracy, accuracy_ci95: Of the artefact against the true masks.

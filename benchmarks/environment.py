@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from edgeseg import __version__
-from edgeseg.cache import code_digest, toolchain_versions
+from edgeseg.storage.cache import code_digest, toolchain_versions
 
 from .cpu import allowed_cores, read_cpu
 

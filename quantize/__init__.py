@@ -9,7 +9,7 @@ from edgeseg.errors import UsageError
 from edgeseg.registry import Registry
 
 from .base import Calibrator, Emitter, Method, Quantizer
-from .plan import QuantPlan
+from .plan.quant_plan import QuantPlan
 
 __all__ = [
     "EMITTERS",
@@ -26,12 +26,12 @@ __all__ = [
 METHODS = Registry(
     "quantisation method",
     {
-        "min-max": "edgeseg.quantize.min_max:MinMaxCalibrator",
-        "percentile": "edgeseg.quantize.percentile:PercentileCalibrator",
-        "entropy": "edgeseg.quantize.entropy:EntropyCalibrator",
-        "mse": "edgeseg.quantize.mse:MseCalibrator",
+        "min-max": "edgeseg.quantize.calibrators.min_max:MinMaxCalibrator",
+        "percentile": "edgeseg.quantize.calibrators.percentile:PercentileCalibrator",
+        "entropy": "edgeseg.quantize.calibrators.entropy:EntropyCalibrator",
+        "mse": "edgeseg.quantize.calibrators.mse:MseCalibrator",
         "distill": "edgeseg.quantize.distillation.calibrator:DistillCalibrator",
-        "ai-edge-quantizer": "edgeseg.quantize.litert_ptq:LiteRtQuantizer",
+        "ai-edge-quantizer": "edgeseg.quantize.litert.ptq:LiteRtQuantizer",
         "nncf": "edgeseg.quantize.nncf_ptq:NncfQuantizer",
     },
     "edgeseg.quantizers",
@@ -41,7 +41,7 @@ EMITTERS = Registry(
     "format of INT8 artefacts",
     {
         "onnx": "edgeseg.quantize.qdq_onnx:QdqEmitter",
-        "tflite": "edgeseg.quantize.litert_plan:LiteRtEmitter",
+        "tflite": "edgeseg.quantize.litert.emitter:LiteRtEmitter",
     },
     "edgeseg.emitters",
 )

@@ -16,7 +16,7 @@ from edgeseg.progress import SILENT, Progress
 from edgeseg.records import Artifact, QuantizationRecord
 
 from .calibration_images import CalibrationImages
-from .plan import QuantPlan
+from .plan.quant_plan import QuantPlan
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.errors import CalibrationError, reason_of
+from edgeseg.formats.openvino_ir import save_ir
 from edgeseg.lazy import installed_version, require
-from edgeseg.openvino_ir import save_ir
 from edgeseg.progress import SILENT, Progress
 from edgeseg.records import Artifact, QuantizationRecord
 

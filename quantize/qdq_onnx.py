@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from edgeseg.errors import CalibrationError
+from edgeseg.formats.onnx import add_constant, constant_of, is_constant
 from edgeseg.lazy import require
-from edgeseg.onnx_graph import add_constant, constant_of, is_constant
 from edgeseg.records import ONNX_FORMAT, Artifact
 
 from .base import Emitter
 from .calibration_images import CalibrationImages
-from .plan import QuantPlan, WeightGrid
-from .weight_grids import covering_grid
+from .plan.quant_plan import QuantPlan, WeightGrid
+from .plan.weight_grids import covering_grid
 
 # Monotone and done by runtimes as part of the convolution: its result is what is rounded.
 FUSED_ACTIVATIONS = frozenset({"Relu", "Clip"})

@@ -15,11 +15,11 @@ __all__ = ["TARGETS", "Backend", "Target", "TargetOptions", "find_target", "open
 TARGETS = Registry(
     "target",
     {
-        "android": "edgeseg.targets.litert:LiteRtTarget",
-        "intel": "edgeseg.targets.openvino:OpenVinoTarget",
-        "jetson": "edgeseg.targets.tensorrt:TensorRtTarget",
+        "android": "edgeseg.targets.litert.target:LiteRtTarget",
+        "intel": "edgeseg.targets.openvino.target:OpenVinoTarget",
+        "jetson": "edgeseg.targets.tensorrt.target:TensorRtTarget",
         "onnxruntime": "edgeseg.targets.onnxruntime:OnnxRuntimeTarget",
-        "rtx": "edgeseg.targets.tensorrt_rtx:TensorRtRtxTarget",
+        "rtx": "edgeseg.targets.tensorrt.rtx:TensorRtRtxTarget",
     },
     "edgeseg.targets",
 )

@@ -64,7 +64,7 @@ class Target(abc.ABC):
         quantized_from: Formats that quantisers may take, the preferred one first: "onnx" when
             `compile` takes graphs with Q/DQ, `artifact_format` when artefacts are quantised.
         plan_form: Defaults of calibrators' options, such that plans have the form that INT8
-            operators take here: see `edgeseg.quantize.range_calibrator.RangeOptions`.
+            operators take here: see `edgeseg.quantize.calibrators.range_calibrator.RangeOptions`.
         compiled_precisions: Those that `compile` makes from a float graph.
         quantized_precisions: Those that need a quantiser.
         tolerances: Largest difference of a probability to torch that is accepted, by precision.

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from edgeseg.half_range import is_too_large, vanishes
+from edgeseg.formats.float16 import is_too_large, vanishes
+from edgeseg.formats.onnx import add_constant, constant_of, is_constant
 from edgeseg.lazy import require
-from edgeseg.onnx_graph import add_constant, constant_of, is_constant
 
 LARGEST_WINDOW = 32  # of average pooling in FP16, in cells
 

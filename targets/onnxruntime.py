@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from edgeseg.formats.onnx import add_constant, constant_of, is_constant
 from edgeseg.lazy import require
-from edgeseg.onnx_graph import add_constant, constant_of, is_constant
 from edgeseg.records import ONNX_FORMAT, Artifact
 
 from .base import Target, Written

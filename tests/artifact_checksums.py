@@ -2,8 +2,8 @@
 
 Two lists of two versions of edgeseg tell whether a change moved a byte of what ships:
 
-    python tests/artifact_checksums.py --python OLD/.venv/bin/python --output old.json
-    python tests/artifact_checksums.py --python .venv/bin/python --output new.json --against old.json
+    python tests/artifact_checksums.py --output old.json --python OLD/.venv/bin/python
+    python tests/artifact_checksums.py --output new.json --against old.json
 
 MSNet and M2SNet have no shipped weights; give some with `--weights`, the same to both. What is in
 the output file is not built again. It ends with code 1 where a checksum differs.

@@ -134,8 +134,8 @@ def small_onnx(random_weights: Path, tmp_path_factory: pytest.TempPathFactory) -
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
     from edgeseg.data.folder import Pair
-    from edgeseg.float_model import export_checked, reference_images
     from edgeseg.models import find_model
+    from edgeseg.reference.reference import export_checked, reference_images
 
     path = tmp_path_factory.mktemp("reference") / "disc.png"
     Image.fromarray(draw_pair((64, 64), seed=1)[0]).save(path)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -16,52 +17,6 @@ from support import ROOT
 from edgeseg.lazy import BACKENDS
 
 SIBLINGS = ("quantize", "targets", "benchmarks")
-# Modules that are network code themselves and therefore import torch at once.
-TORCH_MODULES = (
-    "edgeseg.models.egeunet",
-    "edgeseg.models.ulite",
-    "edgeseg.models.miniseg",
-    "edgeseg.models.res2net",
-    "edgeseg.models.efficientnet",
-    "edgeseg.models.efficient_unet",
-    "edgeseg.models.msnet",
-    "edgeseg.models.m2snet",
-    "edgeseg.models.twin",
-    "edgeseg.models.weights",
-    "edgeseg.models.logits",
-    "edgeseg.models.complexity",
-    "edgeseg.distill.adversarial",
-    "edgeseg.distill.blends",
-    "edgeseg.distill.feature_match",
-    "edgeseg.distill.graph_flow",
-    "edgeseg.distill.graphs",
-    "edgeseg.distill.logits",
-    "edgeseg.distill.objective",
-    "edgeseg.distill.outputs",
-    "edgeseg.distill.paraphraser",
-    "edgeseg.distill.taps",
-    "edgeseg.distill.teacher",
-    "edgeseg.distill.twin_start",
-    "edgeseg.distill.bridge_start",
-    "edgeseg.lower.onnx_export",
-    "edgeseg.train.batches",
-    "edgeseg.train.checkpoint",
-    "edgeseg.train.losses",
-    "edgeseg.train.lossnet",
-    "edgeseg.train.loop",
-    "edgeseg.train.objective",
-    "edgeseg.train.optimization",
-    "edgeseg.quantize.distillation.block_stage",
-    "edgeseg.quantize.distillation.end_to_end_stage",
-    "edgeseg.quantize.distillation.graph",
-    "edgeseg.quantize.distillation.learner",
-    "edgeseg.quantize.distillation.loss",
-    "edgeseg.quantize.distillation.operators",
-    "edgeseg.quantize.distillation.partition",
-    "edgeseg.quantize.distillation.rounding",
-    "edgeseg.train.predict",
-    "edgeseg.train.samples",
-)
 # Files that only work inside a bundle.
 BUNDLE_FILES = ("edgeseg.targets.runners.run",)
 
@@ -77,11 +32,32 @@ def module_files() -> dict[str, Path]:
     return files
 
 
+def torch_modules(files: dict[str, Path]) -> set[str]:
+    """Modules that import torch as they load, themselves or by another module: network code."""
+    direct = {name: imported_when_loaded(name, path) for name, path in files.items()}
+    found = {name for name, used in direct.items() if used & {"torch", "torch.nn"}}
+    while True:
+        more = {name for name, used in direct.items() if used & found} - found
+        if not more:
+            return found
+        found |= more
+
+
+def imported_when_loaded(name: str, path: Path) -> set[str]:
+    """As `imported_modules`, of the statements that run when the module is loaded."""
+    return imported_by(name, path, ast.parse(path.read_text(encoding="utf-8")).body)
+
+
 def imported_modules(name: str, path: Path) -> set[str]:
     """Absolute names of what a module imports anywhere in it."""
+    return imported_by(name, path, ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+def imported_by(name: str, path: Path, nodes: Iterable[ast.AST]) -> set[str]:
+    """Absolute names of what the import statements among some nodes import."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -129,7 +105,8 @@ def test_packages_in_pyproject_equal_the_tree() -> None:
 
 
 def test_every_module_imports_with_all_backends_blocked(tmp_path: Path) -> None:
-    names = [name for name in module_files() if name not in (*TORCH_MODULES, *BUNDLE_FILES)]
+    files = module_files()
+    names = [name for name in files if name not in (*torch_modules(files), *BUNDLE_FILES)]
     names.remove("edgeseg.__main__")
     script = f"""
 import importlib, sys

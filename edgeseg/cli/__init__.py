@@ -9,24 +9,12 @@ from types import FrameType
 
 import typer
 
-from edgeseg import __version__
-from edgeseg.errors import EdgesegError
-
-from . import (
-    adapt,
-    bench,
-    build,
-    bundles,
-    cache,
-    calibration_study,
-    distill,
-    distill_study,
-    inspect,
-    plan,
-    sweep,
-    train,
-)
-from .console import print_error
+from .. import __version__
+from ..errors import EdgesegError
+from . import adapt, bench, build, bundles, cache, distill, inspect, plan, sweep, train
+from .studies import calibration as calibration_study
+from .studies import distillation as distill_study
+from .terminal.console import print_error
 
 app = typer.Typer(
     name="edgeseg",

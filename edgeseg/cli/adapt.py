@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from edgeseg.errors import UnknownNameError
-
-from .build_after import build_after, require_targets
-from .console import make_progress, parse_size, print_note
-from .training_options import (
+from ..errors import UnknownNameError
+from .terminal.build_after import build_after, require_targets
+from .terminal.console import make_progress, parse_size, print_note
+from .terminal.training_options import (
     Accelerator,
     BatchSize,
     BuildPrecision,
@@ -73,7 +72,7 @@ def adapt(
     accelerator: Accelerator = "auto",
 ) -> None:
     """Make the edge twin of a network: cheap forms of its slow parts, taught by the original."""
-    from edgeseg.pipeline.adapt import AdaptRequest, adapt_model
+    from ..pipeline.adapt import AdaptRequest, adapt_model
 
     if activation not in ENDINGS:
         raise UnknownNameError("activation", activation, ENDINGS)

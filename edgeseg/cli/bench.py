@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from edgeseg.errors import UsageError
-
-from .bench_table import bench_table, describe_report
-from .console import make_progress, print_note, print_table
+from ..errors import UsageError
+from .terminal.bench_table import bench_table, describe_report
+from .terminal.console import make_progress, print_note, print_table
 
 DEFAULT_SPLITS = ["val", "test"]
 DEFAULT_BASELINE = "plain"
@@ -63,13 +62,14 @@ def bench(
     ] = DEFAULT_TIMEOUT_S,
 ) -> None:
     """Measure speed, memory and accuracy of bundles against their float baseline."""
-    from edgeseg.atomic import write_text
     from edgeseg.benchmarks.participants import BenchSettings
-    from edgeseg.bundle import open_bundle
-    from edgeseg.pipeline.bench import bench_bundles, require_baseline_kind
-    from edgeseg.pipeline.build import open_split
-    from edgeseg.pipeline.peers import parse_peers
-    from edgeseg.pipeline.remote_bench import DeviceSettings, bench_on_device
+
+    from ..bundle.bundle import open_bundle
+    from ..pipeline.bench import bench_bundles, require_baseline_kind
+    from ..pipeline.build import open_split
+    from ..pipeline.device_bench import DeviceSettings, bench_on_device
+    from ..pipeline.external_toolkits import parse_peers
+    from ..storage.atomic import write_text
 
     if json_path is not None and json_path.is_dir():
         raise UsageError(f"--json {json_path} is a folder. Name a file in it.")

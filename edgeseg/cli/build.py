@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeseg.errors import TargetError, UsageError
-
-from .console import (
+from ..errors import TargetError, UsageError
+from .terminal.console import (
     make_progress,
     parse_options,
     parse_size,
@@ -22,8 +21,8 @@ from .console import (
 )
 
 if TYPE_CHECKING:
-    from edgeseg.bundle import Bundle
-    from edgeseg.pipeline.build import BuildRequest
+    from ..bundle.bundle import Bundle
+    from ..pipeline.build import BuildRequest
 
 DEFAULT_FOLDER = Path("bundles")
 ALL_TARGETS = "all"
@@ -112,8 +111,8 @@ def build(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
 ) -> None:
     """Build a bundle: a network compiled for a target, checked against the original."""
-    from edgeseg.data.folder import SAMPLE_CLASSES
-    from edgeseg.pipeline.build import BuildRequest, build_bundle
+    from ..data.folder import SAMPLE_CLASSES
+    from ..pipeline.build import BuildRequest, build_bundle
 
     named = precision or (DEFAULT_PRECISION if target == ALL_TARGETS else default_precision(target))
     if explain and (named != AUTO or target == ALL_TARGETS):
@@ -182,7 +181,7 @@ def default_precision(target: str) -> str:
 def _print_explanation(bundle: Bundle) -> None:
     from rich.table import Table
 
-    from edgeseg.place.explain import TITLES, rows, summary
+    from ..tuning.explain import TITLES, rows, summary
 
     placement = bundle.manifest.placement
     assert placement is not None
@@ -204,9 +203,10 @@ def _build_all(request: BuildRequest, precision: str | None, *, as_json: bool) -
     """
     from rich.table import Table
 
-    from edgeseg.bundle import require_free_output
-    from edgeseg.pipeline.sweep import build_cells, write_sweep
     from edgeseg.targets import TARGETS
+
+    from ..bundle.bundle import require_free_output
+    from ..pipeline.sweep import build_cells, write_sweep
 
     if request.method or request.method_options or request.options or request.placement:
         raise UsageError(

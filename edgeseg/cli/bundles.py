@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from edgeseg.errors import DataError, OutputInUseError, UsageError
-
-from .console import make_progress, print_json
+from ..errors import DataError, OutputInUseError, UsageError
+from .terminal.console import make_progress, print_json
 
 
 def verify(
@@ -17,7 +16,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
     """Check a bundle's checksums and replay its golden pair."""
-    from edgeseg.pipeline.verify import verify_bundle
+    from ..pipeline.verify import verify_bundle
 
     with make_progress().stage("verify"):
         opened, agreement, computed_by = verify_bundle(bundle)
@@ -46,10 +45,10 @@ def predict(
 
     Two classes: 0 and 255. More: the class index.
     """
-    from edgeseg.atomic import adding_files
-    from edgeseg.bundle import open_bundle
-    from edgeseg.gallery import GalleryRow, draw_gallery, find_truth, shrink_row, write_mask
-    from edgeseg.pipeline.verify import predict_images
+    from ..bundle.bundle import open_bundle
+    from ..data.gallery import GalleryRow, draw_gallery, find_truth, shrink_row, write_mask
+    from ..pipeline.verify import predict_images
+    from ..storage.atomic import adding_files
 
     opened = open_bundle(bundle)
     opened.check_files()
@@ -73,7 +72,7 @@ def predict(
 
 
 def _list_images(places: list[Path]) -> list[Path]:
-    from edgeseg.data.images import IMAGE_SUFFIXES
+    from ..data.images import IMAGE_SUFFIXES
 
     paths: list[Path] = []
     for place in places:

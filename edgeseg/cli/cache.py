@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from edgeseg.cache import DAY_S, Kept, cache_root, kept_results, prune
-
-from .console import print_json, print_table
+from ..storage.cache import DAY_S, Kept, cache_root, kept_results, prune
+from .terminal.console import print_json, print_table
 
 
 def cache(

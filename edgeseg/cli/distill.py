@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from edgeseg.errors import UsageError
-
-from .build_after import build_after, require_targets
-from .console import make_progress, parse_size, short_name
-from .training_options import (
+from ..errors import UsageError
+from .terminal.build_after import build_after, require_targets
+from .terminal.console import make_progress, parse_size, short_name
+from .terminal.training_options import (
     Accelerator,
     BatchSize,
     BuildPrecision,
@@ -113,7 +112,7 @@ def distill(
     accelerator: Accelerator = "auto",
 ) -> None:
     """Teach a small network by a large one, with all labels or few."""
-    from edgeseg.pipeline.distill import DistillRequest, distill_model
+    from ..pipeline.distill import DistillRequest, distill_model
 
     settings = {
         **parse_weights(weight or []),
@@ -179,7 +178,7 @@ def parse_weights(words: list[str]) -> dict[str, float]:
     Raises:
         UsageError: No such term, or no number.
     """
-    from edgeseg.distill.settings import TERMS
+    from ..distillation.settings import TERMS
 
     weights: dict[str, float] = {}
     for word in words:

@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from .console import print_json, print_table
+from .terminal.console import print_json, print_table
 
 
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the networks: parameters, MACs, input contract, weights."""
-    from edgeseg.models import MODELS
+    from ..models import MODELS
 
     if as_json:
         print_json([spec.to_json() for spec in MODELS.values()])
@@ -43,7 +43,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say which targets can build and run here, and how to add what is missing."""
-    from edgeseg.pipeline.diagnose import diagnose
+    from ..pipeline.doctor import diagnose
 
     report = diagnose()
     if as_json:

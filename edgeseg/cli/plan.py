@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import print_json, print_table
+from .terminal.console import print_json, print_table
 
 if TYPE_CHECKING:
     from edgeseg.quantize import QuantPlan
@@ -70,7 +70,7 @@ def diff(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print where two plans differ; exit code 1 when they do."""
-    from edgeseg.quantize.plan_report import compare_plans
+    from edgeseg.quantize.plan.report import compare_plans
 
     differences = compare_plans(_load(one), _load(other))
     if as_json:
@@ -91,8 +91,9 @@ def diff(
 
 
 def _load(path: Path) -> QuantPlan:
-    from edgeseg.bundle import PLAN_FOLDER
     from edgeseg.quantize import QuantPlan
+
+    from ..bundle.bundle import PLAN_FOLDER
 
     inner = path / PLAN_FOLDER
     return QuantPlan.load(inner if inner.is_dir() else path)

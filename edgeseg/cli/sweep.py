@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeseg.errors import UsageError
-
+from ..errors import UsageError
 from .bench import DEFAULT_SPLITS
-from .bench_table import (
+from .terminal.bench_table import (
     TITLES,
     describe_report,
     markdown_table,
     reference_cells,
     row_cells,
 )
-from .console import make_progress, print_note, short_name
+from .terminal.console import make_progress, print_note, short_name
 
 if TYPE_CHECKING:
     from edgeseg.benchmarks.report import Report
-    from edgeseg.pipeline.sweep import Cell
+
+    from ..pipeline.sweep import Cell
 
 DEFAULT_PRECISIONS = ["fp32", "int8"]
 TABLE_NAME = "table.md"
@@ -61,9 +61,10 @@ def sweep(
     What is refused stands in the table with its reason. Equal builds come from the cache.
     """
     from edgeseg.benchmarks.participants import BenchSettings
-    from edgeseg.models import MODELS
-    from edgeseg.pipeline.build import BuildRequest, open_split
-    from edgeseg.pipeline.sweep import (
+
+    from ..models import MODELS
+    from ..pipeline.build import BuildRequest, open_split
+    from ..pipeline.sweep import (
         SWEEP_NAME,
         build_cells,
         measure_cells,
@@ -102,7 +103,7 @@ def sweep(
     cells = build_cells(requests, progress)
     cells, reports = measure_cells(cells, datasets, settings, progress)
     write_sweep(output / SWEEP_NAME, cells, reports)
-    from edgeseg.atomic import write_text
+    from ..storage.atomic import write_text
 
     text = sweep_table(cells, reports)
     write_text(output / TABLE_NAME, text)

@@ -7,10 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from edgeseg.errors import UsageError
-
-from .console import make_progress, parse_size, print_json, short_name
-from .training_options import (
+from ..errors import UsageError
+from .terminal.console import make_progress, parse_size, print_json, short_name
+from .terminal.training_options import (
     Accelerator,
     BatchSize,
     Epochs,
@@ -64,7 +63,7 @@ def train(
     accelerator: Accelerator = "auto",
 ) -> None:
     """Train a network; the weights of the epoch with the best val Dice are kept."""
-    from edgeseg.pipeline.train import TrainRequest, train_model
+    from ..pipeline.train import TrainRequest, train_model
 
     settings = recipe_settings(epochs, epoch_steps, batch_size, learning_rate, precision, seed)
     request = TrainRequest(
@@ -122,9 +121,9 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score the float network on labelled images, with 95 % bootstrap intervals."""
-    from edgeseg.models import find_model
-    from edgeseg.pipeline.build import open_split
-    from edgeseg.pipeline.train import evaluate_model
+    from ..models import find_model
+    from ..pipeline.build import open_split
+    from ..pipeline.train import evaluate_model
 
     found = find_model(model, spec, parse_size(size))
     if against_weights is not None and against is None:

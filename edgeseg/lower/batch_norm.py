@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..onnx_graph import constant_of, is_constant
-from .editing import (
+from ..formats.onnx import constant_of, is_constant
+from .graph import (
     Editor,
     convolution_of,
     is_read_once,

@@ -6,8 +6,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ..formats.onnx import add_constant
 from ..lazy import require
-from ..onnx_graph import add_constant
 
 RANDOM = frozenset({"RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"})
 

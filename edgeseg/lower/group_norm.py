@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..formats.onnx import constant_of, fixed_shape, is_constant
 from ..lazy import require
-from ..onnx_graph import constant_of, fixed_shape, is_constant
-from .editing import channels_of
+from .graph import apply_rule, channels_of
 from .layer_norm import is_by_channel
-from .patterns import apply_rule
 
 DEFAULT_EPSILON = 1e-5  # of ONNX's InstanceNormalization
 

@@ -8,16 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..onnx_graph import constant_of, is_constant
-from .editing import (
-    Editor,
-    both_ways,
-    channels_of,
-    is_read_once,
-    made_by,
-    pointwise_of,
-    rewrite_each,
-)
+from ..formats.onnx import constant_of, is_constant
+from .graph import Editor, both_ways, channels_of, is_read_once, made_by, pointwise_of, rewrite_each
 
 LARGEST_MATRIX = 1.0  # weights for each pixel of the map
 SMALLEST_WEIGHT = 1e-3  # the variance of weighted values is divided by the square of each

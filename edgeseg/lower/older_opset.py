@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..formats.onnx import constant_of, fixed_shape, is_constant
 from ..lazy import require
-from ..onnx_graph import constant_of, fixed_shape, is_constant
-from .editing import integers
-from .patterns import tidy
-from .resize import makes_matrix
-from .resizing import resizing_of
+from .graph import integers, tidy
+from .resize import makes_matrix, resizing_of
 
 OLDER, NEWEST = 17, 20
 # Operators that opset 17 writes as opset 20 does, or with what `resize_of_opset_17` changes.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .editing import Editor, channels_of, rewrite_each
+from .graph import Editor, channels_of, rewrite_each
 
 LARGEST_WINDOW = 16
 LEAST_PIXELS = 1024  # of smaller maps the mean costs nothing

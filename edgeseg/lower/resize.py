@@ -1,13 +1,86 @@
-"""Bilinear resizing as matrix products."""
+"""Rewrites of Resize."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .editing import Editor, made_by, rewrite_each
-from .resizing import Resizing, resizing_of
+from ..formats.onnx import constant_of, is_constant
+from .graph import Editor, channels_of, is_read_once, made_by, pointwise_of, rewrite_each
+
+# Of the coordinates; "tf_crop_and_resize" may reach outside the map, and puts a value there.
+INSIDE = frozenset({"align_corners", "asymmetric", "half_pixel", "pytorch_half_pixel"})
+
+
+@dataclass(frozen=True)
+class Resizing:
+    """Sampling of the rows and columns of each channel alike.
+
+    Attributes:
+        node: The operator.
+        source: A map (1, C, H, W).
+        before, after: (height, width). The factors between are those of the coordinates.
+        mode: "nearest", "linear" or "cubic".
+        coordinates: ONNX's coordinate_transformation_mode, one that stays inside the map.
+        rounding: ONNX's nearest_mode.
+    """
+
+    node: Any
+    source: Any
+    before: tuple[int, int]
+    after: tuple[int, int]
+    mode: str
+    coordinates: str
+    rounding: str
+
+
+def resizing_of(value: Any) -> Resizing | None:
+    """The plain resizing of a map that computes a value, or None.
+
+    Not plain are antialiasing, kept aspect ratios, axes in another order, and factors that are not
+    the quotients of the sizes: 2.1 makes 8 of 4, too, but from other places.
+    """
+    node = made_by(value, "Resize")
+    if node is None or channels_of(node.inputs[0]) is None:
+        return None
+    if channels_of(value) != channels_of(node.inputs[0]):
+        return None
+    attributes = node.attributes
+    coordinates = attributes.get_string("coordinate_transformation_mode", "half_pixel")
+    if (
+        coordinates not in INSIDE
+        or "axes" in attributes
+        or attributes.get_int("antialias", 0)
+        or attributes.get_int("exclude_outside", 0)
+        or attributes.get_string("keep_aspect_ratio_policy", "stretch") != "stretch"
+    ):
+        return None
+    before, after = tuple(node.inputs[0].shape), tuple(value.shape)
+    if not _has_exact_factors(node, before, after):
+        return None
+    return Resizing(
+        node,
+        node.inputs[0],
+        before[2:],
+        after[2:],
+        attributes.get_string("mode", "nearest"),
+        coordinates,
+        attributes.get_string("nearest_mode", "round_prefer_floor"),
+    )
+
+
+def _has_exact_factors(node: Any, before: tuple[int, ...], after: tuple[int, ...]) -> bool:
+    inputs = [*node.inputs, None, None, None]
+    scales, sizes = inputs[2], inputs[3]
+    if sizes is not None:
+        return is_constant(sizes)
+    if not is_constant(scales):
+        return False
+    exact = np.array(after, np.float32) / np.array(before, np.float32)
+    return bool(np.array_equal(constant_of(scales), exact))
+
 
 FLOAT = 1  # as ONNX numbers the types of elements
 
@@ -76,3 +149,44 @@ def _matrix(edit: Editor, resizing: Resizing, old: int, new: int) -> Any:
     identity = edit("Unsqueeze", square, np.array([0, 1]))
     sizes = np.array([1, 1, new, old])
     return edit("Resize", identity, None, None, sizes, **resizing.node.attributes)
+
+
+def nearest_by_shuffle(model: Any) -> int:
+    """Write nearest-neighbour enlargement to twice the size as four copies of each channel, laid
+    out as the four pixels (DepthToSpace).
+
+    A 1x1 convolution in front gives the copies. XNNPACK has no kernel for nearest-neighbour
+    resizing, which cuts TFLite's graph in parts; it has one for this.
+
+    Args:
+        model: An `onnx_ir.Model`, changed in place.
+
+    Returns:
+        How many operators were rewritten.
+    """
+
+    def rewrite(edit: Editor, node: Any) -> Any | None:
+        resizing = resizing_of(node.outputs[0])
+        if resizing is None or not _doubles(resizing):
+            return None
+        x = resizing.source
+        channels = x.shape[1]
+        found = pointwise_of(x)
+        if found is None or not is_read_once(x):
+            weight, bias, source = np.eye(channels)[:, :, None, None], np.zeros(channels), x
+        else:
+            weight, bias, source = found.weight, found.bias, found.source
+        copies = edit.convolution(source, np.tile(weight, (4, 1, 1, 1)), np.tile(bias, 4))
+        return edit("DepthToSpace", copies, blocksize=2, mode="DCR")
+
+    return rewrite_each(model, rewrite)
+
+
+def _doubles(resizing: Resizing) -> bool:
+    """Whether pixel i of the result is pixel i // 2 of the source."""
+    place, rounding = resizing.coordinates, resizing.rounding
+    repeats = (place == "asymmetric" and rounding == "floor") or (
+        place in ("half_pixel", "pytorch_half_pixel") and rounding.startswith("round")
+    )
+    doubled = tuple(2 * size for size in resizing.before)
+    return resizing.mode == "nearest" and repeats and resizing.after == doubled

@@ -9,28 +9,32 @@ from typing import Any
 from ..errors import UnknownNameError
 from ..lazy import require
 from .batch_norm import batch_norm_into_next, batch_norm_into_sum
+from .concat import concat_of_planes, gate_after_concat, norms_after_concat
 from .constants import fold_constants
-from .depthwise import box_by_depthwise, dense_stem, merge_parallel, stride_before_dilation
-from .depthwise_concat import depthwise_after_concat, depthwise_of_copies
-from .gated_concat import gate_after_concat
+from .depthwise import (
+    box_by_depthwise,
+    dense_stem,
+    depthwise_after_concat,
+    depthwise_of_copies,
+    merge_parallel,
+    stride_before_dilation,
+)
+from .graph import tidy
 from .group_norm import affine_after_pooling, group_norm_by_channel
 from .layer_norm import layer_norm_by_convolution, pointwise_before_norm
-from .nearest import nearest_by_shuffle
-from .norms_after_concat import norms_after_concat
 from .older_opset import resize_of_opset_17
-from .patterns import tidy
-from .planes import concat_of_planes
 from .pointwise import (
     concat_by_sum,
     dense_pointwise,
     merge_pointwise,
     pointwise_before_resize,
     pointwise_by_product,
+    split_by_pointwise,
+    sum_into_pointwise,
     thin_pointwise_by_product,
 )
-from .pointwise_sums import split_by_pointwise, sum_into_pointwise
 from .pooled_mean import mean_by_pooling
-from .resize import resize_by_matrices, resize_maps_by_matrices
+from .resize import nearest_by_shuffle, resize_by_matrices, resize_maps_by_matrices
 from .softmax import softmax_by_sigmoid
 
 

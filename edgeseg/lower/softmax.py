@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .editing import Editor, channels_of, rewrite_each
+from .graph import Editor, channels_of, rewrite_each
 
 
 def softmax_by_sigmoid(model: Any) -> int:

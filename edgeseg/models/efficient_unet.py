@@ -1,9 +1,9 @@
 """A U-Net whose encoder is an EfficientNet-Lite0: the teacher where labels are few.
 
 Sources: Ronneberger et al., "U-Net: Convolutional Networks for Biomedical Image Segmentation",
-MICCAI 2015, arXiv:1505.04597; the encoder in `edgeseg.models.efficientnet`. Where we differ from
-the U-Net: padded convolutions with BatchNorm, bilinear upsampling, narrower, and the mask is made
-at half the size of the image.
+MICCAI 2015, arXiv:1505.04597; the encoder in `edgeseg.models.backbones.efficientnet`.
+Where we differ from the U-Net: padded convolutions with BatchNorm, bilinear upsampling, narrower,
+and the mask is made at half the size of the image.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .efficientnet import FEATURE_CHANNELS, EfficientNetLite0
+from .backbones.efficientnet import FEATURE_CHANNELS, EfficientNetLite0
 
 DECODER_CHANNELS = (128, 64, 48, 32)
 

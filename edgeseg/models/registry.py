@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..contract import InputContract, MeanStd, MinMax, OutputContract
 from ..errors import UnknownNameError, UsageError, WeightsError, reason_of
 from ..lazy import require
-from ..paper_metrics import MetricSet
+from ..metrics.scores import MetricSet
 from ..records import sha256_of_file
 
 if TYPE_CHECKING:
@@ -373,7 +373,7 @@ def _find_spec(name: str, spec_path: Path | None) -> ModelSpec:
         from .user import read_user_model
 
         return read_user_model(name, spec_path)
-    from .twin_specs import split_twin_name, twin_of
+    from .variants import split_twin_name, twin_of
 
     original, ending = (name, "") if name in MODELS else split_twin_name(name)
     if original not in MODELS:

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..atomic import write_bytes
 from ..errors import UsageError, WeightsError
+from ..storage.atomic import write_bytes
 from .logits import inner_network
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")

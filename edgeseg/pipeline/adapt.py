@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..atomic import write_text
 from ..contract import OutputContract
 from ..data.folder import FolderDataset, Pair, open_folder
-from ..data.label_share import forget_labels
-from ..distill.settings import find_method
+from ..data.label_subset import forget_labels
+from ..distillation.settings import find_method
 from ..errors import UsageError
 from ..lazy import require
-from ..metrics import delta_intervals, delta_scores, score_intervals, scores_from_counts
+from ..metrics.counts import delta_intervals, delta_scores, score_intervals, scores_from_counts
 from ..models import ModelSpec, find_model
-from ..models.twin_specs import TWIN_ENDINGS, split_twin_name, twin_of
+from ..models.variants import TWIN_ENDINGS, split_twin_name, twin_of
 from ..progress import SILENT, Progress
 from ..records import sha256_of_file
-from ..train.recipes import find_recipe
+from ..storage.atomic import write_text
+from ..training.recipes import find_recipe
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..distill.teacher import Teacher
+    from ..distillation.teacher import Teacher
 
 RECORD_NAME = "twin.json"
 START_IMAGES = 16
@@ -49,7 +49,7 @@ class AdaptRequest:
         twin_weights: Of a twin that is taught further; None starts near the original.
         ending: "-twin" (hard-swish) or "-twin-relu".
         size: (height, width) of the input; None is the model's default.
-        mixup: See `edgeseg.distill.settings`.
+        mixup: See `edgeseg.distillation.settings`.
         recipe: Name; None takes the original's first.
         recipe_settings: That differ from the preset; None keeps the preset's.
         resume: Continue the run in `output`.
@@ -145,11 +145,11 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
         require(package, purpose="Adapting")
     torch = require("torch", purpose="Adapting")
 
-    from ..distill.objective import DistillObjective
-    from ..distill.teacher import KeptAnswers, Teacher
+    from ..distillation.objective import DistillObjective
+    from ..distillation.teacher import KeptAnswers, Teacher
     from ..models.weights import load_weights
-    from ..train.checkpoint import describe_start
-    from ..train.loop import Trainer
+    from ..training.checkpoint import describe_start
+    from ..training.loop import Trainer
 
     with progress.stage("load packages and models"):
         teacher = Teacher(spec, weights)
@@ -232,7 +232,7 @@ def _truth(request: AdaptRequest, original: ModelSpec) -> str:
 def _start(network: nn.Module, teacher: Teacher, images: FolderDataset) -> None:
     import torch
 
-    from ..distill.twin_start import start_twin
+    from ..distillation.twin_start import start_twin
     from ..models.logits import WrappedNetwork
 
     wrapped: Any = network
@@ -253,7 +253,7 @@ def _compare(
     val: Any,
 ) -> dict[str, Any]:
     """Both networks on the val images."""
-    from ..train.predict import predict_counts
+    from ..training.predict import predict_counts
 
     networks = {spec.name: (spec, weights), twin.name: (twin, twin_weights)}
     counts = {

@@ -11,30 +11,30 @@ from typing import Any
 
 from edgeseg.benchmarks.cpu import read_cpu
 from edgeseg.quantize import DEFAULT_CALIBRATOR, EMITTERS, METHODS, Quantizer, find_method
-from edgeseg.quantize.range_calibrator import RangeCalibrator
+from edgeseg.quantize.calibrators.range_calibrator import RangeCalibrator
 from edgeseg.targets import Target
 
-from .. import cache
-from ..bundle import open_bundle
+from ..bundle.bundle import open_bundle
 from ..errors import TargetError, UsageError
 from ..lazy import require_installed
 from ..lower.rewrites import REWRITES, STATISTICS
-from ..place.choice import Choice
-from ..place.contest import Trial
-from ..place.journal import Journal
-from ..place.laboratory import Laboratory, RememberingLaboratory
-from ..place.limits import DEFAULT_AGREEMENT, DEFAULT_DICE_DROP, DEFAULT_HD95_GROWTH, Limits
-from ..place.menu import Menu
-from ..place.record import FinalRecord, PlacementRecord, TrialRecord
-from ..place.search import Outcome, Search
+from ..metrics.hausdorff import PACKAGES as DISTANCE_PACKAGES
+from ..metrics.hausdorff import can_measure_distances
 from ..progress import Progress, Stage
-from ..surface_distance import PACKAGES as DISTANCE_PACKAGES
-from ..surface_distance import can_measure_distances
+from ..storage import cache
+from ..tuning.candidate import Choice
+from ..tuning.constraints import DEFAULT_AGREEMENT, DEFAULT_DICE_DROP, DEFAULT_HD95_GROWTH, Limits
+from ..tuning.evaluator import Laboratory, RememberingLaboratory
+from ..tuning.leaderboard import Trial
+from ..tuning.record import FinalRecord, PlacementRecord, TrialRecord
+from ..tuning.search import Outcome, Search
+from ..tuning.space import Menu
+from ..tuning.timing_cache import Journal
 from .bench import PLAIN
-from .judges import Judges
-from .laboratory import THREADS, BenchLaboratory
-from .preparation import Preparation
-from .workshop import Workshop
+from .builder.builder import Workshop
+from .builder.context import Preparation
+from .evaluator.local_evaluator import THREADS, BenchLaboratory
+from .evaluator.validation import Judges
 
 AUTO = "auto"
 

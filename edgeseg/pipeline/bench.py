@@ -14,14 +14,14 @@ from edgeseg.benchmarks.participants import BenchSettings, Participant
 from edgeseg.benchmarks.report import Report
 from edgeseg.targets import Target, find_target
 
-from .. import cache
-from ..bundle import SOURCE_ONNX, SOURCE_WEIGHTS, Bundle
+from ..bundle.bundle import SOURCE_ONNX, SOURCE_WEIGHTS, Bundle
 from ..data.folder import FolderDataset
 from ..errors import BenchmarkError, TargetError, UnknownNameError, UsageError
 from ..lazy import NATIVE_MODULES, provider_of
 from ..progress import SILENT, Progress
 from ..records import Artifact, RunnerSpec, sha256_of_file
-from .peers import open_worker, peer_participants
+from ..storage import cache
+from .external_toolkits import open_worker, peer_participants
 
 BASELINE_RECORD = "artifact.json"
 PLAIN, MENDED = "plain", "target"
@@ -238,7 +238,7 @@ def _packages_here(name: str) -> tuple[str, ...]:
 
 def torch_runner(bundle: Bundle) -> RunnerSpec:
     return RunnerSpec(
-        place="edgeseg.float_model:open_torch",
+        place="edgeseg.reference.reference:open_torch",
         arguments={
             "model": bundle.manifest.model.spec,
             "weights": str((bundle.folder / SOURCE_WEIGHTS).resolve()),

@@ -6,16 +6,16 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from .. import cache
-from ..atomic import writing_folder
-from ..bundle import Bundle, open_bundle, require_free_output
+from ..bundle.bundle import Bundle, open_bundle, require_free_output
 from ..errors import UsageError
-from ..place.choice import Choice
-from ..place.record import PlacementRecord
 from ..progress import SILENT, Progress
-from .preparation import Preparation
-from .request import BuildRequest, open_split
-from .workshop import Workshop
+from ..storage import cache
+from ..storage.atomic import writing_folder
+from ..tuning.candidate import Choice
+from ..tuning.record import PlacementRecord
+from .builder.builder import Workshop
+from .builder.context import Preparation
+from .builder.request import BuildRequest, open_split
 
 __all__ = ["BuildRequest", "build_bundle", "open_split"]
 
@@ -110,7 +110,7 @@ def _build(
     folder: Path,
 ) -> None:
     """Fill `folder/bundle`."""
-    from .bundle_writer import write_bundle
+    from .builder.bundle_writer import write_bundle
 
     bundle = folder / "bundle"
     made = workshop.make(choice, bundle / "artifact")

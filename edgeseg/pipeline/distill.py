@@ -8,23 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data.folder import FolderDataset, Pair, open_folder
-from ..data.label_share import forget_labels, split_labels
-from ..distill.settings import MIXES, DistillSettings, find_method
+from ..data.label_subset import forget_labels, split_labels
+from ..distillation.settings import MIXES, DistillSettings, find_method
 from ..errors import UsageError
 from ..lazy import require
 from ..models import ModelSpec, find_model
 from ..progress import SILENT, Progress
-from ..train.recipes import Recipe, find_recipe
+from ..training.recipes import Recipe, find_recipe
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from ..distill.feature_match import FeatureMatch
-    from ..distill.teacher import Teacher
-    from ..train.loop import TrainingResult
-    from ..train.losses import Loss
-    from ..train.objective import MakeObjective, Objective
+    from ..distillation.feature_match import FeatureMatch
+    from ..distillation.teacher import Teacher
+    from ..training.loop import TrainingResult
+    from ..training.losses import Loss
+    from ..training.objective import MakeObjective, Objective
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class DistillRequest:
         unlabeled: Folder with further images; its train list where it has one, else all.
         labels: Share of the train labels to use, chosen by the recipe's seed; the other train
             images are taken without labels.
-        method: See `edgeseg.distill.settings`.
+        method: See `edgeseg.distillation.settings`.
         settings: Of the method, that differ; None keeps the method's.
         teacher_taps, student_taps: Modules whose features are compared; empty for the defaults.
         recipe: Name; None takes the student's first.
@@ -100,11 +100,11 @@ def distill_model(request: DistillRequest, progress: Progress = SILENT) -> Train
         require(package, purpose="Distillation")
     torch = require("torch", purpose="Distillation")
 
-    from ..distill.teacher import all_pairs
+    from ..distillation.teacher import all_pairs
     from ..models.weights import load_weights
-    from ..train.checkpoint import describe_start
-    from ..train.loop import Trainer
-    from ..train.objective import Objective
+    from ..training.checkpoint import describe_start
+    from ..training.loop import Trainer
+    from ..training.objective import Objective
 
     with progress.stage("load packages and models"):
         torch.manual_seed(recipe.seed)
@@ -254,8 +254,8 @@ class _Lesson:
 
     def objective_for(self, pairs: list[Pair]) -> MakeObjective:
         """Maker of the objective for these images."""
-        from ..distill.objective import DistillObjective
-        from ..distill.teacher import KeptAnswers, Teacher
+        from ..distillation.objective import DistillObjective
+        from ..distillation.teacher import KeptAnswers, Teacher
 
         keeps = keeps_answers(self.settings, self.recipe)
 
@@ -295,8 +295,8 @@ class _Lesson:
     def _match_features(
         self, teacher: Teacher, pairs: list[Pair], device: torch.device
     ) -> FeatureMatch:
-        from ..distill.feature_match import match_features
-        from ..distill.taps import FeatureTaps, find_taps
+        from ..distillation.feature_match import match_features
+        from ..distillation.taps import FeatureTaps, find_taps
 
         given = self.request
         theirs = find_taps(teacher.spec, given.teacher_taps, "--teacher-taps")

@@ -12,11 +12,11 @@ from edgeseg.benchmarks.participants import BenchSettings
 from edgeseg.benchmarks.report import Report
 from edgeseg.targets import TARGETS, find_target
 
-from ..atomic import write_text
-from ..bundle import Bundle
+from ..bundle.bundle import Bundle
 from ..data.folder import FolderDataset
 from ..errors import EdgesegError
 from ..progress import SILENT, Progress
+from ..storage.atomic import write_text
 from .bench import bench_bundles
 from .build import BuildRequest, build_bundle
 from .verify import verify_bundle

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..data.folder import FolderDataset, open_folder
-from ..data.label_share import split_labels
+from ..data.label_subset import split_labels
 from ..errors import UnknownNameError, UsageError
 from ..lazy import require, require_installed
-from ..metrics import (
+from ..metrics.counts import (
     Counts,
     count_overlap,
     delta_intervals,
@@ -20,8 +20,7 @@ from ..metrics import (
     score_intervals,
     scores_from_counts,
 )
-from ..models import ModelSpec, find_model
-from ..paper_metrics import (
+from ..metrics.scores import (
     ALL_METRICS,
     METRICS,
     ImageScores,
@@ -30,11 +29,12 @@ from ..paper_metrics import (
     gather_scores,
     score_image,
 )
+from ..models import ModelSpec, find_model
 from ..progress import SILENT, Progress
-from ..train.recipes import find_recipe
+from ..training.recipes import find_recipe
 
 if TYPE_CHECKING:
-    from ..train.loop import TrainingResult
+    from ..training.loop import TrainingResult
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ def train_model(request: TrainRequest, progress: Progress = SILENT) -> TrainingR
     torch = require("torch", purpose="Training")
 
     from ..models.weights import load_backbone, load_weights
-    from ..train.checkpoint import describe_start
-    from ..train.loop import Trainer
+    from ..training.checkpoint import describe_start
+    from ..training.loop import Trainer
 
     with progress.stage("load packages and model") as stage:
         torch.manual_seed(recipe.seed)
@@ -187,7 +187,7 @@ def evaluate_model(
         against[0].resolve_weights(against[1], "--against-weights")
     with progress.stage("load the model"):
         network = spec.load_network(weights_path)
-    from ..train.predict import predict_pairs
+    from ..training.predict import predict_pairs
 
     overlaps = []
     images: list[ImageScores] = []
@@ -223,7 +223,7 @@ def _compare_with(
     progress: Progress,
 ) -> dict[str, Any]:
     """Scores of another network, and what `counts` differ from it."""
-    from ..train.predict import predict_counts
+    from ..training.predict import predict_counts
 
     weights_path = spec.resolve_weights(weights, "--against-weights")
     network = spec.load_network(weights_path)

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from edgeseg.targets import Backend, find_target
 
-from ..bundle import Bundle, open_bundle
+from ..bundle.bundle import Bundle, open_bundle
 from ..data.images import read_image
 from ..errors import BundleError, ParityError
-from ..float_model import ReferenceImages
-from ..parity import Agreement
+from ..metrics.agreement import Agreement
+from ..reference.reference import ReferenceImages
 
 
 def load_bundle(bundle: Bundle, *, threads: int = 1) -> Backend:

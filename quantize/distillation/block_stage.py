@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edgeseg.progress import Stage
 
-from ..plan import INT8_STEPS
+from ..plan.quant_plan import INT8_STEPS
 from .graph import TorchGraph
 from .partition import Block
 from .rounding import Convolution, Rounding

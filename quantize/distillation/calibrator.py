@@ -14,9 +14,9 @@ from edgeseg.progress import SILENT, Progress
 
 from ..base import Calibrator, MethodOptions
 from ..calibration_images import CalibrationImages
-from ..mse import MseCalibrator
-from ..plan import QuantPlan
-from ..range_calibrator import RangeOptions
+from ..calibrators.mse import MseCalibrator
+from ..calibrators.range_calibrator import RangeOptions
+from ..plan.quant_plan import QuantPlan
 
 if TYPE_CHECKING:
     from .learner import Learner

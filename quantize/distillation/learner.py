@@ -14,7 +14,7 @@ from torch import Tensor
 
 from edgeseg.progress import Stage
 
-from ..plan import QuantPlan
+from ..plan.quant_plan import QuantPlan
 from .block_stage import BlockSettings, reconstruct_blocks
 from .end_to_end_stage import EndToEndSettings, distil
 from .graph import load_graph, require_equal

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgeseg.errors import CalibrationError
-from edgeseg.parity import PER
+from edgeseg.metrics.agreement import PER
 
 from .graph import Step, TorchGraph
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..plan import HIGHEST_CODE, INT8_STEPS, LOWEST_CODE, QuantPlan, WeightGrid
+from ..plan.quant_plan import HIGHEST_CODE, INT8_STEPS, LOWEST_CODE, QuantPlan, WeightGrid
 from .graph import Place, TorchGraph
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from runner_bundle import FAKE_BACKEND, SIZE, make_bundle
 
-from edgeseg.pipeline.ssh_bench import TOOLS
+from edgeseg.pipeline.devices.ssh import TOOLS
 
 Tell = Callable[..., dict[str, Any]]
 ARTIFACT = {"files": ["artifact/net.bin"], "runtime": {"device": "CPU"}}

@@ -173,7 +173,7 @@ def test_training_says_what_features_its_loss_uses(
     make_data_folder: Callable[..., Path], tmp_path: Path, run_cli: RunCli
 ) -> None:
     from edgeseg.models.weights import save_weights
-    from edgeseg.train.lossnet import VggFeatures
+    from edgeseg.training.lossnet import VggFeatures
 
     data = make_data_folder()
     (data / "train.txt").write_text("pair0\npair1")

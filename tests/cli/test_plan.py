@@ -9,7 +9,7 @@ from subprocess import CompletedProcess
 import numpy as np
 import pytest
 
-from edgeseg.quantize.plan import Provenance, QuantPlan, WeightGrid
+from edgeseg.quantize.plan.quant_plan import Provenance, QuantPlan, WeightGrid
 
 RunCli = Callable[..., "CompletedProcess[str]"]
 

@@ -9,9 +9,9 @@ import pytest
 from support import needs
 
 from edgeseg.benchmarks.participants import BenchSettings
-from edgeseg.bundle import open_bundle
-from edgeseg.cli.bench_table import markdown_table, row_cells, row_warnings
+from edgeseg.bundle.bundle import open_bundle
 from edgeseg.cli.sweep import sweep_table
+from edgeseg.cli.terminal.bench_table import markdown_table, row_cells, row_warnings
 from edgeseg.data.folder import open_sample
 from edgeseg.errors import BenchmarkError
 from edgeseg.pipeline import sweep

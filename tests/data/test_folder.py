@@ -11,12 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edgeseg.data.folder import (
-    SPLITS,
-    open_folder,
-    open_sample,
-    split_of_name,
-)
+from edgeseg.data.folder import SPLITS, open_folder, open_sample, split_of_name
 from edgeseg.errors import DataError, UnknownNameError
 
 MakeFolder = Callable[..., Path]

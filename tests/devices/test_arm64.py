@@ -17,9 +17,9 @@ from arm64_userland import Arm64Userland
 from loopback_sshd import LoopbackSshd, is_running
 from support import REPORTED, needs
 
-from edgeseg.bundle import Bundle
+from edgeseg.bundle.bundle import Bundle
 from edgeseg.data.folder import open_sample
-from edgeseg.parity import PER
+from edgeseg.metrics.agreement import PER
 from edgeseg.pipeline.build import BuildRequest, build_bundle
 from edgeseg.pipeline.verify import load_bundle
 

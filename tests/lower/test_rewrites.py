@@ -17,9 +17,9 @@ from support import needs
 
 from edgeseg.data.folder import open_sample
 from edgeseg.errors import UnknownNameError
-from edgeseg.float_model import export_checked, reference_images
 from edgeseg.lower.rewrites import REWRITES, lower_graph
 from edgeseg.models import find_model
+from edgeseg.reference.reference import export_checked, reference_images
 from edgeseg.targets import TARGETS, find_target
 
 pytestmark = needs("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime")

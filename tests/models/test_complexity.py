@@ -4,8 +4,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from edgeseg.contract import InputContract, MinMax  # noqa: E402
-from edgeseg.models.complexity import count_macs, count_parameters  # noqa: E402
+from edgeseg.contract import InputContract, MinMax
+from edgeseg.models.complexity import count_macs, count_parameters
 
 INPUTS = InputContract(4, 6, 2, MinMax())
 

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch")
 
-from torch.nn import functional as F  # noqa: E402
+from torch.nn import functional as F
 
-from edgeseg.models import MODELS  # noqa: E402
-from edgeseg.models.m2snet import BoxFilter  # noqa: E402
-from edgeseg.models.miniseg import MiniSeg  # noqa: E402
-from edgeseg.models.ulite import AxialDepthwise  # noqa: E402
+from edgeseg.models import MODELS
+from edgeseg.models.m2snet import BoxFilter
+from edgeseg.models.miniseg import MiniSeg
+from edgeseg.models.ulite import AxialDepthwise
 
 GOLDEN = Path(__file__).parent / "golden"
 TOLERANCE = 1e-4  # of the standard deviation of the output

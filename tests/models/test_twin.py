@@ -8,21 +8,21 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from edgeseg.errors import UnknownNameError, WeightsError  # noqa: E402
-from edgeseg.models import find_model  # noqa: E402
-from edgeseg.models.egeunet import ChannelLayerNorm, Gab  # noqa: E402
-from edgeseg.models.logits import inner_network  # noqa: E402
-from edgeseg.models.registry import ModelSpec  # noqa: E402
-from edgeseg.models.twin import (  # noqa: E402
+from edgeseg.errors import UnknownNameError, WeightsError
+from edgeseg.models import find_model
+from edgeseg.models.egeunet import ChannelLayerNorm, Gab
+from edgeseg.models.logits import inner_network
+from edgeseg.models.registry import ModelSpec
+from edgeseg.models.twin import (
     ChannelAffine,
     ConvolutionBridge,
     Twin,
     parts_that_stay,
     replace_slow_parts,
 )
-from edgeseg.models.twin_specs import split_twin_name, twin_of  # noqa: E402
-from edgeseg.models.weights import load_state, save_weights  # noqa: E402
-from edgeseg.train.recipes import find_recipe  # noqa: E402
+from edgeseg.models.variants import split_twin_name, twin_of
+from edgeseg.models.weights import load_state, save_weights
+from edgeseg.training.recipes import find_recipe
 
 
 @pytest.mark.parametrize(

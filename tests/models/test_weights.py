@@ -10,8 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from edgeseg.errors import WeightsError  # noqa: E402
-from edgeseg.models.weights import load_state, load_weights, save_weights  # noqa: E402
+from edgeseg.errors import WeightsError
+from edgeseg.models.weights import load_state, load_weights, save_weights
 
 REFUSED = r"would run code from the file, so it was refused. Save only the weights, torch\.save"
 AGAIN = "Copy or download it again"

@@ -11,9 +11,9 @@ from support import needs
 
 torch = pytest.importorskip("torch")
 
-from edgeseg.errors import UsageError  # noqa: E402
-from edgeseg.models import find_model  # noqa: E402
-from edgeseg.pipeline.adapt import AdaptRequest, adapt_model  # noqa: E402
+from edgeseg.errors import UsageError
+from edgeseg.models import find_model
+from edgeseg.pipeline.adapt import AdaptRequest, adapt_model
 
 pytestmark = needs("monai", "lightning_fabric")
 
@@ -84,7 +84,7 @@ def test_a_twin_is_taught_further(
     def refuse(*_: Any) -> None:
         raise AssertionError("started anew")
 
-    monkeypatch.setattr("edgeseg.distill.twin_start.start_twin", refuse)
+    monkeypatch.setattr("edgeseg.distillation.twin_start.start_twin", refuse)
     second = adapt_model(request_for(images, tmp_path / "second", twin_weights=first.weights_path))
     assert second.weights_path.read_bytes() != first.weights_path.read_bytes()
     with pytest.raises(UsageError, match="No weights file"):

@@ -16,15 +16,15 @@ from typing import Any
 import pytest
 from support import needs
 
-from edgeseg.bundle import Bundle, open_bundle
+from edgeseg.bundle.bundle import Bundle, open_bundle
 from edgeseg.errors import DataError, TargetError, UsageError
 from edgeseg.pipeline import auto
 from edgeseg.pipeline.build import BuildRequest, build_bundle
-from edgeseg.pipeline.laboratory import BenchLaboratory
-from edgeseg.place.choice import Choice
-from edgeseg.place.explain import TITLES, rows, summary
-from edgeseg.place.limits import Limits
+from edgeseg.pipeline.evaluator.local_evaluator import BenchLaboratory
 from edgeseg.targets import find_target
+from edgeseg.tuning.candidate import Choice
+from edgeseg.tuning.constraints import Limits
+from edgeseg.tuning.explain import TITLES, rows, summary
 
 RunCli = Callable[..., "CompletedProcess[str]"]
 pytestmark = needs("torch", "onnx", "onnxscript", "onnxruntime")
@@ -197,7 +197,7 @@ def test_a_bundle_of_one_precision_has_no_placement(small_bundles: dict[str, Pat
 def test_without_masks_agreement_counts(
     make_data_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
-    from edgeseg.pipeline.preparation import Preparation
+    from edgeseg.pipeline.builder.context import Preparation
     from edgeseg.progress import SILENT
 
     data = make_data_folder(4, masks=False)
@@ -213,8 +213,8 @@ def test_without_masks_agreement_counts(
 def test_masks_of_some_images_only_are_refused(
     make_data_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
-    from edgeseg.pipeline.judges import Judges
-    from edgeseg.pipeline.preparation import Preparation
+    from edgeseg.pipeline.builder.context import Preparation
+    from edgeseg.pipeline.evaluator.validation import Judges
     from edgeseg.progress import SILENT
 
     data = make_data_folder(4)
@@ -260,7 +260,7 @@ def test_borders_count_where_they_can_be_measured(
     make_data_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgeseg.errors import MissingBackendError
-    from edgeseg.pipeline.preparation import Preparation
+    from edgeseg.pipeline.builder.context import Preparation
     from edgeseg.progress import SILENT
 
     data = make_data_folder(4)

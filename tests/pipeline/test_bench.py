@@ -9,7 +9,7 @@ from subprocess import CompletedProcess
 import pytest
 from support import needs
 
-from edgeseg.bundle import open_bundle
+from edgeseg.bundle.bundle import open_bundle
 
 pytestmark = [needs("torch", "openvino", "nncf"), pytest.mark.slow]
 

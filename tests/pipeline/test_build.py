@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from support import needs
 
-from edgeseg.atomic import PARTIAL
-from edgeseg.bundle import open_bundle
+from edgeseg.bundle.bundle import open_bundle
 from edgeseg.errors import (
     CalibrationError,
     OutputInUseError,
@@ -23,6 +22,7 @@ from edgeseg.errors import (
 from edgeseg.pipeline.build import BuildRequest, build_bundle
 from edgeseg.quantize import QuantPlan
 from edgeseg.records import sha256_of_file
+from edgeseg.storage.atomic import PARTIAL
 
 pytestmark = needs("torch", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf")
 
@@ -168,7 +168,7 @@ def test_a_request_that_cannot_be_met_says_what_to_do(
 def test_a_graph_that_computes_something_else_fails_the_build(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, random_weights: Path
 ) -> None:
-    from edgeseg.lower import onnx_export
+    from edgeseg.reference import onnx_export
 
     export = onnx_export.onnx_from_torch
 

@@ -12,19 +12,14 @@ from support import needs
 
 torch = pytest.importorskip("torch")
 
-from edgeseg.distill.settings import find_method  # noqa: E402
-from edgeseg.errors import OutputInUseError, UnknownNameError, UsageError  # noqa: E402
-from edgeseg.models import find_model  # noqa: E402
-from edgeseg.models.weights import save_weights  # noqa: E402
-from edgeseg.pipeline import distill as distill_pipeline  # noqa: E402
-from edgeseg.pipeline.distill import (  # noqa: E402
-    DistillRequest,
-    distill_model,
-    keeps_answers,
-    open_images,
-)
-from edgeseg.pipeline.train import TrainRequest, train_model  # noqa: E402
-from edgeseg.train.recipes import find_recipe  # noqa: E402
+from edgeseg.distillation.settings import find_method
+from edgeseg.errors import OutputInUseError, UnknownNameError, UsageError
+from edgeseg.models import find_model
+from edgeseg.models.weights import save_weights
+from edgeseg.pipeline import distill as distill_pipeline
+from edgeseg.pipeline.distill import DistillRequest, distill_model, keeps_answers, open_images
+from edgeseg.pipeline.train import TrainRequest, train_model
+from edgeseg.training.recipes import find_recipe
 
 pytestmark = needs("monai", "lightning_fabric")
 
@@ -192,7 +187,7 @@ def test_data_folder_is_no_unlabelled_folder(request_for: Callable[..., DistillR
 def test_any_rotation_asks_the_teacher_in_each_step(
     request_for: Callable[..., DistillRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import edgeseg.distill.teacher as teacher_module
+    import edgeseg.distillation.teacher as teacher_module
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("answers were kept")

@@ -20,11 +20,11 @@ from support import needs
 from edgeseg.contract import OutputContract
 from edgeseg.data.folder import open_sample
 from edgeseg.errors import UsageError
+from edgeseg.metrics.scores import METRICS
 from edgeseg.models import find_model
 from edgeseg.models.weights import save_weights
-from edgeseg.paper_metrics import METRICS
 from edgeseg.pipeline.build import BuildRequest
-from edgeseg.pipeline.preparation import Preparation
+from edgeseg.pipeline.builder.context import Preparation
 from edgeseg.pipeline.train import evaluate_model
 from edgeseg.progress import SILENT
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from support import needs
 
-from edgeseg.bundle import open_bundle
+from edgeseg.bundle.bundle import open_bundle
 from edgeseg.data.folder import open_sample
 from edgeseg.errors import BundleError, DataError
-from edgeseg.parity import PER
+from edgeseg.metrics.agreement import PER
 from edgeseg.pipeline.verify import load_bundle, predict_images, verify_bundle
 from edgeseg.records import sha256_of_file
 

@@ -25,12 +25,8 @@ from tiny_graphs import (
 )
 
 from edgeseg.errors import CalibrationError
-from edgeseg.quantize.plan import QuantPlan, WeightGrid
-from edgeseg.quantize.qdq_onnx import (
-    activations_to_quantize,
-    emit_qdq,
-    quantizable_convolutions,
-)
+from edgeseg.quantize.plan.quant_plan import QuantPlan, WeightGrid
+from edgeseg.quantize.qdq_onnx import activations_to_quantize, emit_qdq, quantizable_convolutions
 
 pytestmark = needs("onnx", "onnx_ir", "onnxruntime")
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from support import needs
 
 from edgeseg.errors import MissingBackendError, TargetError, UnknownNameError
-from edgeseg.float_model import torch_predictor
 from edgeseg.lazy import BACKENDS, install_command
 from edgeseg.models import find_model
 from edgeseg.records import Artifact
+from edgeseg.reference.reference import torch_predictor
 from edgeseg.targets import TARGETS, Backend, Target, find_target, open_backend
 
 SPEC = find_model("egeunet").at_size(64, 64)

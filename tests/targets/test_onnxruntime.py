@@ -188,7 +188,7 @@ def test_inner_names_are_short_and_results_keep_theirs(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def int8_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """x -> convolution a -> convolution b -> tanh -> convolution y; a and b are INT8."""
-    from edgeseg.quantize.plan import QuantPlan
+    from edgeseg.quantize.plan.quant_plan import QuantPlan
     from edgeseg.quantize.qdq_onnx import emit_qdq
 
     generator = np.random.default_rng(4)

@@ -16,7 +16,7 @@ from edgeseg.models import find_model
 from edgeseg.quantize import find_method
 from edgeseg.quantize.calibration_images import CalibrationImages, choose_calibration_images
 from edgeseg.quantize.distillation.calibrator import DistillCalibrator, DistillOptions
-from edgeseg.quantize.plan import QuantPlan
+from edgeseg.quantize.plan.quant_plan import QuantPlan
 
 pytestmark = needs("torch", "onnx", "onnx_ir", "onnxruntime")
 

@@ -7,9 +7,9 @@ import pytest
 from support import needs
 from tiny_graphs import INPUT, RESULT, node, pointwise, run_as_written, save_graph
 
-from edgeseg.quantize.plan import QuantPlan
+from edgeseg.quantize.plan.quant_plan import QuantPlan
+from edgeseg.quantize.plan.weight_grids import covering_grid
 from edgeseg.quantize.qdq_onnx import emit_qdq
-from edgeseg.quantize.weight_grids import covering_grid
 
 pytestmark = needs("torch", "onnx", "onnx_ir", "onnxruntime")
 

@@ -1,0 +1,218 @@
+"""Bundles: folders that hold an artefact and all that is needed to run, check and trust it.
+
+manifest.json     what it is, the contracts, checksums, versions, checks
+artifact/         what the runtime loads
+golden/           an image and the mask that belongs to it
+runner/           numpy-only code that prepares, runs and finishes
+quantization/     the plan by which it was quantised, where a calibrator made one
+source/           float weights and ONNX graph: evidence for benchmarks, not for the device
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from ..contract import InputContract, OutputContract
+from ..errors import BundleError, OutputInUseError, reason_of
+from ..records import sha256_of_file
+from ..storage.atomic import write_text
+from .manifest import MANIFEST_NAME, SCHEMA_VERSION, FileRecord, Manifest, Role
+
+SOURCE_WEIGHTS = "source/weights.safetensors"
+SOURCE_ONNX = "source/model.onnx"
+PLAN_FOLDER = "quantization"
+ROLES: dict[str, Role] = {
+    "artifact": "artifact",
+    "golden": "golden",
+    "runner": "runner",
+    "source": "source",
+    PLAN_FOLDER: "source",
+}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk whose manifest has been read; its files are not checked yet."""
+
+    folder: Path
+    manifest: Manifest
+
+    @cached_property
+    def inputs(self) -> InputContract:
+        return InputContract.from_json(self.manifest.input)
+
+    @cached_property
+    def outputs(self) -> OutputContract:
+        return OutputContract.from_json(self.manifest.output)
+
+    @property
+    def name(self) -> str:
+        manifest = self.manifest
+        return f"{manifest.model.name}-{manifest.target}-{manifest.precision}"
+
+    @property
+    def artifact_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.manifest.files if file.role == "artifact")
+
+    def golden_pair(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Image (H, W, 3) and probabilities (1, C, h, w)."""
+        golden = self.manifest.golden
+        image = np.load(self.folder / golden.image, allow_pickle=False)
+        mask = np.load(self.folder / golden.mask, allow_pickle=False)
+        return image, mask.astype(np.float32)
+
+    def check_files(self) -> None:
+        """Compare every file with its checksum.
+
+        Raises:
+            BundleError: A file is missing, changed, or not named by the manifest.
+        """
+        listed = {file.path for file in self.manifest.files} | {MANIFEST_NAME}
+        for file in self.manifest.files:
+            path = self.folder / file.path
+            if not path.is_file() or path.is_symlink():
+                raise BundleError(
+                    f"The bundle {self.folder} lacks {file.path}. Copy it again, or build it anew."
+                )
+            if path.stat().st_size != file.size_bytes or sha256_of_file(path) != file.sha256:
+                raise BundleError(
+                    f"{path} was changed after the bundle was built: its sha256 is not the "
+                    "manifest's. Do not use it; copy the bundle again, or build it anew."
+                )
+        for path in sorted(self.folder.rglob("*")):
+            is_folder = path.is_dir() and not path.is_symlink()
+            if not is_folder and path.relative_to(self.folder).as_posix() not in listed:
+                raise BundleError(
+                    f"{path} does not belong to the bundle: the manifest does not name it. "
+                    "Remove it, or copy the bundle again."
+                )
+
+    def with_measurements(self, rows: Iterable[dict[str, Any]]) -> Bundle:
+        """Add benchmark rows to the manifest as it is on disk now, atomically."""
+        present = open_bundle(self.folder).manifest
+        measurements = (*present.measurements, *rows)
+        manifest = present.model_copy(update={"measurements": measurements})
+        write_text(self.folder / MANIFEST_NAME, manifest_text(manifest))
+        return Bundle(self.folder, manifest)
+
+
+def manifest_text(manifest: Manifest) -> str:
+    return json.dumps(manifest.model_dump(mode="json"), indent=2) + "\n"
+
+
+def list_files(folder: Path) -> tuple[FileRecord, ...]:
+    """Record every file below a bundle's subfolders."""
+    records = []
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if path.is_file() and relative.parts[0] in ROLES:
+            records.append(
+                FileRecord(
+                    path=relative.as_posix(),
+                    role=ROLES[relative.parts[0]],
+                    sha256=sha256_of_file(path),
+                    size_bytes=path.stat().st_size,
+                )
+            )
+    return tuple(records)
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Read a bundle's manifest.
+
+    Raises:
+        BundleError: No bundle, a manifest that is damaged or of another version, or one that
+            names files outside the bundle.
+    """
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise BundleError(
+            f"{folder} is not a bundle: it has no {MANIFEST_NAME}. Make one with edgeseg build."
+        )
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise BundleError(
+            f"{path} is not readable JSON ({error}). Copy the bundle again, or build it anew."
+        ) from error
+    version = record.get("schema_version") if isinstance(record, dict) else None
+    if version != SCHEMA_VERSION:
+        raise BundleError(
+            f"{path} has schema version {version}; this edgeseg reads {SCHEMA_VERSION}. "
+            "Build the bundle anew, or install the edgeseg that wrote it."
+        )
+    try:
+        manifest = Manifest.model_validate(record)
+        bundle = Bundle(folder, manifest)
+        _ = bundle.inputs, bundle.outputs
+    except (ValidationError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(
+            f"{path} does not follow the schema: {reason_of(error)}. Copy the bundle again, or "
+            "build it anew."
+        ) from error
+    named = (
+        *(file.path for file in manifest.files),
+        *manifest.artifact.files,
+        manifest.golden.image,
+        manifest.golden.mask,
+    )
+    for name in named:
+        pure = PurePosixPath(name)
+        if pure.is_absolute() or ".." in pure.parts or "\\" in name:
+            raise BundleError(f"{path} names {name}, which lies outside the bundle. Do not use it.")
+    listed = {file.path for file in manifest.files}
+    for name in named:
+        if name not in listed:
+            raise BundleError(
+                f"{path} names {name} without a checksum. Do not use it; build the bundle anew."
+            )
+    return bundle
+
+
+def require_free_output(folder: Path, *, overwrite: bool) -> None:
+    """Refuse an output folder that holds something.
+
+    Raises:
+        OutputInUseError: It is a file, or a folder with content that is not a bundle, or is
+            one and `overwrite` is false.
+    """
+    if not folder.exists() and not folder.is_symlink():
+        parent = next(place for place in folder.absolute().parents if place.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK):
+            raise OutputInUseError(
+                f"{folder} cannot be created: {parent} is no folder that can be written. "
+                "Choose another --output."
+            )
+        return
+    if not folder.is_dir() or folder.is_symlink():
+        raise OutputInUseError(f"{folder} is not a folder. Choose another --output.")
+    if not any(folder.iterdir()):
+        return
+    if not _holds_bundle(folder):
+        raise OutputInUseError(
+            f"The output folder {folder} is in use and holds no bundle. Choose another --output."
+        )
+    if not overwrite:
+        raise OutputInUseError(
+            f"The output folder {folder} already holds a bundle. Replace it with --overwrite, or "
+            "choose another --output."
+        )
+
+
+def _holds_bundle(folder: Path) -> bool:
+    """Whether a folder was written by `edgeseg build`, of this version or another."""
+    try:
+        record = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and {"schema_version", "edgeseg_version"} <= record.keys()

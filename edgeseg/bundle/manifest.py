@@ -1,0 +1,126 @@
+"""The schema of a bundle's manifest.json."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..tuning.record import PlacementRecord
+
+SCHEMA_VERSION = 2
+MANIFEST_NAME = "manifest.json"
+
+Role = Literal["artifact", "golden", "runner", "source"]
+
+
+class Record(BaseModel):
+    """Base: unknown fields are errors, so that a mistyped or foreign manifest is noticed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileRecord(Record):
+    """One file of the bundle.
+
+    `role` tells what a device needs: "artifact" and "runner" to run, "golden" to verify;
+    "source" (float weights and graph, quantisation plan) is evidence: what benchmarks compare with
+    and what the artefact was made from.
+    """
+
+    path: str
+    role: Role
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size_bytes: int = Field(ge=0)
+
+
+class ModelRecord(Record):
+    """Which network it is (`spec`: as `edgeseg.models.ModelSpec` writes it), and whose weights."""
+
+    name: str
+    parameters: int
+    source: str
+    spec: dict[str, Any]
+    weights_sha256: str
+    weights_data: str | None
+    weights_licence: str | None
+
+
+class ArtifactRecord(Record):
+    """What the backend loads: paths relative to the bundle, and the settings to load it with."""
+
+    format: str
+    files: tuple[str, ...]
+    runtime: dict[str, Any]
+
+
+class GoldenRecord(Record):
+    """An image, the mask that the artefact gave for it when it was built, and how far another
+    machine may be from it. `image` is (H, W, 3) uint8 or uint16, `mask` (1, C, h, w) float16
+    probabilities.
+    """
+
+    image: str
+    mask: str
+    max_abs_diff: float
+    max_flips_per_10k: float
+
+
+class AgreementRecord(Record):
+    """See `edgeseg.metrics.agreement.Agreement`."""
+
+    images: int
+    max_abs_diff: float
+    mean_abs_diff: float
+    flips_per_10k: float
+    worst_image: str
+
+
+class CalibrationImageRecord(Record):
+    name: str
+    sha256: str
+
+
+class QuantizationManifest(Record):
+    """See `edgeseg.records.QuantizationRecord`."""
+
+    method: str
+    settings: dict[str, Any]
+    images: tuple[CalibrationImageRecord, ...]
+    layers: dict[str, int]
+
+
+class Manifest(Record):
+    """All that is said of a bundle.
+
+    Attributes:
+        lowering: How often each rewrite changed the ONNX graph before it was compiled.
+        options: Of the target, beside the precision.
+        precision: As it was asked for: "auto" where placement chose.
+        placement: How it chose; None where a precision was named.
+        checked_by: What computed the artefact for its check and its golden mask: the target's
+            own runtime, or what stood in for it.
+        checks: How the exported graph ("onnx") and the artefact ("artifact") agree with the
+            torch model on images that calibration did not see.
+        measurements: Rows of `edgeseg bench --record`, newest last.
+    """
+
+    schema_version: Literal[2] = 2
+    edgeseg_version: str
+    created: str
+    model: ModelRecord
+    target: str
+    precision: str
+    input: dict[str, Any]
+    output: dict[str, Any]
+    artifact: ArtifactRecord
+    golden: GoldenRecord
+    lowering: dict[str, int]
+    quantization: QuantizationManifest | None
+    options: dict[str, Any]
+    placement: PlacementRecord | None = None
+    checked_by: str
+    checks: dict[str, AgreementRecord]
+    toolchain: dict[str, str]
+    files: tuple[FileRecord, ...]
+    measurements: tuple[dict[str, Any], ...] = ()

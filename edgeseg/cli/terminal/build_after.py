@@ -1,0 +1,76 @@
+"""Bundles of a network that was just trained: the last step of distill and adapt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeseg.errors import TargetError
+
+from .console import make_progress
+
+BUNDLES = "bundles"
+
+
+def require_targets(names: Sequence[str]) -> None:
+    """Refuse an unknown target before hours of training.
+
+    Raises:
+        UnknownNameError: Not one of edgeseg's.
+    """
+    from edgeseg.targets import find_target
+
+    for name in names:
+        find_target(name)
+
+
+def build_after(
+    model: str,
+    weights: Path,
+    targets: Sequence[str],
+    precision: str,
+    *,
+    data: Path,
+    spec: Path | None = None,
+    size: tuple[int, int] | None = None,
+) -> None:
+    """Build for each target into `bundles/TARGET` beside the weights, and print what came.
+
+    Images of `data` calibrate (train) and check (val). Older bundles there are replaced.
+
+    Raises:
+        TargetError: A target refused; the others are built.
+    """
+    from edgeseg.pipeline.builder.request import BuildRequest
+    from edgeseg.pipeline.sweep import build_cells
+
+    requests = [
+        BuildRequest(
+            model=model,
+            target=target,
+            precision=precision,
+            output=weights.parent / BUNDLES / target,
+            weights=weights,
+            data=data,
+            spec=spec,
+            size=size,
+            overwrite=True,
+        )
+        for target in targets
+    ]
+    cells = build_cells(requests, make_progress())
+    for cell in cells:
+        if cell.bundle is not None:
+            check = cell.bundle.manifest.checks["artifact"]
+            print(
+                f"{cell.bundle.folder}: {cell.bundle.name}, artefact "
+                f"{cell.bundle.artifact_bytes / 1e3:.0f} kB, {check.flips_per_10k:.1f} of 10,000 "
+                "pixels flip"
+            )
+    refused = [cell for cell in cells if cell.bundle is None]
+    if refused:
+        reasons = "; ".join(f"{cell.request.target}: {cell.refusal}" for cell in refused)
+        raise TargetError(
+            f"{len(refused)} of {len(cells)} bundles were refused ({reasons}). The weights are in "
+            f"{weights}; build the others with edgeseg build --model {model} --weights."
+        )

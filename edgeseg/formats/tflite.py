@@ -1,0 +1,144 @@
+"""What a TFLite file holds: its graph, read without running it, and what is computed inside it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..lazy import provider_of, require
+
+PURPOSE = "Reading a TFLite model"
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator of a model.
+
+    Attributes:
+        kind: As TFLite names it, such as "CONV_2D"; "CUSTOM" for those that are not built in.
+        custom_name: Of one that is not built in, else empty.
+        inputs, outputs: Indices of tensors; inputs that are left out are not among them.
+    """
+
+    kind: str
+    custom_name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TfliteModel:
+    """The first graph of a file.
+
+    Attributes:
+        operators: In the order in which they run.
+        names: Of the tensors, by index.
+        constants: Indices of the tensors whose values are stored.
+    """
+
+    operators: tuple[Operator, ...]
+    names: tuple[str, ...]
+    constants: frozenset[int]
+
+
+def read_tflite(path: Path) -> TfliteModel:
+    """Read the graph of a .tflite file that is known to be whole."""
+    schema = require("ai_edge_litert.schema_py_generated", purpose=PURPOSE)
+    kinds = {
+        number: name
+        for name, number in vars(schema.BuiltinOperator).items()
+        if not name.startswith("_")
+    }
+    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    graph = model.subgraphs[0]
+    operators = []
+    for operator in graph.operators:
+        code = model.operatorCodes[operator.opcodeIndex]
+        # Numbers above 127 are in the newer field only.
+        kind = kinds[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        operators.append(
+            Operator(
+                kind,
+                (code.customCode or b"").decode(),
+                tuple(int(index) for index in operator.inputs if index >= 0),
+                tuple(int(index) for index in operator.outputs),
+            )
+        )
+    stored = (
+        index
+        for index, tensor in enumerate(graph.tensors)
+        if model.buffers[tensor.buffer].data is not None
+    )
+    names = tuple(tensor.name.decode() for tensor in graph.tensors)
+    return TfliteModel(tuple(operators), names, frozenset(stored))
+
+
+def number_tensors(content: bytes) -> bytes:
+    """Give the inner tensors of a TFLite file numbers in place of names.
+
+    Converters name them after the operators that they came from, a tenth of the bytes of a small
+    network.
+
+    Returns:
+        A file that computes the same. Inputs and outputs keep their names.
+    """
+    schema = require("ai_edge_litert.schema_py_generated", purpose=PURPOSE)
+    flatbuffers = require("flatbuffers", purpose=PURPOSE)
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    for graph in model.subgraphs:
+        outer = {int(index) for index in (*graph.inputs, *graph.outputs)}
+        for index, tensor in enumerate(graph.tensors):
+            if index not in outer:
+                tensor.name = str(index).encode()
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def observe_tensors(
+    path: Path, images: Iterable[NDArray[np.float32]], indices: Collection[int] | None = None
+) -> Iterator[dict[int, NDArray[np.float32]]]:
+    """Run a model and give its float tensors, those inside it too, for each image.
+
+    Args:
+        images: Prepared, (1, 3, H, W) each.
+        indices: Of the tensors that are wanted; all by default.
+
+    Yields:
+        Values by index, as the model lays them out. Constants are among them; tensors of other
+        types, and scratch space of operators, which holds no value, are not.
+    """
+    runtime = require(
+        f"{provider_of('ai_edge_litert')}.interpreter", purpose="Running a TFLite model"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that keeping all tensors takes memory
+        interpreter = runtime.Interpreter(
+            model_content=path.read_bytes(),
+            num_threads=1,
+            experimental_preserve_all_tensors=True,
+            # XNNPACK would keep what is inside it to itself.
+            experimental_op_resolver_type=runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
+    interpreter.allocate_tensors()
+    entry = interpreter.get_input_details()[0]["index"]
+    floats = [
+        details["index"]
+        for details in interpreter.get_tensor_details()
+        if details["dtype"] == np.float32 and (indices is None or details["index"] in indices)
+    ]
+    for image in images:
+        interpreter.set_tensor(entry, np.ascontiguousarray(image.transpose(0, 2, 3, 1)))
+        interpreter.invoke()
+        values = {}
+        for index in floats:
+            try:
+                values[index] = interpreter.get_tensor(index)
+            except ValueError:
+                continue  # scratch space
+        yield values

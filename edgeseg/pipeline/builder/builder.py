@@ -1,0 +1,242 @@
+"""Makes any form of a network that a target can have, and checks it."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgeseg.errors import UnknownNameError, UsageError
+from edgeseg.lazy import require_installed
+from edgeseg.lower.rewrites import lower_graph
+from edgeseg.metrics.agreement import Agreement, require_parity
+from edgeseg.progress import SILENT, Progress
+from edgeseg.quantize import Calibrator, Quantizer, QuantPlan, find_emitter, find_method
+from edgeseg.records import ONNX_FORMAT, Artifact, QuantizationRecord, sha256_of_file
+from edgeseg.reference.reference import check_graph
+from edgeseg.targets import Backend
+from edgeseg.tuning.candidate import Choice
+
+from .context import Preparation
+
+KEPT = 8  # artefacts, each of float and quantised ones
+
+
+@dataclass(frozen=True)
+class Made:
+    """One form of the network.
+
+    Attributes:
+        artifact: What the runtime loads.
+        lowering: How often each rewrite changed the graph.
+        quantization: How it was quantised; None for a float precision.
+        plan: The plan by which it was quantised, where there is one.
+        backend, checked_by: What computes it on this machine, and its name.
+        agreement: With torch, on the check images.
+    """
+
+    artifact: Artifact
+    lowering: dict[str, int]
+    quantization: QuantizationRecord | None
+    plan: QuantPlan | None
+    backend: Backend
+    checked_by: str
+    agreement: Agreement
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What was made of a choice, whatever the runtime's settings."""
+
+    artifact: Artifact
+    quantization: QuantizationRecord | None = None
+    plan: QuantPlan | None = None
+
+
+class Workshop:
+    """Makes forms of one network for one target.
+
+    Rewritten graphs, plans and the artefacts made last are kept, as several forms have them in
+    common.
+
+    Args:
+        work: A folder of which the workshop may do as it likes; it is made when it is needed.
+    """
+
+    def __init__(self, preparation: Preparation, work: Path, progress: Progress = SILENT) -> None:
+        self.preparation = preparation
+        self.target = preparation.target
+        self.spec = preparation.spec
+        self.work = work
+        self.progress = progress
+        self._graphs: dict[tuple[str, ...], tuple[Path, dict[str, int]]] = {}
+        self._plans: dict[tuple[str, str, tuple[tuple[str, str], ...]], QuantPlan] = {}
+        self._float: OrderedDict[tuple[str, str], _Form] = OrderedDict()
+        self._quantized: OrderedDict[Choice, _Form] = OrderedDict()
+        self._numbers = itertools.count()
+
+    def make(self, choice: Choice, folder: Path) -> Made:
+        """Make the artefact of a choice in `folder` and compare it with torch.
+
+        Raises:
+            EdgesegError: It cannot be made, or does not compute what it should.
+        """
+        self.target.require_precision(choice.precision)
+        runtime = self._runtime_of(choice)
+        graph, lowering = self.lower(choice.rewrites)
+        form = self._form(choice, graph)
+        artifact = copy_artifact(form.artifact, folder)
+        artifact = replace(artifact, runtime={**artifact.runtime, **runtime})
+        backend, checked_by = self.target.load_for_check(
+            artifact.folder, artifact.files, artifact.runtime
+        )
+        agreement = self._check(artifact, backend)
+        quantization, plan = form.quantization, form.plan
+        return Made(artifact, lowering, quantization, plan, backend, checked_by, agreement)
+
+    def lower(self, names: tuple[str, ...]) -> tuple[Path, dict[str, int]]:
+        """The rewritten graph, compared with torch, and how often each rewrite changed it."""
+        exported, _ = self.preparation.exported
+        if not names:
+            return exported, {}
+        if names not in self._graphs:
+            path = self._place("lowered") / "model.onnx"
+            with self.progress.stage("lower"):
+                counts = lower_graph(exported, names, path)
+                references = self.preparation.references
+                check_graph(path, self.spec, references, "The lowered ONNX graph")
+            self._graphs[names] = path, counts
+        return self._graphs[names]
+
+    def _runtime_of(self, choice: Choice) -> dict[str, object]:
+        variants = self.target.runtime_variants(choice.precision)
+        if choice.runtime and choice.runtime not in variants:
+            raise UnknownNameError(
+                f"runtime variant of target {self.target.name} in {choice.precision}",
+                choice.runtime,
+                variants,
+            )
+        return dict(variants[choice.runtime]) if choice.runtime else {}
+
+    def _form(self, choice: Choice, graph: Path) -> _Form:
+        if not choice.method:
+            return _Form(self._compiled_float(graph, choice.precision))
+        return _kept(
+            self._quantized,
+            replace(choice, runtime=""),
+            lambda: self._make_quantized(choice, graph, self._place("int8")),
+        )
+
+    def _make_quantized(self, choice: Choice, graph: Path, folder: Path) -> _Form:
+        """Graphs are quantised before or after they are compiled."""
+        formats, options = self.target.quantized_from, dict(choice.method_options)
+        method = find_method(choice.method, formats, options, self.target.plan_form)
+        if isinstance(method, Calibrator):
+            plan = self._plan(choice, method, graph).with_float(choice.float_nodes)
+            return _Form(*self._compile_plan(plan, graph, folder, choice.precision), plan)
+        if choice.float_nodes:
+            raise UsageError(
+                f"The quantisation method {method.name} makes no plan, so that no convolution can "
+                "be left in float. Take another --method."
+            )
+        if method.artifact_format == ONNX_FORMAT:
+            quantized, record = self._quantize(method, as_artifact(graph), self._place("quantized"))
+            path = quantized.folder / quantized.files[0]
+            return _Form(self._compile_graph(path, folder, choice.precision), record)
+        quantized, record = self._quantize(method, self._compiled_float(graph), folder)
+        self.target.finish(quantized)
+        return _Form(quantized, record)
+
+    def _plan(self, choice: Choice, method: Calibrator, graph: Path) -> QuantPlan:
+        key = (sha256_of_file(graph), choice.method, choice.method_options)
+        if key not in self._plans:
+            self._plans[key] = method.calibrate(
+                graph,
+                self.preparation.calibration,
+                input_name=self.spec.inputs.name,
+                progress=self.progress,
+            )
+        return self._plans[key]
+
+    def _compile_plan(
+        self, plan: QuantPlan, graph: Path, folder: Path, precision: str
+    ) -> tuple[Artifact, QuantizationRecord]:
+        """What a plan says, as the target's artefact in `folder`."""
+        emitter = find_emitter(self.target.quantized_from)
+        require_installed(emitter.packages, purpose=f"Building for target {self.target.name}")
+        images = self.preparation.calibration
+        if emitter.artifact_format == ONNX_FORMAT:
+            source, place = as_artifact(graph), self._place("quantized")
+            made, layers = emitter.emit(plan, graph, source, images, place)
+            artifact = self._compile_graph(made.folder / made.files[0], folder, precision)
+        else:
+            compiled = self._compiled_float(graph)
+            artifact, layers = emitter.emit(plan, graph, compiled, images, folder)
+            self.target.finish(artifact)
+        return artifact, plan.record(layers)
+
+    def _compiled_float(self, graph: Path, precision: str = "fp32") -> Artifact:
+        return _kept(
+            self._float,
+            (sha256_of_file(graph), precision),
+            lambda: _Form(self._compile_graph(graph, self._place("float"), precision)),
+        ).artifact
+
+    def _place(self, name: str) -> Path:
+        """A new folder for what only comes between."""
+        return self.work / f"{name}{next(self._numbers)}"
+
+    def _compile_graph(self, graph: Path, folder: Path, precision: str) -> Artifact:
+        with self.progress.stage(f"compile for {self.target.name}") as stage:
+            artifact = self.target.compile(graph, folder, precision)
+            if artifact.note:
+                stage.note(artifact.note)
+        return artifact
+
+    def _quantize(
+        self, quantizer: Quantizer, artifact: Artifact, folder: Path
+    ) -> tuple[Artifact, QuantizationRecord]:
+        return quantizer.quantize(
+            artifact,
+            self.preparation.calibration,
+            folder,
+            input_name=self.spec.inputs.name,
+            progress=self.progress,
+        )
+
+    def _check(self, artifact: Artifact, backend: Backend) -> Agreement:
+        what = f"The {artifact.precision} artefact for {self.target.name}"
+        references = self.preparation.references
+        with self.progress.stage("check the artefact against torch"):
+            agreement = references.compare(backend.run, self.spec.outputs, what)
+            tolerance = self.target.tolerances.get(artifact.precision)
+            if tolerance is not None:
+                require_parity(agreement, tolerance, what)
+        return agreement
+
+
+def as_artifact(onnx_path: Path) -> Artifact:
+    """A float graph that is not compiled yet."""
+    return Artifact("", "fp32", ONNX_FORMAT, onnx_path.parent, (onnx_path.name,))
+
+
+def copy_artifact(artifact: Artifact, folder: Path) -> Artifact:
+    for name in artifact.files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(artifact.folder / name, folder / name)
+    return replace(artifact, folder=folder)
+
+
+def _kept(forms: OrderedDict[Any, _Form], key: Any, make: Callable[[], _Form]) -> _Form:
+    """The form of that key, made when it is missing; the one asked for longest ago goes."""
+    if key not in forms:
+        forms[key] = make()
+        if len(forms) > KEPT:
+            _, oldest = forms.popitem(last=False)
+            shutil.rmtree(oldest.artifact.folder, ignore_errors=True)
+    forms.move_to_end(key)
+    return forms[key]

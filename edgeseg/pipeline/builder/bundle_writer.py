@@ -1,0 +1,133 @@
+"""Puts a bundle together from what was made and checked."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from edgeseg import __version__
+from edgeseg.bundle.bundle import (
+    PLAN_FOLDER,
+    SOURCE_ONNX,
+    SOURCE_WEIGHTS,
+    list_files,
+    manifest_text,
+)
+from edgeseg.bundle.manifest import (
+    MANIFEST_NAME,
+    AgreementRecord,
+    ArtifactRecord,
+    GoldenRecord,
+    Manifest,
+    ModelRecord,
+    QuantizationManifest,
+)
+from edgeseg.lazy import module_file
+from edgeseg.records import sha256_of_file
+from edgeseg.storage import cache
+from edgeseg.tuning.record import PlacementRecord
+
+from .builder import Made
+from .context import Preparation
+
+# Pixels per 10,000 of the golden mask that may flip on another machine: kernels differ in the
+# order of sums, those of reduced precision also in how they round and saturate.
+GOLDEN_FLIPS = 1.0
+GOLDEN_FLIPS_REDUCED = 100.0
+
+
+def write_bundle(
+    preparation: Preparation, made: Made, placement: PlacementRecord | None, bundle: Path
+) -> None:
+    """Add all but the artefact, which is there already, to a bundle's folder."""
+    from edgeseg.models.weights import save_weights
+
+    onnx_path, _ = preparation.exported
+    if made.plan is not None:
+        made.plan.save(bundle / PLAN_FOLDER)
+    (bundle / "source").mkdir()
+    shutil.copyfile(onnx_path, bundle / SOURCE_ONNX)
+    save_weights(bundle / SOURCE_WEIGHTS, preparation.network)
+    _write_runner(preparation, bundle / "runner")
+    golden = _write_golden(preparation, made, bundle / "golden")
+    manifest = _describe(preparation, made, placement, golden, bundle)
+    (bundle / MANIFEST_NAME).write_text(manifest_text(manifest), encoding="utf-8")
+
+
+def _write_runner(preparation: Preparation, folder: Path) -> None:
+    folder.mkdir()
+    modules = {
+        "contract.py": "edgeseg.contract",
+        "backend.py": preparation.target.backend_module,
+        "run.py": "edgeseg.targets.runners.run",
+        "device_bench.py": "edgeseg.targets.runners.device_bench",
+        **preparation.target.runner_modules,
+    }
+    for name, module in modules.items():
+        shutil.copyfile(module_file(module), folder / name)
+
+
+def _write_golden(preparation: Preparation, made: Made, folder: Path) -> GoldenRecord:
+    folder.mkdir()
+    image = preparation.check_pairs[0].read_image()
+    mask = made.backend.run(preparation.spec.inputs.prepare(image))
+    np.save(folder / "image.npy", image)
+    # Half precision: off by at most 2.4e-4 of a probability, and half the bytes.
+    np.save(folder / "mask.npy", mask.astype(np.float16))
+    tolerance = preparation.target.tolerances.get(made.artifact.precision)
+    return GoldenRecord(
+        image="golden/image.npy",
+        mask="golden/mask.npy",
+        max_abs_diff=1.0 if tolerance is None else tolerance,
+        max_flips_per_10k=GOLDEN_FLIPS_REDUCED if tolerance is None else GOLDEN_FLIPS,
+    )
+
+
+def _describe(
+    preparation: Preparation,
+    made: Made,
+    placement: PlacementRecord | None,
+    golden: GoldenRecord,
+    bundle: Path,
+) -> Manifest:
+    spec, artifact = preparation.spec, made.artifact
+    _, exported = preparation.exported
+    checks = {"onnx": exported, "artifact": made.agreement}
+    shipped = spec.weights if preparation.request.weights is None else None
+    quantization = made.quantization
+    return Manifest(
+        edgeseg_version=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        model=ModelRecord(
+            name=spec.name,
+            parameters=spec.parameters,
+            source=spec.source,
+            spec=spec.to_json(),
+            weights_sha256=sha256_of_file(preparation.weights_path),
+            weights_data=shipped.data if shipped else None,
+            weights_licence=shipped.licence if shipped else None,
+        ),
+        target=preparation.target.name,
+        precision=preparation.request.precision,
+        input=spec.inputs.to_json(),
+        output=spec.outputs.to_json(),
+        artifact=ArtifactRecord(
+            format=artifact.format,
+            files=tuple(f"artifact/{name}" for name in artifact.files),
+            runtime=artifact.runtime,
+        ),
+        golden=golden,
+        lowering=made.lowering,
+        quantization=QuantizationManifest.model_validate(quantization.to_json())
+        if quantization
+        else None,
+        options=preparation.target.options.to_json(),
+        placement=placement,
+        checked_by=made.checked_by,
+        checks={name: AgreementRecord(**check.to_json()) for name, check in checks.items()},
+        toolchain=cache.toolchain_versions(),
+        files=list_files(bundle),
+    )

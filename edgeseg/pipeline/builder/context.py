@@ -1,0 +1,141 @@
+"""What every form of one network on one target has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeseg.data.folder import Pair
+from edgeseg.errors import UsageError
+from edgeseg.lazy import require_installed
+from edgeseg.metrics.agreement import Agreement
+from edgeseg.models import ModelSpec, find_model
+from edgeseg.progress import Progress
+from edgeseg.quantize import find_method
+from edgeseg.quantize.calibration_images import CalibrationImages, choose_calibration_images
+from edgeseg.records import sha256_of_file
+from edgeseg.reference.reference import (
+    EXPORT_PACKAGES,
+    ReferenceImages,
+    export_checked,
+    reference_images,
+)
+from edgeseg.targets import Target, find_target
+from edgeseg.tuning.candidate import Choice
+
+from .request import BuildRequest, open_split
+
+if TYPE_CHECKING:
+    from torch import nn
+
+CHECK_IMAGES = 8
+
+
+class Preparation:
+    """The network, the target and the images of a request. What takes long is done when it is
+    asked for, and once."""
+
+    def __init__(self, request: BuildRequest, progress: Progress) -> None:
+        self.request = request
+        self.progress = progress
+        self.spec: ModelSpec = find_model(request.model, request.spec, request.size)
+        self.target: Target = find_target(request.target, request.options)
+        self.weights_path = self.spec.resolve_weights(request.weights)
+
+    def fixed_choice(self, precision: str) -> Choice:
+        """How this precision is built where nothing is measured.
+
+        Raises:
+            UnknownNameError: The target has no such precision, or there is no such method.
+            UsageError: A method was asked for, and the precision is a float one.
+        """
+        self.target.require_precision(precision)
+        request = self.request
+        method = ""
+        if precision in self.target.quantized_precisions:
+            formats = self.target.quantized_from
+            form = self.target.plan_form
+            method = find_method(request.method, formats, request.method_options, form).name
+        elif request.method is not None or request.method_options:
+            raise UsageError(
+                f"--method and --method-option go with a quantised precision; {precision} is none. "
+                "Leave them out."
+            )
+        return Choice(
+            precision=precision,
+            rewrites=tuple(self.target.rewrites.get(precision, ())),
+            method=method,
+            method_options=tuple(sorted(request.method_options.items())),
+        )
+
+    def require_packages(self, choices: Iterable[Choice]) -> None:
+        """Refuse at once what would fail for want of a package after long work."""
+        methods = {(choice.method, choice.method_options) for choice in choices if choice.method}
+        needed = [*EXPORT_PACKAGES, *self.target.build_packages]
+        for name, options in sorted(methods):
+            formats, form = self.target.quantized_from, self.target.plan_form
+            needed += find_method(name, formats, dict(options), form).packages
+        require_installed(needed, purpose=f"Building for target {self.target.name}")
+
+    @cached_property
+    def check_pairs(self) -> tuple[Pair, ...]:
+        """Images of the val split on which forms of the network are compared."""
+        return tuple(open_split(self.request.data, "val", labelled=False))[:CHECK_IMAGES]
+
+    @cached_property
+    def calibration(self) -> CalibrationImages:
+        dataset = open_split(self.request.data, "train", labelled=False)
+        return choose_calibration_images(dataset, self.spec.inputs, self.request.calibration_images)
+
+    @cached_property
+    def network(self) -> nn.Module:
+        with self.progress.stage("load the model"):
+            return self.spec.load_network(self.weights_path)
+
+    @cached_property
+    def references(self) -> ReferenceImages:
+        network = self.network
+        with self.progress.stage("ask the float network"):
+            return reference_images(network, self.spec, self.check_pairs)
+
+    @cached_property
+    def exported(self) -> tuple[Path, Agreement]:
+        """The ONNX graph, and how it agrees with torch."""
+        return export_checked(
+            self.network,
+            self.spec,
+            self.weights_path,
+            lambda: self.references,
+            progress=self.progress,
+            use_cache=self.request.use_cache,
+        )
+
+    def record(self, choice: Choice) -> dict[str, Any]:
+        """Everything that decides what is built of the choice, as JSON."""
+        quantization = None
+        if choice.method:
+            formats, form = self.target.quantized_from, self.target.plan_form
+            method = find_method(choice.method, formats, dict(choice.method_options), form)
+            quantization = {
+                "settings": method.settings(),
+                "images": self.calibration.identities(),
+            }
+        return {
+            **self.identity(),
+            "choice": choice.to_json(),
+            "checks": [(pair.name, sha256_of_file(pair.image_path)) for pair in self.check_pairs],
+            "quantization": quantization,
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """Which network it is for which target, as JSON."""
+        return {
+            "model": self.spec.to_json(),
+            "source": self.spec.source_digest(),
+            "weights": sha256_of_file(self.weights_path),
+            "shipped": self.request.weights is None,
+            "target": self.request.target,
+            "options": self.target.options.to_json(),
+        }

@@ -1,0 +1,197 @@
+"""The images that candidates are judged by, with the float network's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.benchmarks.accuracy import count_all, true_labels
+from edgeseg.contract import OutputContract
+from edgeseg.data.folder import SAMPLE_CLASSES, FolderDataset
+from edgeseg.errors import DataError, ParityError
+from edgeseg.metrics.agreement import PER, has_collapsed
+from edgeseg.metrics.counts import scores_from_counts
+from edgeseg.metrics.hausdorff import can_measure_distances, hd95_per_image, relative_growth
+from edgeseg.progress import Progress
+from edgeseg.records import sha256_of_file
+from edgeseg.reference.reference import onnx_predictor
+from edgeseg.storage import cache
+
+from ..builder.context import Preparation
+from ..builder.request import open_split
+
+FEW = 24  # reject a candidate
+MANY = 256  # decide about the last ones: HD95 needs many, one outlier among few decides it
+TIMED = 4
+LABELS_NAME, IMAGES_NAME = "labels.npy", "images.npy"
+
+Labels = NDArray[np.uint8]  # (images, h, w)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Attributes:
+    flips_per_10k: Pixels per 10,000 whose label is not the float network's.
+    dice_drop: Pooled Dice of the float network minus the candidate's; None without labels.
+    hd95_growth: By which share mean HD95 is above the float network's; None without labels or
+        MONAI, where that is 0, and where only some of the images were asked for: one may decide it.
+    """
+
+    flips_per_10k: float
+    dice_drop: float | None
+    hd95_growth: float | None = None
+
+
+class Judges:
+    """Images of the val split, spread over it, the first few a sample of all.
+
+    Attributes:
+        dataset: What they are.
+    """
+
+    def __init__(self, preparation: Preparation, folder: Path, progress: Progress) -> None:
+        self._preparation = preparation
+        self._folder = folder
+        self._progress = progress
+        val = open_split(preparation.request.data, "val", labelled=False)
+        self.dataset = FolderDataset(val.root, val.splits, spread(val.pairs, MANY))
+        # The sample's masks say nothing about a network that looks for something else.
+        is_apt = preparation.request.data is not None or self._outputs.classes == SAMPLE_CLASSES
+        self.has_labels = is_apt and self._count_masks() > 0
+
+    def _count_masks(self) -> int:
+        """How many of the images have a mask.
+
+        Raises:
+            DataError: Some, but not all.
+        """
+        without = [pair for pair in self.dataset if pair.mask_path is None]
+        count = len(self.dataset) - len(without)
+        if without and count:
+            raise DataError(
+                f"{count} val images have a mask and {len(without)} have none, "
+                f"{without[0].image_path.name} the first. Add the masks to {self.dataset.root}, or "
+                "take these images out of val.txt."
+            )
+        return count
+
+    @property
+    def _outputs(self) -> OutputContract:
+        return self._preparation.spec.outputs
+
+    @property
+    def few(self) -> int:
+        return min(FEW, len(self.dataset))
+
+    @cached_property
+    def digests(self) -> tuple[str, ...]:
+        """Of the image files."""
+        return tuple(sha256_of_file(pair.image_path) for pair in self.dataset)
+
+    def identity(self) -> dict[str, Any]:
+        """Which images, and whether with labels, as JSON."""
+        masks = [pair.mask_path for pair in self.dataset] if self.has_labels else []
+        return {
+            "images": list(self.digests),
+            "masks": [sha256_of_file(path) for path in masks if path is not None],
+        }
+
+    @cached_property
+    def images(self) -> Path:
+        """Prepared ones, (N, 1, 3, H, W) float32, in a file."""
+        inputs = self._preparation.spec.inputs
+        path = self._folder / IMAGES_NAME
+        shape = (len(self.dataset), *inputs.shape)
+        open_memmap: Any = np.lib.format.open_memmap
+        prepared = open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+        for index, pair in enumerate(self.dataset):
+            prepared[index] = inputs.prepare(pair.read_image())
+        prepared.flush()
+        return path
+
+    @cached_property
+    def timed_images(self) -> Path:
+        """The first of them, in a file that is small enough to be read whole."""
+        path = self._folder / f"timed_{IMAGES_NAME}"
+        np.save(path, np.load(self.images, mmap_mode="r")[:TIMED])
+        return path
+
+    @cached_property
+    def float_labels(self) -> Labels:
+        """The float network's answers, by ONNX Runtime, which was compared with torch before."""
+        preparation = self._preparation
+        onnx_path, _ = preparation.exported
+        record = {
+            "onnx": sha256_of_file(onnx_path),
+            "images": list(self.digests),
+            "inputs": preparation.spec.inputs.to_json(),
+            "outputs": preparation.spec.outputs.to_json(),
+        }
+
+        def make(folder: Path) -> None:
+            predict = onnx_predictor(onnx_path, self._outputs, preparation.spec.inputs)
+            images = np.load(self.images, mmap_mode="r")
+            title = "masks of the float network"
+            with self._progress.stage(title, total=len(images)) as stage:
+                labels = []
+                for image in images:
+                    labels.append(self._outputs.labels(predict(np.ascontiguousarray(image))))
+                    stage.advance()
+            np.save(folder / LABELS_NAME, np.stack(labels))
+
+        folder, _ = cache.get_or_make("float-labels", record, make)
+        labels: Labels = np.load(folder / LABELS_NAME)
+        return labels
+
+    @cached_property
+    def truth(self) -> Labels:
+        return true_labels(self.dataset, self._preparation.spec.inputs, self._outputs)
+
+    def judge(self, labels: Labels) -> Judgement:
+        """Compare label maps of the first images, as many as are given.
+
+        Raises:
+            ParityError: One is empty where the float network finds something.
+        """
+        count = len(labels)
+        ours = self.float_labels[:count]
+        for pair, own, expected in zip(self.dataset, labels, ours, strict=False):
+            if has_collapsed(expected, own):
+                raise ParityError(
+                    f"It finds only background in {pair.name}, where the float network finds "
+                    f"{(expected > 0).mean():.0%} foreground: it has collapsed."
+                )
+        flips = float((labels != ours).mean()) * PER
+        if not self.has_labels:
+            return Judgement(flips, None)
+        dice = [
+            scores_from_counts(count_all(one, self.truth[:count], self._outputs))["dice_pooled"]
+            for one in (ours, labels)
+        ]
+        return Judgement(flips, dice[0] - dice[1], self._hd95_growth(labels))
+
+    def _hd95_growth(self, labels: Labels) -> float | None:
+        if len(labels) < len(self.dataset) or not can_measure_distances():
+            return None
+        ours = hd95_per_image(labels, self.truth, len(self._outputs.classes)).mean()
+        return relative_growth(float(ours), self._float_hd95)
+
+    @cached_property
+    def _float_hd95(self) -> float:
+        distances = hd95_per_image(self.float_labels, self.truth, len(self._outputs.classes))
+        return float(distances.mean())
+
+
+def spread(items: Sequence[Any], most: int) -> tuple[Any, ...]:
+    """At most so many, evenly spread, ordered so that any first ones are spread too."""
+    count = min(len(items), most)
+    chosen = [items[index * len(items) // count] for index in range(count)]
+    # Where a multiple of the golden ratio falls within 1 says nothing of the multiples beside it.
+    golden = (5**0.5 - 1) / 2
+    return tuple(chosen[index] for index in sorted(range(count), key=lambda one: one * golden % 1))

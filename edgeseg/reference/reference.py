@@ -1,0 +1,168 @@
+"""The float form of a model that every target starts from, and its torch original."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..contract import InputContract, OutputContract
+from ..errors import ParityError
+from ..lazy import require
+from ..metrics.agreement import Agreement, Predictor, compare_predictions, require_parity
+from ..models import ModelSpec
+from ..progress import SILENT, Progress
+from ..records import sha256_of_file
+from ..storage.cache import discard, get_or_make
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ONNX_TOLERANCE = 1e-4  # of a probability, between torch and ONNX Runtime on one machine
+ONNX_NAME = "model.onnx"
+EXPORT_PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class ReferenceImages:
+    """Real images with the torch model's answer.
+
+    Attributes:
+        names: Of the images.
+        inputs: Prepared, (1, 3, H, W) each.
+        masks: Probabilities of the torch model, (1, C, H, W) each.
+    """
+
+    names: tuple[str, ...]
+    inputs: tuple[NDArray[np.float32], ...]
+    masks: tuple[NDArray[np.float32], ...]
+
+    def compare(self, candidate: Predictor, outputs: OutputContract, what: str) -> Agreement:
+        """See `edgeseg.metrics.agreement.compare_predictions`."""
+        return compare_predictions(self.masks, candidate, self.inputs, self.names, outputs, what)
+
+
+def torch_predictor(network: nn.Module) -> Predictor:
+    """Run a torch network on prepared numpy images, on one thread.
+
+    Threads of one small network wait for each other at every operator; on a machine that does
+    other work too, that was measured to take a hundred times as long as one thread takes.
+    """
+    import torch
+
+    def predict(image: NDArray[np.float32]) -> NDArray[np.float32]:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with torch.inference_mode():
+                mask: NDArray[np.float32] = network(torch.from_numpy(image)).numpy()
+        finally:
+            torch.set_num_threads(threads)
+        return mask
+
+    return predict
+
+
+def onnx_predictor(path: Path, outputs: OutputContract, inputs: InputContract) -> Predictor:
+    """Run an ONNX file with ONNX Runtime on the CPU."""
+    onnxruntime = require("onnxruntime", purpose="Checking the ONNX graph")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        str(path), sess_options=options, providers=["CPUExecutionProvider"]
+    )
+
+    def predict(image: NDArray[np.float32]) -> NDArray[np.float32]:
+        result: NDArray[np.float32] = session.run([outputs.name], {inputs.name: image})[0]
+        return result
+
+    return predict
+
+
+def reference_images(network: nn.Module, spec: ModelSpec, pairs: Sequence[Any]) -> ReferenceImages:
+    """Ask the torch model about some pairs of a data set."""
+    predict = torch_predictor(network)
+    inputs = tuple(spec.inputs.prepare(pair.read_image()) for pair in pairs)
+    return ReferenceImages(
+        tuple(pair.name for pair in pairs), inputs, tuple(predict(image) for image in inputs)
+    )
+
+
+def export_checked(
+    network: nn.Module,
+    spec: ModelSpec,
+    weights_path: Path,
+    reference: Callable[[], ReferenceImages],
+    *,
+    progress: Progress = SILENT,
+    use_cache: bool = True,
+) -> tuple[Path, Agreement]:
+    """ONNX file of a network, from the cache when the same was exported before.
+
+    It is compared with torch in either case, on the images at hand.
+
+    Raises:
+        ExportError: The network does not export.
+        ParityError: The graph computes something else than the network.
+    """
+    from .onnx_export import onnx_from_torch
+
+    record = {
+        "weights_sha256": sha256_of_file(weights_path),
+        "model": spec.to_json(),
+        "source": spec.source_digest(),
+    }
+
+    def make(folder: Path) -> None:
+        with progress.stage("export to ONNX"):
+            onnx_from_torch(network, spec.inputs, spec.outputs, folder / ONNX_NAME)
+
+    folder, _ = get_or_make("onnx", record, make, enabled=use_cache)
+    path = folder / ONNX_NAME
+    with progress.stage("check ONNX against torch"):
+        try:
+            agreement = check_graph(path, spec, reference(), "The ONNX graph")
+        except ParityError:
+            discard(folder)
+            raise
+    return path, agreement
+
+
+def check_graph(path: Path, spec: ModelSpec, reference: ReferenceImages, what: str) -> Agreement:
+    """Compare a float ONNX file, run by ONNX Runtime, with torch.
+
+    Raises:
+        ParityError: It computes something else.
+    """
+    predict = onnx_predictor(path, spec.outputs, spec.inputs)
+    agreement = reference.compare(predict, spec.outputs, what)
+    require_parity(agreement, ONNX_TOLERANCE, what)
+    return agreement
+
+
+@dataclass(frozen=True)
+class TorchRunner:
+    """The torch model behind the interface of a compiled one."""
+
+    predictor: Predictor
+
+    def run(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self.predictor(image)
+
+
+def open_torch(model: dict[str, Any], weights: str, folder: str | None = None) -> TorchRunner:
+    """Load a model by plain values, as another process receives them.
+
+    Args:
+        model: As `ModelSpec.to_json` gives it.
+        weights: Path of the checkpoint.
+        folder: Where else to look for the class of a user's model.
+    """
+    if folder is not None:
+        sys.path.append(folder)
+    return TorchRunner(torch_predictor(ModelSpec.from_json(model).load_network(Path(weights))))

@@ -1,0 +1,52 @@
+"""Answers of a network on labelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ..contract import InputContract, OutputContract
+from ..metrics.counts import Counts, count_overlap
+from ..progress import Stage
+
+
+def predict_pairs(
+    network: nn.Module,
+    dataset: Iterable[Any],
+    inputs: InputContract,
+    outputs: OutputContract,
+    device: torch.device | str = "cpu",
+    stage: Stage | None = None,
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.uint8]]]:
+    """Probabilities (1, C, H, W) and true labels (H, W) of labelled pairs, at the network's size.
+
+    A step of the stage ends when the next pair is asked for.
+    """
+    network.eval()
+    for pair in dataset:
+        image, labels = pair.read_both(len(outputs.classes))
+        truth = outputs.shrink_labels(labels, inputs.height, inputs.width)
+        with torch.inference_mode():
+            mask = network(torch.from_numpy(inputs.prepare(image)).to(device))
+        yield mask.float().cpu().numpy(), truth
+        if stage is not None:
+            stage.advance()
+
+
+def predict_counts(
+    network: nn.Module,
+    dataset: Iterable[Any],
+    inputs: InputContract,
+    outputs: OutputContract,
+    device: torch.device | str = "cpu",
+    stage: Stage | None = None,
+) -> Counts:
+    """Overlap counts of a network on labelled pairs, at the network's size."""
+    pairs = predict_pairs(network, dataset, inputs, outputs, device, stage)
+    count = len(outputs.classes)
+    return np.stack([count_overlap(outputs.labels(mask), truth, count) for mask, truth in pairs])

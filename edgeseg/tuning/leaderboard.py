@@ -1,0 +1,159 @@
+"""One form of a network leads, others are tried against it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from ..errors import EdgesegError
+from .candidate import Choice
+from .constraints import Finding, Limits
+from .evaluator import Laboratory, Ratio
+
+WORTHWHILE = 1.01  # a smaller gain does not change who leads
+CLEAR = 1.1  # by so much no race is won by chance
+# So many times the flips of another are clearly fewer, if these are so many fewer per 10,000.
+NEARER, FEWER_FLIPS = 0.8, 0.5
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate and what became of it; see `record.TrialRecord`."""
+
+    choice: Choice
+    stage: str
+    region: str
+    finding: Finding
+    objection: str
+    against: Choice | None
+    ratio: Ratio | None
+    over_plain: float | None
+    leads: bool
+
+
+class Contest:
+    """Who leads, and all trials so far.
+
+    Args:
+        seconds_used: What it has cost so far.
+        on_trial: Called with each trial.
+
+    Attributes:
+        plain: Size and memory of the plain export.
+        trials: By candidate, in the order in which they were tried.
+        leaders: All that have led, the present one last.
+        skipped: Candidates for which no seconds were left.
+    """
+
+    def __init__(
+        self,
+        laboratory: Laboratory,
+        limits: Limits,
+        seconds_used: Callable[[], float],
+        on_trial: Callable[[Trial], None] = lambda trial: None,
+    ) -> None:
+        self.laboratory = laboratory
+        self.limits = limits
+        self.seconds_used = seconds_used
+        self.on_trial = on_trial
+        self.plain = laboratory.examine_plain()
+        self.trials: dict[Choice, Trial] = {}
+        self.leaders: list[Choice] = []
+        self.skipped = 0
+
+    @property
+    def leader(self) -> Choice:
+        return self.leaders[-1]
+
+    def enter(
+        self, choice: Choice, stage: str, *, until: float | None = None, region: str = ""
+    ) -> Trial | None:
+        """Examine a candidate and let it race with the leader; a known one is not tried again.
+
+        Args:
+            stage, region: For the record.
+            until: Skip it when so many seconds are used; None must be tried.
+
+        Returns:
+            What came of it; None when it was skipped.
+        """
+        if choice in self.trials:
+            return self.trials[choice]
+        if until is not None and self.is_out_of_time(until):
+            return None
+        finding = self.laboratory.examine(choice)
+        objection = self.limits.loosened().objection(finding, self.plain)
+        against = self.leader if self.leaders else None
+        ratio, leads, over_plain = None, False, None
+        if not objection:
+            try:
+                ratio, leads = self._race(choice, finding, against)
+            except EdgesegError as error:
+                objection = str(error)
+        if ratio is not None:
+            known = self.trials[against].over_plain if against is not None else None
+            over_plain = ratio.speedup * (known or 1.0)
+        trial = Trial(choice, stage, region, finding, objection, against, ratio, over_plain, leads)
+        self.trials[choice] = trial
+        if leads:
+            self.leaders.append(choice)
+        self.on_trial(trial)
+        return trial
+
+    def is_out_of_time(self, until: float) -> bool:
+        """Whether so many seconds are used; a candidate is then counted as skipped."""
+        is_out = self.seconds_used() >= until
+        self.skipped += is_out
+        return is_out
+
+    def keeps_limits(self, choice: Choice) -> Finding | None:
+        """Scores on all images; None where it must not be chosen, which its trial then tells."""
+        score = self.laboratory.score(choice)
+        objection = self.limits.objection(score, self.plain)
+        if not objection:
+            return score
+        self.trials[choice] = replace(self.trials[choice], objection=objection)
+        return None
+
+    def by_speed(self) -> list[Choice]:
+        """All that were timed, the fastest first."""
+        timed = [trial for trial in self.trials.values() if trial.over_plain is not None]
+        return [trial.choice for trial in sorted(timed, key=lambda one: -(one.over_plain or 0.0))]
+
+    def _race(self, choice: Choice, finding: Finding, against: Choice | None) -> tuple[Ratio, bool]:
+        """How fast a candidate is, and whether it leads from now on.
+
+        Of many races some are won by chance: who wins narrowly must win again. One that is as fast
+        leads when its masks are clearly nearer to the float network's.
+        """
+        ratio = self.laboratory.race(choice, against)
+        if against is None:
+            return ratio, True
+        if _is_won(ratio) and ratio.low < CLEAR:
+            ratio = self.laboratory.race(choice, against, 2)
+        if _is_won(ratio):
+            return ratio, True
+        leader = self.trials[against]
+        # Small losses must not add up over many ties.
+        fastest = max(self.trials[one].over_plain or 0.0 for one in self.leaders)
+        is_as_fast = _is_level(ratio, (leader.over_plain or 0.0) / fastest)
+        return ratio, is_as_fast and is_nearer(finding, leader.finding)
+
+
+def _is_won(ratio: Ratio) -> bool:
+    return ratio.low > 1 and ratio.speedup >= WORTHWHILE
+
+
+def _is_level(ratio: Ratio, over_fastest: float) -> bool:
+    """Whether two cannot be told apart, and one lies within 1 % of the other and of the fastest.
+
+    Args:
+        over_fastest: The other's speed over that of the fastest so far.
+    """
+    return ratio.high >= 1 and min(ratio.low, ratio.speedup * over_fastest) * WORTHWHILE >= 1
+
+
+def is_nearer(finding: Finding, other: Finding) -> bool:
+    """Whether masks are clearly nearer to the float network's than another's."""
+    flips, others = finding.flips_per_10k, other.flips_per_10k
+    return flips < NEARER * others and others - flips >= FEWER_FLIPS

@@ -1,0 +1,106 @@
+"""Biases that undo what rounding does to the mean of each channel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.formats.onnx import add_constant
+from edgeseg.lazy import require
+
+from ..plan.quant_plan import QuantPlan
+from ..qdq_onnx import quantizable_convolutions
+from .activations import run_graph
+
+PURPOSE = "Bias correction"
+
+
+def correct_biases(
+    onnx_path: Path, plan: QuantPlan, images: Iterable[NDArray[np.float32]], input_name: str
+) -> QuantPlan:
+    """Choose each bias such that rounding leaves the mean of each output channel as it is.
+
+    With the convolution W x + b, its snapped weights W' and the rounded input x', both in the
+    float network: b' = E[W x + b] - E[W' x']. Expectations are over images and positions.
+
+    Args:
+        plan: With weights for all convolutions that may be INT8.
+        images: Prepared, (1, C, H, W) each; their order does not change the result.
+
+    Source: Nagel et al. 2019, arXiv:1906.04721, section 4.2, equation 16, measured on images
+    instead of derived from batch normalisation, and with the rounding of the input.
+    """
+    model, wanted = _graph_of_means(onnx_path, plan)
+    sums: dict[str, list[NDArray[np.float32]]] = {name: [] for name in wanted}
+    for values in run_graph(model, onnx_path.name, wanted, images, input_name):
+        for name, value in values.items():
+            sums[name].append(value.ravel())
+    biases = {}
+    for name in plan.weights:
+        exact, rounded = (_mean(sums[label]) for label in _labels(name))
+        biases[name] = (exact - rounded).astype(np.float32)
+    return replace(plan, biases=biases)
+
+
+def _mean(values: list[NDArray[np.float32]]) -> NDArray[np.float64]:
+    """Mean over images, by channel; exact sums do not depend on their order."""
+    columns = np.stack(values).astype(np.float64).T
+    return np.array([math.fsum(column) / len(column) for column in columns])
+
+
+def _labels(name: str) -> tuple[str, str]:
+    return f"{name}/exact_mean", f"{name}/rounded_mean"
+
+
+def _graph_of_means(onnx_path: Path, plan: QuantPlan) -> tuple[Any, list[str]]:
+    """The float graph with a rounded convolution beside each that the plan rounds.
+
+    Returns:
+        An onnx model, and the names of the channels' means.
+    """
+    ir = require("onnx_ir", purpose=PURPOSE)
+    model = ir.load(onnx_path)
+    graph = model.graph
+    rounded: dict[str, Any] = {}
+    wanted: list[str] = []
+    for node in quantizable_convolutions(graph):
+        name, source = node.outputs[0].name, node.inputs[0]
+        if source.name not in rounded:
+            rounded[source.name] = _rounded_copy(ir, graph, source, plan)
+        weight = add_constant(graph, f"{name}/snapped", plan.weights[name].weights())
+        beside = ir.node("Conv", [rounded[source.name], weight], dict(node.attributes))
+        graph.insert_after(node, [beside])
+        other_axes = [0, *range(2, plan.weights[name].codes.ndim)]
+        axes = add_constant(graph, f"{name}/axes", np.array(other_axes, np.int64))
+        for value, label in zip((node.outputs[0], beside.outputs[0]), _labels(name), strict=True):
+            mean = ir.node("ReduceMean", [value, axes], {"keepdims": 0})
+            mean.outputs[0].name = label
+            graph.append(mean)
+            wanted.append(label)
+    return ir.to_proto(model), wanted
+
+
+def _rounded_copy(ir: Any, graph: Any, source: Any, plan: QuantPlan) -> Any:
+    """What an INT8 convolution reads in place of `source`; nobody else reads it."""
+    if source.name not in plan.limits:
+        return source
+    scale = np.asarray(plan.scale(source.name), np.float32)
+    zero_point = np.asarray(plan.zero_point(source.name), np.int8)
+    grid = [
+        add_constant(graph, f"{source.name}/copy_scale", scale),
+        add_constant(graph, f"{source.name}/copy_zero", zero_point),
+    ]
+    quantize = ir.node("QuantizeLinear", [source, *grid])
+    dequantize = ir.node("DequantizeLinear", [quantize.outputs[0], *grid])
+    producer = source.producer()
+    if producer is None:
+        graph.insert_before(graph[0], [quantize, dequantize])
+    else:
+        graph.insert_after(producer, [quantize, dequantize])
+    return dequantize.outputs[0]

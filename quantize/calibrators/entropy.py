@@ -1,0 +1,63 @@
+"""Ranges whose codes are distributed most like the values."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..plan.quant_plan import INT8_STEPS
+from .activations import largest_magnitudes
+from .histograms import count_magnitudes
+from .range_calibrator import Pass, RangeCalibrator
+
+BINS = 2048
+LEVELS = INT8_STEPS + 1  # codes of magnitudes, 0..127
+STRIDE = 4  # bins between two ranges that are tried
+
+
+class EntropyCalibrator(RangeCalibrator):
+    """Each range loses the least information: smallest Kullback-Leibler divergence.
+
+    Source: Migacz 2017, "8-bit inference with TensorRT", GTC S7310: 2048 bins of magnitudes, 128
+    levels, what lies outside is counted in the last bin. Only every fourth range is tried.
+    """
+
+    name = "entropy"
+    passes = 2
+
+    def choose_limits(self, observe: Pass) -> dict[str, float]:
+        largest = largest_magnitudes(observe())
+        counts = count_magnitudes(observe(), largest, BINS)
+        return {name: entropy_limit(counts[name], largest[name]) for name in largest}
+
+
+def entropy_limit(counts: NDArray[np.int64], largest: float) -> float:
+    """The limit with the smallest divergence between values and codes; the widest of equals."""
+    ends = range(len(counts), LEVELS - 1, -STRIDE)
+    divergences = [divergence_of_range(counts, end) for end in ends]
+    return largest * ends[int(np.argmin(divergences))] / len(counts)
+
+
+def divergence_of_range(counts: NDArray[np.int64], end: int) -> float:
+    """KL divergence from clipped values to their codes, in nats.
+
+    Args:
+        counts: Histogram of all magnitudes.
+        end: The range covers the bins before it; at least `LEVELS`.
+    """
+    inside = counts[:end].astype(np.float64)
+    values = inside.copy()
+    values[-1] += counts[end:].sum()
+    # The bins of each level, as even as whole numbers allow; a level spreads its count over those
+    # of its bins that hold something.
+    level_of = np.arange(end) * LEVELS // end
+    filled = values > 0
+    sums = np.bincount(level_of, weights=inside, minlength=LEVELS)
+    shares = np.bincount(level_of, weights=filled, minlength=LEVELS)
+    codes = np.where(filled, (sums / np.maximum(shares, 1))[level_of], 0.0)
+    if not codes.sum():
+        return np.inf
+    values, codes = values / values.sum(), codes / codes.sum()
+    if (codes[filled] == 0).any():
+        return np.inf
+    return float(np.sum(values[filled] * np.log(values[filled] / codes[filled])))

@@ -1,0 +1,67 @@
+"""Ranges and weight grids with the smallest squared error."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..plan.quant_plan import INT8_STEPS, WeightGrid
+from ..plan.weight_grids import covering_scales, nearest_grid
+from .activations import largest_magnitudes
+from .histograms import bin_centres, count_magnitudes
+from .range_calibrator import Pass, RangeCalibrator
+
+BINS = 16384
+ACTIVATION_FRACTIONS = np.linspace(0.02, 1, 99)  # of the largest magnitude
+WEIGHT_FRACTIONS = np.linspace(0.4, 1, 61)
+
+
+class MseCalibrator(RangeCalibrator):
+    """Each range, and the scale of each weight channel, moves the values by the least.
+
+    Source: Nagel et al. 2021, arXiv:2106.08295, section 3.1, equation 8; by grid search, over
+    the binned magnitudes of an activation and over all weights of a channel.
+    """
+
+    name = "mse"
+    passes = 2
+
+    def choose_limits(self, observe: Pass) -> dict[str, float]:
+        largest = largest_magnitudes(observe())
+        counts = count_magnitudes(observe(), largest, BINS)
+        return {name: mse_limit(counts[name], largest[name]) for name in largest}
+
+    def choose_grid(self, weight: NDArray[np.float32]) -> WeightGrid:
+        return mse_grid(weight)
+
+
+def mse_limit(counts: NDArray[np.int64], largest: float) -> float:
+    """The limit at which rounding and clipping move the counted magnitudes by the least."""
+    centres = bin_centres(largest, len(counts))
+    weights = counts.astype(np.float64)
+    errors = []
+    for fraction in ACTIVATION_FRACTIONS:
+        scale = fraction * largest / INT8_STEPS
+        rounded = np.minimum(np.rint(centres / scale), INT8_STEPS) * scale
+        errors.append(float(weights @ (rounded - centres) ** 2))
+    return largest * float(ACTIVATION_FRACTIONS[int(np.argmin(errors))])
+
+
+def mse_grid(weight: NDArray[np.float32]) -> WeightGrid:
+    """For each output channel of (O, I/groups, kh, kw) the scale that moves its weights least."""
+    covering = covering_scales(weight)
+    best = nearest_grid(weight, covering)
+    scales, least = covering.copy(), _squared_error(best, weight)
+    for fraction in WEIGHT_FRACTIONS:
+        tried = (covering * np.float32(fraction)).astype(np.float32)
+        error = _squared_error(nearest_grid(weight, tried), weight)
+        scales = np.where(error < least, tried, scales)
+        least = np.minimum(error, least)
+    return nearest_grid(weight, scales)
+
+
+def _squared_error(grid: WeightGrid, weight: NDArray[np.float32]) -> NDArray[np.float64]:
+    """By output channel, (O,)."""
+    difference = grid.weights().astype(np.float64) - weight
+    error: NDArray[np.float64] = np.square(difference).reshape(len(weight), -1).sum(axis=1)
+    return error

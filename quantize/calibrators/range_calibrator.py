@@ -1,0 +1,182 @@
+"""What the calibrators share that choose each range from the values of its own tensor."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.errors import CalibrationError
+from edgeseg.formats.onnx import constant_of
+from edgeseg.lazy import require
+from edgeseg.progress import SILENT, Progress
+from edgeseg.records import sha256_of_file
+
+from ..base import Calibrator, MethodOptions
+from ..calibration_images import CalibrationImages
+from ..plan.quant_plan import (
+    HIGHEST_CODE,
+    INT8_STEPS,
+    LOWEST_CODE,
+    Provenance,
+    QuantPlan,
+    WeightGrid,
+    require_limits,
+)
+from ..plan.weight_grids import covering_grid
+from ..qdq_onnx import activations_to_quantize, quantizable_convolutions
+from .activations import extremes, observe_activations
+from .bias_correction import correct_biases
+
+# A pass over the images: the values of all tensors for one image after the other.
+Pass = Callable[[], Iterator[dict[str, NDArray[np.float32]]]]
+
+
+@dataclass(frozen=True)
+class RangeOptions(MethodOptions):
+    """
+    Attributes:
+        bias_correction: Choose the biases too (see `bias_correction.py`).
+        zero_points: Let the codes of each activation cover what lies between its smallest and its
+            largest value, where the range reaches further. Not for TensorRT.
+        results: Round the results of INT8 convolutions too, also those that only float operators
+            read. ONNX Runtime computes in INT8 only then; TensorRT and OpenVINO go from codes to
+            float within the convolution, which costs no accuracy. So does LiteRT, but for
+            depthwise convolutions, if each image decides the range of what the convolution reads.
+        depthwise_results: Round those of depthwise convolutions all the same, for LiteRT.
+    """
+
+    bias_correction: bool = False
+    zero_points: bool = False
+    results: bool = True
+    depthwise_results: bool = False
+
+
+class RangeCalibrator(Calibrator):
+    """Goes over the images as often as the method wants, one image in memory at a time.
+
+    Attributes:
+        passes: How often.
+    """
+
+    packages = ("onnx", "onnx_ir", "onnxruntime")
+    options_class = RangeOptions
+    options: RangeOptions
+    passes: ClassVar[int] = 1
+
+    def settings(self) -> dict[str, Any]:
+        return self.options.to_json()
+
+    @abc.abstractmethod
+    def choose_limits(self, observe: Pass) -> dict[str, float]:
+        """The largest absolute value that the codes of each tensor cover.
+
+        Args:
+            observe: Goes over all images, `passes` times at most.
+        """
+
+    def choose_grid(self, weight: NDArray[np.float32]) -> WeightGrid:
+        """The grid of a convolution's weight (O, I/groups, kh, kw)."""
+        return covering_grid(weight)
+
+    def calibrate(
+        self,
+        onnx_path: Path,
+        images: CalibrationImages,
+        *,
+        input_name: str,
+        progress: Progress = SILENT,
+    ) -> QuantPlan:
+        ir = require("onnx_ir", purpose="Calibration")
+        graph = ir.load(onnx_path).graph
+        tensors = activations_to_quantize(
+            graph,
+            results=self.options.results,
+            depthwise_results=self.options.depthwise_results,
+        )
+        require_work(onnx_path, tensors, images)
+        passes = self.passes + self.options.bias_correction + self.options.zero_points
+        with progress.stage(f"calibrate by {self.name}", passes * len(images)) as stage:
+
+            def watched() -> Iterator[NDArray[np.float32]]:
+                for image in images:
+                    yield image
+                    stage.advance()
+
+            def observe() -> Iterator[dict[str, NDArray[np.float32]]]:
+                return observe_activations(onnx_path, tensors, watched(), input_name)
+
+            limits = self.choose_limits(observe)
+            zero_points: dict[str, int] = {}
+            if self.options.zero_points:
+                limits, zero_points = shift_ranges(limits, extremes(observe()))
+            weights = {
+                node.outputs[0].name: self.choose_grid(constant_of(node.inputs[1]))
+                for node in quantizable_convolutions(graph)
+            }
+            plan = QuantPlan(
+                limits,
+                weights=weights,
+                zero_points=zero_points,
+                provenance=self._provenance(onnx_path, images),
+            )
+            if self.options.bias_correction:
+                plan = correct_biases(onnx_path, plan, watched(), input_name)
+        return plan
+
+    def _provenance(self, onnx_path: Path, images: CalibrationImages) -> Provenance:
+        return Provenance(
+            method=self.name,
+            settings=self.settings(),
+            graph_sha256=sha256_of_file(onnx_path),
+            images=tuple(sorted(images.identities(), key=lambda identity: identity[1])),
+        )
+
+
+def shift_ranges(
+    limits: Mapping[str, float], extremes: Mapping[str, tuple[float, float]]
+) -> tuple[dict[str, float], dict[str, int]]:
+    """Let 256 codes cover the part of each range -limit..limit in which there are values.
+
+    Zero has a code of its own, so that padding stays exact.
+
+    Args:
+        extremes: Smallest and largest value of each tensor.
+
+    Returns:
+        Limits and zero points, as `QuantPlan` has them.
+
+    Raises:
+        CalibrationError: A tensor is zero in all images.
+
+    Source: Jacob et al. 2018, arXiv:1712.05877, section 3: range nudged such that 0 is a code.
+    """
+    require_limits(limits)
+    shifted, zero_points = {}, {}
+    for name, limit in limits.items():
+        low, high = max(extremes[name][0], -limit), min(extremes[name][1], limit)
+        low, high = min(low, 0.0), max(high, 0.0)
+        scale = (high - low) / (HIGHEST_CODE - LOWEST_CODE)
+        shifted[name] = scale * INT8_STEPS
+        zero_points[name] = round(LOWEST_CODE - low / scale)
+    return shifted, zero_points
+
+
+def require_work(onnx_path: Path, tensors: list[str], images: CalibrationImages) -> None:
+    """Refuse to calibrate nothing, or on nothing.
+
+    Raises:
+        CalibrationError: There is no convolution that can be INT8, or no image.
+    """
+    if not tensors:
+        raise CalibrationError(
+            f"{onnx_path.name} has no convolution that can become INT8: that takes constant "
+            "weights and another convolution after it. Build with --precision fp32."
+        )
+    if not len(images):
+        raise CalibrationError("No calibration image was given. Name real images with --data.")

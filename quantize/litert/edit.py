@@ -1,0 +1,277 @@
+"""Makes convolutions of a TFLite model INT8, in memory."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.errors import CalibrationError
+
+from ..plan.quant_plan import WeightGrid
+from ..plan.weight_grids import covering_grid
+from .file import BEFORE_ALL, TfliteFile
+from .matching import LAYOUTS
+
+# They give values that they got, and nothing else but zeros: done on codes, the result is the same.
+MOVING = frozenset(
+    {"DEPTH_TO_SPACE", "MAX_POOL_2D", "PAD", "RESHAPE", "SLICE", "STRIDED_SLICE", "TRANSPOSE"}
+)
+# XNNPACK adds codes whose steps are so many steps of the sum; TFLite itself adds them all.
+LEAST_STEPS, MOST_STEPS = 2.0**-10, 2.0**8
+# Of operators, the first whose codes are int8.
+VERSIONS = {
+    "ADD": 2,
+    "CONV_2D": 3,
+    "DEPTH_TO_SPACE": 1,
+    "DEPTHWISE_CONV_2D": 3,
+    "DEQUANTIZE": 2,
+    "MAX_POOL_2D": 2,
+    "PAD": 2,
+    "RESHAPE": 1,
+    "SLICE": 2,
+    "STRIDED_SLICE": 2,
+    "TRANSPOSE": 2,
+    "QUANTIZE": 1,
+}
+DYNAMIC_VERSION = 5  # of CONV_2D, with int8 weights by channel between float activations
+LARGEST_BIAS_CODE = 2**30
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Codes of an activation: real = (code - zero_point) * scale."""
+
+    scale: float
+    zero_point: int
+
+
+class TfliteEdit:
+    """Puts codes into a TFLite file.
+
+    Attributes:
+        file: What is changed.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self.file = TfliteFile(content)
+        self._codes: dict[tuple[int, Grid], int] = {}  # (float tensor, grid) -> int8 tensor
+        self._results: dict[int, Grid] = {}  # float tensor that an INT8 convolution gave -> grid
+
+    def make_int8(
+        self,
+        place: int,
+        source: Grid,
+        weight: WeightGrid | None,
+        bias: NDArray[np.float32] | None,
+        result: Grid,
+    ) -> None:
+        """Let a convolution read and give codes. Places must be given in rising order.
+
+        Args:
+            place: Index of the operator in the file as it was.
+            source, result: Codes that it reads and gives.
+            weight: As ONNX lays it out, (O, I/groups, kh, kw); None takes the covering grid.
+            bias: (O,); None takes the one that is there, if any.
+        """
+        operator = self.file.operators[place]
+        kind = self.file.kind_of(operator)
+        inputs = [int(index) for index in operator.inputs]
+        output = int(operator.outputs[0])
+        weight, bias = self._parameters_of(operator, weight, bias)
+        scales = _scales_that_hold(weight, bias, source.scale, self.file.name(output))
+        codes = self._codes[output, result] = self._add_codes(output, result)
+        operator.inputs = np.array(
+            [
+                self._int8_of(inputs[0], source),
+                self._add_weight(weight, scales, kind),
+                self._add_bias(bias, scales, source.scale),
+            ],
+            np.int32,
+        )
+        operator.outputs = np.array([codes], np.int32)
+        operator.opcodeIndex = self.file.opcode(kind, VERSIONS[kind])
+        self._results[output] = result
+        self.file.insert(place, self._conversion("DEQUANTIZE", codes, output))
+
+    def make_dynamic(
+        self, place: int, weight: WeightGrid | None, bias: NDArray[np.float32] | None
+    ) -> None:
+        """Let a convolution, but no depthwise one, read and give float, and compute on codes.
+
+        The runtime rounds what it reads to 256 steps between the smallest and the largest value of
+        the image at hand ("dynamic range quantization" in TFLite's documents).
+
+        Args:
+            place, weight, bias: As of `make_int8`.
+        """
+        operator = self.file.operators[place]
+        kind = self.file.kind_of(operator)
+        assert kind == "CONV_2D"
+        weight, bias = self._parameters_of(operator, weight, bias)
+        operator.inputs = np.array(
+            [
+                operator.inputs[0],
+                self._add_weight(weight, weight.scales, kind),
+                self.file.add_constant(bias, self.file.schema.TensorType.FLOAT32, None),
+            ],
+            np.int32,
+        )
+        operator.opcodeIndex = self.file.opcode(kind, DYNAMIC_VERSION)
+
+    def move_codes(self) -> None:
+        """Let operators that move values move codes, where they have dequantised ones. At the end.
+
+        A pooling of maps then reads and gives a quarter of the bytes, and less is dequantised.
+        Where as much would be, since another operator reads the values before they are moved, all
+        stays as it is.
+        """
+        for place, operator in enumerate(self.file.operators):
+            result = int(operator.outputs[0])
+            if self.file.maker(result) != place:
+                continue  # INT8 now: it gives codes in place of this result
+            grid = self._grid_of(result)
+            if grid is None:
+                continue
+            source = int(operator.inputs[0])
+            if (
+                self.file.size(result) < self.file.size(source)
+                or self.file.count_readers(source) == 1
+            ):
+                codes = self._int8_of(result, grid)
+                self.file.drop(place)
+                self.file.insert(place, self._conversion("DEQUANTIZE", codes, result))
+
+    # Activations
+
+    def _int8_of(self, tensor: int, grid: Grid) -> int:
+        """The tensor with the codes of a float one, made where there is none yet."""
+        if (tensor, grid) in self._codes:
+            return self._codes[tensor, grid]
+        place = self.file.maker(tensor)
+        maker = self._on_codes(place, grid)
+        codes = self._add_codes(tensor, grid)
+        if maker is None:
+            self.file.insert(place, self._conversion("QUANTIZE", tensor, codes))
+        else:
+            maker.outputs = np.array([codes], np.int32)
+            self.file.insert(place, maker)
+        self._codes[tensor, grid] = codes
+        return codes
+
+    def _grid_of(self, tensor: int) -> Grid | None:
+        """The grid that a float tensor lies on: a convolution's result, wherever it was moved."""
+        if tensor in self._results:
+            return self._results[tensor]
+        place = self.file.maker(tensor)
+        if self._kind_at(place) not in MOVING - {"PAD"}:
+            return None
+        return self._grid_of(int(self.file.operators[place].inputs[0]))
+
+    def _on_codes(self, place: int, grid: Grid) -> Any:
+        """A copy of an operator that gives codes and computes from codes; None if it cannot.
+
+        The codes are those of its float result, but for the rounding of what lies halfway.
+        """
+        kind = self._kind_at(place)
+        if kind not in MOVING | {"ADD"}:
+            return None
+        made = copy.copy(self.file.operators[place])
+        sources = [int(index) for index in made.inputs]
+        if kind == "ADD":
+            grids = [one for one in map(self._grid_of, sources) if one is not None]
+            if len(grids) < len(sources) or not all(_adds(one, grid) for one in grids):
+                return None
+            sources = [self._int8_of(*one) for one in zip(sources, grids, strict=True)]
+        else:
+            # Padding belongs to the convolution in ONNX, which reads what is not padded yet.
+            is_coded = (sources[0], grid) in self._codes or self._grid_of(sources[0]) == grid
+            if kind != "PAD" and not is_coded:
+                return None
+            sources[0] = self._int8_of(sources[0], grid)
+        made.inputs = np.array(sources, np.int32)
+        made.opcodeIndex = self.file.opcode(kind, VERSIONS[kind])
+        return made
+
+    def _kind_at(self, place: int) -> str:
+        return "" if place == BEFORE_ALL else self.file.kind_of(self.file.operators[place])
+
+    def _add_codes(self, tensor: int, grid: Grid) -> int:
+        quantization = self._quantization([grid.scale], [grid.zero_point], 0)
+        return self.file.add_int8_like(tensor, quantization)
+
+    def _conversion(self, kind: str, source: int, result: int) -> Any:
+        operator = self.file.schema.OperatorT()
+        operator.opcodeIndex = self.file.opcode(kind, VERSIONS[kind])
+        operator.inputs = np.array([source], np.int32)
+        operator.outputs = np.array([result], np.int32)
+        return operator
+
+    # Constants
+
+    def _parameters_of(
+        self, operator: Any, weight: WeightGrid | None, bias: NDArray[np.float32] | None
+    ) -> tuple[WeightGrid, NDArray[np.float32]]:
+        """Weight and bias of a convolution, those that are there where none is given."""
+        inputs = [int(index) for index in operator.inputs]
+        if weight is None:
+            weight = covering_grid(self._onnx_weight(inputs[1], self.file.kind_of(operator)))
+        if bias is None:
+            has_bias = len(inputs) > 2 and inputs[2] >= 0
+            bias = self.file.constant(inputs[2]) if has_bias else np.zeros(len(weight.scales), "f4")
+        return weight, bias
+
+    def _onnx_weight(self, tensor: int, kind: str) -> NDArray[np.float32]:
+        return self.file.constant(tensor).transpose(np.argsort(LAYOUTS[kind]))
+
+    def _add_weight(self, weight: WeightGrid, scales: NDArray[np.float32], kind: str) -> int:
+        codes = np.ascontiguousarray(weight.codes.transpose(LAYOUTS[kind]))
+        channel_axis = LAYOUTS[kind].index(0)
+        quantization = self._quantization(scales, np.zeros(len(scales), np.int64), channel_axis)
+        return self.file.add_constant(codes, self.file.schema.TensorType.INT8, quantization)
+
+    def _add_bias(
+        self, bias: NDArray[np.float32], scales: NDArray[np.float32], source_scale: float
+    ) -> int:
+        steps = (scales * np.float32(source_scale)).astype(np.float32)
+        codes = np.rint(bias.astype(np.float64) / steps).astype(np.int32)
+        quantization = self._quantization(steps, np.zeros(len(steps), np.int64), 0)
+        return self.file.add_constant(codes, self.file.schema.TensorType.INT32, quantization)
+
+    def _quantization(self, scales: Any, zero_points: Any, axis: int) -> Any:
+        parameters = self.file.schema.QuantizationParametersT()
+        parameters.scale = np.asarray(scales, np.float32)
+        parameters.zeroPoint = np.asarray(zero_points, np.int64)
+        parameters.quantizedDimension = axis
+        return parameters
+
+
+def _adds(source: Grid, result: Grid) -> bool:
+    return LEAST_STEPS <= source.scale / result.scale < MOST_STEPS
+
+
+def _scales_that_hold(
+    weight: WeightGrid, bias: NDArray[np.float32], source_scale: float, name: str
+) -> NDArray[np.float32]:
+    """Scales of the weights; those of channels without weights grow until biases fit in int32.
+
+    Args:
+        name: Of the convolution's result, for the message.
+
+    Raises:
+        CalibrationError: A bias is too large for the steps of its channel.
+    """
+    least = (np.abs(bias) / (LARGEST_BIAS_CODE * source_scale)).astype(np.float32)
+    is_empty = ~weight.codes.reshape(len(weight.codes), -1).any(axis=1)
+    too_large = np.flatnonzero((least > weight.scales) & ~is_empty)
+    if too_large.size:
+        channel = int(too_large[0])
+        raise CalibrationError(
+            f"The bias {bias[channel]:.3g} of channel {channel} of {name} is more than 2^30 steps "
+            f"of its weights ({weight.scales[channel]:.1e} each), which int32 does not hold. Prune "
+            "that channel, whose weights are nearly dead, or build without --method."
+        )
+    return np.where(is_empty, np.maximum(weight.scales, least), weight.scales)

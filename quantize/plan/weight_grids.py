@@ -1,0 +1,34 @@
+"""Grids for the weights of convolutions: one scale for each output channel."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .quant_plan import INT8_STEPS, WeightGrid
+
+SMALLEST_SCALE = 1e-12  # of a weight channel that is all zeros
+
+
+def covering_scales(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scales (O,) at which the largest weight of each output channel has the code 127.
+
+    Args:
+        weight: (O, I/groups, kh, kw).
+
+    Source: Krishnamoorthi 2018, arXiv:1806.08342, section 2.2, symmetric, per channel.
+    """
+    limits = np.abs(weight).reshape(weight.shape[0], -1).max(axis=1)
+    scales: NDArray[np.float32] = np.maximum(limits / INT8_STEPS, SMALLEST_SCALE).astype(np.float32)
+    return scales
+
+
+def nearest_grid(weight: NDArray[np.float32], scales: NDArray[np.float32]) -> WeightGrid:
+    """Each weight (O, I/groups, kh, kw) at the nearest point of the grid with scales (O,)."""
+    codes = np.rint(weight / scales.reshape(-1, *[1] * (weight.ndim - 1)))
+    return WeightGrid(np.clip(codes, -INT8_STEPS, INT8_STEPS).astype(np.int8), scales)
+
+
+def covering_grid(weight: NDArray[np.float32]) -> WeightGrid:
+    """The nearest grid at `covering_scales`."""
+    return nearest_grid(weight, covering_scales(weight))

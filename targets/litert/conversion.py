@@ -1,0 +1,135 @@
+"""Runs onnx2tf and TensorFlow in a process of its own, by
+`python -m edgeseg.targets.litert.conversion` in a folder with model.onnx.
+
+TensorFlow brings threads, log lines and its own copies of native libraries along, which do not go
+well beside torch and OpenVINO in one process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.lazy import require
+
+PURPOSE = "Building for target android"
+GRAPH_FILE = "model.onnx"
+FLOAT_FILE = "float.tflite"
+HALF_FILE = "half.tflite"
+FAILURE = "edgeseg: "  # begins the line of standard error that says why
+SIGNATURE_OUTPUT = "mask"
+# Of 20 images (128, 128, 3) in 0..1. onnx2tf downloads it where it is not in the working folder.
+SAMPLE_FILE = "calibration_image_sample_data_20x128x128x3_float32.npy"
+
+
+def convert(onnx_path: Path, folder: Path, *, half: bool, trial: bool) -> None:
+    """Write an ONNX file as TFLite, NHWC, with float input and output and a signature.
+
+    Operators that TFLite lacks come out as those of TensorFlow ("Flex"), for the caller to refuse.
+
+    Args:
+        folder: Receives FLOAT_FILE; it is the working folder.
+        half: Write HALF_FILE, whose weights are in half precision, too.
+        trial: Let onnx2tf choose layouts by what comes nearest on sample images. That takes
+            minutes for a large network, and is wrong at times.
+    """
+    np.save(folder / SAMPLE_FILE, np.stack([smooth_noise(128, 128, seed) for seed in range(20)]))
+    onnx2tf = require("onnx2tf", purpose=PURPOSE)
+    tensorflow = require("tensorflow", purpose=PURPOSE)
+    model = onnx2tf.convert(
+        input_onnx_file_path=str(onnx_path),
+        output_folder_path=str(folder / "onnx2tf"),
+        # Would run a program, if there is one, that names and folds differently by version.
+        not_use_onnxsim=True,
+        not_use_opname_auto_generate=True,
+        disable_strict_mode=not trial,
+        disable_model_save=True,
+        non_verbose=True,
+    )
+    module, function = _with_signature(tensorflow, model)
+    (folder / FLOAT_FILE).write_bytes(_tflite_of(tensorflow, module, function, half=False))
+    if half:
+        (folder / HALF_FILE).write_bytes(_tflite_of(tensorflow, module, function, half=True))
+
+
+def convert_plain(onnx_path: Path, folder: Path) -> None:
+    """As `convert`, with onnx2tf's own settings throughout."""
+    np.save(folder / SAMPLE_FILE, np.stack([smooth_noise(128, 128, seed) for seed in range(20)]))
+    onnx2tf = require("onnx2tf", purpose=PURPOSE)
+    made = folder / "onnx2tf"
+    onnx2tf.convert(
+        input_onnx_file_path=str(onnx_path), output_folder_path=str(made), non_verbose=True
+    )
+    (made / f"{onnx_path.stem}_float32.tflite").replace(folder / FLOAT_FILE)
+
+
+def _tflite_of(tensorflow: Any, module: Any, function: Any, *, half: bool) -> bytes:
+    converter = tensorflow.lite.TFLiteConverter.from_concrete_functions([function], module)
+    converter.target_spec.supported_ops = [
+        tensorflow.lite.OpsSet.TFLITE_BUILTINS,
+        tensorflow.lite.OpsSet.SELECT_TF_OPS,
+    ]
+    if half:
+        converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tensorflow.float16]
+    return bytes(converter.convert())
+
+
+def smooth_noise(height: int, width: int, seed: int = 0) -> NDArray[np.float32]:
+    """An image (height, width, 3) in 0..1, the same each time: large blobs and a little grain."""
+    generator = np.random.default_rng(seed)
+    coarse = generator.uniform(0, 1, (8, 8, 3))
+    rows, columns = (np.arange(size) * 8 // size for size in (height, width))
+    grain = generator.normal(0, 0.05, (height, width, 3))
+    return np.asarray(np.clip(coarse[rows][:, columns] + grain, 0, 1), np.float32)
+
+
+def _with_signature(tensorflow: Any, model: Any) -> tuple[Any, Any]:
+    """The model as a function from NHWC image to NHWC mask, and a module that holds it.
+
+    The module holds the function and its variables only: with the Keras model, TensorFlow would
+    write all weights as JSON.
+    """
+    module = tensorflow.Module()
+    (image,) = model.inputs
+    specification = tensorflow.TensorSpec(image.shape, tensorflow.float32, name="image")
+
+    def predict(image: Any) -> dict[str, Any]:
+        return {SIGNATURE_OUTPUT: model(image)}
+
+    module.predict = tensorflow.function(predict, input_signature=[specification])
+    function = module.predict.get_concrete_function()
+    module.variables_of_function = list(function.variables)
+    return module, function
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--half", action="store_true")
+    parser.add_argument("--trial", action="store_true")
+    parser.add_argument("--plain", action="store_true")
+    arguments = parser.parse_args()
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    try:
+        if arguments.plain:
+            convert_plain(Path(GRAPH_FILE), Path())
+        else:
+            convert(Path(GRAPH_FILE), Path(), half=arguments.half, trial=arguments.trial)
+    except (Exception, SystemExit) as error:
+        # onnx2tf ends the process where it gives up.
+        name = getattr(error, "onnx_op_name", None)
+        place = f"at operator '{name}': " if name else ""
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"{FAILURE}{place}{reason}", file=sys.stderr, flush=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""Target `android`: TFLite models, run by LiteRT."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.errors import TargetError
+from edgeseg.formats.onnx import fixed_shape
+from edgeseg.formats.tflite import number_tensors, read_tflite
+from edgeseg.lazy import provider_of, require, require_installed
+from edgeseg.records import Artifact
+
+from ..base import FP32_TOLERANCE, Backend, Target, Written
+from ..onnx_file import open_reference, read_typed_graph
+from .conversion import FAILURE, FLOAT_FILE, GRAPH_FILE, HALF_FILE, smooth_noise
+from .first_difference import first_difference
+from .rewrites import prepare_for_onnx2tf
+
+MODEL_FILE = "model.tflite"
+# What XNNPACK, which keeps channels last, runs fastest; see `edgeseg.lower`.
+REWRITES = (
+    "fold-constants",
+    "group-norm-by-channel",
+    "affine-after-pooling",
+    "mean-by-pooling",
+    "softmax-by-sigmoid",
+    "box-by-depthwise",
+    "gate-after-concat",
+    "dense-pointwise",
+    "merge-parallel",
+    "batch-norm-into-sum",
+    "batch-norm-into-next",
+    "dense-stem",
+    "depthwise-after-concat",
+    "stride-before-dilation",
+    "norms-after-concat",
+    "pointwise-before-norm",
+    "layer-norm-by-convolution",
+    "concat-by-sum",
+    "pointwise-before-resize",
+    "merge-pointwise",
+    "nearest-by-shuffle",
+)
+PURPOSE = "Building for target android"
+FLOAT_TENSOR = {"layout": "NHWC", "dtype": "float32", "scale": None, "zero_point": None}
+# Networks take pixels as 0..1, standardised, or as 0..255.
+CHECK_SCALES = (1.0, 255.0)
+# A network that was trained for other pixels can blow up rounding: what a change of all pixels by
+# a millionth does tells by how much.
+DISTURBANCE = 1e-6
+NOISE_FACTOR = 10.0
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One way to ask onnx2tf.
+
+    Attributes:
+        with_shapes: Show it the shapes of inner tensors.
+        trial: Let it choose layouts by trial on sample images.
+    """
+
+    with_shapes: bool = False
+    trial: bool = False
+
+
+# The first is right for convolutional networks and gives no needless transposes. The others help
+# with squeezed and reshaped tensors.
+ATTEMPTS = (Attempt(), Attempt(with_shapes=True), Attempt(with_shapes=True, trial=True))
+
+
+class LiteRtTarget(Target):
+    """FP32, FP16 weights and INT8 as one TFLite file of built-in operators.
+
+    onnx2tf makes it, in a process of its own, from a graph that is rewritten first (see
+    `litert_rewrites`). It guesses where it does not know, so that what it gives is compared with
+    ONNX Runtime each time.
+    """
+
+    name = "android"
+    title = "LiteRT (TFLite) with XNNPACK on Android and other ARM and x86 CPUs"
+    artifact_format = "tflite"
+    quantized_from = ("tflite",)
+    plan_form: ClassVar[Mapping[str, str]] = {"zero_points": "true", "depthwise_results": "true"}
+    compiled_precisions = ("fp32", "fp16")
+    quantized_precisions = ("int8",)
+    build_packages = ("onnx2tf",)
+    run_packages = ("ai_edge_litert",)
+    backend_module = "edgeseg.targets.runners.litert_backend"
+    rewrites: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "fp32": REWRITES,
+        "fp16": REWRITES,
+        "int8": REWRITES,
+    }
+
+    def _write(self, onnx_path: Path, folder: Path, precision: str) -> Written:
+        require_installed(self.build_packages, purpose=PURPOSE)
+        read_sized_graph(onnx_path)
+        with tempfile.TemporaryDirectory(prefix="edgeseg-litert-") as name:
+            made = self._convert(onnx_path, Path(name), half=precision == "fp16")
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / MODEL_FILE).write_bytes(number_tensors(made.read_bytes()))
+        return Written((MODEL_FILE,))
+
+    def finish(self, artifact: Artifact) -> None:
+        path = artifact.folder / MODEL_FILE
+        path.write_bytes(number_tensors(path.read_bytes()))
+
+    def compile_plain(self, onnx_path: Path, folder: Path) -> Artifact:
+        require_installed(self.build_packages, purpose=PURPOSE)
+        with tempfile.TemporaryDirectory(prefix="edgeseg-litert-") as name:
+            shutil.copyfile(onnx_path, Path(name) / GRAPH_FILE)
+            convert_in_process(Path(name), onnx_path.name, ["--plain"])
+            require_builtin_operators(Path(name) / FLOAT_FILE)
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(Path(name) / FLOAT_FILE, folder / MODEL_FILE)
+        return self._artifact(folder, "fp32", Written((MODEL_FILE,)))
+
+    def runtime_settings(self, precision: str) -> dict[str, Any]:
+        # INT8 models quantise their input and dequantise their output themselves.
+        return {
+            "delegate": "xnnpack",
+            "input": dict(FLOAT_TENSOR),
+            "output": dict(FLOAT_TENSOR),
+        }
+
+    def notes(self) -> tuple[str, ...]:
+        runtime = provider_of("ai_edge_litert")
+        require(f"{runtime}.interpreter", purpose="Target android")
+        return (f"runtime {runtime}",)
+
+    def _convert(self, onnx_path: Path, folder: Path, *, half: bool) -> Path:
+        """The first conversion that computes what the graph computes.
+
+        Raises:
+            TargetError: None does; the message is that of the first.
+        """
+        errors: list[TargetError] = []
+        for attempt in ATTEMPTS:
+            made = folder / str(len(errors))
+            made.mkdir()
+            try:
+                run_onnx2tf(onnx_path, made, attempt, half=half)
+                require_builtin_operators(made / FLOAT_FILE)
+                self._require_equal_results(onnx_path, made / FLOAT_FILE)
+            except TargetError as error:
+                errors.append(error)
+            else:
+                return made / (HALF_FILE if half else FLOAT_FILE)
+        raise errors[0]
+
+    def _require_equal_results(self, onnx_path: Path, tflite_path: Path) -> None:
+        """Compare on images made of smooth noise.
+
+        Raises:
+            TargetError: Names the first operator that differs.
+        """
+        runtime = self.runtime_settings("fp32")
+        backend = self.load(tflite_path.parent, (tflite_path.name,), runtime, 1)
+        session = open_reference(onnx_path)
+        source = session.get_inputs()[0]
+        for scale in CHECK_SCALES:
+            pixels = smooth_noise(*source.shape[2:]) * np.float32(scale)
+            image = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
+            (expected,) = session.run(None, {source.name: image})
+            nearby = session.run(None, {source.name: image * np.float32(1 + DISTURBANCE)})[0]
+            noise = float(np.abs(nearby - expected).max())
+            allowed = max(FP32_TOLERANCE, noise * NOISE_FACTOR)
+            difference = _largest_difference(expected, backend, image)
+            if not difference <= allowed:
+                first = first_difference(onnx_path, tflite_path, image)
+                where = (
+                    f"the first operator whose result differs is {first}"
+                    if first
+                    else "each operator by itself computes the same"
+                )
+                raise TargetError(
+                    f"onnx2tf made another network of {onnx_path.name}: a probability differs by "
+                    f"up to {difference:.1e}, allowed is {allowed:.0e}; {where}. Write "
+                    "that part of the model in another way, or build for another target."
+                )
+
+
+def read_sized_graph(onnx_path: Path) -> Any:
+    """An `onnx_ir.Model` with types, for images of one size.
+
+    Raises:
+        TargetError: The file is no valid ONNX graph, or a size is left open.
+    """
+    model = read_typed_graph(onnx_path)
+    (image,) = model.graph.inputs
+    if fixed_shape(image) is None:
+        raise TargetError(
+            f"The input '{image.name}' of {onnx_path.name} has the shape {image.shape}; TFLite "
+            "wants fixed sizes. Export it with a fixed input size."
+        )
+    return model
+
+
+def run_onnx2tf(onnx_path: Path, folder: Path, attempt: Attempt, *, half: bool) -> None:
+    """Convert a graph in another process; FLOAT_FILE and HALF_FILE come to `folder`.
+
+    Raises:
+        TargetError: onnx2tf or TensorFlow gave up; the message says at which operator.
+    """
+    model = read_sized_graph(onnx_path)
+    prepare_for_onnx2tf(model, with_shapes=attempt.with_shapes, own_opset=attempt.trial)
+    require("onnx_ir", purpose=PURPOSE).save(model, folder / GRAPH_FILE)
+    switches = {"--half": half, "--trial": attempt.trial}
+    convert_in_process(folder, onnx_path.name, [name for name, is_on in switches.items() if is_on])
+
+
+def convert_in_process(folder: Path, title: str, switches: list[str]) -> None:
+    """Let another process convert GRAPH_FILE in `folder`.
+
+    Args:
+        title: Of the graph, for the message.
+        switches: Of `litert_conversion`.
+
+    Raises:
+        TargetError: onnx2tf or TensorFlow gave up; the message says at which operator.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeseg.targets.litert.conversion", *switches],
+        cwd=folder,
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"]
+        reasons = [line.removeprefix(FAILURE) for line in lines if line.startswith(FAILURE)]
+        reason = (reasons or lines)[-1][:400].strip().rstrip(".")
+        raise TargetError(
+            f"onnx2tf does not convert {title}: {reason}. Write that part of the model "
+            "in another way, or build for another target."
+        )
+
+
+def require_builtin_operators(path: Path) -> None:
+    """Refuse a model that needs more than the ordinary runtime.
+
+    Raises:
+        TargetError: Names the operators.
+    """
+    custom = sorted({operator.custom_name for operator in read_tflite(path).operators} - {""})
+    if custom:
+        raise TargetError(
+            f"The graph needs {', '.join(custom)}, which TFLite does not have built in and phones "
+            "do not run. Replace that operation in the model, or build for another target."
+        )
+
+
+def _largest_difference(
+    expected: NDArray[np.float32], backend: Backend, image: NDArray[np.float32]
+) -> float:
+    got = backend.run(image)
+    return float(np.abs(got - expected).max()) if got.shape == expected.shape else np.inf

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from typing import Any
+
+from edgeseg.cli.terminal.bench_table import (
+    TITLES,
+    describe_borders,
+    describe_run,
+    row_cells,
+    row_warnings,
+)
+
+ROW: dict[str, Any] = {
+    "name": "net-android-int8",
+    "stand_in": "",
+    "is_baseline": False,
+    "latency_ms": {"p50": 4.0, "p90": 5.0, "p99": 6.0, "mean": 4.2},
+    "fps": 240.0,
+    "peak_rss_mb": 8.0,
+    "artifact_bytes": 300_000,
+    "load_ms": 20.0,
+    "speedup": 2.0,
+    "speedup_ci95": [1.9, 2.1],
+    "warm_up": {"is_steady": True},
+    "accuracy": {"dice_pooled": 0.9},
+    "delta": {"dice_pooled": -0.001},
+    "delta_ci95": {"dice_pooled": (-0.002, 0.0)},
+    "flips_per_10k": 12.0,
+}
+
+
+def cells(**changes: Any) -> dict[str, str]:
+    return dict(zip(TITLES, row_cells({**ROW, **changes}), strict=True))
+
+
+def test_a_whole_row_fills_every_cell() -> None:
+    assert all(cells().values())
+    assert row_warnings([ROW]) == []
+
+
+def test_without_a_baseline_the_speedup_is_empty_and_said() -> None:
+    row = {"speedup": None, "speedup_ci95": None}
+    assert cells(**row)["speed-up"] == ""
+    assert cells(**row)["p50 ms"] == "4.00"
+    (warning,) = row_warnings([{**ROW, **row}])
+    assert "name the FP32 bundle of the same network and target as well" in warning
+
+
+def test_without_masks_the_accuracy_is_empty_and_said() -> None:
+    row = {"accuracy": None, "delta": None, "delta_ci95": None, "flips_per_10k": None}
+    assert [cells(**row)[title] for title in TITLES[-3:]] == ["", "", ""]
+    (warning,) = row_warnings([{**ROW, **row, "is_baseline": True, "device": "adb://x"}])
+    assert "net-android-int8 has no accuracy" in warning
+    # Other toolkits are timed only.
+    assert row_warnings([{**ROW, **row, "is_baseline": True, "device": ""}]) == []
+
+
+def test_without_percentiles_their_cell_is_empty() -> None:
+    assert cells(latency_ms={"p50": 4.0, "p90": None, "p99": None, "mean": 4.2})["p90 ms"] == ""
+
+
+def test_a_run_on_a_device_names_it() -> None:
+    environment = {"cpu": "Cortex-A78", "threads": 1}
+    data = {"images": 30, "folder": "sample", "splits": ["val", "test"]}
+    assert describe_run(environment, data).startswith("Cortex-A78, 1 thread(s)")
+    there = describe_run({**environment, "device": "ssh://pi@board"}, data)
+    assert there.startswith("ssh://pi@board: Cortex-A78")
+
+
+def test_borders_are_told_for_each_network_that_has_them() -> None:
+    def row(name: str, key: str, growth: Any, interval: Any) -> dict[str, Any]:
+        fields = {"hd95_growth": growth, "hd95_growth_ci95": interval}
+        return {"name": name, "reference_key": key, **fields}
+
+    rows = [
+        row("a-fp32", "1", 0.0, (0.0, 0.0)),
+        row("a-int8", "1", 0.0123, (-0.01, 0.03)),
+        row("a-peer", "1", None, None),
+        row("a-fp32 of other weights", "2", None, None),
+    ]
+    reference = [
+        {"reference_key": "1", "model": "a", "hd95_px": 12.345},
+        {"reference_key": "2", "model": "a", "hd95_px": None},
+    ]
+    assert describe_borders(reference, rows) == [
+        "HD95 of a float torch 12.35 px; a-fp32 +0.00% (+0.00%..+0.00%), "
+        "a-int8 +1.23% (-1.00%..+3.00%)."
+    ]

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+
+from edgeseg.cli.terminal.console import parse_options, parse_size
+from edgeseg.errors import UsageError
+
+
+def test_options_are_split_at_the_first_equals_sign() -> None:
+    words = ["workers=3", "flags=a=b", "device="]
+    assert parse_options(words) == {"workers": "3", "flags": "a=b", "device": ""}
+    assert parse_options([]) == {}
+
+
+@pytest.mark.parametrize("word", ["workers", "=3", "", "="])
+def test_option_without_name_or_value_shows_the_form(word: str) -> None:
+    with pytest.raises(UsageError, match=rf"--option {word} is no option\. Write NAME=VALUE"):
+        parse_options(["device=0", word])
+
+
+def test_option_given_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"--option workers was given twice\. Give it once"):
+        parse_options(["workers=3", "device=0", "workers=3"])
+
+
+def test_size_is_height_times_width() -> None:
+    assert parse_size("128x256") == (128, 256)
+    assert parse_size("128X256") == (128, 256)
+    assert parse_size(None) is None
+
+
+@pytest.mark.parametrize("text", ["", "256", "x256", "256x", "0x256", "256x-1", "1.5x2"])
+def test_what_is_no_size_shows_the_form(text: str) -> None:
+    with pytest.raises(UsageError, match=rf"--size {text} is no size\..*such as 256x256"):
+        parse_size(text)
+
+
+def test_largest_size_is_named() -> None:
+    assert parse_size("8192x32") == (8192, 32)
+    with pytest.raises(UsageError, match="at most 8192 pixels"):
+        parse_size("32x8193")

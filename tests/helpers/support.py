@@ -1,0 +1,56 @@
+"""What tests share beside fixtures."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgeseg.lazy import is_installed
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA_ENVIRONMENT = "EDGESEG_DATA"
+INSTALL_SCRIPT = "tests/install_debian_packages.sh"
+UNTESTED: set[str] = set()  # what the summary names at the end of the run
+REPORTED: list[str] = []  # numbers that it prints
+
+
+def needs(*packages: str) -> pytest.MarkDecorator:
+    """Skip where one of the packages is missing; the end of the run says which."""
+    missing = [name for name in packages if not is_installed(name)]
+    UNTESTED.update(missing)
+    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
+
+
+class Counter:
+    """Progress that counts steps."""
+
+    def __init__(self) -> None:
+        self.steps = 0.0
+        self.total: float | None = None
+
+    @contextlib.contextmanager
+    def stage(self, title: str, total: float | None = None) -> Iterator[Counter]:
+        self.total = total
+        yield self
+
+    def advance(self, steps: float = 1) -> None:
+        self.steps += steps
+
+    def note(self, text: str) -> None:
+        pass
+
+
+def draw_pair(size: tuple[int, int], seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Image (H, W, 3) and mask (H, W) of 0 and 1, both uint8."""
+    generator = np.random.default_rng(seed)
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    centre = generator.uniform(0.35, 0.65, 2) * size
+    mask = np.hypot(rows - centre[0], columns - centre[1]) < min(size) * 0.3
+    image = np.where(mask[..., None], (120, 70, 50), (220, 180, 170))
+    noisy = image + generator.normal(0, 8, (*size, 3))
+    return noisy.clip(0, 255).astype(np.uint8), mask.astype(np.uint8)

@@ -1,0 +1,213 @@
+"""Scores of papers against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from support import ROOT, needs
+
+from edgeseg.contract import OutputContract
+from edgeseg.errors import UnknownNameError
+from edgeseg.metrics.counts import score_intervals, scores_from_counts
+from edgeseg.metrics.scores import (
+    ALL_METRICS,
+    METRICS,
+    MetricSet,
+    ScoreTable,
+    gather_scores,
+    score_image,
+    stretch_map,
+)
+from edgeseg.models import MODELS
+
+SIGMOID = OutputContract(("background", "lesion"), 1)
+SOFTMAX = OutputContract(("background", "infection"), 2)
+THREE = OutputContract(("background", "disc", "centre"), 3)
+LIGHT = MetricSet(tuple(name for name, metric in METRICS.items() if not metric.packages))
+COUNTED = LIGHT.without(LIGHT.binary_names())
+
+# Two images of eight pixels. First: 2 hits, 1 too many, 1 missed, 4 others. Second: 1 hit, 3
+# too many, 0 missed, 4 others.
+TRUTH = np.array([[[1, 1, 1, 0], [0, 0, 0, 0]], [[1, 0, 0, 0], [0, 0, 0, 0]]], np.uint8)
+FOUND = np.array([[[1, 1, 0, 1], [0, 0, 0, 0]], [[1, 1, 1, 1], [0, 0, 0, 0]]], np.uint8)
+
+
+def table_of(
+    maps: NDArray[np.floating],
+    truths: NDArray[np.uint8],
+    metrics: MetricSet,
+    outputs: OutputContract = SIGMOID,
+) -> ScoreTable:
+    """Scores of foreground maps (images, H, W), or of probabilities (images, C, H, W)."""
+    batch = maps[:, None] if maps.ndim == 3 else maps
+    images = [
+        score_image(probabilities[None], truth, outputs, metrics)
+        for probabilities, truth in zip(batch, truths, strict=True)
+    ]
+    return gather_scores(images, metrics)
+
+
+def one_hot(labels: NDArray[np.uint8], class_count: int) -> NDArray[np.float32]:
+    return np.stack([labels == index for index in range(class_count)], axis=1).astype(np.float32)
+
+
+def test_scores_from_counts_by_hand() -> None:
+    scores = table_of(FOUND.astype(np.float32), TRUTH, COUNTED).scores()
+    assert scores == pytest.approx(
+        {
+            "dice_pooled": 6 / 11,  # 3 hits, 4 too many, 1 missed, 8 others
+            "dice_image": (4 / 6 + 2 / 5) / 2,
+            "soft_dice_image": (4 / 6 + 2 / 5) / 2,  # maps of 0 and 1 are their masks
+            "iou_pooled": 3 / 8,
+            "iou_image": (2 / 4 + 1 / 4) / 2,
+            "miou_pooled": (3 / 8 + 8 / 13) / 2,
+            "accuracy": 11 / 16,
+            "sensitivity_pooled": 3 / 4,
+            "sensitivity_image": (2 / 3 + 1) / 2,
+            "specificity_pooled": 8 / 12,
+            "specificity_image": (4 / 5 + 4 / 7) / 2,
+        }
+    )
+
+
+def test_dice_and_iou_are_those_of_evaluate() -> None:
+    table = table_of(FOUND.astype(np.float32), TRUTH, COUNTED)
+    scores = table.scores()
+    for name, value in scores_from_counts(table.counts[:, 1:]).items():
+        assert scores[name] == pytest.approx(value)
+
+
+@needs("torch", "monai", "scipy")
+def test_a_perfect_prediction() -> None:
+    truth = np.zeros((2, 24, 24), np.uint8)
+    truth[0, 4:12, 4:12] = truth[1, 6:20, 3:9] = 1
+    table = table_of(truth.astype(np.float32), truth, ALL_METRICS)
+    best = {name: 0.0 if name in ("hd_px", "hd95_px", "mae") else 1.0 for name in METRICS}
+    assert table.scores() == pytest.approx(best)
+    for name, (low, high) in table.intervals().items():
+        assert (low, high) == pytest.approx((best[name], best[name])), name
+
+
+def test_soft_dice_by_hand() -> None:
+    maps = np.array([[[0.75, 0.25]], [[0.5, 0.5]]])
+    truth = np.array([[[1, 0]], [[1, 1]]], np.uint8)
+    scores = table_of(maps, truth, MetricSet(("soft_dice_image",))).scores()
+    assert scores["soft_dice_image"] == pytest.approx((1.5 / 2 + 2 / 3) / 2)
+
+
+def test_softmax_of_two_is_scored_by_its_second_channel() -> None:
+    maps = np.random.default_rng(2).uniform(0, 1, (3, 8, 8))
+    truth = (np.random.default_rng(3).uniform(0, 1, (3, 8, 8)) > 0.5).astype(np.uint8)
+    names = MetricSet(("soft_dice_image", "dice_pooled", "s_measure", "e_measure", "mae"))
+    two = table_of(np.stack([1 - maps, maps], axis=1), truth, names, SOFTMAX).scores()
+    assert two == pytest.approx(table_of(maps, truth, names).scores())
+
+
+def test_classes_weigh_the_same() -> None:
+    truth = np.array([[[0, 1, 1, 2]]], np.uint8)
+    found = np.array([[[0, 1, 1, 0]]], np.uint8)
+    scores = table_of(one_hot(found, 3), truth, COUNTED, THREE).scores()
+    for name in ("dice_pooled", "iou_image", "soft_dice_image", "sensitivity_image"):
+        assert scores[name] == pytest.approx(0.5), name  # the second class was missed
+    assert scores["miou_pooled"] == pytest.approx((0.5 + 1 + 0) / 3)
+    assert scores["accuracy"] == pytest.approx(3 / 4)
+    assert scores["specificity_pooled"] == pytest.approx(1)
+
+
+@needs("torch", "monai", "scipy")
+def test_distances_are_the_mean_over_classes() -> None:
+    truth = np.zeros((1, 30, 40), np.uint8)
+    truth[0, 5:9, 5:9] = 1
+    found = truth.copy()
+    truth[0, 20, 20] = 2  # missed: 50, the diagonal
+    table = table_of(one_hot(found, 3), truth, MetricSet(("hd_px", "hd95_px")), THREE)
+    assert table.scores() == {"hd_px": 25, "hd95_px": 25}
+
+
+@needs("torch", "monai", "scipy")
+def test_hd95_of_each_image_is_kept_for_comparisons() -> None:
+    truth = np.zeros((2, 30, 40), np.uint8)
+    truth[:, 5:15, 5:15] = 1
+    found = truth.copy()
+    found[1] = np.roll(truth[1], 4, axis=1)
+    table = table_of(found.astype(np.float32), truth, MetricSet(("hd95_px", "dice_pooled")))
+    assert table.per_image.keys() == {"hd95_px"}
+    assert table.per_image["hd95_px"].tolist() == [0, 4]
+    assert table.scores()["hd95_px"] == 2
+    assert table.intervals()["hd95_px"] == (0, 4)
+
+
+def test_empty_masks_are_scored_as_defined_and_counted() -> None:
+    empty, full = np.zeros((1, 4), np.uint8), np.ones((1, 4), np.uint8)
+    truth = np.stack([empty, full, empty, full])
+    found = np.stack([full, empty, empty, full])
+    table = table_of(found.astype(np.float32), truth, COUNTED)
+    assert table.count_empty() == {"truth": 1, "prediction": 1, "both": 1}
+    for name in ("dice_image", "soft_dice_image", "iou_image"):
+        assert table.per_image[name].tolist() == [0, 0, 1, 1], name
+    assert table.per_image["sensitivity_image"].tolist() == [1, 0, 1, 1]
+    assert table.per_image["specificity_image"].tolist() == [0, 1, 1, 1]
+
+
+def test_a_map_is_stretched_from_its_own_ends() -> None:
+    assert stretch_map(np.array([0.25, 0.5, 0.75])).tolist() == [0, 0.5, 1]
+    assert stretch_map(np.array([0.25, 0.25])).tolist() == [0.25, 0.25]
+
+
+def test_a_set_that_stretches_finds_what_is_faint() -> None:
+    maps = np.array([[[0.1, 0.1, 0.3, 0.3]]])
+    truth = np.array([[[0, 0, 1, 1]]], np.uint8)
+    names = ("iou_image", "soft_dice_image", "mae")
+    faint = table_of(maps, truth, MetricSet(names)).scores()
+    stretched = table_of(maps, truth, MetricSet(names, stretches_maps=True)).scores()
+    assert faint["iou_image"] == 0
+    assert stretched == pytest.approx({"iou_image": 1, "soft_dice_image": 1, "mae": 0})
+
+
+def test_intervals_have_the_seed_of_evaluate() -> None:
+    generator = np.random.default_rng(8)
+    truth = (generator.uniform(0, 1, (12, 6, 6)) > 0.5).astype(np.uint8)
+    table = table_of(generator.uniform(0, 1, (12, 6, 6)), truth, LIGHT)
+    intervals = table.intervals()
+    assert intervals.keys() == set(LIGHT.names)
+    for name, expected in score_intervals(table.counts[:, 1:]).items():
+        assert intervals[name] == pytest.approx(expected)
+    for name, value in table.scores().items():
+        low, high = intervals[name]
+        assert low <= value <= high, name
+
+
+def test_every_metric_is_computed_in_one_way_and_says_whose_it_is() -> None:
+    for name, metric in METRICS.items():
+        ways = (metric.pooled, metric.counted, metric.imaged)
+        assert sum(way is not None for way in ways) == 1, name
+        assert metric.definition, name
+        assert metric.source, name
+
+
+def test_every_metric_is_defined_in_the_document() -> None:
+    document = (ROOT / "docs" / "measuring.md").read_text(encoding="utf-8")
+    assert [name for name in METRICS if f"`{name}`" not in document] == []
+
+
+def test_a_teacher_that_no_paper_segments_with_has_no_papers_metrics() -> None:
+    assert MODELS["efficientunet"].paper_metrics is None
+
+
+@pytest.mark.parametrize("model", sorted(MODELS.keys() - {"efficientunet"}))
+def test_every_published_model_has_its_papers_metrics(model: str) -> None:
+    spec = MODELS[model]
+    assert spec.paper_metrics is not None
+    assert spec.paper_metrics.names
+    assert spec.paper_metrics.stretches_maps == (model in ("msnet", "m2snet"))
+
+
+def test_an_unknown_metric_names_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"Unknown metric 'hd95'\. Did you mean hd95_px\?"):
+        MetricSet(("hd95",))
+
+
+def test_no_image_is_refused() -> None:
+    with pytest.raises(ValueError, match="no image"):
+        gather_scores([], COUNTED)

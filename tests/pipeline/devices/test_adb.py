@@ -1,0 +1,199 @@
+"""`edgeseg bench --device adb://`, with a fake adb and a fake benchmark_model that computes.
+
+No phone and no build of benchmark_model are at hand: what is proved is what this machine does with
+what they say, and that the graph's raw tensors are those that LiteRT takes and gives.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import fake_benchmark_model
+import numpy as np
+import pytest
+from fake_adb import SERIAL
+from support import needs
+
+from edgeseg.errors import BenchmarkError
+from edgeseg.pipeline.build import BuildRequest, build_bundle
+from edgeseg.pipeline.devices.adb import TensorForm
+
+pytestmark = needs("torch", "onnxruntime", "onnx2tf", "ai_edge_litert")
+
+RunCli = Callable[..., "CompletedProcess[str]"]
+FLOAT = {"layout": "NHWC", "dtype": "float32", "scale": None, "zero_point": None}
+
+
+@pytest.fixture(scope="session")
+def android(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of the shipped egeunet for target android at 64x64."""
+    output = tmp_path_factory.mktemp("android") / "fp32"
+    return build_bundle(BuildRequest("egeunet", "android", "fp32", output, size=(64, 64)))[0].folder
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """benchmark_model, as a user has it."""
+    path = tmp_path / "benchmark_model"
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{fake_benchmark_model.__file__}" "$@"\n')
+    return path
+
+
+@pytest.fixture
+def bench(adb_device: Path, program: Path, run_cli: RunCli) -> RunCli:
+    """Run `edgeseg bench` on the device."""
+
+    def run(*words: object) -> CompletedProcess[str]:
+        device = ("--device", f"adb://{SERIAL}", "--benchmark-model", program)
+        done = run_cli("bench", *words, *device, "--runs", 20, "--images", 2)
+        assert list(adb_device.iterdir()) == []
+        return done
+
+    return run
+
+
+@pytest.mark.slow
+def test_speed_memory_and_accuracy_are_measured(
+    android: Path, bench: RunCli, tmp_path: Path
+) -> None:
+    result = tmp_path / "bench.json"
+    done = bench(android, "--json", result)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(result.read_text())
+    (row,) = report["rows"]
+    assert row["device"] == report["environment"]["device"] == f"adb://{SERIAL}"
+    assert report["environment"]["cpu"] == "FAKE888"
+    # FP32 on the device gives torch's masks: the tensors went there and back the right way.
+    assert row["flips_per_10k"] < 1
+    assert row["accuracy"]["dice_pooled"] == pytest.approx(
+        report["reference"][0]["accuracy"]["dice_pooled"], abs=1e-3
+    )
+    assert row["runs"] >= 20
+    assert row["latency_ms"]["p50"] > 0
+    # Means of blocks say nothing of single inferences.
+    assert row["latency_ms"]["p90"] is None
+    assert row["peak_rss_mb"] == pytest.approx(7.25 * 2**20 / 1e6)
+    assert (row["is_baseline"], row["speedup"]) == (True, 1.0)
+    assert "FAKE888" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_program_that_writes_no_outputs_gives_no_accuracy(
+    android: Path, bench: RunCli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FAKE_BENCHMARK", "no outputs")
+    result = tmp_path / "bench.json"
+    done = bench(android, "--json", result)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(result.read_text())["rows"]
+    assert row["accuracy"] is None
+    assert row["flips_per_10k"] is None
+    assert row["latency_ms"]["p50"] > 0
+    assert "has no accuracy" in done.stderr
+    assert "--output_filepath" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("trouble", "advice"),
+    [
+        ("fails", "Check that its LiteRT version has the graph's operators"),
+        ("no memory", "tells no memory footprint"),
+    ],
+)
+def test_a_program_that_fails_is_quoted(
+    android: Path, bench: RunCli, monkeypatch: pytest.MonkeyPatch, trouble: str, advice: str
+) -> None:
+    monkeypatch.setenv("FAKE_BENCHMARK", trouble)
+    done = bench(android)
+    assert done.returncode == 1
+    assert advice in done.stderr
+
+
+@pytest.mark.slow
+def test_a_program_that_hangs_is_ended(
+    android: Path, bench: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_BENCHMARK", "hangs")
+    done = bench(android, "--timeout", 2)
+    assert done.returncode == 1
+    assert "more than 2 s to run benchmark_model" in done.stderr
+
+
+def test_bundles_of_other_targets_are_refused(
+    small_bundles: dict[str, Path], bench: RunCli
+) -> None:
+    done = bench(small_bundles["fp32"])
+    assert done.returncode == 2
+    assert "benchmark_model runs LiteRT graphs only" in done.stderr
+
+
+def test_a_program_for_another_processor_is_said(
+    small_bundles: dict[str, Path], bench: RunCli, program: Path
+) -> None:
+    program.write_bytes(b"\x7fELF of another machine")
+    done = bench(small_bundles["fp32"])
+    assert done.returncode == 1
+    assert "is not a benchmark_model that runs there" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        ((), "Name it with --benchmark-model"),
+        (("--benchmark-model", "nowhere"), "an absolute path"),
+    ],
+)
+def test_the_program_has_to_be_named(
+    small_bundles: dict[str, Path],
+    adb_device: Path,
+    run_cli: RunCli,
+    given: tuple[str, ...],
+    advice: str,
+) -> None:
+    done = run_cli("bench", small_bundles["fp32"], "--device", f"adb://{SERIAL}", *given)
+    assert done.returncode == 2
+    assert advice in done.stderr
+    assert list(adb_device.iterdir()) == []
+
+
+def test_a_program_that_is_on_the_device_is_taken_there(
+    small_bundles: dict[str, Path], adb_device: Path, run_cli: RunCli, program: Path
+) -> None:
+    there = shutil.copy(program, adb_device / "there")
+    there.chmod(0o755)
+    words = ("--device", f"adb://{SERIAL}", "--benchmark-model", "/data/local/tmp/there")
+    done = run_cli("bench", small_bundles["fp32"], *words)
+    # It got as far as to the bundle, which is of another target.
+    assert "benchmark_model runs LiteRT graphs only" in done.stderr
+    assert list(adb_device.iterdir()) == [there]
+
+
+def test_integers_are_coded_by_hand() -> None:
+    record = {"layout": "NHWC", "dtype": "int8", "scale": 0.5, "zero_point": -3}
+    form = TensorForm.of(record, (1, 2, 1, 2))
+    values = np.array([[[[0.0, 1.0]], [[-70.0, 0.24]]]], np.float32)
+    # 0 is code -3, 1 is -1; -70 would be -143, 0.24 rounds to 0. Channels last.
+    assert np.frombuffer(form.encode(values), np.int8).tolist() == [-3, -128, -1, -3]
+    assert form.size_bytes == 4
+    decoded = form.decode(np.array([-3, -128, -1, 127], np.int8).tobytes())
+    assert decoded.tolist() == [[[[0.0, 1.0]], [[-62.5, 65.0]]]]
+
+
+def test_floats_are_only_turned() -> None:
+    form = TensorForm.of(FLOAT, (1, 3, 4, 5))
+    values = np.random.default_rng(0).normal(size=(1, 3, 4, 5)).astype(np.float32)
+    assert form.shape == (1, 4, 5, 3)
+    raw = np.frombuffer(form.encode(values), np.float32).reshape(1, 4, 5, 3)
+    assert np.array_equal(raw[0, 1, 2], values[0, :, 1, 2])
+    assert np.array_equal(form.decode(form.encode(values)), values)
+
+
+def test_another_layout_is_refused() -> None:
+    with pytest.raises(BenchmarkError, match="takes images as NCHW"):
+        TensorForm.of({**FLOAT, "layout": "NCHW"}, (1, 3, 4, 5))

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import needs
+
+from edgeseg.errors import ParityError
+from edgeseg.metrics.hausdorff import can_measure_distances
+from edgeseg.pipeline.builder.context import Preparation
+from edgeseg.pipeline.builder.request import BuildRequest
+from edgeseg.pipeline.evaluator.convolutions import sites_of_graph
+from edgeseg.pipeline.evaluator.validation import Judges, spread
+from edgeseg.progress import SILENT
+
+
+@given(st.integers(0, 300), st.integers(1, 140))
+def test_images_are_spread_over_the_split_and_taken_once(total: int, most: int) -> None:
+    chosen = spread(range(total), most)
+    assert len(set(chosen)) == len(chosen) == min(total, most)
+    if total >= 16 and most >= 16:
+        # The first eight do not all come from one half.
+        assert 2 <= sum(one < total / 2 for one in chosen[:8]) <= 6
+
+
+def judges_of(data: Path, folder: Path, weights: Path) -> Judges:
+    request = BuildRequest(
+        "egeunet", "onnxruntime", "auto", folder, weights=weights, data=data, size=(32, 32)
+    )
+    return Judges(Preparation(request, SILENT), folder, SILENT)
+
+
+@needs("torch", "onnx", "onnxscript", "onnxruntime")
+@pytest.mark.parametrize("masks", [True, False])
+def test_labels_are_judged_by_the_float_network_and_by_masks(
+    make_data_folder: Callable[..., Path], tmp_path: Path, random_weights: Path, masks: bool
+) -> None:
+    data = make_data_folder(3, masks=masks)
+    for split, names in (("train", "pair0"), ("val", "pair1\npair2"), ("test", "")):
+        (data / f"{split}.txt").write_text(names)
+    judges = judges_of(data, tmp_path, random_weights)
+    assert judges.has_labels == masks
+    assert sorted(pair.name for pair in judges.dataset) == ["pair1", "pair2"]
+    own = judges.judge(judges.float_labels)
+    assert own.flips_per_10k == 0
+    assert own.dice_drop == (0 if masks else None)
+    # Of one image each pixel flips: half of all.
+    flipped = np.array(judges.float_labels)
+    flipped[0] = 1 - flipped[0]
+    assert judges.judge(flipped).flips_per_10k == 5000
+    assert judges.judge(flipped[:1]).flips_per_10k == 10_000
+    judges.float_labels[0, :16] = 1
+    with pytest.raises(ParityError, match=r"only background in pair.*it has collapsed"):
+        judges.judge(np.zeros_like(judges.float_labels))
+    assert judges.judge(flipped[:1]).hd95_growth is None
+    if masks and can_measure_distances():
+        assert own.hd95_growth == 0
+        exact = judges.judge(judges.truth)
+        assert exact.hd95_growth == -1
+    if masks:
+        perfect = judges.judge(judges.truth)
+        assert perfect.dice_drop is not None
+        assert perfect.dice_drop <= 0
+
+
+@needs("torch", "onnx", "onnxscript", "onnxruntime")
+def test_the_sample_has_no_masks_for_other_classes(tmp_path: Path) -> None:
+    for model, is_apt in (("egeunet", True), ("miniseg", False)):
+        request = BuildRequest(model, "onnxruntime", "auto", tmp_path)
+        assert Judges(Preparation(request, SILENT), tmp_path, SILENT).has_labels == is_apt
+
+
+@needs("onnx")
+def test_sites_tell_size_and_products(tmp_path: Path) -> None:
+    import onnx
+
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    weights = [
+        onnx.numpy_helper.from_array(np.ones(shape, np.float32), name)
+        for name, shape in (("a", (4, 3, 3, 3)), ("b", (2, 4, 1, 1)))
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "a"], ["first"], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["first", "b"], ["last"]),
+    ]
+    inputs = [helper.make_tensor_value_info("x", kind, [1, 3, 8, 6])]
+    outputs = [helper.make_tensor_value_info("last", kind, [1, 2, 4, 3])]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, weights)
+    path = tmp_path / "model.onnx"
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    onnx.save(onnx.shape_inference.infer_shapes(model), path)
+    (site,) = sites_of_graph(path)  # the last convolution gives the logits
+    assert (site.name, site.size, site.products) == ("first", (4, 3), 4 * 3 * 9 * 12)

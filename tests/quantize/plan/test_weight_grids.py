@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from numpy.typing import NDArray
+from tiny_graphs import pointwise
+
+from edgeseg.quantize.plan.weight_grids import covering_grid, covering_scales, nearest_grid
+
+FEW = settings(max_examples=25, deadline=None)
+FLOATS = st.floats(-1e3, 1e3, width=32, allow_subnormal=False)
+WEIGHTS = arrays(np.float32, array_shapes(min_dims=4, max_dims=4, max_side=3), elements=FLOATS)
+
+
+def test_scales_are_largest_magnitudes_over_127() -> None:
+    weight = pointwise([[1, -12.7], [0.127, 0.05], [-25.4, 25.4]])
+    scales = covering_scales(weight)
+    assert scales.dtype == np.float32
+    assert scales.tolist() == pytest.approx([0.1, 0.001, 0.2])
+
+
+def test_scale_covers_all_of_a_channel() -> None:
+    weight = np.zeros((2, 3, 5, 7), np.float32)
+    weight[0, 2, 4, 6], weight[1, 0, 0, 0] = -127, 254
+    assert covering_scales(weight).tolist() == [1, 2]
+
+
+@FEW
+@given(WEIGHTS)
+def test_scaling_weights_scales_their_scales(weight: NDArray[np.float32]) -> None:
+    # Of channels that are not all but zero, whose scale is the smallest one.
+    alive = np.abs(weight).reshape(len(weight), -1).max(axis=1) > 1e-9
+    np.testing.assert_array_equal(
+        covering_scales(4 * weight)[alive], 4 * covering_scales(weight)[alive]
+    )
+
+
+def test_codes_are_the_nearest_and_clipped() -> None:
+    weight = pointwise([[0.24, 0.26, -0.76], [100, -100, 0]])
+    grid = nearest_grid(weight, np.array([0.5, 0.5], np.float32))
+    assert grid.codes[:, :, 0, 0].tolist() == [[0, 1, -2], [127, -127, 0]]
+
+
+@FEW
+@given(WEIGHTS)
+def test_covering_grid_moves_no_weight_by_more_than_half_a_step(
+    weight: NDArray[np.float32],
+) -> None:
+    grid = covering_grid(weight)
+    steps = grid.scales.reshape(-1, 1, 1, 1)
+    assert (np.abs(grid.weights() - weight) <= 0.5001 * steps).all()
+
+
+@FEW
+@given(WEIGHTS)
+def test_what_is_on_a_grid_stays_where_it_is(weight: NDArray[np.float32]) -> None:
+    grid = covering_grid(weight)
+    assert nearest_grid(grid.weights(), grid.scales) == grid

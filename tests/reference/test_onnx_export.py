@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support import needs
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+
+from edgeseg.contract import InputContract, MinMax, OutputContract
+from edgeseg.errors import ExportError
+from edgeseg.models import find_model
+from edgeseg.reference.onnx_export import onnx_from_torch
+from edgeseg.reference.reference import onnx_predictor, torch_predictor
+
+pytestmark = needs("onnxscript", "onnxruntime")
+
+SPEC = find_model("egeunet").at_size(64, 64)
+GATE_PARAMETERS = 8_386  # constant at a fixed size, so the exporter may fold some of them
+TINY_INPUTS = InputContract(4, 6, 2, MinMax(), "picture")
+TINY_OUTPUTS = OutputContract(("background", "thing"), 1, name="answer")
+
+
+@pytest.fixture(scope="module")
+def proto(small_onnx: Path) -> Any:
+    return onnx.load(small_onnx)
+
+
+class Branching(torch.nn.Module):
+    """What it does depends on the values of the image, which no static graph can hold."""
+
+    def forward(self, image: Any) -> Any:
+        if float(image.sum()) > 3:
+            return image[:, :1]
+        return image[:, 1:2]
+
+
+class Halving(torch.nn.Module):
+    def forward(self, image: Any) -> Any:
+        return image[:, :1] * 0.5
+
+
+def test_names_and_shapes_are_those_of_the_contracts(proto: Any) -> None:
+    for value, name, shape in (
+        (proto.graph.input, SPEC.inputs.name, [1, 3, 64, 64]),
+        (proto.graph.output, SPEC.outputs.name, [1, 1, 64, 64]),
+    ):
+        assert [entry.name for entry in value] == [name]
+        tensor = value[0].type.tensor_type
+        assert tensor.elem_type == onnx.TensorProto.FLOAT
+        assert [dim.dim_value for dim in tensor.shape.dim] == shape
+        assert not any(dim.dim_param for dim in tensor.shape.dim)
+
+
+def test_opset_is_20_and_nothing_else(proto: Any) -> None:
+    used = {node.domain for node in proto.graph.node}
+    assert used == {""}
+    assert {entry.domain: entry.version for entry in proto.opset_import}[""] == 20
+
+
+def test_gelu_stays_one_operator(proto: Any) -> None:
+    kinds = {node.op_type for node in proto.graph.node}
+    assert "Gelu" in kinds
+    assert "Erf" not in kinds
+
+
+def test_weights_lie_in_the_file(small_onnx: Path, proto: Any) -> None:
+    stored = [entry for entry in proto.graph.initializer if entry.data_type == 1]
+    assert sum(np.prod(entry.dims) for entry in stored) >= SPEC.parameters - GATE_PARAMETERS
+    assert not any(entry.external_data for entry in stored)
+    assert {path.name for path in small_onnx.parent.iterdir()} <= {"model.onnx", ".complete"}
+
+
+def test_file_does_not_tell_where_it_was_built(small_onnx: Path, proto: Any) -> None:
+    content = small_onnx.read_bytes()
+    for word in (b"site-packages", b".py", str(Path.home()).encode() + b"/", b"stack_trace"):
+        assert word not in content, word
+    assert not proto.doc_string
+    assert not proto.graph.doc_string
+    assert not any(node.doc_string or node.metadata_props for node in proto.graph.node)
+
+
+def test_graph_computes_what_torch_computes(small_onnx: Path, random_weights: Path) -> None:
+    ours = onnx_predictor(small_onnx, SPEC.outputs, SPEC.inputs)
+    theirs = torch_predictor(SPEC.load_network(random_weights))
+    generator = np.random.default_rng(5)
+    for _ in range(3):
+        image = generator.uniform(0, 255, SPEC.inputs.shape).astype(np.float32)
+        expected = theirs(image)
+        assert expected.std() > 0
+        assert np.abs(ours(image) - expected).max() <= 1e-4
+
+
+def test_other_names_and_sizes_are_kept(tmp_path: Path) -> None:
+    onnx_from_torch(Halving(), TINY_INPUTS, TINY_OUTPUTS, tmp_path / "tiny.onnx")
+    predict = onnx_predictor(tmp_path / "tiny.onnx", TINY_OUTPUTS, TINY_INPUTS)
+    image = np.arange(72, dtype=np.float32).reshape(1, 3, 4, 6)
+    assert np.array_equal(predict(image), image[:, :1] / 2)
+
+
+def test_export_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    level = logging.getLogger("torch.onnx").level
+    onnx_from_torch(Halving(), TINY_INPUTS, TINY_OUTPUTS, tmp_path / "tiny.onnx")
+    assert capfd.readouterr().out == ""
+    assert logging.getLogger("torch.onnx").level == level
+
+
+def test_network_that_cannot_be_exported_says_why(tmp_path: Path) -> None:
+    with pytest.raises(
+        ExportError, match=r"Branching does not export to ONNX opset 20: .*Rewrite the named"
+    ) as caught:
+        onnx_from_torch(Branching(), TINY_INPUTS, TINY_OUTPUTS, tmp_path / "tiny.onnx")
+    assert caught.value.__cause__ is not None
+    assert not (tmp_path / "tiny.onnx").exists()

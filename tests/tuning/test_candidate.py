@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeseg.errors import UsageError
+from edgeseg.tuning.candidate import Choice
+
+WORDS = st.text(max_size=8)
+CHOICES = st.builds(
+    Choice,
+    precision=WORDS,
+    rewrites=st.lists(WORDS, max_size=3).map(tuple),
+    method=WORDS,
+    method_options=st.dictionaries(WORDS, WORDS, max_size=3).map(lambda one: tuple(one.items())),
+    float_nodes=st.lists(WORDS, max_size=3).map(tuple),
+    runtime=WORDS,
+)
+
+
+@given(CHOICES)
+def test_a_choice_survives_json(choice: Choice) -> None:
+    assert Choice.from_json(json.loads(json.dumps(choice.to_json()))) == choice
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"rewrites": "fold"}, "'fold' is not a list"),
+        ({"rewrites": [1]}, "1 is not text"),
+        ({"precision": None}, "None is not text"),
+        ({"method_options": []}, "no attribute 'items'"),
+        ({"speed": 1}, "it has the fields"),
+    ],
+)
+def test_what_is_no_choice_is_refused(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UsageError, match=f"{reason}.*Take the record") as caught:
+        Choice.from_json({**Choice("fp32").to_json(), **changes})
+    assert caught.value.exit_code == 2
+
+
+def test_names_tell_what_is_special() -> None:
+    assert Choice("fp32").name == "fp32"
+    assert Choice("bf16", ("a",)).name == "bf16, 1 rewrite"
+    choice = Choice("int8", ("a", "b"), "mse", (), ("conv",), "layout kept")
+    assert choice.name == "int8 by mse, 2 rewrites, 1 convolutions in float, layout kept"

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edgeseg.tuning.candidate import Choice
+from edgeseg.tuning.explain import TITLES, rows, summary, verdict
+from edgeseg.tuning.record import FinalRecord, PlacementRecord, TrialRecord
+
+FLOAT = Choice("fp32", ("fold",))
+INT8 = Choice("int8", method="mse")
+
+
+def trial(choice: Choice, **changes: Any) -> TrialRecord:
+    settings: dict[str, Any] = {
+        "name": choice.name,
+        "stage": "float",
+        "region": "",
+        "choice": choice.to_json(),
+        "verdict": "leads",
+        "reason": "",
+        "against": "plain",
+        "speedup": 1.5,
+        "speedup_ci95": (1.4, 1.6),
+        "speedup_over_plain": 1.5,
+        "flips_per_10k": 2.0,
+        "dice_drop": 0.001,
+        "artifact_bytes": 1500,
+        "peak_rss_bytes": 2_500_000,
+        "layers": {},
+    }
+    return TrialRecord(**{**settings, **changes})
+
+
+def slower_int8(**changes: Any) -> TrialRecord:
+    settings: dict[str, Any] = {
+        "stage": "int8",
+        "verdict": "slower",
+        "against": FLOAT.name,
+        "speedup": 0.8,
+        "speedup_ci95": (0.7, 0.9),
+        "speedup_over_plain": 1.2,
+        "layers": {"int8_convolutions": 3, "quantized_activations": 5},
+    }
+    return trial(INT8, **{**settings, **changes})
+
+
+def record(*trials: TrialRecord, choice: Choice = FLOAT, **changes: Any) -> PlacementRecord:
+    final = FinalRecord(
+        name=choice.name,
+        choice=choice.to_json(),
+        speedup_over_plain=1.52,
+        speedup_over_plain_ci95=(1.5, 1.54),
+        speedup_over_first=1.0,
+        speedup_over_first_ci95=(1.0, 1.0),
+    )
+    settings: dict[str, Any] = {
+        "choice": choice.to_json(),
+        "identity": {},
+        "machine": {},
+        "limits": {},
+        "images": {"final": 100},
+        "plain": {},
+        "flips_per_10k": 3.0,
+        "dice_drop": 0.0012,
+        "objection": "",
+        "trials": trials,
+        "final": (final,),
+        "skipped": 0,
+        "search_seconds": 9.0,
+    }
+    return PlacementRecord(**{**settings, **changes})
+
+
+def test_each_candidate_is_a_row_that_says_why() -> None:
+    cells = rows(record(trial(FLOAT), slower_int8(stage="region", region="region 1 in INT8")))
+    assert [len(row) for row in cells] == [len(TITLES)] * 2
+    leader, slower = (dict(zip(TITLES, row, strict=True)) for row in cells)
+    assert leader["verdict"] == "leads: 1.50 (1.40..1.60) times as fast as plain"
+    assert (leader["kB"], leader["MB"], leader["Dice drop"]) == ("2", "2.5", "+0.0010")
+    assert slower["candidate"] == "int8 by mse; region 1 in INT8"
+    assert slower["verdict"] == (
+        "0.80 (0.70..0.90) times as fast as fp32, 1 rewrite (3 INT8 operators bring 5 conversions)"
+    )
+
+
+def test_a_refusal_gives_its_reason_and_no_numbers() -> None:
+    speed = dict.fromkeys(("speedup", "speedup_ci95", "speedup_over_plain"))
+    costs = dict.fromkeys(("flips_per_10k", "dice_drop", "artifact_bytes", "peak_rss_bytes"))
+    refused = trial(INT8, verdict="refused", reason="it has collapsed", **speed, **costs)
+    (cells,) = rows(record(refused))
+    assert cells[1:] == ["", "", "", "", "", "refused: it has collapsed"]
+
+
+def test_a_small_gain_is_called_too_little() -> None:
+    small = trial(INT8, verdict="slower", speedup=1.005, speedup_ci95=(1.001, 1.01))
+    assert verdict(small).endswith("which is too little")
+
+
+def test_it_is_said_plainly_that_int8_is_not_worth_it() -> None:
+    text = summary(record(trial(FLOAT), slower_int8()))
+    assert text[0] == (
+        "Chosen: fp32, 1 rewrite. 1.52 (1.50..1.54) times as fast as the plain export; 3.0 of "
+        "10,000 pixels flip, pooled Dice changes by -0.0012 on 100 images."
+    )
+    assert text[1] == (
+        "INT8 is not worth it here: of 1 ways to use it the best, int8 by mse, is 0.80 "
+        "(0.70..0.90) times as fast as fp32, 1 rewrite (3 INT8 operators bring 5 conversions)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("trials", "choice", "words"),
+    [
+        ([], FLOAT, "INT8 was not tried: the target has none here."),
+        ([trial(INT8)], INT8, "INT8 is worth it here, for all convolutions."),
+        (
+            [trial(Choice("int8", method="mse", float_nodes=("a",)))],
+            Choice("int8", method="mse", float_nodes=("a",)),
+            "INT8 is worth it here; 1 convolutions stay in float.",
+        ),
+        (
+            [
+                slower_int8(
+                    verdict="refused",
+                    reason="it has collapsed",
+                    speedup=None,
+                    speedup_over_plain=None,
+                )
+            ],
+            FLOAT,
+            "INT8 is not worth it here: int8 by mse was refused, it has collapsed.",
+        ),
+    ],
+)
+def test_what_is_said_of_int8(trials: list[TrialRecord], choice: Choice, words: str) -> None:
+    assert summary(record(*trials, choice=choice))[-1] == words
+
+
+def test_a_choice_that_breaks_a_limit_is_named() -> None:
+    text = summary(record(trial(FLOAT), objection="its 2 kB are more than the 1 kB"))
+    assert text[1].endswith("also not the choice: its 2 kB are more than the 1 kB.")
+
+
+def test_what_was_left_out_is_said() -> None:
+    text = summary(record(trial(FLOAT), skipped=7))
+    assert text[-1].startswith("7 candidates were left out for want of time. Raise")
+
+
+def test_what_a_converter_quotes_is_cut_short() -> None:
+    refused = trial(INT8, verdict="refused", reason="onnx2tf gives up: " + "0.25 " * 500)
+    assert verdict(refused).startswith("refused: onnx2tf gives up: 0.25 ")
+    assert verdict(refused).endswith(" ...")
+    assert len(verdict(refused)) < 300
+
+
+def test_one_that_leads_by_its_masks_says_so() -> None:
+    level: dict[str, Any] = {"speedup": 1.0, "speedup_ci95": (0.995, 1.005)}
+    nearer = trial(INT8, against="fp32", **level)
+    assert verdict(nearer).endswith("times as fast as fp32, and fewer pixels flip")
+    assert verdict(trial(INT8, **level)).endswith("times as fast as plain")
