@@ -44,7 +44,7 @@ def measure(
     """
     environment = environment or describe_environment(settings.threads)
     with tempfile.TemporaryDirectory(prefix="edgeseg-bench-") as folder:
-        timed = [participant for participant in participants if not participant.stand_in]
+        timed = [participant for participant in participants if not participant.fallback_runtime]
         place = Path(folder)
         timings = _time(timed, dataset, settings, place, progress, open_worker) if timed else {}
         accuracies, reference = _score(participants, dataset, place, progress, open_worker)

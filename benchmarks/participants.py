@@ -71,7 +71,7 @@ class Participant:
     outputs: OutputContract
     artifact_bytes: int
     baseline_key: str
-    stand_in: str = ""
+    fallback_runtime: str = ""
     device: str = ""
     times_blocks: bool = False
     has_masks: bool = True

@@ -83,7 +83,7 @@ def _what_was_measured(participant: Participant, settings: BenchSettings) -> dic
         "batch": 1,
         "input_size": [participant.inputs.height, participant.inputs.width],
         "artifact_bytes": participant.artifact_bytes,
-        "stand_in": participant.stand_in,
+        "stand_in": participant.fallback_runtime,
         "device": participant.device,
     }
 

@@ -85,7 +85,7 @@ def open_torch(path: str, threads: int) -> Run:
 
 
 # How to convert and how to open; "torch" runs the program as it is.
-PEERS: dict[str, tuple[Callable[[Any, Any, str], None], Callable[[str, int], Run]]] = {
+TOOLKITS: dict[str, tuple[Callable[[Any, Any, str], None], Callable[[str, int], Run]]] = {
     "executorch": (convert_executorch, open_executorch),
     "litert-torch": (convert_litert_torch, open_litert_torch),
     "torch": (convert_torch, open_torch),
@@ -104,15 +104,15 @@ RUNTIMES = {
 }
 
 
-def convert(peer: str, program: str, path: str) -> None:
+def convert(toolkit: str, program: str, path: str) -> None:
     import torch
 
     loaded = torch.export.load(program)
     example = loaded.example_inputs[0][0]
-    PEERS[peer][0](loaded, example, path)
+    TOOLKITS[toolkit][0](loaded, example, path)
 
 
-def measure(peer: str, path: str, threads: int) -> None:
+def measure(toolkit: str, path: str, threads: int) -> None:
     import numpy as np
 
     # Libraries print; answers go through a copy of standard output that they do not know.
@@ -130,12 +130,12 @@ def measure(peer: str, path: str, threads: int) -> None:
         if command == "load":
             if request.get("images"):
                 images = np.load(request["images"], allow_pickle=False)
-            for module in RUNTIMES[peer]:
+            for module in RUNTIMES[toolkit]:
                 importlib.import_module(module)
             memory["reset_peak_rss"]()
             bare = memory["rss_bytes"]()
             started = time.perf_counter()
-            run = PEERS[peer][1](path, threads)
+            run = TOOLKITS[toolkit][1](path, threads)
             answer = {"load_ms": (time.perf_counter() - started) * 1e3, "bare_rss_bytes": bare}
         elif command == "first":
             started = time.perf_counter()

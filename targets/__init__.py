@@ -47,6 +47,6 @@ def open_backend(
     Where its device is elsewhere, what stands in for that is loaded.
     """
     found = find_target(target)
-    if found.stand_in():
+    if found.fallback_runtime():
         return found.load_for_check(Path(folder), tuple(files), runtime)[0]
     return found.load(Path(folder), tuple(files), runtime, threads)

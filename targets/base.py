@@ -209,7 +209,7 @@ class Target(abc.ABC):
                 "with the installed versions; whether a bundle is damaged, edgeseg verify tells."
             ) from error
 
-    def stand_in(self) -> str:
+    def fallback_runtime(self) -> str:
         """What computes artefacts on this machine in place of the device; empty where they run."""
         return ""
 
@@ -220,7 +220,7 @@ class Target(abc.ABC):
 
         A target with a stand-in gives that.
         """
-        return self.load(folder, files, runtime, 1), self.stand_in() or self.name
+        return self.load(folder, files, runtime, 1), self.fallback_runtime() or self.name
 
     def toolchain(self) -> dict[str, str]:
         """Versions that an artefact depends on."""
@@ -233,11 +233,11 @@ class Target(abc.ABC):
         runs: tuple[str, ...] = ()
         notes: tuple[str, ...] = ()
         try:
-            stand_in = self.stand_in()
-            if stand_in:
-                notes = (f"checks by {stand_in}",)
+            fallback_runtime = self.fallback_runtime()
+            if fallback_runtime:
+                notes = (f"checks by {fallback_runtime}",)
             if all(is_installed(provider_of(name)) for name in self.run_packages):
-                if not stand_in:
+                if not fallback_runtime:
                     runs = tuple(name for name in self.precisions if self.refusal(name) is None)
                 notes += self.notes()
         except Exception as error:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..tuning.record import PlacementRecord
+from ..tuning.record import TuningRecord
 
 SCHEMA_VERSION = 2
 MANIFEST_NAME = "manifest.json"
@@ -96,8 +96,8 @@ class Manifest(Record):
     Attributes:
         lowering: How often each rewrite changed the ONNX graph before it was compiled.
         options: Of the target, beside the precision.
-        precision: As it was asked for: "auto" where placement chose.
-        placement: How it chose; None where a precision was named.
+        precision: As it was asked for: "auto" where tuning chose.
+        tuning: How it chose; None where a precision was named.
         checked_by: What computed the artefact for its check and its golden mask: the target's
             own runtime, or what stood in for it.
         checks: How the exported graph ("onnx") and the artefact ("artifact") agree with the
@@ -118,7 +118,7 @@ class Manifest(Record):
     lowering: dict[str, int]
     quantization: QuantizationManifest | None
     options: dict[str, Any]
-    placement: PlacementRecord | None = None
+    tuning: TuningRecord | None = None
     checked_by: str
     checks: dict[str, AgreementRecord]
     toolchain: dict[str, str]

@@ -41,7 +41,7 @@ def bench(
     images: Annotated[
         int | None, typer.Option(help="Measure on so many images at most.", min=1)
     ] = None,
-    peer: Annotated[
+    toolkit: Annotated[
         list[str] | None,
         typer.Option(
             help="NAME=PYTHON: also run the float network by another toolkit (litert-torch, "
@@ -68,13 +68,13 @@ def bench(
     from ..pipeline.bench import bench_bundles, require_baseline_kind
     from ..pipeline.build import open_split
     from ..pipeline.device_bench import DeviceSettings, bench_on_device
-    from ..pipeline.external_toolkits import parse_peers
+    from ..pipeline.external_toolkits import parse_toolkits
     from ..storage.atomic import write_text
 
     if json_path is not None and json_path.is_dir():
         raise UsageError(f"--json {json_path} is a folder. Name a file in it.")
     require_baseline_kind(baseline)
-    peers = parse_peers(peer or [])
+    toolkits = parse_toolkits(toolkit or [])
     settings = BenchSettings(threads=threads, runs=runs)
     remote = None
     if device is not None:
@@ -83,7 +83,7 @@ def bench(
                 "On a device the baseline is the FP32 bundle that is named with the others. Leave "
                 "--baseline out."
             )
-        if peers:
+        if toolkits:
             raise UsageError("--peer measures on this machine. Leave out --device or --peer.")
         remote = DeviceSettings(device, device_python, benchmark_model, timeout)
     elif (device_python, benchmark_model, timeout) != (DEFAULT_PYTHON, None, DEFAULT_TIMEOUT_S):
@@ -97,7 +97,7 @@ def bench(
         report = bench_on_device(opened, dataset, settings, remote, make_progress())
     else:
         report = bench_bundles(
-            opened, dataset, settings, make_progress(), baseline_kind=baseline, peers=peers
+            opened, dataset, settings, make_progress(), baseline_kind=baseline, toolkits=toolkits
         )
     print_table(bench_table(report.reference, report.rows))
     for line in describe_report(report):

@@ -99,7 +99,7 @@ def build(
             "where val images have no masks)."
         ),
     ] = None,
-    placement: Annotated[
+    tuning: Annotated[
         Path | None,
         typer.Option(help="Build what auto chose for this bundle, without measuring."),
     ] = None,
@@ -138,7 +138,7 @@ def build(
         max_dice_drop=max_dice_drop,
         max_hd95_growth=max_hd95_growth,
         min_agreement=min_agreement,
-        placement=placement,
+        tuning=tuning,
         overwrite=overwrite,
         use_cache=cache,
     )
@@ -175,7 +175,7 @@ def default_precision(target: str) -> str:
     """auto where something can be measured."""
     from edgeseg.targets import find_target
 
-    return DEFAULT_ELSEWHERE if find_target(target).stand_in() else AUTO
+    return DEFAULT_ELSEWHERE if find_target(target).fallback_runtime() else AUTO
 
 
 def _print_explanation(bundle: Bundle) -> None:
@@ -183,15 +183,15 @@ def _print_explanation(bundle: Bundle) -> None:
 
     from ..tuning.explain import TITLES, rows, summary
 
-    placement = bundle.manifest.placement
-    assert placement is not None
+    tuning = bundle.manifest.tuning
+    assert tuning is not None
     table = Table()
     for title in TITLES:
         table.add_column(title)
-    for row in rows(placement):
+    for row in rows(tuning):
         table.add_row(*row)
     print_table(table)
-    for line in summary(placement):
+    for line in summary(tuning):
         print(line)
 
 
@@ -208,9 +208,9 @@ def _build_all(request: BuildRequest, precision: str | None, *, as_json: bool) -
     from ..bundle.bundle import require_free_output
     from ..pipeline.sweep import build_cells, write_sweep
 
-    if request.method or request.method_options or request.options or request.placement:
+    if request.method or request.method_options or request.options or request.tuning:
         raise UsageError(
-            "--method, --method-option, --option and --placement belong to one target. Leave them "
+            "--method, --method-option, --option and --tuning belong to one target. Leave them "
             "out, or name that --target."
         )
     requests = [

@@ -24,10 +24,9 @@ def verify(
         record = {"computed_by": computed_by, **agreement.to_json()}
         print_json({"bundle": opened.name, "ok": True, "golden": record})
         return
-    stand_in = "" if computed_by == opened.manifest.target else f" by {computed_by}"
+    by = "" if computed_by == opened.manifest.target else f" by {computed_by}"
     print(
-        f"{bundle}: ok. {len(opened.manifest.files)} files unchanged; golden mask{stand_in}: "
-        f"{agreement}"
+        f"{bundle}: ok. {len(opened.manifest.files)} files unchanged; golden mask{by}: {agreement}"
     )
 
 

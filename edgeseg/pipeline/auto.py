@@ -22,19 +22,24 @@ from ..metrics.hausdorff import PACKAGES as DISTANCE_PACKAGES
 from ..metrics.hausdorff import can_measure_distances
 from ..progress import Progress, Stage
 from ..storage import cache
-from ..tuning.candidate import Choice
-from ..tuning.constraints import DEFAULT_AGREEMENT, DEFAULT_DICE_DROP, DEFAULT_HD95_GROWTH, Limits
-from ..tuning.evaluator import Laboratory, RememberingLaboratory
+from ..tuning.candidate import Candidate
+from ..tuning.constraints import (
+    DEFAULT_AGREEMENT,
+    DEFAULT_DICE_DROP,
+    DEFAULT_HD95_GROWTH,
+    Constraints,
+)
+from ..tuning.evaluator import CachedEvaluator, Evaluator
 from ..tuning.leaderboard import Trial
-from ..tuning.record import FinalRecord, PlacementRecord, TrialRecord
-from ..tuning.search import Outcome, Search
-from ..tuning.space import Menu
-from ..tuning.timing_cache import Journal
+from ..tuning.record import FinalRecord, TrialRecord, TuningRecord
+from ..tuning.search import Search, TuningResult
+from ..tuning.space import SearchSpace
+from ..tuning.timing_cache import TimingCache
 from .bench import PLAIN
-from .builder.builder import Workshop
-from .builder.context import Preparation
-from .evaluator.local_evaluator import THREADS, BenchLaboratory
-from .evaluator.validation import Judges
+from .builder.builder import Builder
+from .builder.context import BuildContext
+from .evaluator.local_evaluator import THREADS, LocalEvaluator
+from .evaluator.validation import ValidationSet
 
 AUTO = "auto"
 
@@ -45,16 +50,16 @@ def require_measurable(target: Target) -> None:
     Raises:
         TargetError: It has a stand-in.
     """
-    stand_in = target.stand_in()
-    if stand_in:
+    fallback_runtime = target.fallback_runtime()
+    if fallback_runtime:
         raise TargetError(
             f"--precision auto measures candidates, and target {target.name} does not run on this "
-            f"machine ({stand_in} stands in for it). Name a precision: "
+            f"machine ({fallback_runtime} stands in for it). Name a precision: "
             f"{', '.join(target.precisions)}; or build on the device with edgeseg installed there."
         )
 
 
-def place(preparation: Preparation, workshop: Workshop, progress: Progress) -> PlacementRecord:
+def place(context: BuildContext, builder: Builder, progress: Progress) -> TuningRecord:
     """Find the fastest form of a network that keeps what it finds; what was measured before, also
     by a search that was killed, is not measured again.
 
@@ -65,46 +70,46 @@ def place(preparation: Preparation, workshop: Workshop, progress: Progress) -> P
     Raises:
         TargetError: The target does not run here, or no candidate can be chosen.
     """
-    require_measurable(preparation.target)
-    fixed = fixed_choices(preparation)
-    preparation.require_packages(fixed)
+    require_measurable(context.target)
+    fixed = fixed_candidates(context)
+    context.require_packages(fixed)
     with tempfile.TemporaryDirectory(prefix="edgeseg-place-") as name:
-        judges = Judges(preparation, Path(name), progress)
-        limits = choose_limits(preparation, has_labels=judges.has_labels)
+        validation = ValidationSet(context, Path(name), progress)
+        constraints = choose_constraints(context, has_labels=validation.has_labels)
         # Each shows its own progress, which cannot be done within that of the search.
-        _ = preparation.references, preparation.exported, judges.float_labels
-        identity = {**preparation.identity(), "calibration": list(preparation.calibration.digests)}
+        _ = context.references, context.exported, validation.float_labels
+        identity = {**context.identity(), "calibration": list(context.calibration.digests)}
         cpu, flags = read_cpu()
         machine = {"cpu": cpu, "cpu_flags": flags, "threads": THREADS}
-        asked = {"identity": identity, "machine": machine, "judges": judges.identity()}
-        journal = Journal(
-            cache.cache_root() / "placements" / cache.content_key(asked),
-            enabled=preparation.request.use_cache,
+        asked = {"identity": identity, "machine": machine, "validation": validation.identity()}
+        timing_cache = TimingCache(
+            cache.cache_root() / "tuning" / cache.content_key(asked),
+            enabled=context.request.use_cache,
         )
-        with BenchLaboratory(preparation, workshop, judges, Path(name)) as bench:
-            laboratory = RememberingLaboratory(bench, journal)
-            budget_s = preparation.request.search_seconds
+        with LocalEvaluator(context, builder, validation, Path(name)) as bench:
+            evaluator = CachedEvaluator(bench, timing_cache)
+            budget_s = context.request.search_seconds
             with progress.stage("place", total=budget_s) as stage:
                 search = Search(
-                    _menu(preparation, fixed, laboratory),
-                    laboratory,
-                    limits,
+                    _menu(context, fixed, evaluator),
+                    evaluator,
+                    constraints,
                     budget_s,
-                    lambda: journal.seconds,
-                    _Reporter(stage, journal).tell,
+                    lambda: timing_cache.seconds,
+                    _Reporter(stage, timing_cache).tell,
                 )
                 outcome = search.run()
     images = {
-        "folder": judges.dataset.root.name,
-        "splits": list(judges.dataset.splits),
-        "search": judges.few,
-        "final": len(judges.dataset),
-        "labelled": judges.has_labels,
+        "folder": validation.dataset.root.name,
+        "splits": list(validation.dataset.splits),
+        "search": validation.screening_count,
+        "final": len(validation.dataset),
+        "labelled": validation.has_labels,
     }
-    return _record(outcome, identity, machine, limits, images, journal.seconds)
+    return _record(outcome, identity, machine, constraints, images, timing_cache.seconds)
 
 
-def read_placement(path: Path) -> PlacementRecord:
+def read_tuning_record(path: Path) -> TuningRecord:
     """The record of a bundle, or of a JSON file that holds one.
 
     Raises:
@@ -112,35 +117,35 @@ def read_placement(path: Path) -> PlacementRecord:
         UsageError: There is none.
     """
     if path.is_dir():
-        found = open_bundle(path).manifest.placement
+        found = open_bundle(path).manifest.tuning
         if found is None:
             raise UsageError(
                 f"The bundle {path} was not built with --precision auto, so it says nothing of "
-                "placement. Name one that was."
+                "tuning. Name one that was."
             )
         return found
     try:
-        return PlacementRecord.model_validate_json(path.read_text(encoding="utf-8"))
+        return TuningRecord.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UsageError(
-            f"{path} holds no placement: {reason}. Name a bundle that was built with --precision "
-            "auto, or a file with the 'placement' of its manifest."
+            f"{path} holds no tuning: {reason}. Name a bundle that was built with --precision "
+            "auto, or a file with the 'tuning' of its manifest."
         ) from error
 
 
-def require_same_work(preparation: Preparation, placement: PlacementRecord, path: Path) -> None:
-    """Refuse a placement of another network or target.
+def require_same_build(context: BuildContext, tuning: TuningRecord, path: Path) -> None:
+    """Refuse a tuning of another network or target.
 
     Raises:
         UsageError: Names what differs.
     """
-    calibration = list(preparation.calibration.digests)
-    ours = {**preparation.identity(), "calibration": calibration}
+    calibration = list(context.calibration.digests)
+    ours = {**context.identity(), "calibration": calibration}
     for name, value in json.loads(json.dumps(ours)).items():
-        if placement.identity.get(name) != value:
+        if tuning.identity.get(name) != value:
             raise UsageError(
-                f"The placement in {path} is for another {TITLES.get(name, name)}. Build with the "
+                f"The tuning in {path} is for another {TITLES.get(name, name)}. Build with the "
                 "same --model, --weights, --target, --option, --size, --data and "
                 "--calibration-images, or search anew with --precision auto."
             )
@@ -149,18 +154,18 @@ def require_same_work(preparation: Preparation, placement: PlacementRecord, path
 TITLES = {"weights": "set of weights", "options": "set of target options", "shipped": "checkpoint"}
 
 
-def fixed_choices(preparation: Preparation) -> tuple[Choice, ...]:
+def fixed_candidates(context: BuildContext) -> tuple[Candidate, ...]:
     """What is built for each precision that runs here, that of full precision first."""
-    target = preparation.target
+    target = context.target
     names = [name for name in target.precisions if target.refusal(name) is None]
     quantized = target.quantized_precisions
-    request = preparation.request
+    request = context.request
     chosen = []
     for name in names:
         if name in quantized:
-            chosen.append(preparation.fixed_choice(name))
+            chosen.append(context.fixed_candidate(name))
         else:
-            chosen.append(Choice(name, tuple(target.rewrites.get(name, ()))))
+            chosen.append(Candidate(name, tuple(target.rewrites.get(name, ()))))
     if (request.method or request.method_options) and not any(one.method for one in chosen):
         raise UsageError(
             f"Target {target.name} has no quantised precision here. Leave --method out."
@@ -168,9 +173,9 @@ def fixed_choices(preparation: Preparation) -> tuple[Choice, ...]:
     return tuple(chosen)
 
 
-def choose_limits(preparation: Preparation, *, has_labels: bool) -> Limits:
+def choose_constraints(context: BuildContext, *, has_labels: bool) -> Constraints:
     """What was asked for; without labels it is agreement that counts."""
-    request = preparation.request
+    request = context.request
     for option, asked in (
         ("--max-dice-drop", request.max_dice_drop),
         ("--max-hd95-growth", request.max_hd95_growth),
@@ -189,30 +194,31 @@ def choose_limits(preparation: Preparation, *, has_labels: bool) -> Limits:
     if agreement is None and not has_labels:
         agreement = DEFAULT_AGREEMENT
     if not has_labels:
-        return Limits(None, agreement)
-    return Limits(drop, agreement, growth if can_measure_distances() else None)
+        return Constraints(None, agreement)
+    return Constraints(drop, agreement, growth if can_measure_distances() else None)
 
 
-def _menu(preparation: Preparation, fixed: Sequence[Choice], laboratory: Laboratory) -> Menu:
-    target = preparation.target
-    return Menu(
+def _menu(context: BuildContext, fixed: Sequence[Candidate], evaluator: Evaluator) -> SearchSpace:
+    target = context.target
+    return SearchSpace(
         # A rewrite that finds nothing to do makes the same graph.
         fixed=tuple(
-            replace(choice, rewrites=laboratory.effective(choice.rewrites)) for choice in fixed
+            replace(candidate, rewrites=evaluator.effective(candidate.rewrites))
+            for candidate in fixed
         ),
         rewrites=tuple(REWRITES),
-        methods=tuple(_methods(preparation)),
+        methods=tuple(_methods(context)),
         variants={
             precision: tuple(target.runtime_variants(precision)) for precision in target.precisions
         },
         statistics=STATISTICS,
-        calibrators=_other_calibrators(preparation),
+        calibrators=_other_calibrators(context),
     )
 
 
-def _methods(preparation: Preparation) -> list[tuple[str, tuple[tuple[str, str], ...], bool]]:
+def _methods(context: BuildContext) -> list[tuple[str, tuple[tuple[str, str], ...], bool]]:
     """The one that was asked for; else the target's own tool and the usual calibrator."""
-    request, formats = preparation.request, preparation.target.quantized_from
+    request, formats = context.request, context.target.quantized_from
     options = tuple(sorted(request.method_options.items()))
     if request.method is not None or options:
         method = find_method(request.method, formats, request.method_options)
@@ -231,9 +237,9 @@ def _methods(preparation: Preparation) -> list[tuple[str, tuple[tuple[str, str],
     return found
 
 
-def _other_calibrators(preparation: Preparation) -> tuple[str, ...]:
+def _other_calibrators(context: BuildContext) -> tuple[str, ...]:
     """Those that take no longer than the usual one; none where something was asked for."""
-    request, formats = preparation.request, preparation.target.quantized_from
+    request, formats = context.request, context.target.quantized_from
     is_asked_for = request.method is not None or request.method_options
     if is_asked_for or not any(name in EMITTERS.names() for name in formats):
         return ()
@@ -244,32 +250,32 @@ def _other_calibrators(preparation: Preparation) -> tuple[str, ...]:
 class _Reporter:
     """Shows each trial as it comes."""
 
-    def __init__(self, stage: Stage, journal: Journal) -> None:
+    def __init__(self, stage: Stage, timing_cache: TimingCache) -> None:
         self.stage = stage
-        self.journal = journal
+        self.timing_cache = timing_cache
         self.shown = 0.0
 
     def tell(self, trial: Trial) -> None:
         speed = f"{trial.over_plain:.2f}x" if trial.over_plain is not None else "refused"
-        self.stage.note(f"{trial.choice.name}: {speed}{', leads' if trial.leads else ''}")
-        self.stage.advance(self.journal.seconds - self.shown)
-        self.shown = self.journal.seconds
+        self.stage.note(f"{trial.candidate.name}: {speed}{', leads' if trial.leads else ''}")
+        self.stage.advance(self.timing_cache.seconds - self.shown)
+        self.shown = self.timing_cache.seconds
 
 
 def _record(
-    outcome: Outcome,
+    outcome: TuningResult,
     identity: dict[str, Any],
     machine: dict[str, Any],
-    limits: Limits,
+    constraints: Constraints,
     images: dict[str, Any],
     seconds: float,
-) -> PlacementRecord:
+) -> TuningRecord:
     plain = outcome.plain
-    return PlacementRecord(
-        choice=outcome.choice.to_json(),
+    return TuningRecord(
+        candidate=outcome.candidate.to_json(),
         identity=identity,
         machine=machine,
-        limits=limits.to_json(),
+        constraints=constraints.to_json(),
         images=images,
         plain={
             "artifact_bytes": plain.artifact_bytes,
@@ -278,18 +284,18 @@ def _record(
         flips_per_10k=outcome.score.flips_per_10k,
         dice_drop=outcome.score.dice_drop,
         hd95_growth=outcome.score.hd95_growth,
-        objection=outcome.objection,
+        violation=outcome.violation,
         trials=tuple(_trial_record(trial) for trial in outcome.trials),
         final=tuple(
             FinalRecord(
-                name=choice.name,
-                choice=choice.to_json(),
-                speedup_over_plain=finish.over_plain.speedup,
-                speedup_over_plain_ci95=finish.over_plain.interval,
-                speedup_over_first=finish.over_first.speedup,
-                speedup_over_first_ci95=finish.over_first.interval,
+                name=candidate.name,
+                candidate=candidate.to_json(),
+                speedup_over_plain=timing.over_plain.speedup,
+                speedup_over_plain_ci95=timing.over_plain.interval,
+                speedup_over_first=timing.over_first.speedup,
+                speedup_over_first_ci95=timing.over_first.interval,
             )
-            for choice, finish in outcome.final
+            for candidate, timing in outcome.final
         ),
         skipped=outcome.skipped,
         search_seconds=seconds,
@@ -297,23 +303,23 @@ def _record(
 
 
 def _trial_record(trial: Trial) -> TrialRecord:
-    finding, ratio = trial.finding, trial.ratio
-    was_made = not finding.refusal
-    verdict = "refused" if trial.objection else "leads" if trial.leads else "slower"
+    evaluation, ratio = trial.evaluation, trial.ratio
+    was_made = not evaluation.refusal
+    verdict = "refused" if trial.violation else "leads" if trial.leads else "slower"
     return TrialRecord(
-        name=trial.choice.name,
+        name=trial.candidate.name,
         stage=trial.stage,
         region=trial.region,
-        choice=trial.choice.to_json(),
+        candidate=trial.candidate.to_json(),
         verdict=verdict,
-        reason=trial.objection,
+        reason=trial.violation,
         against=trial.against.name if trial.against is not None else PLAIN,
         speedup=ratio.speedup if ratio else None,
         speedup_ci95=ratio.interval if ratio else None,
         speedup_over_plain=trial.over_plain,
-        flips_per_10k=finding.flips_per_10k if was_made else None,
-        dice_drop=finding.dice_drop if was_made else None,
-        artifact_bytes=finding.artifact_bytes if was_made else None,
-        peak_rss_bytes=finding.peak_rss_bytes if was_made else None,
-        layers=dict(finding.layers),
+        flips_per_10k=evaluation.flips_per_10k if was_made else None,
+        dice_drop=evaluation.dice_drop if was_made else None,
+        artifact_bytes=evaluation.artifact_bytes if was_made else None,
+        peak_rss_bytes=evaluation.peak_rss_bytes if was_made else None,
+        layers=dict(evaluation.layers),
     )

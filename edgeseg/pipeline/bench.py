@@ -21,7 +21,7 @@ from ..lazy import NATIVE_MODULES, provider_of
 from ..progress import SILENT, Progress
 from ..records import Artifact, RunnerSpec, sha256_of_file
 from ..storage import cache
-from .external_toolkits import open_worker, peer_participants
+from .external_toolkits import open_worker, toolkit_participants
 
 BASELINE_RECORD = "artifact.json"
 PLAIN, MENDED = "plain", "target"
@@ -35,7 +35,7 @@ def bench_bundles(
     progress: Progress = SILENT,
     *,
     baseline_kind: str = PLAIN,
-    peers: Mapping[str, Path] = MappingProxyType({}),
+    toolkits: Mapping[str, Path] = MappingProxyType({}),
 ) -> Report:
     """Measure bundles in one interleaved run, each against its float baseline.
 
@@ -61,21 +61,21 @@ def bench_bundles(
         known = {participant.key for participant in participants}
         if baseline.key not in known:
             participants.append(baseline)
-        others = peer_participants(bundle, baseline, peers, settings, progress)
-        participants += [peer for peer in others if peer.key not in known]
+        others = toolkit_participants(bundle, baseline, toolkits, settings, progress)
+        participants += [toolkit for toolkit in others if toolkit.key not in known]
         participant = bundle_participant(bundle, baseline, settings)
         participants.append(replace(participant, name=names[participant.key]))
     report = measure(participants, dataset, settings, progress, open_worker=open_worker)
-    note_placements(report, bundles)
+    note_candidates(report, bundles)
     return report
 
 
-def note_placements(report: Report, bundles: Sequence[Bundle]) -> None:
-    """Say in the rows of `--precision auto` what that consists of: `choice`, None in others."""
-    found = {bundle_key(bundle): bundle.manifest.placement for bundle in bundles}
+def note_candidates(report: Report, bundles: Sequence[Bundle]) -> None:
+    """Say in the rows of `--precision auto` what that consists of: `candidate`, None in others."""
+    found = {bundle_key(bundle): bundle.manifest.tuning for bundle in bundles}
     for row in report.rows:
-        placement = found.get(row["key"])
-        row["choice"] = placement.choice if placement is not None else None
+        tuning = found.get(row["key"])
+        row["candidate"] = tuning.candidate if tuning is not None else None
 
 
 def name_bundles(bundles: Sequence[Bundle]) -> dict[str, str]:
@@ -131,7 +131,7 @@ def bundle_participant(
         outputs=bundle.outputs,
         artifact_bytes=bundle.artifact_bytes,
         baseline_key=baseline.key,
-        stand_in=find_target(manifest.target).stand_in(),
+        fallback_runtime=find_target(manifest.target).fallback_runtime(),
     )
 
 
@@ -173,7 +173,7 @@ def baseline_participant(
         outputs=bundle.outputs,
         artifact_bytes=artifact.size_bytes,
         baseline_key=str(artifact.folder),
-        stand_in=target.stand_in(),
+        fallback_runtime=target.fallback_runtime(),
     )
 
 
@@ -229,7 +229,7 @@ def artifact_runner(
 def _packages_here(name: str) -> tuple[str, ...]:
     """What a benchmark process loads before memory is first looked at."""
     target = find_target(name)
-    if target.stand_in():
+    if target.fallback_runtime():
         return ()
     providers = [provider_of(package) for package in target.run_packages]
     natives = [NATIVE_MODULES.get(package, package) for package in providers]

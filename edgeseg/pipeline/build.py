@@ -11,10 +11,10 @@ from ..errors import UsageError
 from ..progress import SILENT, Progress
 from ..storage import cache
 from ..storage.atomic import writing_folder
-from ..tuning.candidate import Choice
-from ..tuning.record import PlacementRecord
-from .builder.builder import Workshop
-from .builder.context import Preparation
+from ..tuning.candidate import Candidate
+from ..tuning.record import TuningRecord
+from .builder.builder import Builder
+from .builder.context import BuildContext
 from .builder.request import BuildRequest, open_split
 
 __all__ = ["BuildRequest", "build_bundle", "open_split"]
@@ -30,20 +30,20 @@ def build_bundle(request: BuildRequest, progress: Progress = SILENT) -> tuple[Bu
         EdgesegError: Of any kind; nothing is left at `output` then.
     """
     require_free_output(request.output, overwrite=request.overwrite)
-    preparation = Preparation(request, progress)
+    context = BuildContext(request, progress)
     with tempfile.TemporaryDirectory(prefix="edgeseg-build-") as work:
-        workshop = Workshop(preparation, Path(work))
-        placement = _find_placement(preparation, workshop, progress)
-        if placement is None:
-            choice, kept = preparation.fixed_choice(request.precision), None
+        builder = Builder(context, Path(work))
+        tuning = _find_placement(context, builder, progress)
+        if tuning is None:
+            candidate, kept = context.fixed_candidate(request.precision), None
         else:
-            choice, kept = Choice.from_json(placement.choice), placement.model_dump(mode="json")
-        preparation.require_packages([choice])
-        workshop.progress = progress
+            candidate, kept = Candidate.from_json(tuning.candidate), tuning.model_dump(mode="json")
+        context.require_packages([candidate])
+        builder.progress = progress
         folder, was_cached = cache.get_or_make(
             "bundles",
-            {**preparation.record(choice), "precision": request.precision, "placement": kept},
-            lambda folder: _build(preparation, workshop, choice, placement, folder),
+            {**context.record(candidate), "precision": request.precision, "tuning": kept},
+            lambda folder: _build(context, builder, candidate, tuning, folder),
             enabled=request.use_cache,
         )
     if request.output.is_dir() and not any(request.output.iterdir()):
@@ -54,24 +54,24 @@ def build_bundle(request: BuildRequest, progress: Progress = SILENT) -> tuple[Bu
 
 
 def _find_placement(
-    preparation: Preparation, workshop: Workshop, progress: Progress
-) -> PlacementRecord | None:
+    context: BuildContext, builder: Builder, progress: Progress
+) -> TuningRecord | None:
     """That of the bundle or file which the request names, or a new one; None unless "auto"."""
-    from .auto import AUTO, place, read_placement, require_same_work
+    from .auto import AUTO, place, read_tuning_record, require_same_build
 
-    request = preparation.request
+    request = context.request
     _require_search(request, AUTO)
     if request.precision != AUTO:
-        if request.placement is not None:
+        if request.tuning is not None:
             raise UsageError(
-                f"--placement takes the place of a search, and --precision {request.precision} "
+                f"--tuning takes the place of a search, and --precision {request.precision} "
                 "makes none. Leave one of them out."
             )
         return None
-    if request.placement is None:
-        return place(preparation, workshop, progress)
-    found = read_placement(request.placement)
-    require_same_work(preparation, found, request.placement)
+    if request.tuning is None:
+        return place(context, builder, progress)
+    found = read_tuning_record(request.tuning)
+    require_same_build(context, found, request.tuning)
     return found
 
 
@@ -81,37 +81,37 @@ def _require_search(request: BuildRequest, auto: str) -> None:
     Raises:
         UsageError: Names the option.
     """
-    limits = {
+    constraints = {
         "--max-dice-drop": request.max_dice_drop,
         "--max-hd95-growth": request.max_hd95_growth,
         "--min-agreement": request.min_agreement,
     }
-    named = [name for name, value in limits.items() if value is not None]
+    named = [name for name, value in constraints.items() if value is not None]
     if named and request.precision != auto:
         raise UsageError(
             f"{named[0]} limits what --precision auto may choose, and --precision "
-            f"{request.precision} leaves no choice. Leave one of them out; edgeseg bench tells "
+            f"{request.precision} leaves no candidate. Leave one of them out; edgeseg bench tells "
             "what it costs."
         )
     if request.method is not None or request.method_options:
         named.append("--method")
-    if named and request.placement is not None:
+    if named and request.tuning is not None:
         raise UsageError(
-            f"{named[0]} decides a search, and --placement takes the place of one. Leave one of "
+            f"{named[0]} decides a search, and --tuning takes the place of one. Leave one of "
             "them out."
         )
 
 
 def _build(
-    preparation: Preparation,
-    workshop: Workshop,
-    choice: Choice,
-    placement: PlacementRecord | None,
+    context: BuildContext,
+    builder: Builder,
+    candidate: Candidate,
+    tuning: TuningRecord | None,
     folder: Path,
 ) -> None:
     """Fill `folder/bundle`."""
     from .builder.bundle_writer import write_bundle
 
     bundle = folder / "bundle"
-    made = workshop.make(choice, bundle / "artifact")
-    write_bundle(preparation, made, placement, bundle)
+    made = builder.make(candidate, bundle / "artifact")
+    write_bundle(context, made, tuning, bundle)

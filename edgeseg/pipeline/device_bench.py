@@ -23,7 +23,7 @@ from ..records import RunnerSpec
 from .bench import (
     bundle_key,
     name_bundles,
-    note_placements,
+    note_candidates,
     reference_key,
     require_source,
     torch_runner,
@@ -131,7 +131,7 @@ def bench_on_device(
             open_worker=place.open_worker,
             environment=environment,
         )
-        note_placements(report, bundles)
+        note_candidates(report, bundles)
         return report
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgeseg.benchmarks.participants import BenchSettings, Participant
 from edgeseg.benchmarks.process import Worker, WorkerProcess
-from edgeseg.benchmarks.toolkit_worker import PEERS
+from edgeseg.benchmarks.toolkit_worker import TOOLKITS
 
 from ..bundle.bundle import SOURCE_WEIGHTS, Bundle
 from ..errors import BenchmarkError, UnknownNameError, UsageError
@@ -20,7 +20,7 @@ from ..records import RunnerSpec, sha256_of_file
 from ..storage import cache
 
 PLACE = "peer"
-PEER_WORKER = "edgeseg.benchmarks.toolkit_worker"  # runs in the peer's environment
+TOOLKIT_WORKER = "edgeseg.benchmarks.toolkit_worker"  # runs in the peer's environment
 PROGRAM = "program.pt2"
 CONVERTED = "network"
 STDERR_TAIL = 400
@@ -30,7 +30,7 @@ print(sorted((str(one.metadata["Name"]), one.version) for one in distributions()
 """
 
 
-def parse_peers(words: list[str]) -> dict[str, Path]:
+def parse_toolkits(words: list[str]) -> dict[str, Path]:
     """Interpreters by peer, from words NAME=PYTHON.
 
     Raises:
@@ -44,8 +44,8 @@ def parse_peers(words: list[str]) -> dict[str, Path]:
             raise UsageError(
                 f"--peer {word} has no interpreter. Give it as {name}=PATH/bin/python."
             )
-        if name not in PEERS:
-            raise UnknownNameError("peer", name, PEERS)
+        if name not in TOOLKITS:
+            raise UnknownNameError("peer", name, TOOLKITS)
         if not Path(python).is_file():
             raise UsageError(
                 f"There is no interpreter at {python} for {name}. Make an environment with the "
@@ -55,10 +55,10 @@ def parse_peers(words: list[str]) -> dict[str, Path]:
     return found
 
 
-def peer_participants(
+def toolkit_participants(
     bundle: Bundle,
     baseline: Participant,
-    peers: Mapping[str, Path],
+    toolkits: Mapping[str, Path],
     settings: BenchSettings,
     progress: Progress,
 ) -> list[Participant]:
@@ -72,18 +72,18 @@ def peer_participants(
         BenchmarkError: A peer does not convert the network.
         UsageError: The target does not run on this machine.
     """
-    if not peers:
+    if not toolkits:
         return []
-    if baseline.stand_in:
+    if baseline.fallback_runtime:
         raise UsageError(
             f"--peer measures on this machine, where target {baseline.target} does not run. Leave "
             f"--peer out, or {bundle.folder}."
         )
     program = _export(bundle, progress)
     participants = []
-    for name, python in peers.items():
+    for name, python in toolkits.items():
         converted = _convert(name, python, program, bundle.manifest.model.name, progress)
-        command = [str(python), str(module_file(PEER_WORKER)), "measure", name, str(converted)]
+        command = [str(python), str(module_file(TOOLKIT_WORKER)), "measure", name, str(converted)]
         participants.append(
             replace(
                 baseline,
@@ -128,7 +128,7 @@ def _export(bundle: Bundle, progress: Progress) -> Path:
             example = torch.zeros(bundle.inputs.shape)
             torch.export.save(torch.export.export(network, (example,)), folder / PROGRAM)
 
-    folder, _ = cache.get_or_make("peers", record, make)
+    folder, _ = cache.get_or_make("toolkits", record, make)
     return folder / PROGRAM
 
 
@@ -143,7 +143,7 @@ def _convert(name: str, python: Path, program: Path, model: str, progress: Progr
             done = subprocess.run(
                 [
                     str(python),
-                    str(module_file(PEER_WORKER)),
+                    str(module_file(TOOLKIT_WORKER)),
                     "convert",
                     name,
                     str(program),
@@ -162,5 +162,5 @@ def _convert(name: str, python: Path, program: Path, model: str, progress: Progr
                 "environment."
             )
 
-    folder, _ = cache.get_or_make("peers", record, make)
+    folder, _ = cache.get_or_make("toolkits", record, make)
     return folder / CONVERTED

@@ -10,7 +10,7 @@ from ..errors import UsageError
 
 
 @dataclass(frozen=True)
-class Choice:
+class Candidate:
     """One way to build.
 
     Attributes:
@@ -32,7 +32,7 @@ class Choice:
 
     @property
     def name(self) -> str:
-        """A few words for people; different choices may have the same."""
+        """A few words for people; different candidates may have the same."""
         words = [self.precision]
         if self.method:
             words[0] += f" by {self.method}"
@@ -78,7 +78,7 @@ class Choice:
             )
         except (ValueError, TypeError, AttributeError) as error:
             raise UsageError(
-                f"This is no choice of a build: {error}. Take the record that edgeseg build "
+                f"This is no candidate of a build: {error}. Take the record that edgeseg build "
                 "--precision auto has written, unchanged."
             ) from error
 

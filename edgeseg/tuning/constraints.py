@@ -19,7 +19,7 @@ MEMORY_BYTES = 2_000_000
 
 
 @dataclass(frozen=True)
-class Finding:
+class Evaluation:
     """What is known of a candidate before it is timed.
 
     Attributes:
@@ -51,7 +51,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Limits:
+class Constraints:
     """Attributes:
     max_dice_drop: Of pooled Dice, 0..1; None where there are no labels.
     min_agreement: Share of pixels with the float network's label, 0..1; None leaves it free.
@@ -71,56 +71,58 @@ class Limits:
             if value is not None and not 0 <= value <= 1:
                 raise UsageError(f"{switch} {value:g} is not between 0 and 1. It is a share.")
 
-    def loosened(self) -> Limits:
+    def relaxed(self) -> Constraints:
         """Those for a first look at few images, of which one may decide the score: what loses so
         much there is hopeless, and the rest is decided on all."""
         drop, agreement = self.max_dice_drop, self.min_agreement
-        return Limits(
+        return Constraints(
             None if drop is None else min(FEW_SLACK * drop, 1.0),
             None if agreement is None else max(1 - FEW_SLACK * (1 - agreement), 0.0),
             self.max_hd95_growth,
         )
 
-    def objection(self, finding: Finding, plain: Finding) -> str:
+    def violation(self, evaluation: Evaluation, plain: Evaluation) -> str:
         """Why a candidate must not be chosen; empty when it may.
 
         Args:
             plain: Of the plain export.
         """
-        if finding.refusal:
-            return finding.refusal
-        return self.objection_to_masks(finding) or self.objection_to_costs(finding, plain)
+        if evaluation.refusal:
+            return evaluation.refusal
+        return self.accuracy_violation(evaluation) or self.cost_violation(evaluation, plain)
 
-    def objection_to_masks(self, finding: Finding) -> str:
+    def accuracy_violation(self, evaluation: Evaluation) -> str:
         """Why what a candidate finds is not good enough."""
-        drop, flips = finding.dice_drop, finding.flips_per_10k
+        drop, flips = evaluation.dice_drop, evaluation.flips_per_10k
         if self.max_dice_drop is not None and drop is not None and not drop <= self.max_dice_drop:
             return (
-                f"pooled Dice falls by {drop:.4f} on {finding.images} images, allowed is "
+                f"pooled Dice falls by {drop:.4f} on {evaluation.images} images, allowed is "
                 f"{self.max_dice_drop:g}"
             )
-        growth, most = finding.hd95_growth, self.max_hd95_growth
+        growth, most = evaluation.hd95_growth, self.max_hd95_growth
         if most is not None and growth is not None and not growth <= most:
-            return f"HD95 grows by {growth:.1%} on {finding.images} images, allowed are {most:.1%}"
+            return (
+                f"HD95 grows by {growth:.1%} on {evaluation.images} images, allowed are {most:.1%}"
+            )
         if self.min_agreement is not None and not 1 - flips / PER >= self.min_agreement:
             return (
-                f"{1 - flips / PER:.2%} of the pixels of {finding.images} images agree with the "
+                f"{1 - flips / PER:.2%} of the pixels of {evaluation.images} images agree with the "
                 f"float network, asked for are {self.min_agreement:.2%}"
             )
         return ""
 
     @staticmethod
-    def objection_to_costs(finding: Finding, plain: Finding) -> str:
+    def cost_violation(evaluation: Evaluation, plain: Evaluation) -> str:
         """Why a candidate is too large or too hungry."""
-        if finding.artifact_bytes > plain.artifact_bytes:
+        if evaluation.artifact_bytes > plain.artifact_bytes:
             return (
-                f"its {finding.artifact_bytes / 1e3:.0f} kB are more than the "
+                f"its {evaluation.artifact_bytes / 1e3:.0f} kB are more than the "
                 f"{plain.artifact_bytes / 1e3:.0f} kB of the plain export"
             )
         most = plain.peak_rss_bytes * (1 + MEMORY_SHARE) + MEMORY_BYTES
-        if finding.peak_rss_bytes > most:
+        if evaluation.peak_rss_bytes > most:
             return (
-                f"it takes {finding.peak_rss_bytes / 1e6:.1f} MB of memory, the plain export "
+                f"it takes {evaluation.peak_rss_bytes / 1e6:.1f} MB of memory, the plain export "
                 f"{plain.peak_rss_bytes / 1e6:.1f} MB"
             )
         return ""

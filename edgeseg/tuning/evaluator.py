@@ -1,4 +1,4 @@
-"""What a search asks: of a laboratory, whose answers a journal keeps."""
+"""What a search asks: of an evaluator, whose answers a timing cache keeps."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from .candidate import Choice
-from .constraints import Finding
-from .regions import Site
-from .timing_cache import Journal
+from .candidate import Candidate
+from .constraints import Evaluation
+from .regions import QuantizableConv
+from .timing_cache import TimingCache
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Ratio:
 
 
 @dataclass(frozen=True)
-class Finish:
+class FinalTiming:
     """One of the last run.
 
     Attributes:
@@ -38,102 +38,109 @@ class Finish:
     over_first: Ratio
 
 
-class Laboratory(Protocol):
-    """Makes and measures. Failures of a candidate are findings; what else fails raises."""
+class Evaluator(Protocol):
+    """Builds and measures candidates.
 
-    def examine_plain(self) -> Finding:
+    A candidate that fails gives an evaluation with a refusal; what else fails raises.
+    """
+
+    def evaluate_plain(self) -> Evaluation:
         """Size and memory of the plain export."""
 
-    def examine(self, choice: Choice) -> Finding:
+    def evaluate(self, candidate: Candidate) -> Evaluation:
         """Make it, and look at some images."""
 
-    def score(self, choice: Choice) -> Finding:
-        """As `examine`, on all images."""
+    def score(self, candidate: Candidate) -> Evaluation:
+        """As `evaluate`, on all images."""
 
-    def race(self, challenger: Choice, incumbent: Choice | None, attempt: int = 1) -> Ratio:
+    def race(self, challenger: Candidate, incumbent: Candidate | None, attempt: int = 1) -> Ratio:
         """Speed of one over the other's; None is the plain export.
 
         Args:
             attempt: Which race of these two it is.
         """
 
-    def line_up(self, choices: Sequence[Choice]) -> list[Finish]:
+    def time_finalists(self, candidates: Sequence[Candidate]) -> list[FinalTiming]:
         """Let all and the plain export take turns in one long run."""
 
     def effective(self, rewrites: Sequence[str]) -> tuple[str, ...]:
         """Those of some rewrites that change the graph, in the order in which they are applied;
-        all of them where one fails, which `examine` then tells."""
+        all of them where one fails, which `evaluate` then tells."""
 
     def graph_bytes(self, rewrites: Sequence[str]) -> int:
         """Size of the rewritten graph, before it is compiled."""
 
-    def sites(self, rewrites: Sequence[str]) -> list[Site]:
+    def convs(self, rewrites: Sequence[str]) -> list[QuantizableConv]:
         """Convolutions of the rewritten graph that can be INT8, in order."""
 
 
-class RememberingLaboratory:
-    """Answers from the journal where it can."""
+class CachedEvaluator:
+    """An evaluator that answers from the timing cache where it can."""
 
-    def __init__(self, laboratory: Laboratory, journal: Journal) -> None:
-        self._laboratory = laboratory
-        self._journal = journal
+    def __init__(self, evaluator: Evaluator, timing_cache: TimingCache) -> None:
+        self._evaluator = evaluator
+        self._timing_cache = timing_cache
 
     @property
     def seconds(self) -> float:
         """What the answers took."""
-        return self._journal.seconds
+        return self._timing_cache.seconds
 
-    def examine_plain(self) -> Finding:
-        return self._find("examine plain", self._laboratory.examine_plain)
+    def evaluate_plain(self) -> Evaluation:
+        return self._find("evaluate plain", self._evaluator.evaluate_plain)
 
-    def examine(self, choice: Choice) -> Finding:
-        return self._find("examine", lambda: self._laboratory.examine(choice), choice)
+    def evaluate(self, candidate: Candidate) -> Evaluation:
+        return self._find("evaluate", lambda: self._evaluator.evaluate(candidate), candidate)
 
-    def score(self, choice: Choice) -> Finding:
-        return self._find("score", lambda: self._laboratory.score(choice), choice)
+    def score(self, candidate: Candidate) -> Evaluation:
+        return self._find("score", lambda: self._evaluator.score(candidate), candidate)
 
-    def race(self, challenger: Choice, incumbent: Choice | None, attempt: int = 1) -> Ratio:
+    def race(self, challenger: Candidate, incumbent: Candidate | None, attempt: int = 1) -> Ratio:
         def measure() -> Ratio:
-            return self._laboratory.race(challenger, incumbent, attempt)
+            return self._evaluator.race(challenger, incumbent, attempt)
 
         question = _question(f"race {attempt}", challenger, incumbent)
-        return Ratio(**self._journal.ask(question, lambda: asdict(measure())))
+        return Ratio(**self._timing_cache.ask(question, lambda: asdict(measure())))
 
-    def line_up(self, choices: Sequence[Choice]) -> list[Finish]:
-        answer = self._journal.ask(
-            {"line up": [choice.to_json() for choice in choices]},
-            lambda: {"finishes": [asdict(one) for one in self._laboratory.line_up(choices)]},
+    def time_finalists(self, candidates: Sequence[Candidate]) -> list[FinalTiming]:
+        answer = self._timing_cache.ask(
+            {"final timings": [candidate.to_json() for candidate in candidates]},
+            lambda: {
+                "timings": [asdict(one) for one in self._evaluator.time_finalists(candidates)]
+            },
         )
         return [
-            Finish(Ratio(**one["over_plain"]), Ratio(**one["over_first"]))
-            for one in answer["finishes"]
+            FinalTiming(Ratio(**one["over_plain"]), Ratio(**one["over_first"]))
+            for one in answer["timings"]
         ]
 
     def effective(self, rewrites: Sequence[str]) -> tuple[str, ...]:
-        answer = self._journal.ask(
+        answer = self._timing_cache.ask(
             {"effective": list(rewrites)},
-            lambda: {"rewrites": list(self._laboratory.effective(rewrites))},
+            lambda: {"rewrites": list(self._evaluator.effective(rewrites))},
         )
         return tuple(answer["rewrites"])
 
     def graph_bytes(self, rewrites: Sequence[str]) -> int:
-        answer = self._journal.ask(
+        answer = self._timing_cache.ask(
             {"graph bytes": list(rewrites)},
-            lambda: {"bytes": self._laboratory.graph_bytes(rewrites)},
+            lambda: {"bytes": self._evaluator.graph_bytes(rewrites)},
         )
         return int(answer["bytes"])
 
-    def sites(self, rewrites: Sequence[str]) -> list[Site]:
-        return self._laboratory.sites(rewrites)
+    def convs(self, rewrites: Sequence[str]) -> list[QuantizableConv]:
+        return self._evaluator.convs(rewrites)
 
-    def _find(self, command: str, measure: Callable[[], Finding], *choices: Choice) -> Finding:
-        answer = self._journal.ask(
-            _question(command, *choices),
+    def _find(
+        self, command: str, measure: Callable[[], Evaluation], *candidates: Candidate
+    ) -> Evaluation:
+        answer = self._timing_cache.ask(
+            _question(command, *candidates),
             lambda: asdict(measure()),
             keeps=lambda found: not found["is_accident"],
         )
-        return Finding(**answer)
+        return Evaluation(**answer)
 
 
-def _question(command: str, *choices: Choice | None) -> dict[str, Any]:
-    return {command: [None if one is None else one.to_json() for one in choices]}
+def _question(command: str, *candidates: Candidate | None) -> dict[str, Any]:
+    return {command: [None if one is None else one.to_json() for one in candidates]}

@@ -1,17 +1,17 @@
-"""A placement in words: per candidate and region what it costs, and why it was not taken."""
+"""A tuning in words: per candidate and region what it costs, and why it was not taken."""
 
 from __future__ import annotations
 
 import textwrap
 
-from .record import PlacementRecord, TrialRecord
+from .record import TrialRecord, TuningRecord
 
 QUANTIZED = ("int8", "region")
 LONGEST_REASON = 240
 TITLES = ("candidate", "speed-up", "flips/10k", "Dice drop", "kB", "MB", "verdict")
 
 
-def rows(record: PlacementRecord) -> list[list[str]]:
+def rows(record: TuningRecord) -> list[list[str]]:
     """Cells of each candidate, in the order of `TITLES`."""
     return [
         [
@@ -43,9 +43,11 @@ def verdict(trial: TrialRecord) -> str:
     return f"{why}{_conversions(trial)}"
 
 
-def summary(record: PlacementRecord) -> list[str]:
+def summary(record: TuningRecord) -> list[str]:
     """What was chosen, what it costs, and whether INT8 is worth it: a sentence each."""
-    chosen = next((one for one in record.final if one.choice == record.choice), record.final[0])
+    chosen = next(
+        (one for one in record.final if one.candidate == record.candidate), record.final[0]
+    )
     low, high = chosen.speedup_over_plain_ci95
     lines = [
         f"Chosen: {chosen.name}. {chosen.speedup_over_plain:.2f} ({low:.2f}..{high:.2f}) times as "
@@ -58,12 +60,13 @@ def summary(record: PlacementRecord) -> list[str]:
         + (f", HD95 by {record.hd95_growth:+.1%}" if record.hd95_growth is not None else "")
         + f" on {record.images['final']} images."
     ]
-    if record.objection:
+    if record.violation:
         lines.append(
-            f"Nothing kept the limits on size and memory, also not the choice: {record.objection}."
+            "No candidate keeps the limits on size and memory, the chosen one neither: "
+            f"{record.violation}."
         )
     for one in record.final:
-        if one.choice != chosen.choice:
+        if one.candidate != chosen.candidate:
             low, high = one.speedup_over_first_ci95
             lines.append(
                 f"Beside it: {one.name}, {one.speedup_over_first:.2f} ({low:.2f}..{high:.2f}) "
@@ -78,13 +81,13 @@ def summary(record: PlacementRecord) -> list[str]:
     return lines
 
 
-def _int8_lines(record: PlacementRecord) -> list[str]:
+def _int8_lines(record: TuningRecord) -> list[str]:
     """Whether INT8 is worth it, and why not."""
-    tried = [trial for trial in record.trials if trial.choice["method"]]
+    tried = [trial for trial in record.trials if trial.candidate["method"]]
     if not tried:
         return ["INT8 was not tried: the target has none here."]
-    if record.choice["method"]:
-        kept = len(record.choice["float_nodes"])
+    if record.candidate["method"]:
+        kept = len(record.candidate["float_nodes"])
         return [
             "INT8 is worth it here"
             + (f"; {kept} convolutions stay in float." if kept else ", for all convolutions.")

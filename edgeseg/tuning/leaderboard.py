@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ..errors import EdgesegError
-from .candidate import Choice
-from .constraints import Finding, Limits
-from .evaluator import Laboratory, Ratio
+from .candidate import Candidate
+from .constraints import Constraints, Evaluation
+from .evaluator import Evaluator, Ratio
 
 WORTHWHILE = 1.01  # a smaller gain does not change who leads
 CLEAR = 1.1  # by so much no race is won by chance
@@ -20,18 +20,18 @@ NEARER, FEWER_FLIPS = 0.8, 0.5
 class Trial:
     """One candidate and what became of it; see `record.TrialRecord`."""
 
-    choice: Choice
+    candidate: Candidate
     stage: str
     region: str
-    finding: Finding
-    objection: str
-    against: Choice | None
+    evaluation: Evaluation
+    violation: str
+    against: Candidate | None
     ratio: Ratio | None
     over_plain: float | None
     leads: bool
 
 
-class Contest:
+class Leaderboard:
     """Who leads, and all trials so far.
 
     Args:
@@ -47,26 +47,26 @@ class Contest:
 
     def __init__(
         self,
-        laboratory: Laboratory,
-        limits: Limits,
+        evaluator: Evaluator,
+        constraints: Constraints,
         seconds_used: Callable[[], float],
         on_trial: Callable[[Trial], None] = lambda trial: None,
     ) -> None:
-        self.laboratory = laboratory
-        self.limits = limits
+        self.evaluator = evaluator
+        self.constraints = constraints
         self.seconds_used = seconds_used
         self.on_trial = on_trial
-        self.plain = laboratory.examine_plain()
-        self.trials: dict[Choice, Trial] = {}
-        self.leaders: list[Choice] = []
+        self.plain = evaluator.evaluate_plain()
+        self.trials: dict[Candidate, Trial] = {}
+        self.leaders: list[Candidate] = []
         self.skipped = 0
 
     @property
-    def leader(self) -> Choice:
+    def leader(self) -> Candidate:
         return self.leaders[-1]
 
     def enter(
-        self, choice: Choice, stage: str, *, until: float | None = None, region: str = ""
+        self, candidate: Candidate, stage: str, *, until: float | None = None, region: str = ""
     ) -> Trial | None:
         """Examine a candidate and let it race with the leader; a known one is not tried again.
 
@@ -77,26 +77,28 @@ class Contest:
         Returns:
             What came of it; None when it was skipped.
         """
-        if choice in self.trials:
-            return self.trials[choice]
+        if candidate in self.trials:
+            return self.trials[candidate]
         if until is not None and self.is_out_of_time(until):
             return None
-        finding = self.laboratory.examine(choice)
-        objection = self.limits.loosened().objection(finding, self.plain)
+        evaluation = self.evaluator.evaluate(candidate)
+        violation = self.constraints.relaxed().violation(evaluation, self.plain)
         against = self.leader if self.leaders else None
         ratio, leads, over_plain = None, False, None
-        if not objection:
+        if not violation:
             try:
-                ratio, leads = self._race(choice, finding, against)
+                ratio, leads = self._race(candidate, evaluation, against)
             except EdgesegError as error:
-                objection = str(error)
+                violation = str(error)
         if ratio is not None:
             known = self.trials[against].over_plain if against is not None else None
             over_plain = ratio.speedup * (known or 1.0)
-        trial = Trial(choice, stage, region, finding, objection, against, ratio, over_plain, leads)
-        self.trials[choice] = trial
+        trial = Trial(
+            candidate, stage, region, evaluation, violation, against, ratio, over_plain, leads
+        )
+        self.trials[candidate] = trial
         if leads:
-            self.leaders.append(choice)
+            self.leaders.append(candidate)
         self.on_trial(trial)
         return trial
 
@@ -106,38 +108,42 @@ class Contest:
         self.skipped += is_out
         return is_out
 
-    def keeps_limits(self, choice: Choice) -> Finding | None:
+    def meets_constraints(self, candidate: Candidate) -> Evaluation | None:
         """Scores on all images; None where it must not be chosen, which its trial then tells."""
-        score = self.laboratory.score(choice)
-        objection = self.limits.objection(score, self.plain)
-        if not objection:
+        score = self.evaluator.score(candidate)
+        violation = self.constraints.violation(score, self.plain)
+        if not violation:
             return score
-        self.trials[choice] = replace(self.trials[choice], objection=objection)
+        self.trials[candidate] = replace(self.trials[candidate], violation=violation)
         return None
 
-    def by_speed(self) -> list[Choice]:
+    def by_speed(self) -> list[Candidate]:
         """All that were timed, the fastest first."""
         timed = [trial for trial in self.trials.values() if trial.over_plain is not None]
-        return [trial.choice for trial in sorted(timed, key=lambda one: -(one.over_plain or 0.0))]
+        return [
+            trial.candidate for trial in sorted(timed, key=lambda one: -(one.over_plain or 0.0))
+        ]
 
-    def _race(self, choice: Choice, finding: Finding, against: Choice | None) -> tuple[Ratio, bool]:
+    def _race(
+        self, candidate: Candidate, evaluation: Evaluation, against: Candidate | None
+    ) -> tuple[Ratio, bool]:
         """How fast a candidate is, and whether it leads from now on.
 
         Of many races some are won by chance: who wins narrowly must win again. One that is as fast
         leads when its masks are clearly nearer to the float network's.
         """
-        ratio = self.laboratory.race(choice, against)
+        ratio = self.evaluator.race(candidate, against)
         if against is None:
             return ratio, True
         if _is_won(ratio) and ratio.low < CLEAR:
-            ratio = self.laboratory.race(choice, against, 2)
+            ratio = self.evaluator.race(candidate, against, 2)
         if _is_won(ratio):
             return ratio, True
         leader = self.trials[against]
         # Small losses must not add up over many ties.
         fastest = max(self.trials[one].over_plain or 0.0 for one in self.leaders)
         is_as_fast = _is_level(ratio, (leader.over_plain or 0.0) / fastest)
-        return ratio, is_as_fast and is_nearer(finding, leader.finding)
+        return ratio, is_as_fast and is_nearer(evaluation, leader.evaluation)
 
 
 def _is_won(ratio: Ratio) -> bool:
@@ -153,7 +159,7 @@ def _is_level(ratio: Ratio, over_fastest: float) -> bool:
     return ratio.high >= 1 and min(ratio.low, ratio.speedup * over_fastest) * WORTHWHILE >= 1
 
 
-def is_nearer(finding: Finding, other: Finding) -> bool:
+def is_nearer(evaluation: Evaluation, other: Evaluation) -> bool:
     """Whether masks are clearly nearer to the float network's than another's."""
-    flips, others = finding.flips_per_10k, other.flips_per_10k
+    flips, others = evaluation.flips_per_10k, other.flips_per_10k
     return flips < NEARER * others and others - flips >= FEWER_FLIPS

@@ -26,7 +26,7 @@ class TrialRecord(_Record):
     name: str
     stage: str
     region: str
-    choice: dict[str, Any]
+    candidate: dict[str, Any]
     verdict: str
     reason: str
     against: str
@@ -44,32 +44,32 @@ class FinalRecord(_Record):
     """A row of the last run, in which all took turns; the first row led before it."""
 
     name: str
-    choice: dict[str, Any]
+    candidate: dict[str, Any]
     speedup_over_plain: float
     speedup_over_plain_ci95: tuple[float, float]
     speedup_over_first: float
     speedup_over_first_ci95: tuple[float, float]
 
 
-class PlacementRecord(_Record):
+class TuningRecord(_Record):
     """How `--precision auto` chose.
 
     `identity` is the network and the target that it holds for, `machine` where it was measured,
-    `limits` what was allowed, `images` how many there were, `plain` the size and memory of the
-    plain export. The scores are those of the choice on all images, and `objection` is what it
+    `constraints` what was allowed, `images` how many there were, `plain` the size and memory of the
+    plain export. The scores are those of the candidate on all images, and `violation` is what it
     breaks where nothing kept the limits on size and memory.
     """
 
-    choice: dict[str, Any]
+    candidate: dict[str, Any]
     identity: dict[str, Any]
     machine: dict[str, Any]
-    limits: dict[str, float | None]
+    constraints: dict[str, float | None]
     images: dict[str, Any]
     plain: dict[str, int]
     flips_per_10k: float
     dice_drop: float | None
     hd95_growth: float | None = None
-    objection: str
+    violation: str
     trials: tuple[TrialRecord, ...]
     final: tuple[FinalRecord, ...]
     skipped: int

@@ -10,7 +10,7 @@ MOST_REGIONS = 8
 
 
 @dataclass(frozen=True)
-class Site:
+class QuantizableConv:
     """A convolution that can be INT8.
 
     Attributes:
@@ -37,29 +37,29 @@ class Region:
     convolutions: tuple[str, ...]
 
 
-def group_sites(sites: Sequence[Site], most: int = MOST_REGIONS) -> list[Region]:
+def group_convs(convs: Sequence[QuantizableConv], most: int = MOST_REGIONS) -> list[Region]:
     """Runs of convolutions between changes of resolution, the smallest neighbours merged until
     there are at most `most`.
 
     Args:
         sites: In the order in which they are computed.
     """
-    runs = [list(run) for _, run in groupby(sites, key=lambda site: site.size)]
+    runs = [list(run) for _, run in groupby(convs, key=lambda conv: conv.size)]
     while len(runs) > max(most, 1):
         first = min(range(len(runs) - 1), key=lambda at: len(runs[at]) + len(runs[at + 1]))
         runs[first : first + 2] = [runs[first] + runs[first + 1]]
     return [_region(number, run) for number, run in enumerate(runs, 1)]
 
 
-def single_sites(sites: Sequence[Site]) -> list[Region]:
+def single_convs(convs: Sequence[QuantizableConv]) -> list[Region]:
     """Each convolution as a region of its own, those with most to compute first."""
-    ordered = sorted(sites, key=lambda site: -site.products)
-    return [Region(f"convolution {site.name}", (site.name,)) for site in ordered]
+    ordered = sorted(convs, key=lambda conv: -conv.products)
+    return [Region(f"convolution {conv.name}", (conv.name,)) for conv in ordered]
 
 
-def _region(number: int, run: Sequence[Site]) -> Region:
+def _region(number: int, run: Sequence[QuantizableConv]) -> Region:
     sizes = list(dict.fromkeys(f"{s.size[0]}x{s.size[1]}" if s.size else "?" for s in run))
     shown = sizes[0] if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     return Region(
-        f"region {number} ({len(run)} convolutions at {shown})", tuple(site.name for site in run)
+        f"region {number} ({len(run)} convolutions at {shown})", tuple(conv.name for conv in run)
     )

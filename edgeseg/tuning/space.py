@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .candidate import Choice
+from .candidate import Candidate
 
 
 @dataclass(frozen=True)
-class Menu:
+class SearchSpace:
     """What a target offers.
 
     Attributes:
@@ -21,7 +21,7 @@ class Menu:
         calibrators: Other methods that make plans, which may come nearer than the first.
     """
 
-    fixed: tuple[Choice, ...]
+    fixed: tuple[Candidate, ...]
     rewrites: tuple[str, ...]
     methods: tuple[tuple[str, tuple[tuple[str, str], ...], bool], ...]
     variants: dict[str, tuple[str, ...]]

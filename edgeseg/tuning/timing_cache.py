@@ -13,7 +13,7 @@ from ..storage.atomic import write_text
 from ..storage.cache import mark_used
 
 
-class Journal:
+class TimingCache:
     """Answers to questions, each a file.
 
     Args:

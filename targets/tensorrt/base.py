@@ -122,7 +122,7 @@ class TensorRtBase(Target):
     def stand_in_name(self) -> str:
         return f"onnxruntime, standing in for {self.runtime_title}"
 
-    def stand_in(self) -> str:
+    def fallback_runtime(self) -> str:
         return "" if missing_reason(self.package) is None else self.stand_in_name
 
     def load_for_check(
@@ -136,7 +136,7 @@ class TensorRtBase(Target):
 
     def _stand_in_for(self, folder: Path, files: tuple[str, ...]) -> str:
         """What computes an artefact in place of the device; empty where it runs here."""
-        return self.stand_in()
+        return self.fallback_runtime()
 
     def notes(self) -> tuple[str, ...]:
         reason = missing_reason(self.package)

@@ -62,7 +62,7 @@ class TensorRtRtxTarget(TensorRtBase):
         return self.options.compute_capability
 
     def _stand_in_for(self, folder: Path, files: tuple[str, ...]) -> str:
-        name = self.stand_in()
+        name = self.fallback_runtime()
         if name:
             return name
         machine = describe_machine(import_tensorrt(self.package), open_cuda())

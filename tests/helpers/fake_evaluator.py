@@ -1,75 +1,80 @@
-"""A laboratory with a machine of its own making: no process, no clock."""
+"""An evaluator with a machine of its own making: no process, no clock."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from edgeseg.tuning.candidate import Choice
-from edgeseg.tuning.constraints import Finding
-from edgeseg.tuning.evaluator import Finish, Ratio
-from edgeseg.tuning.regions import Site
-from edgeseg.tuning.space import Menu
+from edgeseg.tuning.candidate import Candidate
+from edgeseg.tuning.constraints import Evaluation
+from edgeseg.tuning.evaluator import FinalTiming, Ratio
+from edgeseg.tuning.regions import QuantizableConv
+from edgeseg.tuning.space import SearchSpace
 
 PLAIN_MS = 10.0
 FIXED = (
-    Choice("fp32", ("fold",)),
-    Choice("bf16"),
-    Choice("int8", method="tool"),
+    Candidate("fp32", ("fold",)),
+    Candidate("bf16"),
+    Candidate("int8", method="tool"),
 )
-MENU = Menu(
+SPACE = SearchSpace(
     fixed=FIXED,
     rewrites=("fold", "norm", "resize"),
     methods=(("plan", (), True), ("tool", (), False)),
     variants={"int8": ("float part in bf16",)},
     statistics=frozenset({"norm"}),
 )
-SITES = [Site(f"conv{index}", (64 >> index // 2, 64), 100 - index) for index in range(4)]
+CONVS = [QuantizableConv(f"conv{index}", (64 >> index // 2, 64), 100 - index) for index in range(4)]
 
 
-class FakeLaboratory:
+class FakeEvaluator:
     """Counts what it is asked; each question takes a second.
 
     Args:
-        latency_ms: Of a choice.
-        finding: Of a choice; left out, one that no limit objects to.
+        latency_ms: Of a candidate.
+        finding: Of a candidate; left out, one that no limit objects to.
         ineffective: Rewrites that find nothing to do.
     """
 
     def __init__(
         self,
-        latency_ms: Callable[[Choice], float],
-        finding: Callable[[Choice], Finding] = lambda choice: Finding("", 100, 100, 1.0, 0.0, 4),
+        latency_ms: Callable[[Candidate], float],
+        evaluation: Callable[[Candidate], Evaluation] = lambda candidate: Evaluation(
+            "", 100, 100, 1.0, 0.0, 4
+        ),
         ineffective: tuple[str, ...] = (),
     ) -> None:
         self.latency_ms = latency_ms
-        self.finding = finding
+        self.evaluation = evaluation
         self.ineffective = ineffective
         self.asked: list[str] = []
-        self.scores: dict[Choice, Finding] = {}
+        self.scores: dict[Candidate, Evaluation] = {}
 
     @property
     def seconds(self) -> float:
         return float(len(self.asked))
 
-    def examine_plain(self) -> Finding:
-        self.asked.append("examine plain")
-        return Finding("", 100, 100)
+    def evaluate_plain(self) -> Evaluation:
+        self.asked.append("evaluate plain")
+        return Evaluation("", 100, 100)
 
-    def examine(self, choice: Choice) -> Finding:
-        self.asked.append(f"examine {choice.name}")
-        return self.finding(choice)
+    def evaluate(self, candidate: Candidate) -> Evaluation:
+        self.asked.append(f"evaluate {candidate.name}")
+        return self.evaluation(candidate)
 
-    def score(self, choice: Choice) -> Finding:
-        self.asked.append(f"score {choice.name}")
-        return self.scores.get(choice, self.finding(choice))
+    def score(self, candidate: Candidate) -> Evaluation:
+        self.asked.append(f"score {candidate.name}")
+        return self.scores.get(candidate, self.evaluation(candidate))
 
-    def race(self, challenger: Choice, incumbent: Choice | None, attempt: int = 1) -> Ratio:
+    def race(self, challenger: Candidate, incumbent: Candidate | None, attempt: int = 1) -> Ratio:
         self.asked.append(f"race {challenger.name}")
         return self._ratio(challenger, incumbent)
 
-    def line_up(self, choices: Sequence[Choice]) -> list[Finish]:
-        self.asked.append(f"line up {len(choices)}")
-        return [Finish(self._ratio(one, None), self._ratio(one, choices[0])) for one in choices]
+    def time_finalists(self, candidates: Sequence[Candidate]) -> list[FinalTiming]:
+        self.asked.append(f"final timings {len(candidates)}")
+        return [
+            FinalTiming(self._ratio(one, None), self._ratio(one, candidates[0]))
+            for one in candidates
+        ]
 
     def effective(self, rewrites: Sequence[str]) -> tuple[str, ...]:
         return tuple(name for name in rewrites if name not in self.ineffective)
@@ -77,11 +82,14 @@ class FakeLaboratory:
     def graph_bytes(self, rewrites: Sequence[str]) -> int:
         return 100 + 50 * ("resize" in rewrites) + 10 * ("norm" in rewrites)
 
-    def sites(self, rewrites: Sequence[str]) -> list[Site]:
-        made = {"norm": Site("mean", (64, 64)), "resize": Site("small", (32, 32))}
-        return [*SITES, *(site for name, site in made.items() if name in rewrites)]
+    def convs(self, rewrites: Sequence[str]) -> list[QuantizableConv]:
+        made = {
+            "norm": QuantizableConv("mean", (64, 64)),
+            "resize": QuantizableConv("small", (32, 32)),
+        }
+        return [*CONVS, *(conv for name, conv in made.items() if name in rewrites)]
 
-    def _ratio(self, challenger: Choice, incumbent: Choice | None) -> Ratio:
+    def _ratio(self, challenger: Candidate, incumbent: Candidate | None) -> Ratio:
         before = PLAIN_MS if incumbent is None else self.latency_ms(incumbent)
         speedup = before / self.latency_ms(challenger)
         return Ratio(speedup, speedup * 0.995, speedup * 1.005)

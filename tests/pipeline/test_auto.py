@@ -20,10 +20,10 @@ from edgeseg.bundle.bundle import Bundle, open_bundle
 from edgeseg.errors import DataError, TargetError, UsageError
 from edgeseg.pipeline import auto
 from edgeseg.pipeline.build import BuildRequest, build_bundle
-from edgeseg.pipeline.evaluator.local_evaluator import BenchLaboratory
+from edgeseg.pipeline.evaluator.local_evaluator import LocalEvaluator
 from edgeseg.targets import find_target
-from edgeseg.tuning.candidate import Choice
-from edgeseg.tuning.constraints import Limits
+from edgeseg.tuning.candidate import Candidate
+from edgeseg.tuning.constraints import Constraints
 from edgeseg.tuning.explain import TITLES, rows, summary
 
 RunCli = Callable[..., "CompletedProcess[str]"]
@@ -48,7 +48,7 @@ def no_laboratory(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object, **settings: object) -> None:
         raise AssertionError("something is measured")
 
-    monkeypatch.setattr(BenchLaboratory, "_contestant", fail)
+    monkeypatch.setattr(LocalEvaluator, "_participant", fail)
 
 
 def artifact_of(bundle: Bundle) -> list[bytes]:
@@ -58,49 +58,52 @@ def artifact_of(bundle: Bundle) -> list[bytes]:
 @pytest.mark.slow
 def test_a_bundle_says_how_it_was_chosen(automatic: Bundle) -> None:
     automatic.check_files()
-    manifest, placement = automatic.manifest, automatic.manifest.placement
-    assert placement is not None
+    manifest, tuning = automatic.manifest, automatic.manifest.tuning
+    assert tuning is not None
     assert (manifest.precision, automatic.name) == ("auto", "egeunet-onnxruntime-auto")
     assert manifest.checks["artifact"].max_abs_diff <= 0.2
-    names = [trial.choice for trial in placement.trials]
-    fixed = [choice["precision"] for choice in names if not choice["runtime"]]
+    names = [trial.candidate for trial in tuning.trials]
+    fixed = [candidate["precision"] for candidate in names if not candidate["runtime"]]
     assert {"fp32", "int8"} <= set(fixed)
-    for trial in placement.trials:
+    for trial in tuning.trials:
         assert (trial.verdict == "refused") == bool(trial.reason)
         if trial.speedup is not None:
             assert trial.speedup_ci95 is not None
             assert trial.speedup_ci95[0] <= trial.speedup <= trial.speedup_ci95[1]
             assert trial.artifact_bytes is not None
-            assert trial.artifact_bytes <= placement.plain["artifact_bytes"]
-    assert placement.images == {
+            assert trial.artifact_bytes <= tuning.plain["artifact_bytes"]
+    assert tuning.images == {
         "folder": "isic2016_cc0",
         "splits": ["val"],
         "search": 11,
         "final": 11,
         "labelled": True,
     }
-    assert (placement.limits["max_dice_drop"], placement.limits["min_agreement"]) == (0.005, None)
-    assert (placement.hd95_growth is None) == (placement.limits["max_hd95_growth"] is None)
-    assert placement.dice_drop is not None
-    assert placement.dice_drop <= 0.005
-    assert any(one.choice == placement.choice for one in placement.final)
+    assert (tuning.constraints["max_dice_drop"], tuning.constraints["min_agreement"]) == (
+        0.005,
+        None,
+    )
+    assert (tuning.hd95_growth is None) == (tuning.constraints["max_hd95_growth"] is None)
+    assert tuning.dice_drop is not None
+    assert tuning.dice_drop <= 0.005
+    assert any(one.candidate == tuning.candidate for one in tuning.final)
 
 
 @pytest.mark.slow
 def test_the_bundle_can_be_built_again_without_measuring(
     automatic: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_laboratory: None
 ) -> None:
-    assert automatic.manifest.placement is not None
-    record = tmp_path / "placement.json"
-    record.write_text(automatic.manifest.placement.model_dump_json())
+    assert automatic.manifest.tuning is not None
+    record = tmp_path / "tuning.json"
+    record.write_text(automatic.manifest.tuning.model_dump_json())
     monkeypatch.setenv("EDGESEG_CACHE_DIR", str(tmp_path / "cache"))
     for number, source in enumerate((automatic.folder, record)):
-        request = request_for(tmp_path / str(number), placement=source, use_cache=False)
+        request = request_for(tmp_path / str(number), tuning=source, use_cache=False)
         again, was_cached = build_bundle(request)
         assert not was_cached
         assert artifact_of(again) == artifact_of(automatic)
         assert again.manifest.files == automatic.manifest.files
-        assert again.manifest.placement == automatic.manifest.placement
+        assert again.manifest.tuning == automatic.manifest.tuning
         assert again.manifest.artifact == automatic.manifest.artifact
 
 
@@ -115,12 +118,12 @@ def test_an_equal_search_measures_nothing(
 
 @pytest.mark.slow
 def test_explain_gives_each_candidate_its_reason(automatic: Bundle) -> None:
-    placement = automatic.manifest.placement
-    assert placement is not None
-    for row in rows(placement):
+    tuning = automatic.manifest.tuning
+    assert tuning is not None
+    for row in rows(tuning):
         assert len(row) == len(TITLES)
         assert row[-1].startswith(("leads: ", "refused: ")) or " times as fast as " in row[-1]
-    text = summary(placement)
+    text = summary(tuning)
     assert text[0].startswith("Chosen: ")
     assert any(line.startswith("INT8 is") for line in text)
 
@@ -135,10 +138,10 @@ def test_bench_says_auto_and_what_it_consists_of(
     done = run_cli(*words, "--json", tmp_path / "bench.json")
     assert done.returncode == 0, done.stderr
     baseline, row = json.loads((tmp_path / "bench.json").read_text())["rows"]
-    assert (baseline["precision"], baseline["choice"]) == ("fp32", None)
+    assert (baseline["precision"], baseline["candidate"]) == ("fp32", None)
     assert row["precision"] == "auto"
-    assert automatic.manifest.placement is not None
-    assert row["choice"] == automatic.manifest.placement.choice
+    assert automatic.manifest.tuning is not None
+    assert row["candidate"] == automatic.manifest.tuning.candidate
     assert row["speedup"] > 0
     assert "egeunet-onnxruntime-auto is " in done.stderr
 
@@ -146,8 +149,8 @@ def test_bench_says_auto_and_what_it_consists_of(
 @pytest.mark.slow
 def test_a_placement_is_for_one_network_only(automatic: Bundle, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"is for another model\. Build with the same --model"):
-        build_bundle(request_for(tmp_path / "out", placement=automatic.folder, size=(32, 32)))
-    fewer = request_for(tmp_path / "out", placement=automatic.folder, calibration_images=2)
+        build_bundle(request_for(tmp_path / "out", tuning=automatic.folder, size=(32, 32)))
+    fewer = request_for(tmp_path / "out", tuning=automatic.folder, calibration_images=2)
     with pytest.raises(UsageError, match="is for another calibration"):
         build_bundle(fewer)
     assert not (tmp_path / "out").exists()
@@ -162,19 +165,19 @@ def test_a_target_with_a_stand_in_is_not_measured(tmp_path: Path) -> None:
     ("words", "advice"),
     [
         (("-p", "fp32", "--explain"), "Add --precision auto"),
-        (("-p", "fp32", "--placement", "here"), "Leave one of them out"),
+        (("-p", "fp32", "--tuning", "here"), "Leave one of them out"),
         (
             ("-p", "int8", "--max-dice-drop", "0.001"),
             "--max-dice-drop limits what --precision auto",
         ),
-        (("--placement", "here", "--min-agreement", "0.9"), "--min-agreement decides a search"),
-        (("--placement", "here", "--method", "nonsense"), "--method decides a search"),
+        (("--tuning", "here", "--min-agreement", "0.9"), "--min-agreement decides a search"),
+        (("--tuning", "here", "--method", "nonsense"), "--method decides a search"),
         (("-p", "auto", "--search-seconds", "nan"), "--search-seconds nan is no time"),
-        (("-p", "auto", "--placement", "nowhere.json"), "nowhere.json holds no placement"),
+        (("-p", "auto", "--tuning", "nowhere.json"), "nowhere.json holds no tuning"),
         (("-p", "auto", "--max-dice-drop", "2"), "--max-dice-drop 2 is not between 0 and 1"),
         (("-p", "auto", "--search-seconds", "-1"), "--search-seconds"),
         (("-p", "auto", "-t", "jetson"), "Name a precision: fp32"),
-        (("-t", "all", "--placement", "here"), "belong to one target"),
+        (("-t", "all", "--tuning", "here"), "belong to one target"),
     ],
 )
 def test_auto_refuses_what_it_cannot_do(
@@ -191,40 +194,40 @@ def test_auto_refuses_what_it_cannot_do(
 
 def test_a_bundle_of_one_precision_has_no_placement(small_bundles: dict[str, Path]) -> None:
     with pytest.raises(UsageError, match="was not built with --precision auto"):
-        auto.read_placement(small_bundles["fp32"])
+        auto.read_tuning_record(small_bundles["fp32"])
 
 
 def test_without_masks_agreement_counts(
     make_data_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
-    from edgeseg.pipeline.builder.context import Preparation
+    from edgeseg.pipeline.builder.context import BuildContext
     from edgeseg.progress import SILENT
 
     data = make_data_folder(4, masks=False)
-    preparation = Preparation(request_for(tmp_path, data=data), SILENT)
-    limits = auto.choose_limits(preparation, has_labels=False)
-    assert (limits.max_dice_drop, limits.min_agreement) == (None, 0.99)
+    context = BuildContext(request_for(tmp_path, data=data), SILENT)
+    constraints = auto.choose_constraints(context, has_labels=False)
+    assert (constraints.max_dice_drop, constraints.min_agreement) == (None, 0.99)
     for asked in ({"max_dice_drop": 0.001}, {"max_hd95_growth": 0.01}):
-        strict = Preparation(request_for(tmp_path, data=data, **asked), SILENT)
+        strict = BuildContext(request_for(tmp_path, data=data, **asked), SILENT)
         with pytest.raises(UsageError, match="needs masks of the val images"):
-            auto.choose_limits(strict, has_labels=False)
+            auto.choose_constraints(strict, has_labels=False)
 
 
 def test_masks_of_some_images_only_are_refused(
     make_data_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
-    from edgeseg.pipeline.builder.context import Preparation
-    from edgeseg.pipeline.evaluator.validation import Judges
+    from edgeseg.pipeline.builder.context import BuildContext
+    from edgeseg.pipeline.evaluator.validation import ValidationSet
     from edgeseg.progress import SILENT
 
     data = make_data_folder(4)
     (data / "val.txt").write_text("pair0\npair1\npair2")
     (data / "train.txt").write_text("pair3")
-    preparation = Preparation(request_for(tmp_path, data=data), SILENT)
-    assert Judges(preparation, tmp_path, SILENT).has_labels
+    context = BuildContext(request_for(tmp_path, data=data), SILENT)
+    assert ValidationSet(context, tmp_path, SILENT).has_labels
     next((data / "masks").glob("pair1.*")).unlink()
     with pytest.raises(DataError, match=r"2 val images have a mask and 1 have none, pair1\."):
-        Judges(preparation, tmp_path, SILENT)
+        ValidationSet(context, tmp_path, SILENT)
 
 
 def test_a_process_that_was_killed_is_started_anew(tmp_path: Path) -> None:
@@ -232,42 +235,42 @@ def test_a_process_that_was_killed_is_started_anew(tmp_path: Path) -> None:
     from edgeseg.errors import WorkerKilledError
     from edgeseg.records import RunnerSpec
 
-    class Brief(BenchLaboratory):
+    class Brief(LocalEvaluator):
         """Its processes do nothing."""
 
         def __init__(self) -> None:
             super().__init__(None, None, None, tmp_path)  # type: ignore[arg-type]
 
-        def _artifact(self, choice: Choice | None) -> Any:
+        def _artifact(self, candidate: Candidate | None) -> Any:
             return None, {}
 
-        def _start(self, choice: Choice | None, artifact: Any, stack: Any) -> Any:
+        def _start(self, candidate: Candidate | None, artifact: Any, stack: Any) -> Any:
             sleeper = [sys.executable, "-c", "input()"]
             runner: Any = RunnerSpec("", {}, (), 1)
             worker = stack.enter_context(WorkerProcess("sleeper", runner, sleeper))
             return SimpleNamespace(worker=worker)
 
-    with Brief() as laboratory:
-        first = laboratory._contestant(None).worker
-        assert laboratory._contestant(None).worker is first
+    with Brief() as evaluator:
+        first = evaluator._participant(None).worker
+        assert evaluator._participant(None).worker is first
         os.kill(first._process.pid, signal.SIGKILL)
         with pytest.raises(WorkerKilledError, match="SIGKILL"):
             first.ask("time")
-        assert laboratory._contestant(None).worker is not first
+        assert evaluator._participant(None).worker is not first
 
 
 def test_borders_count_where_they_can_be_measured(
     make_data_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgeseg.errors import MissingBackendError
-    from edgeseg.pipeline.builder.context import Preparation
+    from edgeseg.pipeline.builder.context import BuildContext
     from edgeseg.progress import SILENT
 
     data = make_data_folder(4)
 
-    def limits_of(**asked: float) -> Limits:
+    def limits_of(**asked: float) -> Constraints:
         request = request_for(tmp_path, data=data, **asked)
-        return auto.choose_limits(Preparation(request, SILENT), has_labels=True)
+        return auto.choose_constraints(BuildContext(request, SILENT), has_labels=True)
 
     monkeypatch.setattr(auto, "can_measure_distances", lambda: True)
     assert limits_of().max_hd95_growth == 0.02
@@ -288,7 +291,7 @@ def test_the_default_is_auto_where_it_can_be_measured() -> None:
 @pytest.mark.slow
 def test_a_folder_that_is_copied_keeps_its_placement(automatic: Bundle, tmp_path: Path) -> None:
     copied = shutil.copytree(automatic.folder, tmp_path / "copied")
-    assert open_bundle(copied).manifest.placement == automatic.manifest.placement
+    assert open_bundle(copied).manifest.tuning == automatic.manifest.tuning
 
 
 @pytest.mark.parametrize(
@@ -299,5 +302,5 @@ def test_what_was_asked_for_is_not_calibrated_otherwise(
     asked: dict[str, Any], tries_others: bool
 ) -> None:
     request = request_for(Path("unused"), **asked)
-    preparation = SimpleNamespace(request=request, target=find_target("onnxruntime"))
-    assert bool(auto._other_calibrators(preparation)) == tries_others  # type: ignore[arg-type]
+    context = SimpleNamespace(request=request, target=find_target("onnxruntime"))
+    assert bool(auto._other_calibrators(context)) == tries_others  # type: ignore[arg-type]

@@ -10,21 +10,21 @@ import pytest
 from support import needs
 
 from edgeseg.errors import UnknownNameError, UsageError
-from edgeseg.pipeline.external_toolkits import parse_peers
+from edgeseg.pipeline.external_toolkits import parse_toolkits
 
 RunCli = Callable[..., "CompletedProcess[str]"]
 
 
 def test_peers_are_named_with_their_interpreters() -> None:
-    assert parse_peers([f"torch={sys.executable}"]) == {"torch": Path(sys.executable)}
-    assert parse_peers([]) == {}
+    assert parse_toolkits([f"torch={sys.executable}"]) == {"torch": Path(sys.executable)}
+    assert parse_toolkits([]) == {}
 
 
 def test_a_peer_may_be_named_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "python").symlink_to(sys.executable)
     # It is run in another folder; the link itself is what belongs to the environment.
-    assert parse_peers(["torch=python"]) == {"torch": tmp_path / "python"}
+    assert parse_toolkits(["torch=python"]) == {"torch": tmp_path / "python"}
 
 
 @pytest.mark.parametrize(
@@ -37,13 +37,13 @@ def test_a_peer_may_be_named_from_here(tmp_path: Path, monkeypatch: pytest.Monke
 )
 def test_a_peer_without_interpreter_is_refused(word: str, reason: str) -> None:
     with pytest.raises(UsageError) as raised:
-        parse_peers([word])
+        parse_toolkits([word])
     assert reason in str(raised.value)
 
 
 def test_an_unknown_peer_names_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match=r"Did you mean executorch"):
-        parse_peers([f"executorh={sys.executable}"])
+        parse_toolkits([f"executorh={sys.executable}"])
 
 
 @pytest.mark.slow
@@ -59,13 +59,13 @@ def test_a_peer_is_timed_beside_the_bundle_and_converted_once(
     assert "egeunet by torch" in done.stdout
     assert "Warning: egeunet by torch" not in done.stdout + done.stderr
     rows = json.loads((tmp_path / "bench.json").read_text())["rows"]
-    baseline, peer, own = rows
-    assert (baseline["is_baseline"], peer["is_baseline"]) == (True, False)
-    assert peer["target"] == "torch"
-    assert peer["baseline"]["name"] == baseline["name"] == own["baseline"]["name"]
-    assert peer["latency_ms"]["p50"] > 0
-    assert peer["accuracy"] is None
-    assert peer["artifact_bytes"] > 200_000
+    baseline, toolkit, own = rows
+    assert (baseline["is_baseline"], toolkit["is_baseline"]) == (True, False)
+    assert toolkit["target"] == "torch"
+    assert toolkit["baseline"]["name"] == baseline["name"] == own["baseline"]["name"]
+    assert toolkit["latency_ms"]["p50"] > 0
+    assert toolkit["accuracy"] is None
+    assert toolkit["artifact_bytes"] > 200_000
     assert "torch converts" not in run_cli(*words).stderr
 
 

@@ -24,7 +24,7 @@ from edgeseg.metrics.scores import METRICS
 from edgeseg.models import find_model
 from edgeseg.models.weights import save_weights
 from edgeseg.pipeline.build import BuildRequest
-from edgeseg.pipeline.builder.context import Preparation
+from edgeseg.pipeline.builder.context import BuildContext
 from edgeseg.pipeline.train import evaluate_model
 from edgeseg.progress import SILENT
 
@@ -245,7 +245,7 @@ def test_a_network_that_is_written_anew_is_another_one(
             weights=tmp_path / "tiny.safetensors",
             spec=Path("tiny.toml"),
         )
-        return Preparation(request, SILENT).identity()
+        return BuildContext(request, SILENT).identity()
 
     before = identity()
     assert identity() == before

@@ -319,7 +319,7 @@ def test_every_kind_that_is_kept_is_known() -> None:
         for path in root.rglob("*.py")
         for kind in re.findall(r"get_or_make\(\s*\"([a-z-]+)\"", path.read_text())
     }
-    assert calls == set(cache.KINDS) - {"placements"}
+    assert calls == set(cache.KINDS) - {"tuning"}
 
 
 def test_sizes_and_ages_are_told(own_cache: Path, capsys: pytest.CaptureFixture[str]) -> None:

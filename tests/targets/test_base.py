@@ -67,7 +67,7 @@ class QdqTarget(EngineTarget):
 class FarTarget(EngineTarget):
     """One whose device is elsewhere."""
 
-    def stand_in(self) -> str:
+    def fallback_runtime(self) -> str:
         return "another engine"
 
 

@@ -201,9 +201,9 @@ def test_diagnosis_here_says_it_works(target: Target) -> None:
     diagnosis = target.diagnose()
     assert diagnosis.builds == target.compiled_precisions
     assert all(diagnosis.versions[package] for package in target.build_packages)
-    if target.stand_in():
+    if target.fallback_runtime():
         assert diagnosis.runs == ()
-        assert any(target.stand_in() in note for note in diagnosis.notes)
+        assert any(target.fallback_runtime() in note for note in diagnosis.notes)
     else:
         assert "fp32" in diagnosis.runs
         assert diagnosis.missing == ()

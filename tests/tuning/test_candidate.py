@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeseg.errors import UsageError
-from edgeseg.tuning.candidate import Choice
+from edgeseg.tuning.candidate import Candidate
 
 WORDS = st.text(max_size=8)
 CHOICES = st.builds(
-    Choice,
+    Candidate,
     precision=WORDS,
     rewrites=st.lists(WORDS, max_size=3).map(tuple),
     method=WORDS,
@@ -23,8 +23,8 @@ CHOICES = st.builds(
 
 
 @given(CHOICES)
-def test_a_choice_survives_json(choice: Choice) -> None:
-    assert Choice.from_json(json.loads(json.dumps(choice.to_json()))) == choice
+def test_a_choice_survives_json(candidate: Candidate) -> None:
+    assert Candidate.from_json(json.loads(json.dumps(candidate.to_json()))) == candidate
 
 
 @pytest.mark.parametrize(
@@ -39,12 +39,12 @@ def test_a_choice_survives_json(choice: Choice) -> None:
 )
 def test_what_is_no_choice_is_refused(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(UsageError, match=f"{reason}.*Take the record") as caught:
-        Choice.from_json({**Choice("fp32").to_json(), **changes})
+        Candidate.from_json({**Candidate("fp32").to_json(), **changes})
     assert caught.value.exit_code == 2
 
 
 def test_names_tell_what_is_special() -> None:
-    assert Choice("fp32").name == "fp32"
-    assert Choice("bf16", ("a",)).name == "bf16, 1 rewrite"
-    choice = Choice("int8", ("a", "b"), "mse", (), ("conv",), "layout kept")
-    assert choice.name == "int8 by mse, 2 rewrites, 1 convolutions in float, layout kept"
+    assert Candidate("fp32").name == "fp32"
+    assert Candidate("bf16", ("a",)).name == "bf16, 1 rewrite"
+    candidate = Candidate("int8", ("a", "b"), "mse", (), ("conv",), "layout kept")
+    assert candidate.name == "int8 by mse, 2 rewrites, 1 convolutions in float, layout kept"

@@ -4,20 +4,20 @@ from typing import Any
 
 import pytest
 
-from edgeseg.tuning.candidate import Choice
+from edgeseg.tuning.candidate import Candidate
 from edgeseg.tuning.explain import TITLES, rows, summary, verdict
-from edgeseg.tuning.record import FinalRecord, PlacementRecord, TrialRecord
+from edgeseg.tuning.record import FinalRecord, TrialRecord, TuningRecord
 
-FLOAT = Choice("fp32", ("fold",))
-INT8 = Choice("int8", method="mse")
+FLOAT = Candidate("fp32", ("fold",))
+INT8 = Candidate("int8", method="mse")
 
 
-def trial(choice: Choice, **changes: Any) -> TrialRecord:
+def trial(candidate: Candidate, **changes: Any) -> TrialRecord:
     settings: dict[str, Any] = {
-        "name": choice.name,
+        "name": candidate.name,
         "stage": "float",
         "region": "",
-        "choice": choice.to_json(),
+        "candidate": candidate.to_json(),
         "verdict": "leads",
         "reason": "",
         "against": "plain",
@@ -46,31 +46,31 @@ def slower_int8(**changes: Any) -> TrialRecord:
     return trial(INT8, **{**settings, **changes})
 
 
-def record(*trials: TrialRecord, choice: Choice = FLOAT, **changes: Any) -> PlacementRecord:
+def record(*trials: TrialRecord, candidate: Candidate = FLOAT, **changes: Any) -> TuningRecord:
     final = FinalRecord(
-        name=choice.name,
-        choice=choice.to_json(),
+        name=candidate.name,
+        candidate=candidate.to_json(),
         speedup_over_plain=1.52,
         speedup_over_plain_ci95=(1.5, 1.54),
         speedup_over_first=1.0,
         speedup_over_first_ci95=(1.0, 1.0),
     )
     settings: dict[str, Any] = {
-        "choice": choice.to_json(),
+        "candidate": candidate.to_json(),
         "identity": {},
         "machine": {},
-        "limits": {},
+        "constraints": {},
         "images": {"final": 100},
         "plain": {},
         "flips_per_10k": 3.0,
         "dice_drop": 0.0012,
-        "objection": "",
+        "violation": "",
         "trials": trials,
         "final": (final,),
         "skipped": 0,
         "search_seconds": 9.0,
     }
-    return PlacementRecord(**{**settings, **changes})
+    return TuningRecord(**{**settings, **changes})
 
 
 def test_each_candidate_is_a_row_that_says_why() -> None:
@@ -111,13 +111,13 @@ def test_it_is_said_plainly_that_int8_is_not_worth_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("trials", "choice", "words"),
+    ("trials", "candidate", "words"),
     [
         ([], FLOAT, "INT8 was not tried: the target has none here."),
         ([trial(INT8)], INT8, "INT8 is worth it here, for all convolutions."),
         (
-            [trial(Choice("int8", method="mse", float_nodes=("a",)))],
-            Choice("int8", method="mse", float_nodes=("a",)),
+            [trial(Candidate("int8", method="mse", float_nodes=("a",)))],
+            Candidate("int8", method="mse", float_nodes=("a",)),
             "INT8 is worth it here; 1 convolutions stay in float.",
         ),
         (
@@ -134,13 +134,13 @@ def test_it_is_said_plainly_that_int8_is_not_worth_it() -> None:
         ),
     ],
 )
-def test_what_is_said_of_int8(trials: list[TrialRecord], choice: Choice, words: str) -> None:
-    assert summary(record(*trials, choice=choice))[-1] == words
+def test_what_is_said_of_int8(trials: list[TrialRecord], candidate: Candidate, words: str) -> None:
+    assert summary(record(*trials, candidate=candidate))[-1] == words
 
 
 def test_a_choice_that_breaks_a_limit_is_named() -> None:
-    text = summary(record(trial(FLOAT), objection="its 2 kB are more than the 1 kB"))
-    assert text[1].endswith("also not the choice: its 2 kB are more than the 1 kB.")
+    text = summary(record(trial(FLOAT), violation="its 2 kB are more than the 1 kB"))
+    assert text[1].endswith("the chosen one neither: its 2 kB are more than the 1 kB.")
 
 
 def test_what_was_left_out_is_said() -> None:

@@ -90,12 +90,12 @@ def describe_run(environment: dict[str, Any], data: dict[str, Any]) -> str:
 
 def describe_choices(rows: list[dict[str, Any]]) -> list[str]:
     """What the rows of `--precision auto` consist of."""
-    from edgeseg.tuning.candidate import Choice
+    from edgeseg.tuning.candidate import Candidate
 
     return [
-        f"{row['name']} is {Choice.from_json(row['choice']).name}."
+        f"{row['name']} is {Candidate.from_json(row['candidate']).name}."
         for row in rows
-        if row.get("choice") is not None
+        if row.get("candidate") is not None
     ]
 
 

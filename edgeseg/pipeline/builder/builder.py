@@ -19,15 +19,15 @@ from edgeseg.quantize import Calibrator, Quantizer, QuantPlan, find_emitter, fin
 from edgeseg.records import ONNX_FORMAT, Artifact, QuantizationRecord, sha256_of_file
 from edgeseg.reference.reference import check_graph
 from edgeseg.targets import Backend
-from edgeseg.tuning.candidate import Choice
+from edgeseg.tuning.candidate import Candidate
 
-from .context import Preparation
+from .context import BuildContext
 
 KEPT = 8  # artefacts, each of float and quantised ones
 
 
 @dataclass(frozen=True)
-class Made:
+class BuiltArtifact:
     """One form of the network.
 
     Attributes:
@@ -50,14 +50,14 @@ class Made:
 
 @dataclass(frozen=True)
 class _Form:
-    """What was made of a choice, whatever the runtime's settings."""
+    """What was made of a candidate, whatever the runtime's settings."""
 
     artifact: Artifact
     quantization: QuantizationRecord | None = None
     plan: QuantPlan | None = None
 
 
-class Workshop:
+class Builder:
     """Makes forms of one network for one target.
 
     Rewritten graphs, plans and the artefacts made last are kept, as several forms have them in
@@ -67,28 +67,28 @@ class Workshop:
         work: A folder of which the workshop may do as it likes; it is made when it is needed.
     """
 
-    def __init__(self, preparation: Preparation, work: Path, progress: Progress = SILENT) -> None:
-        self.preparation = preparation
-        self.target = preparation.target
-        self.spec = preparation.spec
+    def __init__(self, context: BuildContext, work: Path, progress: Progress = SILENT) -> None:
+        self.context = context
+        self.target = context.target
+        self.spec = context.spec
         self.work = work
         self.progress = progress
         self._graphs: dict[tuple[str, ...], tuple[Path, dict[str, int]]] = {}
         self._plans: dict[tuple[str, str, tuple[tuple[str, str], ...]], QuantPlan] = {}
         self._float: OrderedDict[tuple[str, str], _Form] = OrderedDict()
-        self._quantized: OrderedDict[Choice, _Form] = OrderedDict()
+        self._quantized: OrderedDict[Candidate, _Form] = OrderedDict()
         self._numbers = itertools.count()
 
-    def make(self, choice: Choice, folder: Path) -> Made:
-        """Make the artefact of a choice in `folder` and compare it with torch.
+    def make(self, candidate: Candidate, folder: Path) -> BuiltArtifact:
+        """Make the artefact of a candidate in `folder` and compare it with torch.
 
         Raises:
             EdgesegError: It cannot be made, or does not compute what it should.
         """
-        self.target.require_precision(choice.precision)
-        runtime = self._runtime_of(choice)
-        graph, lowering = self.lower(choice.rewrites)
-        form = self._form(choice, graph)
+        self.target.require_precision(candidate.precision)
+        runtime = self._runtime_of(candidate)
+        graph, lowering = self.lower(candidate.rewrites)
+        form = self._form(candidate, graph)
         artifact = copy_artifact(form.artifact, folder)
         artifact = replace(artifact, runtime={**artifact.runtime, **runtime})
         backend, checked_by = self.target.load_for_check(
@@ -96,49 +96,49 @@ class Workshop:
         )
         agreement = self._check(artifact, backend)
         quantization, plan = form.quantization, form.plan
-        return Made(artifact, lowering, quantization, plan, backend, checked_by, agreement)
+        return BuiltArtifact(artifact, lowering, quantization, plan, backend, checked_by, agreement)
 
     def lower(self, names: tuple[str, ...]) -> tuple[Path, dict[str, int]]:
         """The rewritten graph, compared with torch, and how often each rewrite changed it."""
-        exported, _ = self.preparation.exported
+        exported, _ = self.context.exported
         if not names:
             return exported, {}
         if names not in self._graphs:
             path = self._place("lowered") / "model.onnx"
             with self.progress.stage("lower"):
                 counts = lower_graph(exported, names, path)
-                references = self.preparation.references
+                references = self.context.references
                 check_graph(path, self.spec, references, "The lowered ONNX graph")
             self._graphs[names] = path, counts
         return self._graphs[names]
 
-    def _runtime_of(self, choice: Choice) -> dict[str, object]:
-        variants = self.target.runtime_variants(choice.precision)
-        if choice.runtime and choice.runtime not in variants:
+    def _runtime_of(self, candidate: Candidate) -> dict[str, object]:
+        variants = self.target.runtime_variants(candidate.precision)
+        if candidate.runtime and candidate.runtime not in variants:
             raise UnknownNameError(
-                f"runtime variant of target {self.target.name} in {choice.precision}",
-                choice.runtime,
+                f"runtime variant of target {self.target.name} in {candidate.precision}",
+                candidate.runtime,
                 variants,
             )
-        return dict(variants[choice.runtime]) if choice.runtime else {}
+        return dict(variants[candidate.runtime]) if candidate.runtime else {}
 
-    def _form(self, choice: Choice, graph: Path) -> _Form:
-        if not choice.method:
-            return _Form(self._compiled_float(graph, choice.precision))
+    def _form(self, candidate: Candidate, graph: Path) -> _Form:
+        if not candidate.method:
+            return _Form(self._compiled_float(graph, candidate.precision))
         return _kept(
             self._quantized,
-            replace(choice, runtime=""),
-            lambda: self._make_quantized(choice, graph, self._place("int8")),
+            replace(candidate, runtime=""),
+            lambda: self._make_quantized(candidate, graph, self._place("int8")),
         )
 
-    def _make_quantized(self, choice: Choice, graph: Path, folder: Path) -> _Form:
+    def _make_quantized(self, candidate: Candidate, graph: Path, folder: Path) -> _Form:
         """Graphs are quantised before or after they are compiled."""
-        formats, options = self.target.quantized_from, dict(choice.method_options)
-        method = find_method(choice.method, formats, options, self.target.plan_form)
+        formats, options = self.target.quantized_from, dict(candidate.method_options)
+        method = find_method(candidate.method, formats, options, self.target.plan_form)
         if isinstance(method, Calibrator):
-            plan = self._plan(choice, method, graph).with_float(choice.float_nodes)
-            return _Form(*self._compile_plan(plan, graph, folder, choice.precision), plan)
-        if choice.float_nodes:
+            plan = self._plan(candidate, method, graph).with_float(candidate.float_nodes)
+            return _Form(*self._compile_plan(plan, graph, folder, candidate.precision), plan)
+        if candidate.float_nodes:
             raise UsageError(
                 f"The quantisation method {method.name} makes no plan, so that no convolution can "
                 "be left in float. Take another --method."
@@ -146,17 +146,17 @@ class Workshop:
         if method.artifact_format == ONNX_FORMAT:
             quantized, record = self._quantize(method, as_artifact(graph), self._place("quantized"))
             path = quantized.folder / quantized.files[0]
-            return _Form(self._compile_graph(path, folder, choice.precision), record)
+            return _Form(self._compile_graph(path, folder, candidate.precision), record)
         quantized, record = self._quantize(method, self._compiled_float(graph), folder)
         self.target.finish(quantized)
         return _Form(quantized, record)
 
-    def _plan(self, choice: Choice, method: Calibrator, graph: Path) -> QuantPlan:
-        key = (sha256_of_file(graph), choice.method, choice.method_options)
+    def _plan(self, candidate: Candidate, method: Calibrator, graph: Path) -> QuantPlan:
+        key = (sha256_of_file(graph), candidate.method, candidate.method_options)
         if key not in self._plans:
             self._plans[key] = method.calibrate(
                 graph,
-                self.preparation.calibration,
+                self.context.calibration,
                 input_name=self.spec.inputs.name,
                 progress=self.progress,
             )
@@ -168,7 +168,7 @@ class Workshop:
         """What a plan says, as the target's artefact in `folder`."""
         emitter = find_emitter(self.target.quantized_from)
         require_installed(emitter.packages, purpose=f"Building for target {self.target.name}")
-        images = self.preparation.calibration
+        images = self.context.calibration
         if emitter.artifact_format == ONNX_FORMAT:
             source, place = as_artifact(graph), self._place("quantized")
             made, layers = emitter.emit(plan, graph, source, images, place)
@@ -202,7 +202,7 @@ class Workshop:
     ) -> tuple[Artifact, QuantizationRecord]:
         return quantizer.quantize(
             artifact,
-            self.preparation.calibration,
+            self.context.calibration,
             folder,
             input_name=self.spec.inputs.name,
             progress=self.progress,
@@ -210,7 +210,7 @@ class Workshop:
 
     def _check(self, artifact: Artifact, backend: Backend) -> Agreement:
         what = f"The {artifact.precision} artefact for {self.target.name}"
-        references = self.preparation.references
+        references = self.context.references
         with self.progress.stage("check the artefact against torch"):
             agreement = references.compare(backend.run, self.spec.outputs, what)
             tolerance = self.target.tolerances.get(artifact.precision)

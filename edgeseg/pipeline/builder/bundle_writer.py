@@ -28,10 +28,10 @@ from edgeseg.bundle.manifest import (
 from edgeseg.lazy import module_file
 from edgeseg.records import sha256_of_file
 from edgeseg.storage import cache
-from edgeseg.tuning.record import PlacementRecord
+from edgeseg.tuning.record import TuningRecord
 
-from .builder import Made
-from .context import Preparation
+from .builder import BuiltArtifact
+from .context import BuildContext
 
 # Pixels per 10,000 of the golden mask that may flip on another machine: kernels differ in the
 # order of sums, those of reduced precision also in how they round and saturate.
@@ -40,44 +40,44 @@ GOLDEN_FLIPS_REDUCED = 100.0
 
 
 def write_bundle(
-    preparation: Preparation, made: Made, placement: PlacementRecord | None, bundle: Path
+    context: BuildContext, made: BuiltArtifact, tuning: TuningRecord | None, bundle: Path
 ) -> None:
     """Add all but the artefact, which is there already, to a bundle's folder."""
     from edgeseg.models.weights import save_weights
 
-    onnx_path, _ = preparation.exported
+    onnx_path, _ = context.exported
     if made.plan is not None:
         made.plan.save(bundle / PLAN_FOLDER)
     (bundle / "source").mkdir()
     shutil.copyfile(onnx_path, bundle / SOURCE_ONNX)
-    save_weights(bundle / SOURCE_WEIGHTS, preparation.network)
-    _write_runner(preparation, bundle / "runner")
-    golden = _write_golden(preparation, made, bundle / "golden")
-    manifest = _describe(preparation, made, placement, golden, bundle)
+    save_weights(bundle / SOURCE_WEIGHTS, context.network)
+    _write_runner(context, bundle / "runner")
+    golden = _write_golden(context, made, bundle / "golden")
+    manifest = _describe(context, made, tuning, golden, bundle)
     (bundle / MANIFEST_NAME).write_text(manifest_text(manifest), encoding="utf-8")
 
 
-def _write_runner(preparation: Preparation, folder: Path) -> None:
+def _write_runner(context: BuildContext, folder: Path) -> None:
     folder.mkdir()
     modules = {
         "contract.py": "edgeseg.contract",
-        "backend.py": preparation.target.backend_module,
+        "backend.py": context.target.backend_module,
         "run.py": "edgeseg.targets.runners.run",
         "device_bench.py": "edgeseg.targets.runners.device_bench",
-        **preparation.target.runner_modules,
+        **context.target.runner_modules,
     }
     for name, module in modules.items():
         shutil.copyfile(module_file(module), folder / name)
 
 
-def _write_golden(preparation: Preparation, made: Made, folder: Path) -> GoldenRecord:
+def _write_golden(context: BuildContext, made: BuiltArtifact, folder: Path) -> GoldenRecord:
     folder.mkdir()
-    image = preparation.check_pairs[0].read_image()
-    mask = made.backend.run(preparation.spec.inputs.prepare(image))
+    image = context.check_pairs[0].read_image()
+    mask = made.backend.run(context.spec.inputs.prepare(image))
     np.save(folder / "image.npy", image)
     # Half precision: off by at most 2.4e-4 of a probability, and half the bytes.
     np.save(folder / "mask.npy", mask.astype(np.float16))
-    tolerance = preparation.target.tolerances.get(made.artifact.precision)
+    tolerance = context.target.tolerances.get(made.artifact.precision)
     return GoldenRecord(
         image="golden/image.npy",
         mask="golden/mask.npy",
@@ -87,16 +87,16 @@ def _write_golden(preparation: Preparation, made: Made, folder: Path) -> GoldenR
 
 
 def _describe(
-    preparation: Preparation,
-    made: Made,
-    placement: PlacementRecord | None,
+    context: BuildContext,
+    made: BuiltArtifact,
+    tuning: TuningRecord | None,
     golden: GoldenRecord,
     bundle: Path,
 ) -> Manifest:
-    spec, artifact = preparation.spec, made.artifact
-    _, exported = preparation.exported
+    spec, artifact = context.spec, made.artifact
+    _, exported = context.exported
     checks = {"onnx": exported, "artifact": made.agreement}
-    shipped = spec.weights if preparation.request.weights is None else None
+    shipped = spec.weights if context.request.weights is None else None
     quantization = made.quantization
     return Manifest(
         edgeseg_version=__version__,
@@ -106,12 +106,12 @@ def _describe(
             parameters=spec.parameters,
             source=spec.source,
             spec=spec.to_json(),
-            weights_sha256=sha256_of_file(preparation.weights_path),
+            weights_sha256=sha256_of_file(context.weights_path),
             weights_data=shipped.data if shipped else None,
             weights_licence=shipped.licence if shipped else None,
         ),
-        target=preparation.target.name,
-        precision=preparation.request.precision,
+        target=context.target.name,
+        precision=context.request.precision,
         input=spec.inputs.to_json(),
         output=spec.outputs.to_json(),
         artifact=ArtifactRecord(
@@ -124,8 +124,8 @@ def _describe(
         quantization=QuantizationManifest.model_validate(quantization.to_json())
         if quantization
         else None,
-        options=preparation.target.options.to_json(),
-        placement=placement,
+        options=context.target.options.to_json(),
+        tuning=tuning,
         checked_by=made.checked_by,
         checks={name: AgreementRecord(**check.to_json()) for name, check in checks.items()},
         toolchain=cache.toolchain_versions(),

@@ -23,7 +23,7 @@ from edgeseg.reference.reference import (
     reference_images,
 )
 from edgeseg.targets import Target, find_target
-from edgeseg.tuning.candidate import Choice
+from edgeseg.tuning.candidate import Candidate
 
 from .request import BuildRequest, open_split
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 CHECK_IMAGES = 8
 
 
-class Preparation:
+class BuildContext:
     """The network, the target and the images of a request. What takes long is done when it is
     asked for, and once."""
 
@@ -44,7 +44,7 @@ class Preparation:
         self.target: Target = find_target(request.target, request.options)
         self.weights_path = self.spec.resolve_weights(request.weights)
 
-    def fixed_choice(self, precision: str) -> Choice:
+    def fixed_candidate(self, precision: str) -> Candidate:
         """How this precision is built where nothing is measured.
 
         Raises:
@@ -63,16 +63,20 @@ class Preparation:
                 f"--method and --method-option go with a quantised precision; {precision} is none. "
                 "Leave them out."
             )
-        return Choice(
+        return Candidate(
             precision=precision,
             rewrites=tuple(self.target.rewrites.get(precision, ())),
             method=method,
             method_options=tuple(sorted(request.method_options.items())),
         )
 
-    def require_packages(self, choices: Iterable[Choice]) -> None:
+    def require_packages(self, candidates: Iterable[Candidate]) -> None:
         """Refuse at once what would fail for want of a package after long work."""
-        methods = {(choice.method, choice.method_options) for choice in choices if choice.method}
+        methods = {
+            (candidate.method, candidate.method_options)
+            for candidate in candidates
+            if candidate.method
+        }
         needed = [*EXPORT_PACKAGES, *self.target.build_packages]
         for name, options in sorted(methods):
             formats, form = self.target.quantized_from, self.target.plan_form
@@ -112,19 +116,19 @@ class Preparation:
             use_cache=self.request.use_cache,
         )
 
-    def record(self, choice: Choice) -> dict[str, Any]:
-        """Everything that decides what is built of the choice, as JSON."""
+    def record(self, candidate: Candidate) -> dict[str, Any]:
+        """Everything that decides what is built of the candidate, as JSON."""
         quantization = None
-        if choice.method:
+        if candidate.method:
             formats, form = self.target.quantized_from, self.target.plan_form
-            method = find_method(choice.method, formats, dict(choice.method_options), form)
+            method = find_method(candidate.method, formats, dict(candidate.method_options), form)
             quantization = {
                 "settings": method.settings(),
                 "images": self.calibration.identities(),
             }
         return {
             **self.identity(),
-            "choice": choice.to_json(),
+            "candidate": candidate.to_json(),
             "checks": [(pair.name, sha256_of_file(pair.image_path)) for pair in self.check_pairs],
             "quantization": quantization,
         }

@@ -32,7 +32,7 @@ class BuildRequest:
         max_hd95_growth: For "auto": share of mean HD95; None is the default.
         min_agreement: For "auto": share of pixels with the float network's label; None asks for it
             only without labels.
-        placement: For "auto": a bundle or file whose placement is taken, so that nothing is
+        tuning: For "auto": a bundle or file whose tuning is taken, so that nothing is
             measured.
         overwrite: Replace a bundle at `output`.
         use_cache: False builds everything anew.
@@ -54,7 +54,7 @@ class BuildRequest:
     max_dice_drop: float | None = None
     max_hd95_growth: float | None = None
     min_agreement: float | None = None
-    placement: Path | None = None
+    tuning: Path | None = None
     overwrite: bool = False
     use_cache: bool = True
 

@@ -8,20 +8,20 @@ from typing import Any
 
 from edgeseg.lazy import require
 from edgeseg.quantize.qdq_onnx import quantizable_convolutions
-from edgeseg.tuning.regions import Site
+from edgeseg.tuning.regions import QuantizableConv
 
 
-def sites_of_graph(onnx_path: Path) -> list[Site]:
+def quantizable_convs_of(onnx_path: Path) -> list[QuantizableConv]:
     """In the order of the graph, which is that of computing."""
     graph = require("onnx_ir", purpose="Placement").load(onnx_path).graph
     return [_site(node) for node in quantizable_convolutions(graph)]
 
 
-def _site(node: Any) -> Site:
+def _site(node: Any) -> QuantizableConv:
     result = node.outputs[0]
     weights = math.prod(node.inputs[1].shape)
     sizes = list(result.shape) if result.shape is not None else []
     if len(sizes) != 4 or not all(isinstance(size, int) for size in sizes):
-        return Site(result.name, None, weights=weights)
+        return QuantizableConv(result.name, None, weights=weights)
     height, width = sizes[2:]
-    return Site(result.name, (height, width), weights * height * width, weights)
+    return QuantizableConv(result.name, (height, width), weights * height * width, weights)

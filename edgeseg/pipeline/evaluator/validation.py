@@ -23,7 +23,7 @@ from edgeseg.records import sha256_of_file
 from edgeseg.reference.reference import onnx_predictor
 from edgeseg.storage import cache
 
-from ..builder.context import Preparation
+from ..builder.context import BuildContext
 from ..builder.request import open_split
 
 FEW = 24  # reject a candidate
@@ -35,7 +35,7 @@ Labels = NDArray[np.uint8]  # (images, h, w)
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ScoreChange:
     """Attributes:
     flips_per_10k: Pixels per 10,000 whose label is not the float network's.
     dice_drop: Pooled Dice of the float network minus the candidate's; None without labels.
@@ -48,21 +48,21 @@ class Judgement:
     hd95_growth: float | None = None
 
 
-class Judges:
+class ValidationSet:
     """Images of the val split, spread over it, the first few a sample of all.
 
     Attributes:
         dataset: What they are.
     """
 
-    def __init__(self, preparation: Preparation, folder: Path, progress: Progress) -> None:
-        self._preparation = preparation
+    def __init__(self, context: BuildContext, folder: Path, progress: Progress) -> None:
+        self._preparation = context
         self._folder = folder
         self._progress = progress
-        val = open_split(preparation.request.data, "val", labelled=False)
+        val = open_split(context.request.data, "val", labelled=False)
         self.dataset = FolderDataset(val.root, val.splits, spread(val.pairs, MANY))
         # The sample's masks say nothing about a network that looks for something else.
-        is_apt = preparation.request.data is not None or self._outputs.classes == SAMPLE_CLASSES
+        is_apt = context.request.data is not None or self._outputs.classes == SAMPLE_CLASSES
         self.has_labels = is_apt and self._count_masks() > 0
 
     def _count_masks(self) -> int:
@@ -86,7 +86,7 @@ class Judges:
         return self._preparation.spec.outputs
 
     @property
-    def few(self) -> int:
+    def screening_count(self) -> int:
         return min(FEW, len(self.dataset))
 
     @cached_property
@@ -125,17 +125,17 @@ class Judges:
     @cached_property
     def float_labels(self) -> Labels:
         """The float network's answers, by ONNX Runtime, which was compared with torch before."""
-        preparation = self._preparation
-        onnx_path, _ = preparation.exported
+        context = self._preparation
+        onnx_path, _ = context.exported
         record = {
             "onnx": sha256_of_file(onnx_path),
             "images": list(self.digests),
-            "inputs": preparation.spec.inputs.to_json(),
-            "outputs": preparation.spec.outputs.to_json(),
+            "inputs": context.spec.inputs.to_json(),
+            "outputs": context.spec.outputs.to_json(),
         }
 
         def make(folder: Path) -> None:
-            predict = onnx_predictor(onnx_path, self._outputs, preparation.spec.inputs)
+            predict = onnx_predictor(onnx_path, self._outputs, context.spec.inputs)
             images = np.load(self.images, mmap_mode="r")
             title = "masks of the float network"
             with self._progress.stage(title, total=len(images)) as stage:
@@ -153,7 +153,7 @@ class Judges:
     def truth(self) -> Labels:
         return true_labels(self.dataset, self._preparation.spec.inputs, self._outputs)
 
-    def judge(self, labels: Labels) -> Judgement:
+    def compare(self, labels: Labels) -> ScoreChange:
         """Compare label maps of the first images, as many as are given.
 
         Raises:
@@ -169,12 +169,12 @@ class Judges:
                 )
         flips = float((labels != ours).mean()) * PER
         if not self.has_labels:
-            return Judgement(flips, None)
+            return ScoreChange(flips, None)
         dice = [
             scores_from_counts(count_all(one, self.truth[:count], self._outputs))["dice_pooled"]
             for one in (ours, labels)
         ]
-        return Judgement(flips, dice[0] - dice[1], self._hd95_growth(labels))
+        return ScoreChange(flips, dice[0] - dice[1], self._hd95_growth(labels))
 
     def _hd95_growth(self, labels: Labels) -> float | None:
         if len(labels) < len(self.dataset) or not can_measure_distances():

@@ -11,10 +11,10 @@ from support import needs
 
 from edgeseg.errors import ParityError
 from edgeseg.metrics.hausdorff import can_measure_distances
-from edgeseg.pipeline.builder.context import Preparation
+from edgeseg.pipeline.builder.context import BuildContext
 from edgeseg.pipeline.builder.request import BuildRequest
-from edgeseg.pipeline.evaluator.convolutions import sites_of_graph
-from edgeseg.pipeline.evaluator.validation import Judges, spread
+from edgeseg.pipeline.evaluator.convolutions import quantizable_convs_of
+from edgeseg.pipeline.evaluator.validation import ValidationSet, spread
 from edgeseg.progress import SILENT
 
 
@@ -27,11 +27,11 @@ def test_images_are_spread_over_the_split_and_taken_once(total: int, most: int) 
         assert 2 <= sum(one < total / 2 for one in chosen[:8]) <= 6
 
 
-def judges_of(data: Path, folder: Path, weights: Path) -> Judges:
+def validation_of(data: Path, folder: Path, weights: Path) -> ValidationSet:
     request = BuildRequest(
         "egeunet", "onnxruntime", "auto", folder, weights=weights, data=data, size=(32, 32)
     )
-    return Judges(Preparation(request, SILENT), folder, SILENT)
+    return ValidationSet(BuildContext(request, SILENT), folder, SILENT)
 
 
 @needs("torch", "onnx", "onnxscript", "onnxruntime")
@@ -42,27 +42,27 @@ def test_labels_are_judged_by_the_float_network_and_by_masks(
     data = make_data_folder(3, masks=masks)
     for split, names in (("train", "pair0"), ("val", "pair1\npair2"), ("test", "")):
         (data / f"{split}.txt").write_text(names)
-    judges = judges_of(data, tmp_path, random_weights)
-    assert judges.has_labels == masks
-    assert sorted(pair.name for pair in judges.dataset) == ["pair1", "pair2"]
-    own = judges.judge(judges.float_labels)
+    validation = validation_of(data, tmp_path, random_weights)
+    assert validation.has_labels == masks
+    assert sorted(pair.name for pair in validation.dataset) == ["pair1", "pair2"]
+    own = validation.compare(validation.float_labels)
     assert own.flips_per_10k == 0
     assert own.dice_drop == (0 if masks else None)
     # Of one image each pixel flips: half of all.
-    flipped = np.array(judges.float_labels)
+    flipped = np.array(validation.float_labels)
     flipped[0] = 1 - flipped[0]
-    assert judges.judge(flipped).flips_per_10k == 5000
-    assert judges.judge(flipped[:1]).flips_per_10k == 10_000
-    judges.float_labels[0, :16] = 1
+    assert validation.compare(flipped).flips_per_10k == 5000
+    assert validation.compare(flipped[:1]).flips_per_10k == 10_000
+    validation.float_labels[0, :16] = 1
     with pytest.raises(ParityError, match=r"only background in pair.*it has collapsed"):
-        judges.judge(np.zeros_like(judges.float_labels))
-    assert judges.judge(flipped[:1]).hd95_growth is None
+        validation.compare(np.zeros_like(validation.float_labels))
+    assert validation.compare(flipped[:1]).hd95_growth is None
     if masks and can_measure_distances():
         assert own.hd95_growth == 0
-        exact = judges.judge(judges.truth)
+        exact = validation.compare(validation.truth)
         assert exact.hd95_growth == -1
     if masks:
-        perfect = judges.judge(judges.truth)
+        perfect = validation.compare(validation.truth)
         assert perfect.dice_drop is not None
         assert perfect.dice_drop <= 0
 
@@ -71,7 +71,7 @@ def test_labels_are_judged_by_the_float_network_and_by_masks(
 def test_the_sample_has_no_masks_for_other_classes(tmp_path: Path) -> None:
     for model, is_apt in (("egeunet", True), ("miniseg", False)):
         request = BuildRequest(model, "onnxruntime", "auto", tmp_path)
-        assert Judges(Preparation(request, SILENT), tmp_path, SILENT).has_labels == is_apt
+        assert ValidationSet(BuildContext(request, SILENT), tmp_path, SILENT).has_labels == is_apt
 
 
 @needs("onnx")
@@ -93,5 +93,5 @@ def test_sites_tell_size_and_products(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
     onnx.save(onnx.shape_inference.infer_shapes(model), path)
-    (site,) = sites_of_graph(path)  # the last convolution gives the logits
-    assert (site.name, site.size, site.products) == ("first", (4, 3), 4 * 3 * 9 * 12)
+    (conv,) = quantizable_convs_of(path)  # the last convolution gives the logits
+    assert (conv.name, conv.size, conv.products) == ("first", (4, 3), 4 * 3 * 9 * 12)

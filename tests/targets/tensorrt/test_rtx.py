@@ -123,7 +123,7 @@ def test_int8_that_a_gpu_would_compute_in_float_is_refused(
 def test_machine_without_gpu_checks_the_graph(
     artifact: Artifact, image: NDArray[np.float32]
 ) -> None:
-    if TARGET.stand_in() == "":
+    if TARGET.fallback_runtime() == "":
         pytest.skip("TensorRT-RTX and a GPU are here")
     backend, name = TARGET.load_for_check(artifact.folder, artifact.files, artifact.runtime)
     assert name == STAND_IN

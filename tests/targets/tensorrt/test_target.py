@@ -209,7 +209,7 @@ def test_machine_without_tensorrt_says_where_it_comes_from(
     compile_to: Callable[[str], Artifact],
 ) -> None:
     artifact = compile_to("fp32")
-    if TARGET.stand_in() == "":
+    if TARGET.fallback_runtime() == "":
         pytest.skip("TensorRT and a GPU are here")
     with pytest.raises(MissingBackendError, match=r"'tensorrt'.*python3-libnvinfer.*JetPack"):
         TARGET.load(artifact.folder, artifact.files, artifact.runtime, 1)
@@ -224,7 +224,7 @@ def test_device_computes_the_checks_itself(
     compile_to: Callable[[str], Artifact], image: NDArray[np.float32]
 ) -> None:
     artifact = compile_to("fp16")
-    assert TARGET.stand_in() == ""
+    assert TARGET.fallback_runtime() == ""
     backend, name = TARGET.load_for_check(artifact.folder, artifact.files, artifact.runtime)
     assert name == "jetson"
     # The one network that the stand-in for TensorRT knows.
