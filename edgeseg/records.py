@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,36 +14,49 @@ def sha256_of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-ONNX_FORMAT = "onnx"  # of a graph that is not compiled for a target yet
+ONNX_FORMAT = "onnx"  # of a graph that is not compiled for a runtime yet
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A network on disk, compiled for a target or on its way there.
+    """A network on disk, compiled for a runtime or on its way there.
 
     Attributes:
-        target: Name of the target that made it; empty for an ONNX graph.
+        runtime: Name of the runtime that it is compiled for; empty for an ONNX graph.
         precision: "fp32", "fp16", "bf16" or "int8".
         format: What the files are, such as "openvino-ir". A quantiser or a runner takes one.
         folder: Where the files lie.
         files: Paths relative to `folder`, the one to load first.
-        runtime: Settings that the runner must apply when it loads the files.
+        settings: What the runtime must apply when it loads the files.
         toolchain: Version of each package that had a hand in it.
-        note: What its maker has to say of it, for people: a few words or nothing.
+        note: A few words about the artefact for people, or nothing.
     """
 
-    target: str
+    runtime: str
     precision: str
     format: str
     folder: Path
     files: tuple[str, ...]
-    runtime: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
     toolchain: dict[str, str] = field(default_factory=dict)
     note: str = ""
 
     @property
     def size_bytes(self) -> int:
         return sum((self.folder / name).stat().st_size for name in self.files)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "folder": str(self.folder)}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any], folder: Path | None = None) -> Artifact:
+        """Read what `to_json` gave.
+
+        Args:
+            folder: Where the files lie now; None takes the folder of the record.
+        """
+        place = Path(record["folder"]) if folder is None else folder
+        return cls(**{**record, "folder": place, "files": tuple(record["files"])})
 
     def quantized(self, folder: Path, **versions: str) -> Artifact:
         """The INT8 form of the same files that lies in `folder`.
@@ -78,10 +92,10 @@ class QuantizationRecord:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What a target can do on this machine.
+    """What a runtime can do on this machine.
 
     Attributes:
-        target: Its name.
+        runtime: Its name.
         builds: Precisions that it can make here.
         runs: Precisions that would run here.
         versions: Installed version of each package it uses; None when missing.
@@ -89,7 +103,7 @@ class Diagnosis:
         notes: Other facts, such as the device's name.
     """
 
-    target: str
+    runtime: str
     builds: tuple[str, ...]
     runs: tuple[str, ...]
     versions: dict[str, str | None]

@@ -46,10 +46,10 @@ class NncfQuantizer(Quantizer):
         input_name: str,
         progress: Progress = SILENT,
     ) -> tuple[Artifact, QuantizationRecord]:
-        openvino = require("openvino", purpose="Quantising for target intel")
+        openvino = require("openvino", purpose="Quantising for openvino")
         # NNCF reports usage over the network unless this is set before its import.
         os.environ["NNCF_CI"] = "1"
-        nncf = require("nncf", purpose="Quantising for target intel")
+        nncf = require("nncf", purpose="Quantising for openvino")
         settings = self.settings()
         with progress.stage("quantise with NNCF", total=len(images)) as stage:
 

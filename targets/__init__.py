@@ -1,52 +1,73 @@
-"""Targets by name: the runtimes that edgeseg builds for."""
+"""Devices and the runtimes that compute on them, by name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from edgeseg.records import Artifact
 from edgeseg.registry import Registry
 
-from .base import Backend, Target, TargetOptions
+from .base import Backend, Runtime, RuntimeOptions
 
-__all__ = ["TARGETS", "Backend", "Target", "TargetOptions", "find_target", "open_backend"]
+__all__ = [
+    "RUNTIMES",
+    "Backend",
+    "Runtime",
+    "RuntimeOptions",
+    "find_runtime",
+    "open_backend",
+    "runtime_class",
+]
 
-TARGETS = Registry(
-    "target",
+# Vendors' runtimes first: of the runtimes of a device, the first is the device's own.
+RUNTIMES = Registry(
+    "runtime",
     {
-        "android": "edgeseg.targets.litert.target:LiteRtTarget",
-        "intel": "edgeseg.targets.openvino.target:OpenVinoTarget",
-        "jetson": "edgeseg.targets.tensorrt.target:TensorRtTarget",
-        "onnxruntime": "edgeseg.targets.onnxruntime:OnnxRuntimeTarget",
-        "rtx": "edgeseg.targets.tensorrt.rtx:TensorRtRtxTarget",
+        "openvino": "edgeseg.targets.openvino.runtime:OpenVinoRuntime",
+        "litert": "edgeseg.targets.litert.runtime:LiteRtRuntime",
+        "tensorrt": "edgeseg.targets.tensorrt.runtime:TensorRtRuntime",
+        "tensorrt-rtx": "edgeseg.targets.tensorrt.rtx:TensorRtRtxRuntime",
+        "onnxruntime": "edgeseg.targets.onnxruntime:OnnxRuntime",
     },
     "edgeseg.targets",
 )
 
 
-def find_target(name: str, options: Mapping[str, str] | None = None) -> Target:
-    """Make the target of that name.
-
-    Args:
-        options: Of the target, as words of a command line; the defaults for the rest.
+def runtime_class(name: str) -> type[Runtime]:
+    """The class of the runtime of that name.
 
     Raises:
-        UnknownNameError: No such target, or it has no such option.
+        UnknownNameError: No such runtime.
+    """
+    found: type[Runtime] = RUNTIMES.find(name)
+    return found
+
+
+def find_runtime(name: str, options: Mapping[str, str] | None = None) -> Runtime:
+    """Make the runtime of that name.
+
+    Args:
+        options: Of the runtime, as words of a command line; the defaults for the rest.
+
+    Raises:
+        UnknownNameError: No such runtime, or it has no such option.
         UsageError: An option has a value that it cannot have.
     """
-    target_class: type[Target] = TARGETS.find(name)
-    return target_class(target_class.options_class.from_text(name, options or {}))
+    found = runtime_class(name)
+    return found(found.options_class.from_text(name, options or {}))
 
 
-def open_backend(
-    target: str, folder: str, files: list[str], runtime: Mapping[str, Any], threads: int
-) -> Backend:
+def open_backend(artifact: Mapping[str, Any], threads: int) -> Backend:
     """Load an artefact by plain values, as another process receives them.
 
-    Where its device is elsewhere, what stands in for that is loaded.
+    Where the artefact's runtime does not run, its fallback runtime is loaded.
+
+    Args:
+        artifact: As `Artifact.to_json` gives it.
     """
-    found = find_target(target)
-    if found.fallback_runtime():
-        return found.load_for_check(Path(folder), tuple(files), runtime)[0]
-    return found.load(Path(folder), tuple(files), runtime, threads)
+    opened = Artifact.from_json(artifact)
+    runtime = find_runtime(opened.runtime)
+    if runtime.fallback_runtime():
+        return runtime.load_for_check(opened)[0]
+    return runtime.load(opened, threads)

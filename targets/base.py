@@ -1,4 +1,4 @@
-"""What every target offers."""
+"""What every runtime offers."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ FP32_TOLERANCE = 1e-3  # of a probability
 
 
 @dataclass(frozen=True)
-class TargetOptions(Options):
-    """Base of what can be chosen for a target with --option NAME=VALUE: nothing."""
+class RuntimeOptions(Options):
+    """Base of what can be chosen for a runtime with --option NAME=VALUE: nothing."""
 
     @classmethod
-    def from_text(cls, target: str, given: Mapping[str, str]) -> Self:
+    def from_text(cls, runtime: str, given: Mapping[str, str]) -> Self:
         """See `Options.parse`."""
-        return cls.parse(f"target {target}", given)
+        return cls.parse(f"runtime {runtime}", given)
 
 
 class Backend(Protocol):
@@ -46,19 +46,20 @@ class Backend(Protocol):
 
 
 class Written(NamedTuple):
-    """Files that a target has made and a note about them, as in `Artifact`."""
+    """Files that a runtime's compiler has written and a note about them, as in `Artifact`."""
 
     files: tuple[str, ...]
     note: str = ""
 
 
-class Target(abc.ABC):
-    """A runtime on a kind of device.
+class Runtime(abc.ABC):
+    """What computes a network on devices, and how a network is compiled for it.
 
     Subclasses state the class variables and implement the abstract methods.
 
     Attributes:
         name: As registered.
+        devices: Names of the devices that it runs on; see `edgeseg.targets.devices`.
         title: One line for people.
         artifact_format: Of what `compile` writes.
         quantized_from: Formats that quantisers may take, the preferred one first: "onnx" when
@@ -79,6 +80,7 @@ class Target(abc.ABC):
     """
 
     name: ClassVar[str]
+    devices: ClassVar[tuple[str, ...]] = ()
     title: ClassVar[str]
     artifact_format: ClassVar[str]
     quantized_from: ClassVar[tuple[str, ...]]
@@ -91,9 +93,9 @@ class Target(abc.ABC):
     tolerances: ClassVar[Mapping[str, float]] = {"fp32": FP32_TOLERANCE}
     rewrites: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     runner_modules: ClassVar[Mapping[str, str]] = {}
-    options_class: ClassVar[type[TargetOptions]] = TargetOptions
+    options_class: ClassVar[type[RuntimeOptions]] = RuntimeOptions
 
-    def __init__(self, options: TargetOptions | None = None) -> None:
+    def __init__(self, options: RuntimeOptions | None = None) -> None:
         self.options = options if options is not None else self.options_class()
 
     @property
@@ -101,18 +103,18 @@ class Target(abc.ABC):
         return self.compiled_precisions + self.quantized_precisions
 
     def require_precision(self, precision: str) -> None:
-        """Refuse a precision that this target, or this machine, does not have.
+        """Refuse a precision that this runtime, or this machine, does not have.
 
         Raises:
-            UnknownNameError: The target has no such precision.
-            TargetError: The target has it, but not on this machine.
+            UnknownNameError: The runtime has no such precision.
+            TargetError: The runtime has it, but not on this machine.
         """
         if precision not in self.precisions:
-            raise UnknownNameError(f"precision of target {self.name}", precision, self.precisions)
+            raise UnknownNameError(f"precision of runtime {self.name}", precision, self.precisions)
         reason = self.refusal(precision)
         if reason is not None:
             raise TargetError(
-                f"Target {self.name} cannot run {precision} here: {reason}. Choose another "
+                f"Runtime {self.name} cannot run {precision} here: {reason}. Choose another "
                 "--precision."
             )
 
@@ -121,10 +123,10 @@ class Target(abc.ABC):
         return None
 
     def compile(self, onnx_path: Path, folder: Path, precision: str) -> Artifact:
-        """Turn an ONNX file into the target's own form in `folder`.
+        """Turn an ONNX file into the runtime's own form in `folder`.
 
         Args:
-            onnx_path: Float graph; with Q/DQ operators for a quantised precision of a target
+            onnx_path: Float graph; with Q/DQ operators for a quantised precision of a runtime
                 that takes "onnx".
 
         Raises:
@@ -143,12 +145,12 @@ class Target(abc.ABC):
 
     def _artifact(self, folder: Path, precision: str, written: Written) -> Artifact:
         return Artifact(
-            target=self.name,
+            runtime=self.name,
             precision=precision,
             format=self.artifact_format,
             folder=folder,
             files=written.files,
-            runtime=self.runtime_settings(precision),
+            settings=self.runtime_settings(precision),
             toolchain=self.toolchain(),
             note=written.note,
         )
@@ -157,7 +159,7 @@ class Target(abc.ABC):
         """What the runtime's own tool makes of a float graph: the baseline of benchmarks.
 
         Nothing is rewritten and nothing mended, so that it may compute something else than the
-        graph. Targets where `compile` does more than that tool override this.
+        graph. Runtimes where `compile` does more than that tool override this.
 
         Raises:
             TargetError: The tool refuses the graph; the message names the reason.
@@ -178,9 +180,7 @@ class Target(abc.ABC):
         """
         return {}
 
-    def load(
-        self, folder: Path, files: tuple[str, ...], runtime: Mapping[str, Any], threads: int
-    ) -> Backend:
+    def load(self, artifact: Artifact, threads: int = 1) -> Backend:
         """Load an artefact for inference on `threads` CPU threads.
 
         Raises:
@@ -188,39 +188,33 @@ class Target(abc.ABC):
             TargetError: The runtime does not load the files.
         """
         for package in self.run_packages:
-            require(provider_of(package), purpose=f"Running on target {self.name}")
+            require(provider_of(package), purpose=f"Running on {self.name}")
         backend_class = importlib.import_module(self.backend_module).Backend
-        return self._open(backend_class, folder, files, runtime, threads)
+        return self._open(backend_class, artifact, threads)
 
     def _open(
-        self,
-        backend_class: Callable[..., Backend],
-        folder: Path,
-        files: tuple[str, ...],
-        runtime: Mapping[str, Any],
-        threads: int,
+        self, backend_class: Callable[..., Backend], artifact: Artifact, threads: int
     ) -> Backend:
+        folder, files = artifact.folder, artifact.files
         try:
-            return backend_class(folder, files, dict(runtime), threads)
+            return backend_class(folder, files, dict(artifact.settings), threads)
         except Exception as error:
             reason = reason_of(error).rstrip(".")
             raise TargetError(
-                f"Target {self.name} does not load {folder / files[0]}: {reason}. Build it again "
+                f"Runtime {self.name} does not load {folder / files[0]}: {reason}. Build it again "
                 "with the installed versions; whether a bundle is damaged, edgeseg verify tells."
             ) from error
 
     def fallback_runtime(self) -> str:
-        """What computes artefacts on this machine in place of the device; empty where they run."""
+        """What computes artefacts here, where this runtime does not run; empty where it does."""
         return ""
 
-    def load_for_check(
-        self, folder: Path, files: tuple[str, ...], runtime: Mapping[str, Any]
-    ) -> tuple[Backend, str]:
+    def load_for_check(self, artifact: Artifact) -> tuple[Backend, str]:
         """What computes an artefact on this machine for a check, and its name.
 
-        A target with a stand-in gives that.
+        Where this runtime does not run, that is its fallback runtime.
         """
-        return self.load(folder, files, runtime, 1), self.fallback_runtime() or self.name
+        return self.load(artifact), self.fallback_runtime() or self.name
 
     def toolchain(self) -> dict[str, str]:
         """Versions that an artefact depends on."""
@@ -245,7 +239,7 @@ class Target(abc.ABC):
             runs, notes = (), (str(error),)
         compiles = all(is_installed(name) for name in self.build_packages)
         return Diagnosis(
-            target=self.name,
+            runtime=self.name,
             builds=self.compiled_precisions if compiles else (),
             runs=runs,
             versions={name: installed_version(name) for name in packages},
@@ -258,5 +252,5 @@ class Target(abc.ABC):
         )
 
     def notes(self) -> tuple[str, ...]:
-        """Facts about this machine that matter to the target, asked where it can run."""
+        """Facts about this machine that matter to the runtime, asked where it can run."""
         return ()

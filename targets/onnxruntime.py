@@ -1,4 +1,4 @@
-"""Target `onnxruntime`: ONNX Runtime on a CPU, the reference that the others are compared with."""
+"""Runtime `onnxruntime`: ONNX Runtime on a CPU, the reference that the others are compared with."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from edgeseg.formats.onnx import add_constant, constant_of, is_constant
 from edgeseg.lazy import require
 from edgeseg.records import ONNX_FORMAT, Artifact
 
-from .base import Target, Written
+from .base import Runtime, Written
 from .onnx_file import read_graph
 
 MODEL_FILE = "model.onnx"
-PURPOSE = "Building for target onnxruntime"
+PURPOSE = "Building for onnxruntime"
 # What its kernels, which keep channels first or in blocks, run fastest; see `edgeseg.lower`.
 # It folds constants itself when it loads a graph, so that they need not be stored.
 FLOAT_REWRITES = (
@@ -42,10 +42,11 @@ FLOAT_REWRITES = (
 )
 
 
-class OnnxRuntimeTarget(Target):
+class OnnxRuntime(Runtime):
     """FP32 and INT8 (Q/DQ) as one ONNX file."""
 
     name = "onnxruntime"
+    devices = ("intel", "android", "jetson", "rtx")
     title = "ONNX Runtime on CPUs"
     artifact_format = ONNX_FORMAT
     quantized_from = (ONNX_FORMAT,)
@@ -79,7 +80,7 @@ class OnnxRuntimeTarget(Target):
         return {"layout kept": {"optimization": "extended"}}
 
     def notes(self) -> tuple[str, ...]:
-        onnxruntime = require("onnxruntime", purpose="Target onnxruntime")
+        onnxruntime = require("onnxruntime", purpose="The runtime onnxruntime")
         return (", ".join(onnxruntime.get_available_providers()),)
 
 

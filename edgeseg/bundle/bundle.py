@@ -24,9 +24,10 @@ from pydantic import ValidationError
 
 from ..contract import InputContract, OutputContract
 from ..errors import BundleError, OutputInUseError, reason_of
-from ..records import sha256_of_file
+from ..records import Artifact, sha256_of_file
 from ..storage.atomic import write_text
 from .manifest import MANIFEST_NAME, SCHEMA_VERSION, FileRecord, Manifest, Role
+from .older_manifests import OLDER_VERSIONS, upgraded
 
 SOURCE_WEIGHTS = "source/weights.safetensors"
 SOURCE_ONNX = "source/model.onnx"
@@ -57,8 +58,21 @@ class Bundle:
 
     @property
     def name(self) -> str:
-        manifest = self.manifest
-        return f"{manifest.model.name}-{manifest.target}-{manifest.precision}"
+        return self.manifest.name
+
+    @property
+    def artifact(self) -> Artifact:
+        """What the runtime loads; its precision is that of the bundle, which may be "auto"."""
+        record = self.manifest.artifact
+        return Artifact(
+            runtime=self.manifest.runtime,
+            precision=self.manifest.precision,
+            format=record.format,
+            folder=self.folder,
+            files=record.files,
+            settings=record.settings,
+            toolchain=self.manifest.toolchain,
+        )
 
     @property
     def artifact_bytes(self) -> int:
@@ -146,13 +160,14 @@ def open_bundle(folder: Path) -> Bundle:
             f"{path} is not readable JSON ({error}). Copy the bundle again, or build it anew."
         ) from error
     version = record.get("schema_version") if isinstance(record, dict) else None
-    if version != SCHEMA_VERSION:
+    if version not in (SCHEMA_VERSION, *OLDER_VERSIONS):
+        known = ", ".join(map(str, (*OLDER_VERSIONS, SCHEMA_VERSION)))
         raise BundleError(
-            f"{path} has schema version {version}; this edgeseg reads {SCHEMA_VERSION}. "
+            f"{path} has schema version {version}; this edgeseg reads {known}. "
             "Build the bundle anew, or install the edgeseg that wrote it."
         )
     try:
-        manifest = Manifest.model_validate(record)
+        manifest = Manifest.model_validate(upgraded(record))
         bundle = Bundle(folder, manifest)
         _ = bundle.inputs, bundle.outputs
     except (ValidationError, ValueError, KeyError, TypeError) as error:

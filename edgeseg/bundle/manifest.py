@@ -6,9 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..tuning.record import TuningRecord
-
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MANIFEST_NAME = "manifest.json"
 
 Role = Literal["artifact", "golden", "runner", "source"]
@@ -51,7 +49,7 @@ class ArtifactRecord(Record):
 
     format: str
     files: tuple[str, ...]
-    runtime: dict[str, Any]
+    settings: dict[str, Any]
 
 
 class GoldenRecord(Record):
@@ -90,12 +88,80 @@ class QuantizationManifest(Record):
     layers: dict[str, int]
 
 
+class TrialRecord(Record):
+    """One candidate.
+
+    `stage` says what it tried: "float", "rewrites", "precision", "variant", "int8" or "region";
+    `region` names the convolutions whose precision it changed. `speedup` with its interval is over
+    the candidate `against` ("plain": the plain export), `speedup_over_plain` the product of those
+    that lead there; None where it was not timed. Flips are per 10,000 pixels, the drop is of pooled
+    Dice against the float network (None without labels), both on the images of the search.
+    `verdict` is "leads" when it became the one to beat, "slower" or "refused", and `reason` says
+    why it was refused. `layers`: see `edgeseg.records.QuantizationRecord`.
+    """
+
+    name: str
+    stage: str
+    region: str
+    candidate: dict[str, Any]
+    verdict: str
+    reason: str
+    against: str
+    speedup: float | None
+    speedup_ci95: tuple[float, float] | None
+    speedup_over_plain: float | None
+    flips_per_10k: float | None
+    dice_drop: float | None
+    artifact_bytes: int | None
+    peak_rss_bytes: int | None
+    layers: dict[str, int]
+
+
+class FinalRecord(Record):
+    """A row of the last run, in which all took turns; the first row led before it."""
+
+    name: str
+    candidate: dict[str, Any]
+    speedup_over_plain: float
+    speedup_over_plain_ci95: tuple[float, float]
+    speedup_over_first: float
+    speedup_over_first_ci95: tuple[float, float]
+
+
+class TuningRecord(Record):
+    """How `--precision auto` chose.
+
+    `identity` is the network and the target that it holds for, `machine` where it was measured,
+    `constraints` what was allowed, `images` how many there were, `plain` the size and memory of the
+    plain export. The scores are those of the candidate on all images, and `violation` is what it
+    breaks where nothing kept the limits on size and memory.
+    """
+
+    candidate: dict[str, Any]
+    identity: dict[str, Any]
+    machine: dict[str, Any]
+    constraints: dict[str, float | None]
+    images: dict[str, Any]
+    plain: dict[str, int]
+    flips_per_10k: float
+    dice_drop: float | None
+    hd95_growth: float | None = None
+    violation: str
+    trials: tuple[TrialRecord, ...]
+    final: tuple[FinalRecord, ...]
+    skipped: int
+    search_seconds: float
+
+
 class Manifest(Record):
     """All that is said of a bundle.
 
     Attributes:
         lowering: How often each rewrite changed the ONNX graph before it was compiled.
-        options: Of the target, beside the precision.
+        name: For people: MODEL-TARGET-PRECISION, with the runtime where it is not the device's own.
+        target: The device that it is for, as the user named it.
+        runtime: Name of the runtime that loads the artefact.
+        options: Of the runtime, beside the precision.
         precision: As it was asked for: "auto" where tuning chose.
         tuning: How it chose; None where a precision was named.
         checked_by: What computed the artefact for its check and its golden mask: the target's
@@ -105,11 +171,13 @@ class Manifest(Record):
         measurements: Rows of `edgeseg bench --record`, newest last.
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     edgeseg_version: str
     created: str
     model: ModelRecord
+    name: str
     target: str
+    runtime: str
     precision: str
     input: dict[str, Any]
     output: dict[str, Any]

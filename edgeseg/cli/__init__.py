@@ -11,7 +11,21 @@ import typer
 
 from .. import __version__
 from ..errors import EdgesegError
-from . import adapt, bench, build, bundles, cache, distill, inspect, plan, sweep, train
+from . import (
+    adapt,
+    bench,
+    build,
+    cache,
+    distill,
+    doctor,
+    evaluate,
+    models,
+    plan,
+    predict,
+    sweep,
+    train,
+    verify,
+)
 from .studies import calibration as calibration_study
 from .studies import distillation as distill_study
 from .terminal.console import print_error
@@ -26,17 +40,17 @@ app = typer.Typer(
 app.command("build")(build.build)
 app.command("bench")(bench.bench)
 app.command("sweep")(sweep.sweep)
-app.command("verify")(bundles.verify)
-app.command("predict")(bundles.predict)
+app.command("verify")(verify.verify)
+app.command("predict")(predict.predict)
 app.add_typer(plan.plan, name="plan")
 app.command("calibration-study")(calibration_study.calibration_study)
 app.command("train")(train.train)
 app.command("distill")(distill.distill)
 app.command("distill-study")(distill_study.distill_study)
 app.command("adapt")(adapt.adapt)
-app.command("evaluate")(train.evaluate)
-app.command("models")(inspect.models)
-app.command("doctor")(inspect.doctor)
+app.command("evaluate")(evaluate.evaluate)
+app.command("models")(models.models)
+app.command("doctor")(doctor.doctor)
 app.command("cache")(cache.cache)
 
 

@@ -44,8 +44,10 @@ def bench(
     toolkit: Annotated[
         list[str] | None,
         typer.Option(
+            "--toolkit",
+            "--peer",
             help="NAME=PYTHON: also run the float network by another toolkit (litert-torch, "
-            "executorch, torch) in that environment; may be repeated."
+            "executorch, torch) in that environment; may be repeated.",
         ),
     ] = None,
     device: Annotated[

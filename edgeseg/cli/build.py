@@ -48,6 +48,12 @@ def build(
             "where the target runs on this machine, else int8).",
         ),
     ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            help="Runtime to compile for; see edgeseg doctor (default: the device's own)."
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -74,7 +80,7 @@ def build(
     ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=VALUE, an option of the target; may be repeated."),
+        typer.Option(help="NAME=VALUE, an option of the runtime; may be repeated."),
     ] = None,
     size: Annotated[
         str | None, typer.Option(help="Input size, HxW (default: the model's).")
@@ -101,7 +107,11 @@ def build(
     ] = None,
     tuning: Annotated[
         Path | None,
-        typer.Option(help="Build what auto chose for this bundle, without measuring."),
+        typer.Option(
+            "--tuning",
+            "--placement",
+            help="Build what auto chose for this bundle, without measuring.",
+        ),
     ] = None,
     explain: Annotated[
         bool, typer.Option(help="Print what auto tried and why it was not taken.")
@@ -114,18 +124,22 @@ def build(
     from ..data.folder import SAMPLE_CLASSES
     from ..pipeline.build import BuildRequest, build_bundle
 
-    named = precision or (DEFAULT_PRECISION if target == ALL_TARGETS else default_precision(target))
+    named = precision or (
+        DEFAULT_PRECISION if target == ALL_TARGETS else default_precision(target, runtime)
+    )
     if explain and (named != AUTO or target == ALL_TARGETS):
         raise UsageError("--explain tells how auto chose, for one target. Add --precision auto.")
     if not 0 <= search_seconds < math.inf:
         raise UsageError(
             f"--search-seconds {search_seconds:g} is no time. Give a number from 0 on."
         )
+    names = (short_name(model), target, runtime, named)
     request = BuildRequest(
         model=model,
         target=target,
+        runtime=runtime,
         precision=named,
-        output=output or DEFAULT_FOLDER / f"{short_name(model)}-{target}-{named}",
+        output=output or DEFAULT_FOLDER / "-".join(filter(None, names)),
         weights=weights,
         data=data,
         spec=spec,
@@ -157,7 +171,7 @@ def build(
         f"{check.images} images against torch: largest difference of a probability "
         f"{check.max_abs_diff:.1e}, {check.flips_per_10k:.1f} of 10,000 pixels flip."
     )
-    if manifest.checked_by != manifest.target:
+    if manifest.checked_by != manifest.runtime:
         print_note(f"Computed by {manifest.checked_by}: the device is not this machine.")
     if manifest.quantization and data is None and bundle.outputs.classes != SAMPLE_CLASSES:
         print_note(
@@ -171,11 +185,13 @@ def build(
     print(f"{bundle.folder}: {bundle.name}, artefact {kilobytes:.0f} kB{source}")
 
 
-def default_precision(target: str) -> str:
+def default_precision(target: str, runtime: str | None = None) -> str:
     """auto where something can be measured."""
-    from edgeseg.targets import find_target
+    from edgeseg.targets import find_runtime
+    from edgeseg.targets.devices import find_device
 
-    return DEFAULT_ELSEWHERE if find_target(target).fallback_runtime() else AUTO
+    name = find_device(target).resolve_runtime(runtime)
+    return DEFAULT_ELSEWHERE if find_runtime(name).fallback_runtime() else AUTO
 
 
 def _print_explanation(bundle: Bundle) -> None:
@@ -203,15 +219,16 @@ def _build_all(request: BuildRequest, precision: str | None, *, as_json: bool) -
     """
     from rich.table import Table
 
-    from edgeseg.targets import TARGETS
+    from edgeseg.targets.devices import device_names
 
     from ..bundle.bundle import require_free_output
     from ..pipeline.sweep import build_cells, write_sweep
 
-    if request.method or request.method_options or request.options or request.tuning:
+    of_one = (request.runtime, request.method, request.method_options, request.options)
+    if any(of_one) or request.tuning:
         raise UsageError(
-            "--method, --method-option, --option and --tuning belong to one target. Leave them "
-            "out, or name that --target."
+            "--runtime, --method, --method-option, --option and --tuning belong to one target. "
+            "Leave them out, or name that --target."
         )
     requests = [
         replace(
@@ -220,7 +237,7 @@ def _build_all(request: BuildRequest, precision: str | None, *, as_json: bool) -
             precision=precision or default_precision(name),
             output=request.output / name,
         )
-        for name in TARGETS.names()
+        for name in device_names()
     ]
     for one in requests:
         require_free_output(one.output, overwrite=one.overwrite)

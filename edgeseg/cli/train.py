@@ -1,14 +1,13 @@
-"""edgeseg train, edgeseg evaluate"""
+"""edgeseg train"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from ..errors import UsageError
-from .terminal.console import make_progress, parse_size, print_json, short_name
+from .terminal.console import make_progress, parse_size, short_name
 from .terminal.training_options import (
     Accelerator,
     BatchSize,
@@ -87,91 +86,3 @@ def train(
         f"{result.weights_path}: epoch {result.best_epoch} of {len(result.history)}, "
         f"pooled Dice {result.best_dice:.4f} on val"
     )
-
-
-def evaluate(
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="See edgeseg models; or package.module:Class.")
-    ],
-    weights: Annotated[
-        Path | None, typer.Option(help="Checkpoint; left out, the shipped weights.")
-    ] = None,
-    spec: Annotated[
-        Path | None, typer.Option(help="TOML that describes a network of your own.")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder with images/ and masks/ (default: the sample).")
-    ] = None,
-    split: Annotated[
-        list[str] | None, typer.Option(help="May be repeated (default: test).")
-    ] = None,
-    size: Annotated[
-        str | None, typer.Option(help="Input size, HxW (default: the model's).")
-    ] = None,
-    metrics: Annotated[
-        str | None,
-        typer.Option(help="paper: what the model's paper prints; all. See docs/measuring.md."),
-    ] = None,
-    against: Annotated[
-        str | None, typer.Option(help="Another of edgeseg's networks, to compare with.")
-    ] = None,
-    against_weights: Annotated[
-        Path | None, typer.Option(help="Its checkpoint; left out, the shipped weights.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Score the float network on labelled images, with 95 % bootstrap intervals."""
-    from ..models import find_model
-    from ..pipeline.build import open_split
-    from ..pipeline.train import evaluate_model
-
-    found = find_model(model, spec, parse_size(size))
-    if against_weights is not None and against is None:
-        raise UsageError("--against-weights belongs to --against. Name the network, too.")
-    other = None
-    if against is not None:
-        other = find_model(against, None, parse_size(size)), against_weights
-    dataset = open_split(data, *(split or ["test"]))
-    scores = evaluate_model(found, weights, dataset, make_progress(), metrics, other)
-    if as_json:
-        print_json(scores)
-        return
-    print(f"{model} on {scores['images']} images of {dataset.root.name}, float torch")
-    if metrics is not None:
-        _print_metrics(scores["metrics"], found.source)
-    else:
-        _print_scores(scores["accuracy"], scores["accuracy_ci95"])
-    if other is not None:
-        theirs = scores["against"]
-        print(f"{theirs['model']}, {theirs['weights']}")
-        _print_scores(theirs["accuracy"], theirs["accuracy_ci95"])
-        print(f"{model} minus {theirs['model']}, image by image")
-        _print_scores(theirs["difference"], theirs["difference_ci95"], "+.4f")
-
-
-def _print_scores(
-    scores: dict[str, float], intervals: dict[str, tuple[float, float]], form: str = ".4f"
-) -> None:
-    for name, value in scores.items():
-        low, high = intervals[name]
-        print(f"  {name:12} {value:{form}}  ({low:{form}}..{high:{form}})")
-
-
-def _print_metrics(record: dict[str, Any], source: str) -> None:
-    print("All metrics" if record["set"] == "all" else f"Metrics of the paper ({source})")
-    if record["stretches_maps"]:
-        print("Each map is first stretched to 0..1 from its own minimum and maximum.")
-    for name, score in record["scores"].items():
-        digits = 2 if name.endswith("_px") else 4
-        value, low, high = (f"{number:.{digits}f}" for number in (score["value"], *score["ci95"]))
-        interval = f"({low}..{high})"
-        meaning = f"{score['definition']} [{score['source']}]"
-        print(f"  {name:18} {value:>7}  {interval:18}  {meaning}")
-    empty = record["empty_images"]
-    print(
-        f"Images empty in the truth only: {empty['truth']}, in the prediction only: "
-        f"{empty['prediction']}, in both: {empty['both']}. A ratio that has nothing to divide by "
-        "is 1; a distance to nothing is the image's diagonal, from nothing to nothing 0."
-    )
-    if record["left_out"]:
-        print(f"Left out, defined for one foreground class: {', '.join(record['left_out'])}.")

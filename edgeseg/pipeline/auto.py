@@ -1,4 +1,4 @@
-"""`--precision auto`: what a target offers, tried out on this machine."""
+"""`--precision auto`: what a runtime offers, tried out on this machine."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import Any
 from edgeseg.benchmarks.cpu import read_cpu
 from edgeseg.quantize import DEFAULT_CALIBRATOR, EMITTERS, METHODS, Quantizer, find_method
 from edgeseg.quantize.calibrators.range_calibrator import RangeCalibrator
-from edgeseg.targets import Target
+from edgeseg.targets import Runtime
 
 from ..bundle.bundle import open_bundle
+from ..bundle.manifest import FinalRecord, TrialRecord, TuningRecord
 from ..errors import TargetError, UsageError
 from ..lazy import require_installed
 from ..lower.rewrites import REWRITES, STATISTICS
@@ -31,7 +32,6 @@ from ..tuning.constraints import (
 )
 from ..tuning.evaluator import CachedEvaluator, Evaluator
 from ..tuning.leaderboard import Trial
-from ..tuning.record import FinalRecord, TrialRecord, TuningRecord
 from ..tuning.search import Search, TuningResult
 from ..tuning.space import SearchSpace
 from ..tuning.timing_cache import TimingCache
@@ -44,18 +44,18 @@ from .evaluator.validation import ValidationSet
 AUTO = "auto"
 
 
-def require_measurable(target: Target) -> None:
-    """Refuse a target that does not run on this machine.
+def require_measurable(runtime: Runtime) -> None:
+    """Refuse a runtime that does not run on this machine.
 
     Raises:
-        TargetError: It has a stand-in.
+        TargetError: Its artefacts are computed by a fallback runtime here.
     """
-    fallback_runtime = target.fallback_runtime()
-    if fallback_runtime:
+    fallback = runtime.fallback_runtime()
+    if fallback:
         raise TargetError(
-            f"--precision auto measures candidates, and target {target.name} does not run on this "
-            f"machine ({fallback_runtime} stands in for it). Name a precision: "
-            f"{', '.join(target.precisions)}; or build on the device with edgeseg installed there."
+            f"--precision auto measures candidates, and {runtime.name} does not run on this "
+            f"machine (artefacts are checked by {fallback}). Name a precision: "
+            f"{', '.join(runtime.precisions)}; or build on the device with edgeseg installed there."
         )
 
 
@@ -68,9 +68,9 @@ def place(context: BuildContext, builder: Builder, progress: Progress) -> Tuning
             progress.
 
     Raises:
-        TargetError: The target does not run here, or no candidate can be chosen.
+        TargetError: The runtime does not run here, or no candidate can be chosen.
     """
-    require_measurable(context.target)
+    require_measurable(context.runtime)
     fixed = fixed_candidates(context)
     context.require_packages(fixed)
     with tempfile.TemporaryDirectory(prefix="edgeseg-place-") as name:
@@ -135,7 +135,7 @@ def read_tuning_record(path: Path) -> TuningRecord:
 
 
 def require_same_build(context: BuildContext, tuning: TuningRecord, path: Path) -> None:
-    """Refuse a tuning of another network or target.
+    """Refuse a tuning of another network, device or runtime.
 
     Raises:
         UsageError: Names what differs.
@@ -146,29 +146,29 @@ def require_same_build(context: BuildContext, tuning: TuningRecord, path: Path) 
         if tuning.identity.get(name) != value:
             raise UsageError(
                 f"The tuning in {path} is for another {TITLES.get(name, name)}. Build with the "
-                "same --model, --weights, --target, --option, --size, --data and "
+                "same --model, --weights, --target, --runtime, --option, --size, --data and "
                 "--calibration-images, or search anew with --precision auto."
             )
 
 
-TITLES = {"weights": "set of weights", "options": "set of target options", "shipped": "checkpoint"}
+TITLES = {"weights": "set of weights", "options": "set of runtime options", "shipped": "checkpoint"}
 
 
 def fixed_candidates(context: BuildContext) -> tuple[Candidate, ...]:
     """What is built for each precision that runs here, that of full precision first."""
-    target = context.target
-    names = [name for name in target.precisions if target.refusal(name) is None]
-    quantized = target.quantized_precisions
+    runtime = context.runtime
+    names = [name for name in runtime.precisions if runtime.refusal(name) is None]
+    quantized = runtime.quantized_precisions
     request = context.request
     chosen = []
     for name in names:
         if name in quantized:
             chosen.append(context.fixed_candidate(name))
         else:
-            chosen.append(Candidate(name, tuple(target.rewrites.get(name, ()))))
+            chosen.append(Candidate(name, tuple(runtime.rewrites.get(name, ()))))
     if (request.method or request.method_options) and not any(one.method for one in chosen):
         raise UsageError(
-            f"Target {target.name} has no quantised precision here. Leave --method out."
+            f"Runtime {runtime.name} has no quantised precision here. Leave --method out."
         )
     return tuple(chosen)
 
@@ -199,7 +199,7 @@ def choose_constraints(context: BuildContext, *, has_labels: bool) -> Constraint
 
 
 def _menu(context: BuildContext, fixed: Sequence[Candidate], evaluator: Evaluator) -> SearchSpace:
-    target = context.target
+    runtime = context.runtime
     return SearchSpace(
         # A rewrite that finds nothing to do makes the same graph.
         fixed=tuple(
@@ -209,7 +209,8 @@ def _menu(context: BuildContext, fixed: Sequence[Candidate], evaluator: Evaluato
         rewrites=tuple(REWRITES),
         methods=tuple(_methods(context)),
         variants={
-            precision: tuple(target.runtime_variants(precision)) for precision in target.precisions
+            precision: tuple(runtime.runtime_variants(precision))
+            for precision in runtime.precisions
         },
         statistics=STATISTICS,
         calibrators=_other_calibrators(context),
@@ -217,8 +218,8 @@ def _menu(context: BuildContext, fixed: Sequence[Candidate], evaluator: Evaluato
 
 
 def _methods(context: BuildContext) -> list[tuple[str, tuple[tuple[str, str], ...], bool]]:
-    """The one that was asked for; else the target's own tool and the usual calibrator."""
-    request, formats = context.request, context.target.quantized_from
+    """The one that was asked for; else the vendor quantiser and the usual calibrator."""
+    request, formats = context.request, context.runtime.quantized_from
     options = tuple(sorted(request.method_options.items()))
     if request.method is not None or options:
         method = find_method(request.method, formats, request.method_options)
@@ -239,7 +240,7 @@ def _methods(context: BuildContext) -> list[tuple[str, tuple[tuple[str, str], ..
 
 def _other_calibrators(context: BuildContext) -> tuple[str, ...]:
     """Those that take no longer than the usual one; none where something was asked for."""
-    request, formats = context.request, context.target.quantized_from
+    request, formats = context.request, context.runtime.quantized_from
     is_asked_for = request.method is not None or request.method_options
     if is_asked_for or not any(name in EMITTERS.names() for name in formats):
         return ()

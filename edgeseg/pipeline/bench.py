@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from edgeseg.benchmarks.measure import measure
 from edgeseg.benchmarks.participants import BenchSettings, Participant
 from edgeseg.benchmarks.report import Report
-from edgeseg.targets import Target, find_target
+from edgeseg.targets import Runtime, find_runtime
 
 from ..bundle.bundle import SOURCE_ONNX, SOURCE_WEIGHTS, Bundle
 from ..data.folder import FolderDataset
@@ -43,7 +42,7 @@ def bench_bundles(
         bundles: Of one model, weights and contract each; several targets may be mixed.
         dataset: Labelled images for accuracy.
         baseline_kind: "plain" is what the runtime's own tool makes of the exported graph, "target"
-            what the target makes of it in FP32, not rewritten but mended.
+            what edgeseg compiles from it in FP32, not rewritten but mended.
         peers: Interpreters with other toolkits, which run each model too.
 
     Raises:
@@ -115,23 +114,20 @@ def bundle_participant(
     bundle: Bundle, baseline: Participant, settings: BenchSettings
 ) -> Participant:
     manifest = bundle.manifest
-    artifact = manifest.artifact
     return Participant(
         key=bundle_key(bundle),
         name=bundle.name,
         model=manifest.model.name,
         target=manifest.target,
         precision=manifest.precision,
-        runner=artifact_runner(
-            manifest.target, bundle.folder, artifact.files, artifact.runtime, settings.threads
-        ),
+        runner=artifact_runner(bundle.artifact, settings.threads),
         reference=baseline.reference,
         reference_key=baseline.reference_key,
         inputs=bundle.inputs,
         outputs=bundle.outputs,
         artifact_bytes=bundle.artifact_bytes,
         baseline_key=baseline.key,
-        fallback_runtime=find_target(manifest.target).fallback_runtime(),
+        fallback_runtime=find_runtime(manifest.runtime).fallback_runtime(),
     )
 
 
@@ -148,9 +144,10 @@ def baseline_participant(
     manifest = bundle.manifest
     require_source(bundle)
     onnx_path = bundle.folder / SOURCE_ONNX
-    target = find_target(manifest.target, {k: str(value) for k, value in manifest.options.items()})
+    options = {name: str(value) for name, value in manifest.options.items()}
+    runtime = find_runtime(manifest.runtime, options)
     try:
-        artifact = baseline_artifact(target, onnx_path, kind, progress)
+        artifact = baseline_artifact(runtime, onnx_path, kind, progress)
     except TargetError as error:
         if kind != PLAIN:
             raise
@@ -160,25 +157,23 @@ def baseline_participant(
         ) from error
     return Participant(
         key=str(artifact.folder),
-        name=f"{manifest.model.name}-{target.name}-fp32 ({BASELINES[kind]})",
+        name=f"{manifest.name.removesuffix(manifest.precision)}fp32 ({BASELINES[kind]})",
         model=manifest.model.name,
-        target=target.name,
+        target=manifest.target,
         precision="fp32",
-        runner=artifact_runner(
-            target.name, artifact.folder, artifact.files, artifact.runtime, settings.threads
-        ),
+        runner=artifact_runner(artifact, settings.threads),
         reference=torch_runner(bundle),
         reference_key=reference_key(bundle),
         inputs=bundle.inputs,
         outputs=bundle.outputs,
         artifact_bytes=artifact.size_bytes,
         baseline_key=str(artifact.folder),
-        fallback_runtime=target.fallback_runtime(),
+        fallback_runtime=runtime.fallback_runtime(),
     )
 
 
 def baseline_artifact(
-    target: Target, onnx_path: Path, kind: str, progress: Progress = SILENT
+    runtime: Runtime, onnx_path: Path, kind: str, progress: Progress = SILENT
 ) -> Artifact:
     """What speed is compared with, from the cache when it was made before.
 
@@ -190,50 +185,43 @@ def baseline_artifact(
     """
     record = {
         "onnx": sha256_of_file(onnx_path),
-        "target": target.name,
-        "options": target.options.to_json(),
+        "runtime": runtime.name,
+        "options": runtime.options.to_json(),
         "kind": kind,
     }
 
     def make(folder: Path) -> None:
-        with progress.stage(f"compile the {kind} float baseline for {target.name}"):
+        with progress.stage(f"compile the {kind} float baseline for {runtime.name}"):
             if kind == PLAIN:
-                artifact = target.compile_plain(onnx_path, folder)
+                artifact = runtime.compile_plain(onnx_path, folder)
             else:
-                artifact = target.compile(onnx_path, folder, "fp32")
-        content = {**asdict(artifact), "folder": ""}
-        (folder / BASELINE_RECORD).write_text(json.dumps(content), encoding="utf-8")
+                artifact = runtime.compile(onnx_path, folder, "fp32")
+        content = json.dumps({**artifact.to_json(), "folder": ""})
+        (folder / BASELINE_RECORD).write_text(content, encoding="utf-8")
 
     folder, _ = cache.get_or_make("baselines", record, make)
-    made = json.loads((folder / BASELINE_RECORD).read_text(encoding="utf-8"))
-    return Artifact(**{**made, "folder": folder, "files": tuple(made["files"])})
+    record = json.loads((folder / BASELINE_RECORD).read_text(encoding="utf-8"))
+    return Artifact.from_json(record, folder)
 
 
-def artifact_runner(
-    target: str, folder: Path, files: Sequence[str], runtime: dict[str, Any], threads: int
-) -> RunnerSpec:
+def artifact_runner(artifact: Artifact, threads: int) -> RunnerSpec:
+    found = replace(artifact, folder=artifact.folder.resolve())
     return RunnerSpec(
         place="edgeseg.targets:open_backend",
-        arguments={
-            "target": target,
-            "folder": str(folder.resolve()),
-            "files": list(files),
-            "runtime": runtime,
-            "threads": threads,
-        },
-        packages=_packages_here(target),
+        arguments={"artifact": found.to_json(), "threads": threads},
+        packages=_packages_here(artifact.runtime),
         threads=threads,
     )
 
 
 def _packages_here(name: str) -> tuple[str, ...]:
     """What a benchmark process loads before memory is first looked at."""
-    target = find_target(name)
-    if target.fallback_runtime():
+    runtime = find_runtime(name)
+    if runtime.fallback_runtime():
         return ()
-    providers = [provider_of(package) for package in target.run_packages]
+    providers = [provider_of(package) for package in runtime.run_packages]
     natives = [NATIVE_MODULES.get(package, package) for package in providers]
-    return (*natives, type(target).__module__, target.backend_module)
+    return (*natives, type(runtime).__module__, runtime.backend_module)
 
 
 def torch_runner(bundle: Bundle) -> RunnerSpec:

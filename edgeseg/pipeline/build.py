@@ -7,12 +7,12 @@ import tempfile
 from pathlib import Path
 
 from ..bundle.bundle import Bundle, open_bundle, require_free_output
+from ..bundle.manifest import TuningRecord
 from ..errors import UsageError
 from ..progress import SILENT, Progress
 from ..storage import cache
 from ..storage.atomic import writing_folder
 from ..tuning.candidate import Candidate
-from ..tuning.record import TuningRecord
 from .builder.builder import Builder
 from .builder.context import BuildContext
 from .builder.request import BuildRequest, open_split

@@ -187,10 +187,10 @@ def device_participants(
 
 
 def find_baseline(bundle: Bundle, bundles: Sequence[Bundle]) -> Bundle | None:
-    """The first FP32 bundle of the same network and target."""
+    """The first FP32 bundle of the same network, target and runtime."""
 
-    def identity(one: Bundle) -> tuple[str, str]:
-        return one.manifest.target, reference_key(one)
+    def identity(one: Bundle) -> tuple[str, str, str]:
+        return one.manifest.target, one.manifest.runtime, reference_key(one)
 
     for candidate in bundles:
         if candidate.manifest.precision == FLOAT and identity(candidate) == identity(bundle):

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from edgeseg.quantize import find_method
-from edgeseg.targets import TARGETS, Target, find_target
+from edgeseg.targets import RUNTIMES, Runtime, find_runtime
+from edgeseg.targets.devices import device_names, find_device
 
 from .. import __version__
 from ..errors import EdgesegError
@@ -28,7 +29,8 @@ def diagnose() -> dict[str, Any]:
             _part("export", EXPORT_PACKAGES),
             _part("training", TRAIN_PACKAGES),
         ],
-        "targets": [_target(name).to_json() for name in TARGETS.names()],
+        "runtimes": [_runtime(name).to_json() for name in RUNTIMES.names()],
+        "devices": {name: list(find_device(name).runtimes) for name in device_names()},
         "cache": {
             "folder": str(cache_root()),
             "size_bytes": sum(one.size_bytes for one in kept_results()),
@@ -52,18 +54,18 @@ def _part(name: str, modules: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _target(name: str) -> Diagnosis:
-    """A target's own diagnosis, with what export and quantisers add to it or take away."""
+def _runtime(name: str) -> Diagnosis:
+    """A runtime's own diagnosis, with what export and quantisers add to it or take away."""
     try:
-        target = find_target(name)
+        runtime = find_runtime(name)
     except EdgesegError as error:
         return Diagnosis(name, (), (), {}, notes=(str(error),))
-    own = target.diagnose()
-    quantizer_packages = _quantizer_packages(target)
+    own = runtime.diagnose()
+    quantizer_packages = _quantizer_packages(runtime)
     needed = (*EXPORT_PACKAGES, *quantizer_packages)
     builds = own.builds
     if builds and all(is_installed(module) for module in quantizer_packages):
-        builds += target.quantized_precisions
+        builds += runtime.quantized_precisions
     if _missing(EXPORT_PACKAGES):
         builds = ()
     missing = dict.fromkeys((*own.missing, *_missing(needed)))
@@ -71,7 +73,7 @@ def _target(name: str) -> Diagnosis:
     return replace(own, builds=builds, versions=versions, missing=tuple(missing))
 
 
-def _quantizer_packages(target: Target) -> tuple[str, ...]:
-    if not target.quantized_precisions:
+def _quantizer_packages(runtime: Runtime) -> tuple[str, ...]:
+    if not runtime.quantized_precisions:
         return ()
-    return find_method(None, target.quantized_from).packages
+    return find_method(None, runtime.quantized_from).packages

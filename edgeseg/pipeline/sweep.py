@@ -10,7 +10,8 @@ from typing import Any
 
 from edgeseg.benchmarks.participants import BenchSettings
 from edgeseg.benchmarks.report import Report
-from edgeseg.targets import TARGETS, find_target
+from edgeseg.targets import find_runtime
+from edgeseg.targets.devices import device_names, find_device
 
 from ..bundle.bundle import Bundle
 from ..data.folder import FolderDataset
@@ -55,8 +56,9 @@ class Cell:
 
 
 def targets_that_build_here() -> tuple[str, ...]:
-    """Names of the targets whose packages are installed."""
-    return tuple(name for name in TARGETS.names() if find_target(name).diagnose().builds)
+    """Names of the targets whose own runtime's packages are installed."""
+    owners = {name: find_device(name).runtimes[0] for name in device_names()}
+    return tuple(name for name, own in owners.items() if find_runtime(own).diagnose().builds)
 
 
 def build_cells(requests: Sequence[BuildRequest], progress: Progress = SILENT) -> list[Cell]:

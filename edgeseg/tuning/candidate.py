@@ -1,4 +1,4 @@
-"""What a build decides beside the network, its weights and the target."""
+"""What a build decides beside the network, its weights and the runtime."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class Candidate:
     """One way to build.
 
     Attributes:
-        precision: As the target names it.
+        precision: As the runtime names it.
         rewrites: Names of the exact rewrites (`edgeseg.lower.rewrites`) applied to the graph.
         method: Quantisation method; empty for a float precision.
         method_options: Of the method, (name, word) each.
         float_nodes: Convolutions of the rewritten graph that stay in float though they could be
             INT8, by the names of their results.
-        runtime: Which of the target's runtime variants; empty is its ordinary one.
+        variant: Which of the runtime's variants of its settings; empty is the ordinary one.
     """
 
     precision: str
@@ -28,7 +28,7 @@ class Candidate:
     method: str = ""
     method_options: tuple[tuple[str, str], ...] = ()
     float_nodes: tuple[str, ...] = ()
-    runtime: str = ""
+    variant: str = ""
 
     @property
     def name(self) -> str:
@@ -41,8 +41,8 @@ class Candidate:
             words.append(f"{count} rewrite{'s' if count > 1 else ''}")
         if self.float_nodes:
             words.append(f"{len(self.float_nodes)} convolutions in float")
-        if self.runtime:
-            words.append(self.runtime)
+        if self.variant:
+            words.append(self.variant)
         return ", ".join(words)
 
     def to_json(self) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class Candidate:
             "method": self.method,
             "method_options": dict(self.method_options),
             "float_nodes": list(self.float_nodes),
-            "runtime": self.runtime,
+            "variant": self.variant,
         }
 
     @classmethod
@@ -74,7 +74,7 @@ class Candidate:
                     (_word(name), _word(value)) for name, value in record["method_options"].items()
                 ),
                 float_nodes=_words(record["float_nodes"]),
-                runtime=_word(record["runtime"]),
+                variant=_word(record["variant"]),
             )
         except (ValueError, TypeError, AttributeError) as error:
             raise UsageError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from .record import TrialRecord, TuningRecord
+from ..bundle.manifest import TrialRecord, TuningRecord
 
 QUANTIZED = ("int8", "region")
 LONGEST_REASON = 240
@@ -85,7 +85,7 @@ def _int8_lines(record: TuningRecord) -> list[str]:
     """Whether INT8 is worth it, and why not."""
     tried = [trial for trial in record.trials if trial.candidate["method"]]
     if not tried:
-        return ["INT8 was not tried: the target has none here."]
+        return ["INT8 was not tried: the runtime has none here."]
     if record.candidate["method"]:
         kept = len(record.candidate["float_nodes"])
         return [

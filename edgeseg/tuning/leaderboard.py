@@ -18,7 +18,7 @@ NEARER, FEWER_FLIPS = 0.8, 0.5
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate and what became of it; see `record.TrialRecord`."""
+    """One candidate and what became of it; see `edgeseg.bundle.manifest.TrialRecord`."""
 
     candidate: Candidate
     stage: str

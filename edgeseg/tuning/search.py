@@ -196,8 +196,8 @@ class Search:
         trial = self.leaderboard.enter(candidate, stage, until=until)
         if trial is not None and trial.ratio is not None and trial.ratio.speedup >= HOPELESS:
             for variant in self.space.variants.get(candidate.precision, ()):
-                other = replace(candidate, runtime=variant)
-                self.leaderboard.enter(other, "runtime", until=self.budget_s)
+                other = replace(candidate, variant=variant)
+                self.leaderboard.enter(other, "variant", until=self.budget_s)
         return trial
 
     def _leading_rewrites(self) -> tuple[str, ...]:
@@ -289,9 +289,9 @@ class Search:
             return None  # nothing would be INT8
         candidate = replace(leader, float_nodes=tuple(sorted(changed)))
         if not leader.method:
-            runtime = self._variant_like(leader, base.precision)
+            variant = self._variant_like(leader, base.precision)
             candidate = replace(
-                base, rewrites=leader.rewrites, float_nodes=candidate.float_nodes, runtime=runtime
+                base, rewrites=leader.rewrites, float_nodes=candidate.float_nodes, variant=variant
             )
         where = "in INT8" if becomes_int8 else "in float"
         return self.leaderboard.enter(
@@ -309,8 +309,8 @@ class Search:
     def _variant_like(self, leader: Candidate, precision: str) -> str:
         """The runtime variant that leaves the float part of INT8 as the leader computes it."""
         variants = self.space.variants.get(precision, ())
-        if leader.runtime in variants:
-            return leader.runtime
+        if leader.variant in variants:
+            return leader.variant
         like = [name for name in variants if leader.precision in name.split()]
         return like[0] if like else ""
 

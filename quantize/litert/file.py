@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgeseg.lazy import require
 
-PURPOSE = "Quantising for target android"
+PURPOSE = "Quantising for litert"
 BEFORE_ALL = -1  # place of what follows no operator
 
 

@@ -18,7 +18,7 @@ from ..calibrators.activations import observe_activations
 from ..plan.quant_plan import QuantPlan
 from ..qdq_onnx import quantizable_convolutions, rounded_result
 
-PURPOSE = "Quantising for target android"
+PURPOSE = "Quantising for litert"
 TOLERANCE = 1e-3  # of a tensor's largest value
 # Axes of ONNX's weights (O, I/groups, kh, kw) in the order of TFLite's.
 LAYOUTS = {"CONV_2D": (0, 2, 3, 1), "DEPTHWISE_CONV_2D": (1, 2, 3, 0)}

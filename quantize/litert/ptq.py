@@ -26,7 +26,7 @@ from ..base import MethodOptions, Quantizer
 from ..calibration_images import CalibrationImages
 from .quantized_values import MOVED_ON_CODES, move_codes
 
-PURPOSE = "Quantising for target android"
+PURPOSE = "Quantising for litert"
 CONVOLUTIONS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"})
 # They give values that they got, and nothing else but zeros: rounding before or after is the same.
 MOVING = frozenset(

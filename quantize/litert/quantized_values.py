@@ -8,7 +8,7 @@ import numpy as np
 
 from edgeseg.lazy import require
 
-PURPOSE = "Quantising for target android"
+PURPOSE = "Quantising for litert"
 # ai-edge-quantizer does not know it, and leaves it in float between two conversions.
 MOVED_ON_CODES = ("DEPTH_TO_SPACE",)
 CONVERSIONS = ("DEQUANTIZE", "QUANTIZE")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgeseg.lazy import require
 
-PURPOSE = "Building for target android"
+PURPOSE = "Building for litert"
 GRAPH_FILE = "model.onnx"
 FLOAT_FILE = "float.tflite"
 HALF_FILE = "half.tflite"

@@ -18,7 +18,7 @@ from edgeseg.lower.constants import fold_constants
 
 # Two inputs, the smaller one stretched along the other's axes.
 BROADCASTING = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min", "Pow"})
-PURPOSE = "Building for target android"
+PURPOSE = "Building for litert"
 
 
 def prepare_for_onnx2tf(model: Any, *, with_shapes: bool, own_opset: bool) -> None:

@@ -21,7 +21,7 @@ def fold_constants(model: Any) -> None:
     Args:
         model: An `openvino.Model`.
     """
-    passes = require("openvino.passes", purpose="Building for target intel")
+    passes = require("openvino.passes", purpose="Building for openvino")
     kept = _constant_from_eight_bits(model)
     for op in kept:
         op.get_rt_info()[KEPT] = ""

@@ -29,7 +29,7 @@ def guard_pooled_activations(model: Any) -> int:
     Returns:
         How many clamps were put in.
     """
-    operators = require("openvino.opset13", purpose="Building for target intel")
+    operators = require("openvino.opset13", purpose="Building for openvino")
     added = 0
     for pool in model.get_ordered_ops():
         if pool.get_type_name() != "MaxPool" or not _feeds_non_monotone(pool):

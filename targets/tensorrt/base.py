@@ -1,4 +1,4 @@
-"""What the targets of TensorRT and TensorRT-RTX share: the graph, its proof, and the stand-in."""
+"""What TensorRT and TensorRT-RTX share: the graph, its proof, and the fallback runtime."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from edgeseg.errors import TargetError
 from edgeseg.lazy import require
-from edgeseg.records import ONNX_FORMAT
+from edgeseg.records import ONNX_FORMAT, Artifact
 
-from ..base import Backend, Target, Written
+from ..base import Backend, Runtime, Written
 from ..half_precision import halve_graph
 from ..onnx_file import read_typed_graph
 from ..runners import onnxruntime_backend
@@ -48,7 +48,7 @@ class GraphOnCpu:
         return self._inner.run(image)
 
 
-class TensorRtBase(Target):
+class TensorRtBase(Runtime):
     """FP32, FP16 and INT8 as one strongly typed ONNX graph: its types say what is computed in.
 
     Every graph is built ahead of time with TensorRT-RTX, so that what is illegal fails here and
@@ -76,7 +76,7 @@ class TensorRtBase(Target):
         raise NotImplementedError
 
     def _write(self, onnx_path: Path, folder: Path, precision: str) -> Written:
-        ir = require("onnx_ir", purpose=f"Building for target {self.name}")
+        ir = require("onnx_ir", purpose=f"Building for {self.name}")
         model = read_typed_graph(onnx_path)
         require_opset(model)
         require_legal_qdq(model.graph, precision)
@@ -119,23 +119,21 @@ class TensorRtBase(Target):
         return {"package": self.package}
 
     @property
-    def stand_in_name(self) -> str:
-        return f"onnxruntime, standing in for {self.runtime_title}"
+    def fallback_name(self) -> str:
+        return f"onnxruntime in place of {self.runtime_title}"
 
     def fallback_runtime(self) -> str:
-        return "" if missing_reason(self.package) is None else self.stand_in_name
+        return "" if missing_reason(self.package) is None else self.fallback_name
 
-    def load_for_check(
-        self, folder: Path, files: tuple[str, ...], runtime: Mapping[str, Any]
-    ) -> tuple[Backend, str]:
-        name = self._stand_in_for(folder, files)
+    def load_for_check(self, artifact: Artifact) -> tuple[Backend, str]:
+        name = self._fallback_for(artifact)
         if not name:
-            return super().load_for_check(folder, files, runtime)
-        require("onnxruntime", purpose=f"Checking an artefact of target {self.name}")
-        return self._open(GraphOnCpu, folder, files, runtime, 1), name
+            return super().load_for_check(artifact)
+        require("onnxruntime", purpose=f"Checking an artefact of {self.name}")
+        return self._open(GraphOnCpu, artifact, 1), name
 
-    def _stand_in_for(self, folder: Path, files: tuple[str, ...]) -> str:
-        """What computes an artefact in place of the device; empty where it runs here."""
+    def _fallback_for(self, artifact: Artifact) -> str:
+        """What computes an artefact here in place of this runtime; empty where it runs."""
         return self.fallback_runtime()
 
     def notes(self) -> tuple[str, ...]:

@@ -1,17 +1,17 @@
-"""Target `rtx`: TensorRT-RTX on desktop GPUs, built ahead of time for a compute capability."""
+"""Runtime `tensorrt-rtx`: engines for desktop GPUs, built ahead for a compute capability."""
 
 from __future__ import annotations
 
 import json
 import platform
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from edgeseg.errors import UsageError
 from edgeseg.lazy import require
+from edgeseg.records import Artifact
 
-from ..base import TargetOptions
+from ..base import RuntimeOptions
 from ..runners.tensorrt_backend import (
     ENGINE_FILE,
     RECORD_FILE,
@@ -29,7 +29,7 @@ COMPUTE_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 
 
 @dataclass(frozen=True)
-class RtxOptions(TargetOptions):
+class RtxOptions(RuntimeOptions):
     """Attributes:
     compute_capability: Of the GPU that will run the engine; `nvidia-smi --query-gpu=compute_cap
         --format=csv` tells it.
@@ -45,10 +45,11 @@ class RtxOptions(TargetOptions):
             )
 
 
-class TensorRtRtxTarget(TensorRtBase):
+class TensorRtRtxRuntime(TensorRtBase):
     """An engine, the record of what it was built for, and its graph for checks elsewhere."""
 
-    name = "rtx"
+    name = "tensorrt-rtx"
+    devices = ("rtx",)
     title = "TensorRT-RTX on NVIDIA desktop GPUs"
     package = "tensorrt_rtx"
     runtime_title = "TensorRT-RTX"
@@ -61,19 +62,19 @@ class TensorRtRtxTarget(TensorRtBase):
         assert isinstance(self.options, RtxOptions)
         return self.options.compute_capability
 
-    def _stand_in_for(self, folder: Path, files: tuple[str, ...]) -> str:
+    def _fallback_for(self, artifact: Artifact) -> str:
         name = self.fallback_runtime()
         if name:
             return name
         machine = describe_machine(import_tensorrt(self.package), open_cuda())
         try:
-            refuse_elsewhere(read_record(folder, files), machine)
+            refuse_elsewhere(read_record(artifact.folder, artifact.files), machine)
         except RuntimeError:
-            return f"{self.stand_in_name} for another GPU or version"
+            return f"{self.fallback_name} for another GPU or version"
         return ""
 
     def _describe(self, record: dict[str, Any], engine: bytes) -> dict[str, bytes]:
-        trt = require("tensorrt_rtx", purpose="Building for target rtx")
+        trt = require("tensorrt_rtx", purpose="Building for tensorrt-rtx")
         full = {
             **record,
             "package": self.package,

@@ -14,7 +14,7 @@ from support import needs
 
 from edgeseg import __version__
 from edgeseg.data.folder import open_sample
-from edgeseg.targets import TARGETS
+from edgeseg.targets import RUNTIMES
 
 RunCli = Callable[..., "CompletedProcess[str]"]
 
@@ -40,9 +40,11 @@ def test_help_tells_the_defaults(run_cli: RunCli, command: str) -> None:
 
 def test_doctor_names_every_target(run_cli: RunCli) -> None:
     report = json.loads(run_cli("doctor", "--json").stdout)
-    assert [target["target"] for target in report["targets"]] == list(TARGETS.names())
+    assert [runtime["runtime"] for runtime in report["runtimes"]] == list(RUNTIMES.names())
+    assert report["devices"]["android"] == ["litert", "onnxruntime"]
     text = run_cli("doctor").stdout
-    assert all(f"target {name}" in text for name in TARGETS.names())
+    assert all(f"runtime {name}" in text for name in RUNTIMES.names())
+    assert "--target android: litert, onnxruntime" in text
 
 
 @pytest.mark.parametrize(
@@ -67,11 +69,11 @@ main()
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False
     )
     assert done.returncode == 0, done.stderr
-    targets = json.loads(done.stdout)["targets"]
-    (intel,) = [target for target in targets if target["target"] == "intel"]
-    assert intel["builds"] == builds
-    assert "fp32" in intel["runs"]
-    assert command in [item["install"] for item in intel["missing"]]
+    runtimes = json.loads(done.stdout)["runtimes"]
+    (openvino,) = [runtime for runtime in runtimes if runtime["runtime"] == "openvino"]
+    assert openvino["builds"] == builds
+    assert "fp32" in openvino["runs"]
+    assert command in [item["install"] for item in openvino["missing"]]
 
 
 @needs("torch", "openvino", "nncf")

@@ -16,7 +16,7 @@ from edgeseg.data.folder import open_sample
 from edgeseg.errors import BenchmarkError
 from edgeseg.pipeline import sweep
 from edgeseg.pipeline.build import BuildRequest
-from edgeseg.targets import TARGETS
+from edgeseg.targets.devices import device_names
 
 RunCli = Callable[..., "CompletedProcess[str]"]
 
@@ -105,7 +105,7 @@ def test_build_for_all_targets_makes_a_set(
     done = run_cli("build", "-m", "egeunet", "-t", "all", "-p", "fp32", "-o", folder, "--json")
     assert done.returncode == 0, done.stderr
     cells = json.loads(done.stdout)
-    assert [cell["target"] for cell in cells] == list(TARGETS.names())
+    assert [cell["target"] for cell in cells] == list(device_names())
     by_target = {cell["target"]: cell for cell in cells}
     for name in ("intel", "onnxruntime"):
         assert by_target[name]["bundle"] == str(folder / name)

@@ -21,7 +21,7 @@ from edgeseg.bundle.bundle import Bundle
 from edgeseg.data.folder import open_sample
 from edgeseg.metrics.agreement import PER
 from edgeseg.pipeline.build import BuildRequest, build_bundle
-from edgeseg.pipeline.verify import load_bundle
+from edgeseg.pipeline.predict import load_bundle
 
 pytestmark = [
     needs("torch", "onnxruntime", "onnx2tf", "ai_edge_litert"),

@@ -13,7 +13,7 @@ from edgeseg.formats.tflite import (
     observe_tensors,
     read_tflite,
 )
-from edgeseg.targets import find_target
+from edgeseg.targets import find_runtime
 
 pytestmark = needs("onnx2tf", "onnx", "onnx_ir", "onnxruntime", "ai_edge_litert")
 
@@ -30,7 +30,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("tflite")
     onnx.save(onnx.parser.parse_model(TEXT), folder / "net.onnx")
-    artifact = find_target("android").compile(folder / "net.onnx", folder / "made", "fp32")
+    artifact = find_runtime("litert").compile(folder / "net.onnx", folder / "made", "fp32")
     return artifact.folder / artifact.files[0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from edgeseg.quantize.calibration_images import CalibrationImages, choose_calibr
 from edgeseg.quantize.litert.emitter import LiteRtEmitter
 from edgeseg.quantize.plan.quant_plan import QuantPlan
 from edgeseg.records import Artifact
-from edgeseg.targets import find_target
+from edgeseg.targets import find_runtime
 
 SIZE = (32, 32)
 
@@ -40,7 +41,7 @@ def make(root: Path, save: Callable[[Path], Path]) -> Made:
     images = choose_calibration_images(open_folder(root, labelled=False), inputs, 2)
     onnx_path = save(root / "tiny.onnx")
     return Made(
-        onnx_path, find_target("android").compile(onnx_path, root / "float", "fp32"), images
+        onnx_path, find_runtime("litert").compile(onnx_path, root / "float", "fp32"), images
     )
 
 
@@ -68,8 +69,8 @@ def details_of(artifact: Artifact) -> dict[int, dict[str, Any]]:
 
 
 def run(artifact: Artifact, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    target = find_target("android")
-    backend = target.load(artifact.folder, artifact.files, target.runtime_settings("int8"), 1)
+    runtime = find_runtime("litert")
+    backend = runtime.load(replace(artifact, settings=runtime.runtime_settings("int8")))
     return backend.run(image)
 
 

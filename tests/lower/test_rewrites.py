@@ -20,7 +20,7 @@ from edgeseg.errors import UnknownNameError
 from edgeseg.lower.rewrites import REWRITES, lower_graph
 from edgeseg.models import find_model
 from edgeseg.reference.reference import export_checked, reference_images
-from edgeseg.targets import TARGETS, find_target
+from edgeseg.targets import RUNTIMES, find_runtime
 
 pytestmark = needs("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime")
 
@@ -219,9 +219,9 @@ def test_an_unknown_rewrite_names_the_nearest(tmp_path: Path) -> None:
         lower_graph(tmp_path / "x.onnx", ["fold-constant"], tmp_path / "y.onnx")
 
 
-@pytest.mark.parametrize("name", TARGETS.names())
+@pytest.mark.parametrize("name", RUNTIMES.names())
 def test_targets_name_rewrites_that_exist(name: str) -> None:
-    target = find_target(name)
+    target = find_runtime(name)
     assert set(target.rewrites) <= set(target.precisions)
     assert {rewrite for names in target.rewrites.values() for rewrite in names} <= set(REWRITES)
 
@@ -269,7 +269,7 @@ FOUND = {
     },
 }
 TARGET_SETS = sorted(
-    {names for target in TARGETS.names() for names in find_target(target).rewrites.values()}
+    {names for target in RUNTIMES.names() for names in find_runtime(target).rewrites.values()}
 )
 
 

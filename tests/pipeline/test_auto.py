@@ -21,7 +21,7 @@ from edgeseg.errors import DataError, TargetError, UsageError
 from edgeseg.pipeline import auto
 from edgeseg.pipeline.build import BuildRequest, build_bundle
 from edgeseg.pipeline.evaluator.local_evaluator import LocalEvaluator
-from edgeseg.targets import find_target
+from edgeseg.targets import find_runtime
 from edgeseg.tuning.candidate import Candidate
 from edgeseg.tuning.constraints import Constraints
 from edgeseg.tuning.explain import TITLES, rows, summary
@@ -158,7 +158,7 @@ def test_a_placement_is_for_one_network_only(automatic: Bundle, tmp_path: Path) 
 
 def test_a_target_with_a_stand_in_is_not_measured(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match=r"does not run on this machine.*Name a precision: fp32"):
-        auto.require_measurable(find_target("jetson"))
+        auto.require_measurable(find_runtime("tensorrt"))
 
 
 @pytest.mark.parametrize(
@@ -302,5 +302,5 @@ def test_what_was_asked_for_is_not_calibrated_otherwise(
     asked: dict[str, Any], tries_others: bool
 ) -> None:
     request = request_for(Path("unused"), **asked)
-    context = SimpleNamespace(request=request, target=find_target("onnxruntime"))
+    context = SimpleNamespace(request=request, runtime=find_runtime("onnxruntime"))
     assert bool(auto._other_calibrators(context)) == tries_others  # type: ignore[arg-type]

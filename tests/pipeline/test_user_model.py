@@ -25,7 +25,7 @@ from edgeseg.models import find_model
 from edgeseg.models.weights import save_weights
 from edgeseg.pipeline.build import BuildRequest
 from edgeseg.pipeline.builder.context import BuildContext
-from edgeseg.pipeline.train import evaluate_model
+from edgeseg.pipeline.evaluate import evaluate_model
 from edgeseg.progress import SILENT
 
 RunCli = Callable[..., "CompletedProcess[str]"]

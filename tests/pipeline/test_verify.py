@@ -15,7 +15,8 @@ from edgeseg.bundle.bundle import open_bundle
 from edgeseg.data.folder import open_sample
 from edgeseg.errors import BundleError, DataError
 from edgeseg.metrics.agreement import PER
-from edgeseg.pipeline.verify import load_bundle, predict_images, verify_bundle
+from edgeseg.pipeline.predict import load_bundle, predict_images
+from edgeseg.pipeline.verify import verify_bundle
 from edgeseg.records import sha256_of_file
 
 pytestmark = needs("openvino")

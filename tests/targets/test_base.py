@@ -13,11 +13,11 @@ import pytest
 
 from edgeseg import lazy
 from edgeseg.errors import MissingBackendError, TargetError, UnknownNameError, UsageError
-from edgeseg.records import ONNX_FORMAT
-from edgeseg.targets import Target, TargetOptions, find_target
+from edgeseg.records import ONNX_FORMAT, Artifact
+from edgeseg.targets import Runtime, RuntimeOptions, find_runtime
 from edgeseg.targets.base import Written
 
-RUNTIME = {"device": "CPU"}
+SETTINGS = {"device": "CPU"}
 FAKE_BACKEND = """
 class Backend:
     def __init__(self, folder, files, runtime, threads):
@@ -28,7 +28,7 @@ class Backend:
 
 
 @dataclass(frozen=True)
-class EngineOptions(TargetOptions):
+class EngineOptions(RuntimeOptions):
     workers: int = 2
     damping: float = 0.5
     device: str = "first"
@@ -38,7 +38,7 @@ class EngineOptions(TargetOptions):
             raise UsageError("The option workers is below 1. Raise it.")
 
 
-class EngineTarget(Target):
+class EngineRuntime(Runtime):
     name = "engine"
     title = "An engine"
     artifact_format = "wav"
@@ -55,16 +55,16 @@ class EngineTarget(Target):
         return Written(("net.wav",), "loud")
 
     def runtime_settings(self, precision: str) -> dict[str, Any]:
-        return RUNTIME
+        return SETTINGS
 
 
-class QdqTarget(EngineTarget):
+class QdqTarget(EngineRuntime):
     """One that compiles quantised graphs."""
 
     quantized_from = ("wav", ONNX_FORMAT)
 
 
-class FarTarget(EngineTarget):
+class FarTarget(EngineRuntime):
     """One whose device is elsewhere."""
 
     def fallback_runtime(self) -> str:
@@ -88,7 +88,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_options_have_defaults() -> None:
-    assert EngineTarget().options == EngineOptions() == EngineOptions.from_text("engine", {})
+    assert EngineRuntime().options == EngineOptions() == EngineOptions.from_text("engine", {})
 
 
 def test_words_become_values_of_the_types_of_the_fields() -> None:
@@ -110,22 +110,24 @@ def test_whole_number_is_taken_for_a_fraction() -> None:
 def test_unknown_option_names_nearest() -> None:
     with pytest.raises(
         UnknownNameError,
-        match=r"option of target engine 'worker'\. Did you mean workers\? Available: damping, dev",
+        match=r"option of runtime engine 'worker'\. Did you mean workers\? Available: damping, dev",
     ):
         EngineOptions.from_text("engine", {"worker": "3"})
 
 
 def test_target_without_options_says_so() -> None:
-    with pytest.raises(UnknownNameError, match=r"option of target intel 'speed'\. Available: none"):
-        find_target("intel", {"speed": "9"})
+    with pytest.raises(
+        UnknownNameError, match=r"option of runtime openvino 'speed'\. Available: none"
+    ):
+        find_runtime("openvino", {"speed": "9"})
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"workers": "many"}, r"workers of target engine is 'many'.*type int.*as workers=2"),
-        ({"workers": "1.5"}, r"workers of target engine is '1\.5'.*type int.*as workers=2"),
-        ({"workers": ""}, r"workers of target engine is ''.*type int.*as workers=2"),
+        ({"workers": "many"}, r"workers of runtime engine is 'many'.*type int.*as workers=2"),
+        ({"workers": "1.5"}, r"workers of runtime engine is '1\.5'.*type int.*as workers=2"),
+        ({"workers": ""}, r"workers of runtime engine is ''.*type int.*as workers=2"),
         ({"damping": "much"}, r"damping of .* is 'much'.*type float.*as damping=0\.5"),
     ],
 )
@@ -144,20 +146,24 @@ def test_value_that_the_options_refuse_keeps_their_words() -> None:
 # Loading
 
 
+def artifact_in(folder: Path, name: str = "net.wav") -> Artifact:
+    return Artifact("engine", "fp32", "wav", folder, (name,), SETTINGS)
+
+
 def test_artefact_says_what_was_compiled_and_how_to_run_it(tmp_path: Path) -> None:
-    made = EngineTarget().compile(tmp_path / "net.onnx", tmp_path, "fp32")
-    assert (made.target, made.precision, made.format) == ("engine", "fp32", "wav")
+    made = EngineRuntime().compile(tmp_path / "net.onnx", tmp_path, "fp32")
+    assert (made.runtime, made.precision, made.format) == ("engine", "fp32", "wav")
     assert (made.folder, made.files, made.note) == (tmp_path, ("net.wav",), "loud")
-    assert made.runtime == RUNTIME
+    assert made.settings == SETTINGS
     assert (tmp_path / "net.wav").read_text() == "net.onnx in fp32"
 
 
 @pytest.mark.parametrize(
     ("target", "precision", "possible"),
-    [(EngineTarget(), "int8", "fp32"), (QdqTarget(), "fp16", "fp32, int8")],
+    [(EngineRuntime(), "int8", "fp32"), (QdqTarget(), "fp16", "fp32, int8")],
 )
 def test_precision_that_is_not_compiled_is_refused_before_the_work(
-    target: Target, precision: str, possible: str, tmp_path: Path
+    target: Runtime, precision: str, possible: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UnknownNameError, match=rf"compiled precision .*Available: {possible}\."):
         target.compile(tmp_path / "net.onnx", tmp_path, precision)
@@ -170,22 +176,22 @@ def test_quantised_graphs_are_compiled_where_they_are_taken(tmp_path: Path) -> N
 
 def test_artefact_is_loaded_with_its_settings(modules: Path) -> None:
     (modules / "engine.py").touch()
-    backend: Any = EngineTarget().load(modules, ("net.wav",), RUNTIME, 3)
-    assert backend.given == (modules, ("net.wav",), RUNTIME, 3)
+    backend: Any = EngineRuntime().load(artifact_in(modules), 3)
+    assert backend.given == (modules, ("net.wav",), SETTINGS, 3)
 
 
 def test_package_that_does_the_same_is_enough(modules: Path) -> None:
     (modules / "small_engine.py").touch()
-    EngineTarget().load(modules, ("net.wav",), RUNTIME, 1)
-    diagnosis = EngineTarget().diagnose()
+    EngineRuntime().load(artifact_in(modules))
+    diagnosis = EngineRuntime().diagnose()
     assert diagnosis.runs == ("fp32", "int8")
     assert diagnosis.missing == ()
 
 
 def test_missing_package_is_the_first_choice(modules: Path) -> None:
-    with pytest.raises(MissingBackendError, match=r"Running on target engine needs.*'engine-dist'"):
-        EngineTarget().load(modules, ("net.wav",), RUNTIME, 1)
-    diagnosis = EngineTarget().diagnose()
+    with pytest.raises(MissingBackendError, match=r"Running on engine needs.*'engine-dist'"):
+        EngineRuntime().load(artifact_in(modules))
+    diagnosis = EngineRuntime().diagnose()
     assert diagnosis.runs == ()
     assert diagnosis.missing == (("engine-dist", "pip install 'edgeseg[intel]'"),)
 
@@ -193,15 +199,15 @@ def test_missing_package_is_the_first_choice(modules: Path) -> None:
 def test_reason_of_a_failure_is_one_line(modules: Path) -> None:
     (modules / "engine.py").touch()
     with pytest.raises(TargetError, match=r"gone\.wav: no such file\. Build it again with"):
-        EngineTarget().load(modules, ("gone.wav",), RUNTIME, 1)
+        EngineRuntime().load(artifact_in(modules, "gone.wav"))
 
 
 @pytest.mark.parametrize(
-    ("target", "computed_by"), [(EngineTarget(), "engine"), (FarTarget(), "another engine")]
+    ("target", "computed_by"), [(EngineRuntime(), "engine"), (FarTarget(), "another engine")]
 )
-def test_check_names_what_computes(modules: Path, target: Target, computed_by: str) -> None:
+def test_check_names_what_computes(modules: Path, target: Runtime, computed_by: str) -> None:
     (modules / "engine.py").touch()
-    backend, name = target.load_for_check(modules, ("net.wav",), RUNTIME)
+    backend, name = target.load_for_check(artifact_in(modules))
     loaded: Any = backend
     assert name == computed_by
     assert loaded.given[-1] == 1  # thread

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,26 +18,26 @@ from edgeseg.lazy import BACKENDS, install_command
 from edgeseg.models import find_model
 from edgeseg.records import Artifact
 from edgeseg.reference.reference import torch_predictor
-from edgeseg.targets import TARGETS, Backend, Target, find_target, open_backend
+from edgeseg.targets import RUNTIMES, Backend, Runtime, find_runtime, open_backend
 
 SPEC = find_model("egeunet").at_size(64, 64)
 TOLERANCE = 1e-3  # of a probability, between torch and an FP32 artefact
 
-ALL = TARGETS.names()
+ALL = RUNTIMES.names()
 BUILDABLE = [
-    pytest.param(name, marks=needs("torch", "onnx", *find_target(name).build_packages))
+    pytest.param(name, marks=needs("torch", "onnx", *find_runtime(name).build_packages))
     for name in ALL
 ]
 
 
 @pytest.fixture(scope="module", params=BUILDABLE)
-def target(request: pytest.FixtureRequest) -> Target:
-    return find_target(request.param)
+def target(request: pytest.FixtureRequest) -> Runtime:
+    return find_runtime(request.param)
 
 
 @pytest.fixture(scope="module")
 def artifact(
-    target: Target, small_onnx: Path, tmp_path_factory: pytest.TempPathFactory
+    target: Runtime, small_onnx: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Artifact:
     return target.compile(small_onnx, tmp_path_factory.mktemp(target.name) / "new", "fp32")
 
@@ -46,12 +47,12 @@ def image() -> NDArray[np.float32]:
     return np.random.default_rng(3).uniform(0, 255, SPEC.inputs.shape).astype(np.float32)
 
 
-def load(target: Target, artifact: Artifact) -> Backend:
+def load(target: Runtime, artifact: Artifact) -> Backend:
     """Load it where it runs here, or what stands in for its device."""
-    return target.load_for_check(artifact.folder, artifact.files, artifact.runtime)[0]
+    return target.load_for_check(artifact)[0]
 
 
-def block(monkeypatch: pytest.MonkeyPatch, target: Target) -> None:
+def block(monkeypatch: pytest.MonkeyPatch, target: Runtime) -> None:
     """Make the target's packages look as if they were not installed."""
     for package in {*target.build_packages, *target.run_packages}:
         for name in [name for name in sys.modules if name.startswith(f"{package}.")]:
@@ -61,7 +62,7 @@ def block(monkeypatch: pytest.MonkeyPatch, target: Target) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_class_states_what_the_interface_asks(name: str) -> None:
-    target = find_target(name)
+    target = find_runtime(name)
     assert target.name == name
     assert target.title
     assert target.artifact_format
@@ -72,16 +73,16 @@ def test_class_states_what_the_interface_asks(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_runtime_settings_are_json(name: str) -> None:
-    target = find_target(name)
+    target = find_runtime(name)
     for precision in target.precisions:
         settings = target.runtime_settings(precision)
         assert json.loads(json.dumps(settings)) == settings
 
 
-def test_artifact_describes_its_files(target: Target, artifact: Artifact) -> None:
-    assert (artifact.target, artifact.precision) == (target.name, "fp32")
+def test_artifact_describes_its_files(target: Runtime, artifact: Artifact) -> None:
+    assert (artifact.runtime, artifact.precision) == (target.name, "fp32")
     assert artifact.format == target.artifact_format
-    assert artifact.runtime == target.runtime_settings("fp32")
+    assert artifact.settings == target.runtime_settings("fp32")
     assert {path.name for path in artifact.folder.iterdir()} == set(artifact.files)
     sizes = [(artifact.folder / name).stat().st_size for name in artifact.files]
     assert artifact.size_bytes == sum(sizes)
@@ -90,7 +91,7 @@ def test_artifact_describes_its_files(target: Target, artifact: Artifact) -> Non
 
 
 def test_artifact_computes_what_torch_computes(
-    target: Target, artifact: Artifact, image: NDArray[np.float32], random_weights: Path
+    target: Runtime, artifact: Artifact, image: NDArray[np.float32], random_weights: Path
 ) -> None:
     backend = load(target, artifact)
     expected = torch_predictor(SPEC.load_network(random_weights))(image)
@@ -101,17 +102,17 @@ def test_artifact_computes_what_torch_computes(
 
 
 def test_artifact_works_where_it_is_moved(
-    target: Target, artifact: Artifact, image: NDArray[np.float32], tmp_path: Path
+    target: Runtime, artifact: Artifact, image: NDArray[np.float32], tmp_path: Path
 ) -> None:
     before = load(target, artifact).run(image)
     moved = tmp_path / "elsewhere"
     shutil.copytree(artifact.folder, moved)
-    again = open_backend(target.name, str(moved), list(artifact.files), artifact.runtime, 1)
+    again = open_backend(replace(artifact, folder=moved).to_json(), 1)
     assert np.array_equal(again.run(image), before)
 
 
 def test_answers_do_not_share_memory(
-    target: Target, artifact: Artifact, image: NDArray[np.float32]
+    target: Runtime, artifact: Artifact, image: NDArray[np.float32]
 ) -> None:
     backend = load(target, artifact)
     first = backend.run(image)
@@ -121,7 +122,7 @@ def test_answers_do_not_share_memory(
 
 
 def test_compiling_twice_gives_equal_answers(
-    target: Target,
+    target: Runtime,
     artifact: Artifact,
     small_onnx: Path,
     image: NDArray[np.float32],
@@ -135,10 +136,10 @@ def test_compiling_twice_gives_equal_answers(
 
 @pytest.mark.slow
 def test_the_plain_form_is_an_artefact_that_runs(
-    target: Target, small_onnx: Path, image: NDArray[np.float32], tmp_path: Path
+    target: Runtime, small_onnx: Path, image: NDArray[np.float32], tmp_path: Path
 ) -> None:
     plain = target.compile_plain(small_onnx, tmp_path / "plain")
-    assert (plain.precision, plain.runtime) == ("fp32", target.runtime_settings("fp32"))
+    assert (plain.precision, plain.settings) == ("fp32", target.runtime_settings("fp32"))
     # Not compared with torch: some tools make another network of it, which is why we mend.
     mask = load(target, plain).run(image)
     assert mask.shape == (1, 1, 64, 64)
@@ -153,7 +154,7 @@ def test_artifact_does_not_tell_where_it_was_built(artifact: Artifact, small_onn
 
 
 def test_other_precisions_that_run_here_load_and_answer(
-    target: Target, small_onnx: Path, image: NDArray[np.float32], tmp_path: Path
+    target: Runtime, small_onnx: Path, image: NDArray[np.float32], tmp_path: Path
 ) -> None:
     for precision in target.compiled_precisions:
         if target.refusal(precision) is None:
@@ -166,19 +167,19 @@ def test_other_precisions_that_run_here_load_and_answer(
 
 @pytest.mark.parametrize("name", ALL)
 def test_unknown_precision_lists_known_ones(name: str) -> None:
-    target = find_target(name)
+    target = find_runtime(name)
     with pytest.raises(UnknownNameError, match=f"precision of target {name} 'fp33'") as caught:
         target.require_precision("fp33")
     assert "Did you mean fp32?" in str(caught.value)
     assert all(precision in str(caught.value) for precision in target.precisions)
 
 
-def test_fp32_is_never_refused(target: Target) -> None:
+def test_fp32_is_never_refused(target: Runtime) -> None:
     target.require_precision("fp32")
 
 
 def test_compiling_without_package_names_the_command(
-    target: Target, small_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    target: Runtime, small_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     block(monkeypatch, target)
     command = install_command(target.build_packages[0])
@@ -188,16 +189,16 @@ def test_compiling_without_package_names_the_command(
 
 
 def test_loading_without_package_names_the_command(
-    target: Target, artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+    target: Runtime, artifact: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     block(monkeypatch, target)
     command = install_command(target.run_packages[0])
-    with pytest.raises(MissingBackendError, match=f"Running on target {target.name}") as caught:
-        target.load(artifact.folder, artifact.files, artifact.runtime, 1)
+    with pytest.raises(MissingBackendError, match=f"Running on {target.name}") as caught:
+        target.load(artifact)
     assert command in str(caught.value)
 
 
-def test_diagnosis_here_says_it_works(target: Target) -> None:
+def test_diagnosis_here_says_it_works(target: Runtime) -> None:
     diagnosis = target.diagnose()
     assert diagnosis.builds == target.compiled_precisions
     assert all(diagnosis.versions[package] for package in target.build_packages)
@@ -207,14 +208,14 @@ def test_diagnosis_here_says_it_works(target: Target) -> None:
     else:
         assert "fp32" in diagnosis.runs
         assert diagnosis.missing == ()
-    assert json.loads(json.dumps(diagnosis.to_json()))["target"] == target.name
+    assert json.loads(json.dumps(diagnosis.to_json()))["runtime"] == target.name
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_diagnosis_without_packages_says_how_to_add_them(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = find_target(name)
+    target = find_runtime(name)
     block(monkeypatch, target)
     diagnosis = target.diagnose()
     assert diagnosis.builds == diagnosis.runs == ()
@@ -228,7 +229,7 @@ def test_diagnosis_without_packages_says_how_to_add_them(
 def test_diagnosis_of_broken_packages_does_not_raise(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = find_target(name)
+    target = find_runtime(name)
     block(monkeypatch, target)
     for package in {*target.build_packages, *target.run_packages}:
         (tmp_path / f"{package}.py").write_text("raise ImportError('libfoo.so.1 is missing')\n")
@@ -239,7 +240,7 @@ def test_diagnosis_of_broken_packages_does_not_raise(
 
 @pytest.mark.parametrize("content", ["", "text", "half"])
 def test_broken_onnx_is_refused(
-    target: Target, small_onnx: Path, tmp_path: Path, content: str
+    target: Runtime, small_onnx: Path, tmp_path: Path, content: str
 ) -> None:
     whole = small_onnx.read_bytes()
     pieces = {"": b"", "text": b"this is no graph", "half": whole[: len(whole) // 2]}
@@ -249,14 +250,14 @@ def test_broken_onnx_is_refused(
         target.compile(broken, tmp_path / "new", "fp32")
 
 
-def test_missing_onnx_is_refused(target: Target, tmp_path: Path) -> None:
+def test_missing_onnx_is_refused(target: Runtime, tmp_path: Path) -> None:
     with pytest.raises(TargetError, match=r"gone\.onnx"):
         target.compile(tmp_path / "gone.onnx", tmp_path / "new", "fp32")
 
 
 @pytest.mark.parametrize("damage", ["gone", "empty", "half", "text"])
 def test_broken_artifact_says_what_to_do(
-    target: Target, artifact: Artifact, tmp_path: Path, damage: str
+    target: Runtime, artifact: Artifact, tmp_path: Path, damage: str
 ) -> None:
     for name in artifact.files:
         folder = tmp_path / name
@@ -269,9 +270,11 @@ def test_broken_artifact_says_what_to_do(
             pieces = {"empty": b"", "half": whole[: len(whole) // 2], "text": b"no network"}
             path.write_bytes(pieces[damage])
         with pytest.raises(TargetError, match=r"[^.]\. Build it again with the.* edgeseg verify"):
-            target.load_for_check(folder, artifact.files, artifact.runtime)
+            target.load_for_check(replace(artifact, folder=folder))
 
 
 def test_unknown_target_names_nearest() -> None:
-    with pytest.raises(UnknownNameError, match=r"Unknown target 'intle'\. Did you mean intel\?"):
-        find_target("intle")
+    with pytest.raises(
+        UnknownNameError, match=r"Unknown runtime 'opnvino'\. Did you mean openvino\?"
+    ):
+        find_runtime("opnvino")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,11 @@ from tiny_graphs import (
 
 from edgeseg.errors import TargetError, UnknownNameError
 from edgeseg.records import Artifact
-from edgeseg.targets.onnxruntime import MODEL_FILE, OnnxRuntimeTarget, quantize_biases
+from edgeseg.targets.onnxruntime import MODEL_FILE, OnnxRuntime, quantize_biases
 
 pytestmark = needs("onnx", "onnx_ir", "onnxruntime")
 
-TARGET = OnnxRuntimeTarget()
+RUNTIME = OnnxRuntime()
 
 FEW = settings(max_examples=30, deadline=None)
 SCALES = st.floats(2**-13, 10, width=32)
@@ -157,7 +158,7 @@ def test_graph_without_rounding_keeps_its_biases(tmp_path: Path) -> None:
     nodes = [node("Conv", [INPUT, "weight", "bias"], RESULT)]
     constants = {"weight": pointwise([[2], [3]]), "bias": row(0.5, -1)}
     path = save_graph(tmp_path / "tiny.onnx", nodes, constants)
-    artifact = TARGET.compile(path, tmp_path / "new", "fp32")
+    artifact = RUNTIME.compile(path, tmp_path / "new", "fp32")
     stored = constants_of(artifact.folder / MODEL_FILE)
     assert sorted(content.ravel().tolist() for content in stored.values()) == [[0.5, -1], [2, 3]]
 
@@ -172,7 +173,7 @@ def test_inner_names_are_short_and_results_keep_theirs(tmp_path: Path) -> None:
     path = save_graph(
         tmp_path / "tiny.onnx", nodes, {"a_long_name_of_a_weight": pointwise([[2]])}, results=["a"]
     )
-    artifact = TARGET.compile(path, tmp_path / "new", "fp32")
+    artifact = RUNTIME.compile(path, tmp_path / "new", "fp32")
     graph = onnx.load(artifact.folder / MODEL_FILE).graph
     onnx.checker.check_model(artifact.folder / MODEL_FILE, full_check=True)
     # "a" is a result's name, so that inner values begin with b.
@@ -210,7 +211,7 @@ def int8_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def artifact(int8_graph: Path) -> Artifact:
-    return TARGET.compile(int8_graph, int8_graph.parent / "new", "int8")
+    return RUNTIME.compile(int8_graph, int8_graph.parent / "new", "int8")
 
 
 @pytest.fixture
@@ -219,15 +220,19 @@ def image() -> NDArray[np.float32]:
 
 
 def test_int8_artifact_describes_itself(artifact: Artifact) -> None:
-    assert (artifact.target, artifact.precision, artifact.format) == ("onnxruntime", "int8", "onnx")
+    assert (artifact.runtime, artifact.precision, artifact.format) == (
+        "onnxruntime",
+        "int8",
+        "onnx",
+    )
     assert artifact.files == (MODEL_FILE,)
-    assert artifact.runtime == {"provider": "CPUExecutionProvider"}
+    assert artifact.settings == {"provider": "CPUExecutionProvider"}
 
 
 def test_int8_artifact_computes_what_its_graph_says(
     int8_graph: Path, artifact: Artifact, image: NDArray[np.float32]
 ) -> None:
-    backend = TARGET.load(artifact.folder, artifact.files, artifact.runtime, 1)
+    backend = RUNTIME.load(artifact)
     (expected,) = run_as_written(int8_graph, image)
     difference = np.abs(backend.run(image) - expected)
     # Integer and float sums may fall on either side of a half: one code of b, 40 / 127, there.
@@ -252,7 +257,7 @@ def test_onnx_runtime_computes_the_convolutions_in_int8(artifact: Artifact, tmp_
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_backend_keeps_its_settings(artifact: Artifact, threads: int) -> None:
-    backend: Any = TARGET.load(artifact.folder, artifact.files, artifact.runtime, threads)
+    backend: Any = RUNTIME.load(artifact, threads)
     options = backend._session.get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (threads, 1)
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
@@ -261,33 +266,33 @@ def test_backend_keeps_its_settings(artifact: Artifact, threads: int) -> None:
 
 def test_the_layout_is_kept_where_that_was_chosen(artifact: Artifact) -> None:
     levels = []
-    for changes in ({}, *TARGET.runtime_variants("fp32").values()):
-        runtime = {**artifact.runtime, **changes}
-        backend: Any = TARGET.load(artifact.folder, artifact.files, runtime, 1)
+    for changes in ({}, *RUNTIME.runtime_variants("fp32").values()):
+        changed = replace(artifact, settings={**artifact.settings, **changes})
+        backend: Any = RUNTIME.load(changed)
         levels.append(backend._session.get_session_options().graph_optimization_level.name)
     assert levels == ["ORT_ENABLE_ALL", "ORT_ENABLE_EXTENDED"]
     with pytest.raises(TargetError, match="Build it again with the installed"):
-        TARGET.load(artifact.folder, artifact.files, {**artifact.runtime, "optimization": "x"}, 1)
+        RUNTIME.load(replace(artifact, settings={**artifact.settings, "optimization": "x"}))
 
 
 def test_provider_that_is_not_there_says_what_to_do(artifact: Artifact) -> None:
     with pytest.raises(TargetError, match=r"has no NoSuchProvider\. Build it again"):
-        TARGET.load(artifact.folder, artifact.files, {"provider": "NoSuchProvider"}, 1)
+        RUNTIME.load(replace(artifact, settings={"provider": "NoSuchProvider"}))
 
 
 def test_unknown_precision_is_refused_before_the_work(tmp_path: Path) -> None:
     path = save_conv_relu_conv(tmp_path / "tiny.onnx", [[1]], [[1]])
     with pytest.raises(UnknownNameError, match=r"'fp16'\..*Available: fp32, int8"):
-        TARGET.compile(path, tmp_path / "new", "fp16")
+        RUNTIME.compile(path, tmp_path / "new", "fp16")
     assert not (tmp_path / "new").exists()
 
 
 def test_diagnosis_names_the_providers() -> None:
-    assert "CPUExecutionProvider" in TARGET.diagnose().notes[-1]
+    assert "CPUExecutionProvider" in RUNTIME.diagnose().notes[-1]
 
 
 def test_the_plain_form_is_the_file_itself(tmp_path: Path) -> None:
     path = save_conv_relu_conv(tmp_path / "tiny.onnx", [[1]], [[1]])
-    plain = TARGET.compile_plain(path, tmp_path / "new")
+    plain = RUNTIME.compile_plain(path, tmp_path / "new")
     assert (plain.folder / MODEL_FILE).read_bytes() == path.read_bytes()
     assert plain.files == (MODEL_FILE,)

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from edgeseg.bundle.manifest import FinalRecord, TrialRecord, TuningRecord
 from edgeseg.tuning.candidate import Candidate
 from edgeseg.tuning.explain import TITLES, rows, summary, verdict
-from edgeseg.tuning.record import FinalRecord, TrialRecord, TuningRecord
 
 FLOAT = Candidate("fp32", ("fold",))
 INT8 = Candidate("int8", method="mse")

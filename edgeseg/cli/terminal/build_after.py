@@ -18,10 +18,10 @@ def require_targets(names: Sequence[str]) -> None:
     Raises:
         UnknownNameError: Not one of edgeseg's.
     """
-    from edgeseg.targets import find_target
+    from edgeseg.targets.devices import find_device
 
     for name in names:
-        find_target(name)
+        find_device(name)
 
 
 def build_after(

@@ -1,4 +1,4 @@
-"""Makes any form of a network that a target can have, and checks it."""
+"""Builds any form of a network that a runtime can have, and checks it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class _Form:
 
 
 class Builder:
-    """Makes forms of one network for one target.
+    """Builds forms of one network for one runtime.
 
     Rewritten graphs, plans and the artefacts made last are kept, as several forms have them in
     common.
@@ -69,7 +69,7 @@ class Builder:
 
     def __init__(self, context: BuildContext, work: Path, progress: Progress = SILENT) -> None:
         self.context = context
-        self.target = context.target
+        self.runtime = context.runtime
         self.spec = context.spec
         self.work = work
         self.progress = progress
@@ -85,15 +85,13 @@ class Builder:
         Raises:
             EdgesegError: It cannot be made, or does not compute what it should.
         """
-        self.target.require_precision(candidate.precision)
-        runtime = self._runtime_of(candidate)
+        self.runtime.require_precision(candidate.precision)
+        variant = self._settings_of_variant(candidate)
         graph, lowering = self.lower(candidate.rewrites)
         form = self._form(candidate, graph)
         artifact = copy_artifact(form.artifact, folder)
-        artifact = replace(artifact, runtime={**artifact.runtime, **runtime})
-        backend, checked_by = self.target.load_for_check(
-            artifact.folder, artifact.files, artifact.runtime
-        )
+        artifact = replace(artifact, settings={**artifact.settings, **variant})
+        backend, checked_by = self.runtime.load_for_check(artifact)
         agreement = self._check(artifact, backend)
         quantization, plan = form.quantization, form.plan
         return BuiltArtifact(artifact, lowering, quantization, plan, backend, checked_by, agreement)
@@ -112,29 +110,29 @@ class Builder:
             self._graphs[names] = path, counts
         return self._graphs[names]
 
-    def _runtime_of(self, candidate: Candidate) -> dict[str, object]:
-        variants = self.target.runtime_variants(candidate.precision)
-        if candidate.runtime and candidate.runtime not in variants:
+    def _settings_of_variant(self, candidate: Candidate) -> dict[str, object]:
+        variants = self.runtime.runtime_variants(candidate.precision)
+        if candidate.variant and candidate.variant not in variants:
             raise UnknownNameError(
-                f"runtime variant of target {self.target.name} in {candidate.precision}",
-                candidate.runtime,
+                f"variant of runtime {self.runtime.name} in {candidate.precision}",
+                candidate.variant,
                 variants,
             )
-        return dict(variants[candidate.runtime]) if candidate.runtime else {}
+        return dict(variants[candidate.variant]) if candidate.variant else {}
 
     def _form(self, candidate: Candidate, graph: Path) -> _Form:
         if not candidate.method:
             return _Form(self._compiled_float(graph, candidate.precision))
         return _kept(
             self._quantized,
-            replace(candidate, runtime=""),
+            replace(candidate, variant=""),
             lambda: self._make_quantized(candidate, graph, self._place("int8")),
         )
 
     def _make_quantized(self, candidate: Candidate, graph: Path, folder: Path) -> _Form:
         """Graphs are quantised before or after they are compiled."""
-        formats, options = self.target.quantized_from, dict(candidate.method_options)
-        method = find_method(candidate.method, formats, options, self.target.plan_form)
+        formats, options = self.runtime.quantized_from, dict(candidate.method_options)
+        method = find_method(candidate.method, formats, options, self.runtime.plan_form)
         if isinstance(method, Calibrator):
             plan = self._plan(candidate, method, graph).with_float(candidate.float_nodes)
             return _Form(*self._compile_plan(plan, graph, folder, candidate.precision), plan)
@@ -148,7 +146,7 @@ class Builder:
             path = quantized.folder / quantized.files[0]
             return _Form(self._compile_graph(path, folder, candidate.precision), record)
         quantized, record = self._quantize(method, self._compiled_float(graph), folder)
-        self.target.finish(quantized)
+        self.runtime.finish(quantized)
         return _Form(quantized, record)
 
     def _plan(self, candidate: Candidate, method: Calibrator, graph: Path) -> QuantPlan:
@@ -165,9 +163,9 @@ class Builder:
     def _compile_plan(
         self, plan: QuantPlan, graph: Path, folder: Path, precision: str
     ) -> tuple[Artifact, QuantizationRecord]:
-        """What a plan says, as the target's artefact in `folder`."""
-        emitter = find_emitter(self.target.quantized_from)
-        require_installed(emitter.packages, purpose=f"Building for target {self.target.name}")
+        """What a plan says, as the runtime's artefact in `folder`."""
+        emitter = find_emitter(self.runtime.quantized_from)
+        require_installed(emitter.packages, purpose=f"Building for {self.runtime.name}")
         images = self.context.calibration
         if emitter.artifact_format == ONNX_FORMAT:
             source, place = as_artifact(graph), self._place("quantized")
@@ -176,7 +174,7 @@ class Builder:
         else:
             compiled = self._compiled_float(graph)
             artifact, layers = emitter.emit(plan, graph, compiled, images, folder)
-            self.target.finish(artifact)
+            self.runtime.finish(artifact)
         return artifact, plan.record(layers)
 
     def _compiled_float(self, graph: Path, precision: str = "fp32") -> Artifact:
@@ -191,8 +189,8 @@ class Builder:
         return self.work / f"{name}{next(self._numbers)}"
 
     def _compile_graph(self, graph: Path, folder: Path, precision: str) -> Artifact:
-        with self.progress.stage(f"compile for {self.target.name}") as stage:
-            artifact = self.target.compile(graph, folder, precision)
+        with self.progress.stage(f"compile for {self.runtime.name}") as stage:
+            artifact = self.runtime.compile(graph, folder, precision)
             if artifact.note:
                 stage.note(artifact.note)
         return artifact
@@ -209,11 +207,11 @@ class Builder:
         )
 
     def _check(self, artifact: Artifact, backend: Backend) -> Agreement:
-        what = f"The {artifact.precision} artefact for {self.target.name}"
+        what = f"The {artifact.precision} artefact for {self.runtime.name}"
         references = self.context.references
         with self.progress.stage("check the artefact against torch"):
             agreement = references.compare(backend.run, self.spec.outputs, what)
-            tolerance = self.target.tolerances.get(artifact.precision)
+            tolerance = self.runtime.tolerances.get(artifact.precision)
             if tolerance is not None:
                 require_parity(agreement, tolerance, what)
         return agreement

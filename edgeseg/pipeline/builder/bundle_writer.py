@@ -24,11 +24,11 @@ from edgeseg.bundle.manifest import (
     Manifest,
     ModelRecord,
     QuantizationManifest,
+    TuningRecord,
 )
 from edgeseg.lazy import module_file
 from edgeseg.records import sha256_of_file
 from edgeseg.storage import cache
-from edgeseg.tuning.record import TuningRecord
 
 from .builder import BuiltArtifact
 from .context import BuildContext
@@ -61,10 +61,10 @@ def _write_runner(context: BuildContext, folder: Path) -> None:
     folder.mkdir()
     modules = {
         "contract.py": "edgeseg.contract",
-        "backend.py": context.target.backend_module,
+        "backend.py": context.runtime.backend_module,
         "run.py": "edgeseg.targets.runners.run",
         "device_bench.py": "edgeseg.targets.runners.device_bench",
-        **context.target.runner_modules,
+        **context.runtime.runner_modules,
     }
     for name, module in modules.items():
         shutil.copyfile(module_file(module), folder / name)
@@ -77,7 +77,7 @@ def _write_golden(context: BuildContext, made: BuiltArtifact, folder: Path) -> G
     np.save(folder / "image.npy", image)
     # Half precision: off by at most 2.4e-4 of a probability, and half the bytes.
     np.save(folder / "mask.npy", mask.astype(np.float16))
-    tolerance = context.target.tolerances.get(made.artifact.precision)
+    tolerance = context.runtime.tolerances.get(made.artifact.precision)
     return GoldenRecord(
         image="golden/image.npy",
         mask="golden/mask.npy",
@@ -110,21 +110,23 @@ def _describe(
             weights_data=shipped.data if shipped else None,
             weights_licence=shipped.licence if shipped else None,
         ),
-        target=context.target.name,
+        name=context.name,
+        target=context.device.name,
+        runtime=context.runtime.name,
         precision=context.request.precision,
         input=spec.inputs.to_json(),
         output=spec.outputs.to_json(),
         artifact=ArtifactRecord(
             format=artifact.format,
             files=tuple(f"artifact/{name}" for name in artifact.files),
-            runtime=artifact.runtime,
+            settings=artifact.settings,
         ),
         golden=golden,
         lowering=made.lowering,
         quantization=QuantizationManifest.model_validate(quantization.to_json())
         if quantization
         else None,
-        options=context.target.options.to_json(),
+        options=context.runtime.options.to_json(),
         tuning=tuning,
         checked_by=made.checked_by,
         checks={name: AgreementRecord(**check.to_json()) for name, check in checks.items()},

@@ -1,4 +1,4 @@
-"""What every form of one network on one target has in common."""
+"""What every form of one network on one runtime has in common."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from edgeseg.reference.reference import (
     export_checked,
     reference_images,
 )
-from edgeseg.targets import Target, find_target
+from edgeseg.targets import Runtime, find_runtime
+from edgeseg.targets.devices import Device, find_device
 from edgeseg.tuning.candidate import Candidate
 
 from .request import BuildRequest, open_split
@@ -34,29 +35,40 @@ CHECK_IMAGES = 8
 
 
 class BuildContext:
-    """The network, the target and the images of a request. What takes long is done when it is
-    asked for, and once."""
+    """The network, the device, its runtime and the images of a request.
+
+    What takes long is done when it is asked for, and once.
+    """
 
     def __init__(self, request: BuildRequest, progress: Progress) -> None:
         self.request = request
         self.progress = progress
         self.spec: ModelSpec = find_model(request.model, request.spec, request.size)
-        self.target: Target = find_target(request.target, request.options)
+        self.device: Device = find_device(request.target)
+        name = self.device.resolve_runtime(request.runtime)
+        self.runtime: Runtime = find_runtime(name, request.options)
         self.weights_path = self.spec.resolve_weights(request.weights)
+
+    @property
+    def name(self) -> str:
+        """MODEL-DEVICE-PRECISION, with the runtime where it is not the device's own."""
+        device, runtime = self.device.name, self.runtime.name
+        place = device if runtime == self.device.runtimes[0] else f"{device}-{runtime}"
+        return f"{self.spec.name}-{place}-{self.request.precision}"
 
     def fixed_candidate(self, precision: str) -> Candidate:
         """How this precision is built where nothing is measured.
 
         Raises:
-            UnknownNameError: The target has no such precision, or there is no such method.
+            UnknownNameError: The runtime has no such precision, or there is no such method.
             UsageError: A method was asked for, and the precision is a float one.
         """
-        self.target.require_precision(precision)
+        self.runtime.require_precision(precision)
         request = self.request
         method = ""
-        if precision in self.target.quantized_precisions:
-            formats = self.target.quantized_from
-            form = self.target.plan_form
+        if precision in self.runtime.quantized_precisions:
+            formats = self.runtime.quantized_from
+            form = self.runtime.plan_form
             method = find_method(request.method, formats, request.method_options, form).name
         elif request.method is not None or request.method_options:
             raise UsageError(
@@ -65,7 +77,7 @@ class BuildContext:
             )
         return Candidate(
             precision=precision,
-            rewrites=tuple(self.target.rewrites.get(precision, ())),
+            rewrites=tuple(self.runtime.rewrites.get(precision, ())),
             method=method,
             method_options=tuple(sorted(request.method_options.items())),
         )
@@ -77,11 +89,11 @@ class BuildContext:
             for candidate in candidates
             if candidate.method
         }
-        needed = [*EXPORT_PACKAGES, *self.target.build_packages]
+        needed = [*EXPORT_PACKAGES, *self.runtime.build_packages]
         for name, options in sorted(methods):
-            formats, form = self.target.quantized_from, self.target.plan_form
+            formats, form = self.runtime.quantized_from, self.runtime.plan_form
             needed += find_method(name, formats, dict(options), form).packages
-        require_installed(needed, purpose=f"Building for target {self.target.name}")
+        require_installed(needed, purpose=f"Building for {self.runtime.name}")
 
     @cached_property
     def check_pairs(self) -> tuple[Pair, ...]:
@@ -120,7 +132,7 @@ class BuildContext:
         """Everything that decides what is built of the candidate, as JSON."""
         quantization = None
         if candidate.method:
-            formats, form = self.target.quantized_from, self.target.plan_form
+            formats, form = self.runtime.quantized_from, self.runtime.plan_form
             method = find_method(candidate.method, formats, dict(candidate.method_options), form)
             quantization = {
                 "settings": method.settings(),
@@ -134,12 +146,13 @@ class BuildContext:
         }
 
     def identity(self) -> dict[str, Any]:
-        """Which network it is for which target, as JSON."""
+        """Which network it is for which runtime, as JSON."""
         return {
             "model": self.spec.to_json(),
             "source": self.spec.source_digest(),
             "weights": sha256_of_file(self.weights_path),
             "shipped": self.request.weights is None,
-            "target": self.request.target,
-            "options": self.target.options.to_json(),
+            "target": self.device.name,
+            "runtime": self.runtime.name,
+            "options": self.runtime.options.to_json(),
         }

@@ -15,7 +15,8 @@ class BuildRequest:
     """What to build.
 
     Attributes:
-        model, target: Names.
+        model, target: Names; see `edgeseg.targets.devices`.
+        runtime: One of the device's runtimes; None takes its own one.
         precision: A name; "auto" measures which form is fastest.
         output: Folder of the bundle.
         weights: Checkpoint; None takes the shipped one.
@@ -23,9 +24,9 @@ class BuildRequest:
             sample that the package carries.
         spec: Describes a model of the user's own, "package.module:Class".
         calibration_images: At most so many are used.
-        method: Quantisation method; None takes the target's first.
+        method: Quantisation method; None takes the runtime's first.
         method_options: Of the method, by name.
-        options: Of the target, by name.
+        options: Of the runtime, by name.
         size: (height, width) of the input; None is the model's default.
         search_seconds: For "auto": from then on it only asks what it must know.
         max_dice_drop: For "auto": of pooled Dice; None is the default.
@@ -42,6 +43,7 @@ class BuildRequest:
     target: str
     precision: str
     output: Path
+    runtime: str | None = None
     weights: Path | None = None
     data: Path | None = None
     spec: Path | None = None

@@ -155,7 +155,7 @@ class AdbDevice:
         file = bundle.manifest.artifact.files[0]
         if not file.endswith(SUFFIX):
             raise UsageError(
-                f"{bundle.folder} is for target {bundle.manifest.target}; benchmark_model runs "
+                f"{bundle.folder} is for {bundle.manifest.target}; benchmark_model runs "
                 "LiteRT graphs only. Build it for target android, or use an ssh device."
             )
         self.transport.push(bundle.folder / file, f"{folder}/model{SUFFIX}")
@@ -238,7 +238,7 @@ class AdbWorker:
         self._folder = folder
         self._bundle = bundle
         self._threads = threads
-        runtime, shape = bundle.manifest.artifact.runtime, bundle.inputs.shape
+        runtime, shape = bundle.artifact.settings, bundle.inputs.shape
         self._input = TensorForm.of(runtime["input"], shape)
         self._output = TensorForm.of(
             runtime["output"], (shape[0], bundle.outputs.channels, *shape[2:])

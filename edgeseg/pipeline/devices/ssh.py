@@ -24,7 +24,7 @@ from edgeseg.errors import BenchmarkError, DeviceError, UsageError
 from edgeseg.lazy import ALTERNATIVES, NATIVE_MODULES, OWN_SOURCES, distribution_of, module_file
 from edgeseg.records import RunnerSpec
 from edgeseg.storage.cache import code_digest
-from edgeseg.targets import find_target
+from edgeseg.targets import find_runtime
 from edgeseg.targets.transports.base import Finished, tail
 from edgeseg.targets.transports.ssh import RemoteWorker, SshTransport
 from edgeseg.targets.transports.ssh_failures import explain_system_error
@@ -70,7 +70,7 @@ class SshDevice:
     def __init__(self, transport: SshTransport, threads: int) -> None:
         self.transport = transport
         self.threads = threads
-        self._packages: dict[str, list[str]] = {}  # what is installed there, by target
+        self._packages: dict[str, list[str]] = {}  # what is installed there, by runtime
 
     def install_tools(self) -> None:
         """Copy what measures there.
@@ -93,7 +93,7 @@ class SshDevice:
         Raises:
             DeviceError: It has not the runtime, or not the space; or a file arrived changed.
         """
-        packages = self._require_packages(bundle.manifest.target)
+        packages = self._require_packages(bundle.manifest.runtime)
         self.transport.push(bundle.folder / MANIFEST_NAME, f"{folder}/{MANIFEST_NAME}")
         for file in bundle.manifest.files:
             if file.role == "source":
@@ -108,14 +108,14 @@ class SshDevice:
         arguments = {"folder": folder, "target": bundle.manifest.target}
         return RunnerSpec(PLACE, arguments, tuple(packages), self.threads)
 
-    def _require_packages(self, target: str) -> list[str]:
-        """Import names of numpy and the target's runtime, as they are installed there."""
-        if target not in self._packages:
-            wanted = ("numpy", *find_target(target).run_packages)
+    def _require_packages(self, runtime: str) -> list[str]:
+        """Import names of numpy and the runtime's packages, as they are installed there."""
+        if runtime not in self._packages:
+            wanted = ("numpy", *find_runtime(runtime).run_packages)
             groups = [(name, *ALTERNATIVES.get(name, ())) for name in wanted]
             natives = [[NATIVE_MODULES.get(name, name) for name in group] for group in groups]
-            self._packages[target] = self._probe(natives)
-        return self._packages[target]
+            self._packages[runtime] = self._probe(natives)
+        return self._packages[runtime]
 
     def _probe(self, groups: Sequence[Sequence[str]]) -> list[str]:
         python, address = self.transport.facts["python"], self.transport.address

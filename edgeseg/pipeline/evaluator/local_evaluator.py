@@ -21,7 +21,7 @@ from edgeseg.benchmarks.race import block_size as race_block_size
 from edgeseg.benchmarks.race import run_race
 from edgeseg.errors import EdgesegError, TargetError, WorkerKilledError
 from edgeseg.lower.rewrites import REWRITES
-from edgeseg.records import Artifact, RunnerSpec
+from edgeseg.records import Artifact
 from edgeseg.tuning.candidate import Candidate
 from edgeseg.tuning.constraints import Evaluation
 from edgeseg.tuning.evaluator import FinalTiming, Ratio
@@ -186,11 +186,11 @@ class LocalEvaluator:
     def _plain_artifact(self) -> Artifact:
         """The plain export; where the runtime's own tool refuses that, the mended one."""
         onnx_path, _ = self.context.exported
-        target = self.context.target
+        runtime = self.context.runtime
         try:
-            return baseline_artifact(target, onnx_path, PLAIN)
+            return baseline_artifact(runtime, onnx_path, PLAIN)
         except TargetError:
-            return baseline_artifact(target, onnx_path, MENDED)
+            return baseline_artifact(runtime, onnx_path, MENDED)
 
     def _participant(self, candidate: Candidate | None, keep: int = OPEN_AT_ONCE) -> _Participant:
         key = _key_of(candidate)
@@ -208,7 +208,7 @@ class LocalEvaluator:
     def _start(
         self, candidate: Candidate | None, artifact: Artifact, stack: contextlib.ExitStack
     ) -> _Participant:
-        runner = self._runner(artifact)
+        runner = artifact_runner(artifact, THREADS)
         name = candidate.name if candidate else "the plain export"
         worker = stack.enter_context(WorkerProcess(name, runner))
         images = str(self.validation.timed_images)
@@ -218,15 +218,6 @@ class LocalEvaluator:
         # Memory is read before other work; loading and running are what it is for.
         peak = worker.ask("memory")["peak_rss_bytes"] - loaded["bare_rss_bytes"]
         return _Participant(worker, warm.median_ms, peak)
-
-    def _runner(self, artifact: Artifact) -> RunnerSpec:
-        return artifact_runner(
-            self.context.target.name,
-            artifact.folder,
-            artifact.files,
-            artifact.runtime,
-            THREADS,
-        )
 
     def _close_all_but(self, count: int) -> None:
         """End the processes that were not used for longest, and drop their artefacts."""

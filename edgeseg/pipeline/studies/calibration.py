@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,7 +21,8 @@ from edgeseg.quantize.litert.ptq import LiteRtOptions, LiteRtQuantizer
 from edgeseg.quantize.onnxruntime_ptq import quantize_by_onnxruntime
 from edgeseg.records import ONNX_FORMAT, Artifact
 from edgeseg.reference.reference import ReferenceImages, export_checked, reference_images
-from edgeseg.targets import Target, find_target
+from edgeseg.targets import Runtime, find_runtime
+from edgeseg.targets.devices import find_device
 
 from ..builder.request import open_split
 
@@ -86,7 +87,7 @@ class StudyRow:
 def study_calibration(
     request: StudyRequest, progress: Progress = SILENT
 ) -> Iterator[dict[str, Any]]:
-    """Rows as JSON, the target's own tool first, each when it is measured.
+    """Rows as JSON, the vendor quantiser first, each when it is measured.
 
     Calibration takes train images, the comparison val images.
 
@@ -105,8 +106,9 @@ def study_calibration(
 class _Study:
     def __init__(self, request: StudyRequest, work: Path, progress: Progress) -> None:
         self.request, self.work, self.progress = request, work, progress
-        self.target: Target = find_target(request.target)
-        self.target.require_precision("int8")
+        device = find_device(request.target)
+        self.runtime: Runtime = find_runtime(device.runtimes[0])
+        self.runtime.require_precision("int8")
         for _, method, options in WAYS:
             self._method(method, options)  # a wrong option is found before anything is done
         self._method("distill", request.distill_options)
@@ -127,24 +129,24 @@ class _Study:
         self.count = 0
 
     def default_row(self) -> StudyRow:
-        """What the target's own tool makes; where it has none, that of ONNX Runtime."""
-        tool = find_method(None, self.target.quantized_from)
-        with self.progress.stage("the target's own tool"):
+        """What the vendor quantiser makes; where there is none, that of ONNX Runtime."""
+        tool = find_method(None, self.runtime.quantized_from)
+        with self.progress.stage("the vendor quantiser"):
             if isinstance(tool, LiteRtQuantizer):
                 tool = LiteRtQuantizer(LiteRtOptions(sums=False))  # the operators that plans take
             if isinstance(tool, Quantizer):
                 artifact, _ = tool.quantize(
                     self._compiled(), self.images, self._place(), input_name=self.spec.inputs.name
                 )
-                self.target.finish(artifact)
+                self.runtime.finish(artifact)
             else:
                 path = self._place() / "quantized.onnx"
-                symmetric = "zero_points" not in self.target.plan_form
+                symmetric = "zero_points" not in self.runtime.plan_form
                 quantize_by_onnxruntime(
                     self.onnx_path, self.images, path, self.spec.inputs.name, symmetric=symmetric
                 )
-                artifact = self.target.compile(path, self._place(), "int8")
-            return StudyRow("the target's own tool", self._flips(artifact)[None])
+                artifact = self.runtime.compile(path, self._place(), "int8")
+            return StudyRow("the vendor quantiser", self._flips(artifact)[None])
 
     def rows(self) -> Iterator[StudyRow]:
         for title, name, options in WAYS:
@@ -172,26 +174,26 @@ class _Study:
 
     def _method(self, name: str, options: Mapping[str, str]) -> Calibrator:
         words = {**self.request.method_options, **options}
-        method = find_method(name, self.target.quantized_from, words, self.target.plan_form)
+        method = find_method(name, self.runtime.quantized_from, words, self.runtime.plan_form)
         assert isinstance(method, Calibrator)
         return method
 
     def _flips_of(self, plan: QuantPlan) -> NDArray[np.float64]:
-        emitter = find_emitter(self.target.quantized_from)
+        emitter = find_emitter(self.runtime.quantized_from)
         if emitter.artifact_format == ONNX_FORMAT:
             made, _ = emitter.emit(plan, self.onnx_path, self._graph(), self.images, self._place())
-            artifact = self.target.compile(made.folder / made.files[0], self._place(), "int8")
+            artifact = self.runtime.compile(made.folder / made.files[0], self._place(), "int8")
         else:
             artifact, _ = emitter.emit(
                 plan, self.onnx_path, self._compiled(), self.images, self._place()
             )
-            self.target.finish(artifact)
+            self.runtime.finish(artifact)
         return self._flips(artifact)
 
     def _flips(self, artifact: Artifact) -> NDArray[np.float64]:
         """Pixels per 10,000 that flip, by image."""
-        runtime = self.target.runtime_settings("int8")
-        backend, _ = self.target.load_for_check(artifact.folder, artifact.files, runtime)
+        settings = self.runtime.runtime_settings("int8")
+        backend, _ = self.runtime.load_for_check(replace(artifact, settings=settings))
         labels: Callable[[Any], Any] = self.spec.outputs.labels
         return np.array(
             [
@@ -206,7 +208,7 @@ class _Study:
     def _compiled(self) -> Artifact:
         folder = self.work / "float"
         if not folder.exists():
-            self._float = self.target.compile(self.onnx_path, folder, "fp32")
+            self._float = self.runtime.compile(self.onnx_path, folder, "fp32")
         return self._float
 
     def _place(self) -> Path:

@@ -94,7 +94,7 @@ def three_channels(*weights: ArrayLike) -> ArrayLike:
 
 def test_artifact_is_int8_onnx(made: Made) -> None:
     assert (made.artifact.precision, made.artifact.format) == ("int8", ONNX_FORMAT)
-    assert (made.artifact.target, made.artifact.runtime) == ("", {})
+    assert (made.artifact.runtime, made.artifact.settings) == ("", {})
     assert {path.name for path in made.artifact.folder.iterdir()} == set(made.artifact.files)
     assert made.artifact.size_bytes < made.source.stat().st_size
 

@@ -28,7 +28,7 @@ from edgeseg.quantize.litert.ptq import (
     widen_ranges,
 )
 from edgeseg.records import Artifact, QuantizationRecord
-from edgeseg.targets import find_target
+from edgeseg.targets import find_runtime
 
 pytestmark = needs("onnx2tf", "ai_edge_litert", "ai_edge_quantizer", "torch", "onnx", "onnx_ir")
 
@@ -53,7 +53,7 @@ def made(small_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     for index in range(IMAGES):
         Image.fromarray(draw_pair((64, 64), seed=index)[0]).save(root / f"images/{index}.png")
     images = choose_calibration_images(open_folder(root, labelled=False), SPEC.inputs, IMAGES)
-    source = find_target("android").compile(small_onnx, root / "float", "fp32")
+    source = find_runtime("litert").compile(small_onnx, root / "float", "fp32")
     counter = Counter()
     artifact, record = LiteRtQuantizer().quantize(
         source, images, root / "int8", input_name=SPEC.inputs.name, progress=counter
@@ -134,11 +134,10 @@ def test_progress_ends_full(made: Made) -> None:
 
 
 def test_quantised_network_answers_nearly_as_the_float_one(made: Made) -> None:
-    target = find_target("android")
+    target = find_runtime("litert")
     image = next(iter(made.images))
     float_one, small = (
-        target.load(artifact.folder, artifact.files, artifact.runtime, 1).run(image)
-        for artifact in (made.source, made.artifact)
+        target.load(artifact).run(image) for artifact in (made.source, made.artifact)
     )
     assert small.shape == float_one.shape
     difference = np.abs(small - float_one)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from edgeseg.quantize.litert import ptq as litert_ptq
 from edgeseg.quantize.litert.ptq import LiteRtQuantizer
 from edgeseg.quantize.litert.quantized_values import move_codes
 from edgeseg.records import Artifact
-from edgeseg.targets import find_target
+from edgeseg.targets import find_runtime
 
 pytestmark = needs("onnx2tf", "ai_edge_litert", "ai_edge_quantizer", "onnx", "onnx_ir")
 
@@ -54,7 +55,7 @@ def shuffling(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     )
     opsets = [helper.make_opsetid("", 20)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), root / "x.onnx")
-    return find_target("android").compile(root / "x.onnx", root / "float", "fp32")
+    return find_runtime("litert").compile(root / "x.onnx", root / "float", "fp32")
 
 
 def kinds(content: bytes, folder: Path) -> list[str]:
@@ -85,12 +86,12 @@ def test_codes_are_moved_and_the_network_stays_the_same(
     assert len(old) - len(new) == 2
     assert move_codes(moved) == moved
 
-    target = find_target("android")
+    target = find_runtime("litert")
     (tmp_path / "after").mkdir()
     (tmp_path / "after" / before.files[0]).write_bytes(moved)
     for image in images:
         results = [
-            target.load(folder, before.files, before.runtime, 1).run(image)
+            target.load(replace(before, folder=folder)).run(image)
             for folder in (before.folder, tmp_path / "after")
         ]
         np.testing.assert_array_equal(*results)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from support import needs
 
 from edgeseg.targets.litert.first_difference import first_difference
-from edgeseg.targets.litert.target import MODEL_FILE, LiteRtTarget
+from edgeseg.targets.litert.runtime import MODEL_FILE, LiteRtRuntime
 
 pytestmark = needs("onnx2tf", "onnx", "onnx_ir", "onnxruntime", "ai_edge_litert")
 
@@ -37,7 +37,7 @@ def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("first")
     onnx.save(onnx.parser.parse_model(TEXT), folder / "net.onnx")
-    LiteRtTarget().compile(folder / "net.onnx", folder, "fp32")
+    LiteRtRuntime().compile(folder / "net.onnx", folder, "fp32")
     return folder / MODEL_FILE
 
 

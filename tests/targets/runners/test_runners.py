@@ -12,7 +12,7 @@ from runner_bundle import FAKE_BACKEND, RUNNERS, make_bundle, run_script
 
 import edgeseg.contract
 from edgeseg.lazy import ALTERNATIVES
-from edgeseg.targets import TARGETS, find_target
+from edgeseg.targets import RUNTIMES, find_runtime
 
 BACKEND_FILES = sorted(RUNNERS.glob("*_backend.py"))
 CARRIED = [*sorted(RUNNERS.glob("[!_]*.py")), Path(edgeseg.contract.__file__)]
@@ -35,22 +35,22 @@ def imports_of(path: Path) -> set[str]:
 def packages_of(path: Path) -> set[str]:
     """Runtime packages that the targets of a backend file may import, and what does the same."""
     packages: set[str] = set()
-    for name in TARGETS.names():
-        target = find_target(name)
+    for name in RUNTIMES.names():
+        target = find_runtime(name)
         if target.backend_module.rpartition(".")[2] == path.stem:
             packages.update(target.run_packages)
     return packages.union(*(ALTERNATIVES.get(package, ()) for package in packages))
 
 
 def test_every_carried_module_is_there() -> None:
-    for name in TARGETS.names():
-        for file, module in find_target(name).runner_modules.items():
+    for name in RUNTIMES.names():
+        for file, module in find_runtime(name).runner_modules.items():
             assert file not in ("contract.py", "backend.py", "run.py", "device_bench.py")
             assert (RUNNERS / f"{module.rpartition('.')[2]}.py").is_file()
 
 
 def test_every_target_has_its_backend_file() -> None:
-    modules = {find_target(name).backend_module for name in TARGETS.names()}
+    modules = {find_runtime(name).backend_module for name in RUNTIMES.names()}
     assert modules == {f"edgeseg.targets.runners.{path.stem}" for path in BACKEND_FILES}
 
 

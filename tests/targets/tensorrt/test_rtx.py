@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,21 @@ from support import needs
 from edgeseg.errors import TargetError, UsageError
 from edgeseg.models import find_model
 from edgeseg.records import Artifact
-from edgeseg.targets import find_target
+from edgeseg.targets import find_runtime
 from edgeseg.targets.runners.tensorrt_backend import ENGINE_FILE, RECORD_FILE
 from edgeseg.targets.tensorrt.base import MODEL_FILE
-from edgeseg.targets.tensorrt.rtx import COMPUTE_CAPABILITIES, RtxOptions, TensorRtRtxTarget
+from edgeseg.targets.tensorrt.rtx import COMPUTE_CAPABILITIES, RtxOptions, TensorRtRtxRuntime
 
 pytestmark = needs("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "tensorrt_rtx")
 
-TARGET = TensorRtRtxTarget()
+RUNTIME = TensorRtRtxRuntime()
 SPEC = find_model("egeunet").at_size(64, 64)
-STAND_IN = "onnxruntime, standing in for TensorRT-RTX"
+FALLBACK = "onnxruntime in place of TensorRT-RTX"
 
 
 @pytest.fixture(scope="module")
 def artifact(small_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    return TARGET.compile(small_onnx, tmp_path_factory.mktemp("rtx"), "fp16")
+    return RUNTIME.compile(small_onnx, tmp_path_factory.mktemp("rtx"), "fp16")
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def record_of(artifact: Artifact) -> dict[str, Any]:
 
 
 def load(artifact: Artifact) -> Any:
-    return TARGET.load(artifact.folder, artifact.files, artifact.runtime, 1)
+    return RUNTIME.load(artifact)
 
 
 def test_artefact_is_engine_record_and_graph(artifact: Artifact) -> None:
@@ -81,7 +82,7 @@ def test_artefact_is_engine_record_and_graph(artifact: Artifact) -> None:
 def test_engine_is_built_for_every_listed_gpu(
     small_onnx: Path, tmp_path: Path, capability: str
 ) -> None:
-    target = TensorRtRtxTarget(RtxOptions(capability))
+    target = TensorRtRtxRuntime(RtxOptions(capability))
     made = target.compile(small_onnx, tmp_path / "new", "fp16")
     assert record_of(made)["compute_capability"] == capability
 
@@ -97,7 +98,7 @@ def test_listed_gpus_are_those_that_the_package_knows() -> None:
 @pytest.mark.parametrize("capability", ["8.7", "9", "sm86"])
 def test_other_gpu_is_refused_with_those_that_are_not(capability: str) -> None:
     with pytest.raises(UsageError, match=rf"is {capability}, for which .*Give one of 7\.5, 8\.0, "):
-        find_target("rtx", {"compute_capability": capability})
+        find_runtime("tensorrt-rtx", {"compute_capability": capability})
 
 
 def test_int8_that_a_gpu_would_compute_in_float_is_refused(
@@ -110,7 +111,7 @@ def test_int8_that_a_gpu_would_compute_in_float_is_refused(
 
     tensors = activations_to_quantize(onnx_ir.load(small_onnx).graph)
     emit_qdq(small_onnx, QuantPlan(dict.fromkeys(tensors, 10.0)), tmp_path / "int8.onnx")
-    old, new = TensorRtRtxTarget(RtxOptions("7.5")), TensorRtRtxTarget(RtxOptions("8.9"))
+    old, new = TensorRtRtxRuntime(RtxOptions("7.5")), TensorRtRtxRuntime(RtxOptions("8.9"))
     with pytest.raises(TargetError, match=r"capability 7\.5 .* in INT8\. Build with --prec"):
         old.compile(tmp_path / "int8.onnx", tmp_path / "old", "int8")
     made = new.compile(tmp_path / "int8.onnx", tmp_path / "new", "int8")
@@ -123,20 +124,20 @@ def test_int8_that_a_gpu_would_compute_in_float_is_refused(
 def test_machine_without_gpu_checks_the_graph(
     artifact: Artifact, image: NDArray[np.float32]
 ) -> None:
-    if TARGET.fallback_runtime() == "":
+    if RUNTIME.fallback_runtime() == "":
         pytest.skip("TensorRT-RTX and a GPU are here")
-    backend, name = TARGET.load_for_check(artifact.folder, artifact.files, artifact.runtime)
-    assert name == STAND_IN
+    backend, name = RUNTIME.load_for_check(artifact)
+    assert name == FALLBACK
     assert backend.run(image).shape == (1, 1, 64, 64)
-    assert TARGET.diagnose().runs == ()
+    assert RUNTIME.diagnose().runs == ()
 
 
 def test_gpu_runs_the_engine(
     use_gpu: Callable[[str, str], None], artifact: Artifact, image: NDArray[np.float32]
 ) -> None:
     use_gpu(artifact.toolchain["tensorrt_rtx"], "8.9")
-    backend, name = TARGET.load_for_check(artifact.folder, artifact.files, artifact.runtime)
-    assert name == "rtx"
+    backend, name = RUNTIME.load_for_check(artifact)
+    assert name == "tensorrt-rtx"
     assert np.array_equal(backend.run(image), (image[:, :1] > 127).astype(np.float32))
 
 
@@ -162,8 +163,8 @@ def test_engine_is_refused_elsewhere_and_its_graph_checked(
     use_gpu(built_with if version == "1.7.1.116" else version, capability)
     with pytest.raises(TargetError, match=f"{reason}: engines run nowhere else"):
         load(artifact)
-    backend, name = TARGET.load_for_check(artifact.folder, artifact.files, artifact.runtime)
-    assert name == f"{STAND_IN} for another GPU or version"
+    backend, name = RUNTIME.load_for_check(artifact)
+    assert name == f"{FALLBACK} for another GPU or version"
     assert backend.run(image).shape == (1, 1, 64, 64)
     assert record.read_text() == before
 
@@ -177,7 +178,7 @@ def test_engine_with_something_added_is_refused(
     engine = tmp_path / ENGINE_FILE
     engine.write_bytes(engine.read_bytes() + b"metadata")
     with pytest.raises(TargetError, match=r"model\.engine was changed after it was written"):
-        TARGET.load(tmp_path, artifact.files, artifact.runtime, 1)
+        RUNTIME.load(replace(artifact, folder=tmp_path))
 
 
 # The bundle
@@ -199,7 +200,7 @@ def test_float_baseline_is_built_for_the_same_gpu(random_weights: Path, tmp_path
         options={"compute_capability": "8.6"},
     )
     bundle, _ = build_bundle(request)
-    assert bundle.manifest.checked_by == STAND_IN
+    assert bundle.manifest.checked_by == FALLBACK
     baseline = baseline_participant(bundle, BenchSettings(), SILENT)
     record = json.loads((Path(baseline.key) / RECORD_FILE).read_text())
     assert (record["compute_capability"], record["precision"]) == ("8.6", "fp32")

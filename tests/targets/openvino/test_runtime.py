@@ -11,11 +11,11 @@ from support import needs
 from edgeseg.errors import TargetError
 from edgeseg.models import find_model
 from edgeseg.records import Artifact
-from edgeseg.targets.openvino.target import OpenVinoTarget
+from edgeseg.targets.openvino.runtime import OpenVinoRuntime
 
 pytestmark = needs("openvino", "torch", "onnx", "onnxscript", "onnxruntime")
 
-TARGET = OpenVinoTarget()
+RUNTIME = OpenVinoRuntime()
 SPEC = find_model("egeunet").at_size(64, 64)
 
 
@@ -39,14 +39,14 @@ def compile_to(
     def compile_to(precision: str) -> Artifact:
         if precision not in made:
             folder = tmp_path_factory.mktemp(precision)
-            made[precision] = TARGET.compile(small_onnx, folder, precision)
+            made[precision] = RUNTIME.compile(small_onnx, folder, precision)
         return made[precision]
 
     return compile_to
 
 
 def load(artifact: Artifact, threads: int = 1) -> Any:
-    return TARGET.load(artifact.folder, artifact.files, artifact.runtime, threads)
+    return RUNTIME.load(artifact, threads)
 
 
 def property_of(backend: Any, name: str) -> Any:
@@ -63,7 +63,7 @@ def test_fp32_artifact_is_computed_in_fp32(compile_to: Callable[[str], Artifact]
 def test_bf16_artifact_is_computed_in_bf16(compile_to: Callable[[str], Artifact]) -> None:
     import openvino
 
-    if TARGET.refusal("bf16") is not None:
+    if RUNTIME.refusal("bf16") is not None:
         pytest.skip("this CPU has no BF16")
     backend = load(compile_to("bf16"))
     assert property_of(backend, "INFERENCE_PRECISION_HINT") == openvino.Type.bf16
@@ -113,12 +113,12 @@ def test_constants_that_half_does_not_hold_are_kept_whole(value: float, fits: bo
 
 
 def test_precisions_state_what_is_computed(compile_to: Callable[[str], Artifact]) -> None:
-    assert compile_to("fp32").runtime["inference_precision"] == "f32"
-    assert compile_to("bf16").runtime["inference_precision"] == "bf16"
+    assert compile_to("fp32").settings["inference_precision"] == "f32"
+    assert compile_to("bf16").settings["inference_precision"] == "bf16"
 
 
 def test_int8_leaves_the_rest_in_fp32() -> None:
-    assert TARGET.runtime_settings("int8")["inference_precision"] == "f32"
+    assert RUNTIME.runtime_settings("int8")["inference_precision"] == "f32"
 
 
 def test_constant_arithmetic_is_folded(compile_to: Callable[[str], Artifact]) -> None:
@@ -136,19 +136,19 @@ def test_constant_arithmetic_is_folded(compile_to: Callable[[str], Artifact]) ->
 
 
 def test_bf16_is_refused_where_the_cpu_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(OpenVinoTarget, "_core", staticmethod(CoreWithoutBf16))
+    monkeypatch.setattr(OpenVinoRuntime, "_core", staticmethod(CoreWithoutBf16))
     with pytest.raises(
         TargetError,
         match=r"cannot run bf16 here: the CPU has no BF16 instructions.*Choose another --precision",
     ):
-        TARGET.require_precision("bf16")
-    TARGET.require_precision("fp32")
-    TARGET.require_precision("int8")
+        RUNTIME.require_precision("bf16")
+    RUNTIME.require_precision("fp32")
+    RUNTIME.require_precision("int8")
 
 
 def test_diagnosis_leaves_out_what_the_cpu_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(OpenVinoTarget, "_core", staticmethod(CoreWithoutBf16))
-    diagnosis = TARGET.diagnose()
+    monkeypatch.setattr(OpenVinoRuntime, "_core", staticmethod(CoreWithoutBf16))
+    diagnosis = RUNTIME.diagnose()
     assert diagnosis.runs == ("fp32", "int8")
     assert diagnosis.notes[1:] == ("Old CPU", "FP32, INT8, BIN")
 
@@ -167,10 +167,10 @@ def test_runner_refuses_bf16_on_a_cpu_without_it(
 def test_the_float_part_of_int8_may_be_bf16_where_the_cpu_has_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    target = OpenVinoTarget()
-    monkeypatch.setattr(OpenVinoTarget, "refusal", lambda self, precision: None)
+    target = OpenVinoRuntime()
+    monkeypatch.setattr(OpenVinoRuntime, "refusal", lambda self, precision: None)
     assert target.runtime_variants("fp32") == {}
     (changes,) = target.runtime_variants("int8").values()
     assert changes == {"inference_precision": "bf16"}
-    monkeypatch.setattr(OpenVinoTarget, "refusal", lambda self, precision: "an old CPU")
+    monkeypatch.setattr(OpenVinoRuntime, "refusal", lambda self, precision: "an old CPU")
     assert target.runtime_variants("int8") == {}

@@ -1,4 +1,4 @@
-"""Target `intel`: OpenVINO on a CPU."""
+"""Runtime `openvino`: OpenVINO on a CPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgeseg.formats.openvino_ir import fits_half, save_ir
 from edgeseg.lazy import is_installed, require
 from edgeseg.records import ONNX_FORMAT, Artifact
 
-from ..base import Target, Written
+from ..base import Runtime, Written
 from .folding import fold_constants
 from .repairs import guard_pooled_activations, guard_quantized_graph
 
@@ -50,7 +50,7 @@ NORM_REWRITES = (
 )
 
 
-class OpenVinoTarget(Target):
+class OpenVinoRuntime(Runtime):
     """FP32, BF16 and INT8 as OpenVINO IR.
 
     OpenVINO computes float graphs in BF16 of its own accord on CPUs that have it, which moves
@@ -58,7 +58,8 @@ class OpenVinoTarget(Target):
     and `runtime_settings` holds the inference precision that the runner must ask for.
     """
 
-    name = "intel"
+    name = "openvino"
+    devices = ("intel",)
     title = "OpenVINO on x86 and ARM CPUs"
     artifact_format = "openvino-ir"
     quantized_from = ("openvino-ir", ONNX_FORMAT)
@@ -99,7 +100,7 @@ class OpenVinoTarget(Target):
 
     def compile_plain(self, onnx_path: Path, folder: Path) -> Artifact:
         model = self._read(onnx_path)
-        openvino = require("openvino", purpose="Building for target intel")
+        openvino = require("openvino", purpose="Building for openvino")
         folder.mkdir(parents=True, exist_ok=True)
         openvino.save_model(model, folder / MODEL_FILE, compress_to_fp16=False)
         return self._artifact(folder, "fp32", Written((MODEL_FILE, WEIGHTS_FILE)))
@@ -145,4 +146,4 @@ class OpenVinoTarget(Target):
 
     @staticmethod
     def _core() -> Any:
-        return require("openvino", purpose="Target intel").Core()
+        return require("openvino", purpose="The runtime openvino").Core()

@@ -19,16 +19,16 @@ from edgeseg.errors import MissingBackendError, TargetError, UnknownNameError
 from edgeseg.formats.tflite import read_tflite
 from edgeseg.models import MODELS, find_model
 from edgeseg.records import Artifact
-from edgeseg.targets.litert import target as litert
+from edgeseg.targets.litert import runtime as litert
 from edgeseg.targets.litert.conversion import FAILURE, smooth_noise
-from edgeseg.targets.litert.target import ATTEMPTS, MODEL_FILE, LiteRtTarget
+from edgeseg.targets.litert.runtime import ATTEMPTS, MODEL_FILE, LiteRtRuntime
 from edgeseg.targets.runners import litert_backend
 
 pytestmark = needs("onnx2tf", "onnx", "onnx_ir", "onnxruntime", "ai_edge_litert")
 
-TARGET = LiteRtTarget()
+RUNTIME = LiteRtRuntime()
 SPEC = find_model("egeunet").at_size(64, 64)
-SETTINGS = TARGET.runtime_settings("fp32")
+SETTINGS = RUNTIME.runtime_settings("fp32")
 INT8_TENSOR = {
     "index": 0,
     "dtype": np.int8,
@@ -46,7 +46,7 @@ def compile_to(
     def compile_to(precision: str) -> Artifact:
         if precision not in made:
             folder = tmp_path_factory.mktemp(precision)
-            made[precision] = TARGET.compile(small_onnx, folder, precision)
+            made[precision] = RUNTIME.compile(small_onnx, folder, precision)
         return made[precision]
 
     return compile_to
@@ -59,7 +59,7 @@ def image() -> NDArray[np.float32]:
 
 
 def load(artifact: Artifact, threads: int = 1) -> Any:
-    return TARGET.load(artifact.folder, artifact.files, artifact.runtime, threads)
+    return RUNTIME.load(artifact, threads)
 
 
 def save(text: str, path: Path) -> Path:
@@ -124,7 +124,7 @@ def test_fp16_halves_the_weights(
 def test_compiling_twice_gives_equal_bytes(
     compile_to: Callable[[str], Artifact], small_onnx: Path, tmp_path: Path
 ) -> None:
-    again = TARGET.compile(small_onnx, tmp_path / "again", "fp32")
+    again = RUNTIME.compile(small_onnx, tmp_path / "again", "fp32")
     first = compile_to("fp32").folder / MODEL_FILE
     assert (again.folder / MODEL_FILE).read_bytes() == first.read_bytes()
 
@@ -137,7 +137,7 @@ def test_compiling_is_offline_silent_and_leaves_tensorflow_out(
     monkeypatch.chdir(tmp_path)
     path = save(graph("logits = Conv(image, weight)  mask = Sigmoid(logits)"), tmp_path / "a.onnx")
     loaded = "tensorflow" in sys.modules
-    TARGET.compile(path, tmp_path / "made", "fp32")
+    RUNTIME.compile(path, tmp_path / "made", "fp32")
     assert capfd.readouterr() == ("", "")
     assert ("tensorflow" in sys.modules) == loaded
     assert {entry.name for entry in tmp_path.iterdir()} == {"a.onnx", "made"}
@@ -155,7 +155,7 @@ def test_wide_images_keep_their_orientation(tmp_path: Path) -> None:
     text = graph(body, size="4,10").replace(
         "int64[1] last", "int64[4] sizes = {1,3,4,10}, int64[1] last"
     )
-    made = TARGET.compile(save(text, tmp_path / "wide.onnx"), tmp_path / "made", "fp32")
+    made = RUNTIME.compile(save(text, tmp_path / "wide.onnx"), tmp_path / "made", "fp32")
     image = np.random.default_rng(1).normal(0, 1, (1, 3, 4, 10)).astype(np.float32)
     small = image.reshape(1, 3, 2, 2, 5, 2).mean((3, 5))
     rows = np.stack([small[:, :, 0] * (3 - i) / 3 + small[:, :, 1] * i / 3 for i in range(4)], 2)
@@ -180,7 +180,7 @@ def test_squeezed_tensors_take_another_attempt(tmp_path: Path) -> None:
         "int64[1] last", "int64[2] space = {2, 3}, int64[1] last"
     )
     path = save(text, tmp_path / "squeezed.onnx")
-    made = TARGET.compile(path, tmp_path / "made", "fp32")
+    made = RUNTIME.compile(path, tmp_path / "made", "fp32")
     image = np.random.default_rng(1).normal(0, 1, (1, 3, 3, 3)).astype(np.float32)
     gated = image / (1 + np.exp(-image.mean((2, 3), keepdims=True)))
     logits = gated[:, :1] - 2 * gated[:, 1:2] + gated[:, 2:]
@@ -207,9 +207,9 @@ def test_a_wrong_conversion_names_the_first_operator_that_differs(tmp_path: Path
         TargetError,
         match=r"onnx2tf made another network of net\.onnx: a probability differs by up to "
         r"\d\.\de-0\d, allowed is 1e-03; the first operator whose result differs is Slice "
-        r"'turned'\. Write that part of the model in another way, or build for another target\.",
+        r"'turned'\. Write that part of the model in another way, or build for another --target\.",
     ):
-        TARGET.compile(path, tmp_path / "made", "fp32")
+        RUNTIME.compile(path, tmp_path / "made", "fp32")
     assert not (tmp_path / "made").exists()
 
 
@@ -220,7 +220,7 @@ def test_operators_of_tensorflow_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(
         TargetError, match=r"needs FlexErf, which TFLite does not have.*Replace that operation"
     ):
-        TARGET.compile(path, tmp_path / "made", "fp32")
+        RUNTIME.compile(path, tmp_path / "made", "fp32")
 
 
 @pytest.mark.usefixtures("one_attempt")
@@ -230,7 +230,7 @@ def test_an_operator_that_onnx2tf_does_not_know_is_named(tmp_path: Path) -> None
     with pytest.raises(
         TargetError, match=r"onnx2tf does not convert net\.onnx: .*Wobble.*in another way"
     ):
-        TARGET.compile(path, tmp_path / "made", "fp32")
+        RUNTIME.compile(path, tmp_path / "made", "fp32")
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_the_reason_of_a_failed_conversion_is_given(
         graph("logits = Conv(image, weight)  mask = Sigmoid(logits)"), tmp_path / "net.onnx"
     )
     with pytest.raises(TargetError) as caught:
-        TARGET.compile(path, tmp_path / "made", "fp32")
+        RUNTIME.compile(path, tmp_path / "made", "fp32")
     assert str(caught.value).startswith(f"onnx2tf does not convert net.onnx: {reason}. Write")
 
 
@@ -263,12 +263,12 @@ def test_an_open_size_is_refused(tmp_path: Path) -> None:
     text = graph("logits = Conv(image, weight)  mask = Sigmoid(logits)", size="height,width")
     path = save(text, tmp_path / "open.onnx")
     with pytest.raises(TargetError, match=r"open\.onnx has the shape .*with a fixed input size"):
-        TARGET.compile(path, tmp_path / "made", "fp32")
+        RUNTIME.compile(path, tmp_path / "made", "fp32")
 
 
 def test_int8_is_no_precision_to_compile_to(small_onnx: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match=r"compiled precision 'int8'.*fp16, fp32"):
-        TARGET.compile(small_onnx, tmp_path / "made", "int8")
+        RUNTIME.compile(small_onnx, tmp_path / "made", "int8")
 
 
 def test_missing_onnx2tf_names_the_install_command(
@@ -276,11 +276,11 @@ def test_missing_onnx2tf_names_the_install_command(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnx2tf", None)
     with pytest.raises(MissingBackendError, match=r"pip install 'edgeseg\[android\]'"):
-        TARGET.compile(small_onnx, tmp_path / "made", "fp32")
+        RUNTIME.compile(small_onnx, tmp_path / "made", "fp32")
 
 
 def test_doctor_names_the_runtime() -> None:
-    assert "runtime ai_edge_litert" in TARGET.diagnose().notes
+    assert "runtime ai_edge_litert" in RUNTIME.diagnose().notes
 
 
 @pytest.mark.slow
@@ -295,7 +295,7 @@ def test_every_registered_model_goes_through(name: str, tmp_path: Path) -> None:
     torch.manual_seed(7)
     network = spec.make_network().eval()
     onnx_from_torch(network, spec.inputs, spec.outputs, tmp_path / "net.onnx")
-    made = TARGET.compile(tmp_path / "net.onnx", tmp_path / "made", "fp32")
+    made = RUNTIME.compile(tmp_path / "net.onnx", tmp_path / "made", "fp32")
     image = np.random.default_rng(0).normal(0, 1, spec.inputs.shape).astype(np.float32)
     with torch.inference_mode():
         expected = network(torch.from_numpy(image)).numpy()
@@ -328,14 +328,14 @@ def test_what_is_no_notice_is_printed_again(capfd: pytest.CaptureFixture[str]) -
 def test_another_delegate_is_refused(compile_to: Callable[[str], Artifact]) -> None:
     artifact = compile_to("fp32")
     with pytest.raises(TargetError, match="this runner has no delegate 'gpu'"):
-        load(replace(artifact, runtime={**SETTINGS, "delegate": "gpu"}))
+        load(replace(artifact, settings={**SETTINGS, "delegate": "gpu"}))
 
 
 def test_a_manifest_of_another_model_is_refused(compile_to: Callable[[str], Artifact]) -> None:
     artifact = compile_to("fp32")
     wrong = {**SETTINGS, "input": {**SETTINGS["input"], "dtype": "int8"}}
     with pytest.raises(TargetError, match=r"'float32'.* where the manifest says .*'int8'"):
-        load(replace(artifact, runtime=wrong))
+        load(replace(artifact, settings=wrong))
 
 
 def test_int8_input_and_output_are_converted_at_the_edges() -> None:
@@ -417,7 +417,7 @@ def test_several_classes_come_out_as_channels(tmp_path: Path) -> None:
     inputs = InputContract(12, 20, 4, MeanStd())
     outputs = OutputContract(("background", "a", "b", "c"), 4)
     onnx_from_torch(network, inputs, outputs, tmp_path / "net.onnx")
-    made = TARGET.compile(tmp_path / "net.onnx", tmp_path / "made", "fp32")
+    made = RUNTIME.compile(tmp_path / "net.onnx", tmp_path / "made", "fp32")
     image = np.random.default_rng(0).normal(0, 1, inputs.shape).astype(np.float32)
     mask = load(made).run(image)
     assert mask.shape == (1, 4, 12, 20)

@@ -16,15 +16,15 @@ from tiny_graphs import INPUT, save_conv_relu_conv
 from edgeseg.errors import MissingBackendError, TargetError, UnknownNameError, UsageError
 from edgeseg.models import find_model
 from edgeseg.records import Artifact
-from edgeseg.targets import find_target
+from edgeseg.targets import find_runtime
 from edgeseg.targets.tensorrt.base import MODEL_FILE
-from edgeseg.targets.tensorrt.target import PLAN_FILE, JetsonOptions, TensorRtTarget
+from edgeseg.targets.tensorrt.runtime import PLAN_FILE, JetsonOptions, TensorRtRuntime
 
 pytestmark = needs("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "tensorrt_rtx")
 
-TARGET = TensorRtTarget()
+RUNTIME = TensorRtRuntime()
 SPEC = find_model("egeunet").at_size(64, 64)
-STAND_IN = "onnxruntime, standing in for TensorRT"
+FALLBACK = "onnxruntime in place of TensorRT"
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def compile_to(
     def compile_to(precision: str) -> Artifact:
         if precision not in made:
             source = int8_onnx if precision == "int8" else small_onnx
-            made[precision] = TARGET.compile(source, tmp_path_factory.mktemp(precision), precision)
+            made[precision] = RUNTIME.compile(source, tmp_path_factory.mktemp(precision), precision)
         return made[precision]
 
     return compile_to
@@ -70,8 +70,8 @@ def plan_of(artifact: Artifact) -> dict[str, Any]:
 
 
 def check(artifact: Artifact, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    backend, name = TARGET.load_for_check(artifact.folder, artifact.files, artifact.runtime)
-    assert name == STAND_IN
+    backend, name = RUNTIME.load_for_check(artifact)
+    assert name == FALLBACK
     return backend.run(image)
 
 
@@ -153,18 +153,18 @@ def test_graph_of_the_usual_quantiser_is_refused(tmp_path: Path) -> None:
     usual = tmp_path / "usual.onnx"
     quantize_static(path, usual, Images(), quant_format=QuantFormat.QDQ)
     with pytest.raises(TargetError, match=r"zero point is -128, and TensorRT takes 0.*--method"):
-        TARGET.compile(usual, tmp_path / "new", "int8")
+        RUNTIME.compile(usual, tmp_path / "new", "int8")
     assert not (tmp_path / "new").exists()
 
 
 def test_float_graph_is_no_int8_network(small_onnx: Path, tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="no QuantizeLinear operators"):
-        TARGET.compile(small_onnx, tmp_path / "new", "int8")
+        RUNTIME.compile(small_onnx, tmp_path / "new", "int8")
 
 
 def test_unknown_precision_is_refused_before_the_work(small_onnx: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match=r"'bf16'.*Available: fp16, fp32, int8"):
-        TARGET.compile(small_onnx, tmp_path / "new", "bf16")
+        RUNTIME.compile(small_onnx, tmp_path / "new", "bf16")
 
 
 # Options
@@ -175,16 +175,16 @@ def test_unknown_precision_is_refused_before_the_work(small_onnx: Path, tmp_path
     [
         ({"workspace_mb": "8"}, r"workspace_mb is 8, too little.* at least 16"),
         ({"dla_core": "2"}, r"dla_core is 2\. Give 0 or 1, or -1 for none"),
-        ({"dla_core": "first"}, r"dla_core of target jetson is 'first'.*as dla_core=-1"),
+        ({"dla_core": "first"}, r"dla_core of runtime tensorrt is 'first'.*as dla_core=-1"),
     ],
 )
 def test_options_that_cannot_be_are_refused(options: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        find_target("jetson", options)
+        find_runtime("tensorrt", options)
 
 
 def test_options_reach_the_plan(small_onnx: Path, tmp_path: Path) -> None:
-    target = TensorRtTarget(JetsonOptions(workspace_mb=256, dla_core=1))
+    target = TensorRtRuntime(JetsonOptions(workspace_mb=256, dla_core=1))
     plan = plan_of(target.compile(small_onnx, tmp_path / "new", "fp16"))
     assert (plan["workspace_mb"], plan["dla_core"]) == (256, 1)
     assert not plan["strongly_typed"]  # where TensorRT is older than 11
@@ -194,7 +194,7 @@ def test_options_reach_the_plan(small_onnx: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_dla_core_takes_fp16_only(precision: str) -> None:
-    target = find_target("jetson", {"dla_core": "0"})
+    target = find_runtime("tensorrt", {"dla_core": "0"})
     target.require_precision("fp16")
     with pytest.raises(
         TargetError, match=rf"cannot run {precision} here: .*DLA core 0.*FP16 only.*--precision"
@@ -209,14 +209,14 @@ def test_machine_without_tensorrt_says_where_it_comes_from(
     compile_to: Callable[[str], Artifact],
 ) -> None:
     artifact = compile_to("fp32")
-    if TARGET.fallback_runtime() == "":
+    if RUNTIME.fallback_runtime() == "":
         pytest.skip("TensorRT and a GPU are here")
     with pytest.raises(MissingBackendError, match=r"'tensorrt'.*python3-libnvinfer.*JetPack"):
-        TARGET.load(artifact.folder, artifact.files, artifact.runtime, 1)
-    diagnosis = TARGET.diagnose()
+        RUNTIME.load(artifact)
+    diagnosis = RUNTIME.diagnose()
     assert diagnosis.builds == ("fp32", "fp16")
     assert diagnosis.runs == ()
-    assert f"checks by {STAND_IN}" in diagnosis.notes
+    assert f"checks by {FALLBACK}" in diagnosis.notes
 
 
 @pytest.mark.usefixtures("device")
@@ -224,23 +224,23 @@ def test_device_computes_the_checks_itself(
     compile_to: Callable[[str], Artifact], image: NDArray[np.float32]
 ) -> None:
     artifact = compile_to("fp16")
-    assert TARGET.fallback_runtime() == ""
-    backend, name = TARGET.load_for_check(artifact.folder, artifact.files, artifact.runtime)
-    assert name == "jetson"
+    assert RUNTIME.fallback_runtime() == ""
+    backend, name = RUNTIME.load_for_check(artifact)
+    assert name == "tensorrt"
     # The one network that the stand-in for TensorRT knows.
     assert np.array_equal(backend.run(image), (image[:, :1] > 127).astype(np.float32))
 
 
 @pytest.mark.usefixtures("device")
 def test_diagnosis_names_the_device() -> None:
-    diagnosis = TARGET.diagnose()
+    diagnosis = RUNTIME.diagnose()
     assert diagnosis.runs == ("fp32", "fp16", "int8")
     assert diagnosis.notes[1:] == ("Orin with 8 multiprocessors", "compute capability 8.7")
 
 
 def test_diagnosis_without_gpu_gives_the_reason(device: pytest.MonkeyPatch) -> None:
     device.setenv("FAKE_GPU", "")
-    diagnosis = TARGET.diagnose()
+    diagnosis = RUNTIME.diagnose()
     assert diagnosis.runs == ()
     assert any("no NVIDIA GPU can be used here" in note for note in diagnosis.notes)
 
@@ -251,7 +251,7 @@ def test_version_that_the_graph_is_not_for_is_refused(
     device.setenv("FAKE_TRT_VERSION", "8.6.1")
     artifact = compile_to("fp32")
     with pytest.raises(TargetError, match=r"from 10\.3 to below 12\.0, and here is 8\.6\.1"):
-        TARGET.load(artifact.folder, artifact.files, artifact.runtime, 1)
+        RUNTIME.load(artifact)
 
 
 # The bundle
@@ -268,8 +268,8 @@ def test_bundle_carries_the_kit(random_weights: Path, tmp_path: Path) -> None:
     runner = {path.name for path in (bundle.folder / "runner").iterdir()}
     assert runner == {"contract.py", "backend.py", "run.py", "device_bench.py", "kit.py"}
     assert bundle.manifest.options == {"workspace_mb": 512, "dla_core": -1}
-    assert bundle.manifest.checked_by == STAND_IN
+    assert bundle.manifest.checked_by == FALLBACK
     assert bundle.manifest.artifact.files == (f"artifact/{PLAN_FILE}", f"artifact/{MODEL_FILE}")
     _, agreement, computed_by = verify_bundle(bundle.folder)
-    assert computed_by == STAND_IN
+    assert computed_by == FALLBACK
     assert agreement.max_abs_diff < 1e-3

@@ -1,4 +1,4 @@
-"""Target `jetson`: TensorRT, whose engines are built on the device."""
+"""Runtime `tensorrt`: TensorRT, whose engines are built on the device."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from edgeseg.errors import UsageError
 from edgeseg.lazy import installed_version
 
-from ..base import TargetOptions
+from ..base import RuntimeOptions
 from .base import TensorRtBase
 
 PLAN_FILE = "plan.json"
@@ -22,7 +22,7 @@ PROOF_CAPABILITY = "8.6"
 
 
 @dataclass(frozen=True)
-class JetsonOptions(TargetOptions):
+class JetsonOptions(RuntimeOptions):
     """Attributes:
     workspace_mb: Memory that building may use for scratch. A Jetson's GPU shares the memory of
         its CPU, of which 4 GB boards leave about half to a program.
@@ -44,10 +44,11 @@ class JetsonOptions(TargetOptions):
             )
 
 
-class TensorRtTarget(TensorRtBase):
+class TensorRtRuntime(TensorRtBase):
     """The graph and a plan; the kit in the bundle builds the engine from them on the device."""
 
-    name = "jetson"
+    name = "tensorrt"
+    devices = ("jetson",)
     title = "TensorRT 10.3 to 11 on NVIDIA Jetson"
     package = "tensorrt"
     runtime_title = "TensorRT"

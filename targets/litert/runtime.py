@@ -1,4 +1,4 @@
-"""Target `android`: TFLite models, run by LiteRT."""
+"""Runtime `litert`: TFLite models, run by LiteRT."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edgeseg.formats.tflite import number_tensors, read_tflite
 from edgeseg.lazy import provider_of, require, require_installed
 from edgeseg.records import Artifact
 
-from ..base import FP32_TOLERANCE, Backend, Target, Written
+from ..base import FP32_TOLERANCE, Backend, Runtime, Written
 from ..onnx_file import open_reference, read_typed_graph
 from .conversion import FAILURE, FLOAT_FILE, GRAPH_FILE, HALF_FILE, smooth_noise
 from .first_difference import first_difference
@@ -52,7 +52,7 @@ REWRITES = (
     "merge-pointwise",
     "nearest-by-shuffle",
 )
-PURPOSE = "Building for target android"
+PURPOSE = "Building for litert"
 FLOAT_TENSOR = {"layout": "NHWC", "dtype": "float32", "scale": None, "zero_point": None}
 # Networks take pixels as 0..1, standardised, or as 0..255.
 CHECK_SCALES = (1.0, 255.0)
@@ -80,7 +80,7 @@ class Attempt:
 ATTEMPTS = (Attempt(), Attempt(with_shapes=True), Attempt(with_shapes=True, trial=True))
 
 
-class LiteRtTarget(Target):
+class LiteRtRuntime(Runtime):
     """FP32, FP16 weights and INT8 as one TFLite file of built-in operators.
 
     onnx2tf makes it, in a process of its own, from a graph that is rewritten first (see
@@ -88,7 +88,8 @@ class LiteRtTarget(Target):
     ONNX Runtime each time.
     """
 
-    name = "android"
+    name = "litert"
+    devices = ("android",)
     title = "LiteRT (TFLite) with XNNPACK on Android and other ARM and x86 CPUs"
     artifact_format = "tflite"
     quantized_from = ("tflite",)
@@ -137,7 +138,7 @@ class LiteRtTarget(Target):
 
     def notes(self) -> tuple[str, ...]:
         runtime = provider_of("ai_edge_litert")
-        require(f"{runtime}.interpreter", purpose="Target android")
+        require(f"{runtime}.interpreter", purpose="The runtime litert")
         return (f"runtime {runtime}",)
 
     def _convert(self, onnx_path: Path, folder: Path, *, half: bool) -> Path:
@@ -166,8 +167,8 @@ class LiteRtTarget(Target):
         Raises:
             TargetError: Names the first operator that differs.
         """
-        runtime = self.runtime_settings("fp32")
-        backend = self.load(tflite_path.parent, (tflite_path.name,), runtime, 1)
+        converted = self._artifact(tflite_path.parent, "fp32", Written((tflite_path.name,)))
+        backend = self.load(converted)
         session = open_reference(onnx_path)
         source = session.get_inputs()[0]
         for scale in CHECK_SCALES:
@@ -188,7 +189,7 @@ class LiteRtTarget(Target):
                 raise TargetError(
                     f"onnx2tf made another network of {onnx_path.name}: a probability differs by "
                     f"up to {difference:.1e}, allowed is {allowed:.0e}; {where}. Write "
-                    "that part of the model in another way, or build for another target."
+                    "that part of the model in another way, or build for another --target."
                 )
 
 
@@ -246,7 +247,7 @@ def convert_in_process(folder: Path, title: str, switches: list[str]) -> None:
         reason = (reasons or lines)[-1][:400].strip().rstrip(".")
         raise TargetError(
             f"onnx2tf does not convert {title}: {reason}. Write that part of the model "
-            "in another way, or build for another target."
+            "in another way, or build for another --target."
         )
 
 
@@ -260,7 +261,7 @@ def require_builtin_operators(path: Path) -> None:
     if custom:
         raise TargetError(
             f"The graph needs {', '.join(custom)}, which TFLite does not have built in and phones "
-            "do not run. Replace that operation in the model, or build for another target."
+            "do not run. Replace that operation in the model, or build for another --target."
         )
 
 

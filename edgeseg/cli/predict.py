@@ -1,4 +1,4 @@
-"""edgeseg verify, edgeseg predict"""
+"""edgeseg predict"""
 
 from __future__ import annotations
 
@@ -8,26 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import DataError, OutputInUseError, UsageError
-from .terminal.console import make_progress, print_json
-
-
-def verify(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
-) -> None:
-    """Check a bundle's checksums and replay its golden pair."""
-    from ..pipeline.verify import verify_bundle
-
-    with make_progress().stage("verify"):
-        opened, agreement, computed_by = verify_bundle(bundle)
-    if as_json:
-        record = {"computed_by": computed_by, **agreement.to_json()}
-        print_json({"bundle": opened.name, "ok": True, "golden": record})
-        return
-    by = "" if computed_by == opened.manifest.target else f" by {computed_by}"
-    print(
-        f"{bundle}: ok. {len(opened.manifest.files)} files unchanged; golden mask{by}: {agreement}"
-    )
+from .terminal.console import make_progress
 
 
 def predict(
@@ -46,7 +27,7 @@ def predict(
     """
     from ..bundle.bundle import open_bundle
     from ..data.gallery import GalleryRow, draw_gallery, find_truth, shrink_row, write_mask
-    from ..pipeline.verify import predict_images
+    from ..pipeline.predict import predict_images
     from ..storage.atomic import adding_files
 
     opened = open_bundle(bundle)

@@ -1,0 +1,39 @@
+"""edgeseg models"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .terminal.console import print_json, print_table
+
+
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the networks: parameters, MACs, input contract, weights."""
+    from ..models import MODELS
+
+    if as_json:
+        print_json([spec.to_json() for spec in MODELS.values()])
+        return
+    from rich.table import Table
+
+    table = Table()
+    for title in ("model", "title", "parameters", "MACs", "input", "classes", "shipped weights"):
+        table.add_column(title)
+    for spec in MODELS.values():
+        inputs = spec.inputs
+        weights = f"{spec.weights.data}, {spec.weights.licence}" if spec.weights else "none"
+        table.add_row(
+            spec.name,
+            f"{spec.title}\n{spec.source}",
+            f"{spec.parameters:,}",
+            f"{spec.macs / 1e6:,.1f} M",
+            f"RGB {inputs.height}x{inputs.width}, {inputs.normalization.kind}, "
+            f"multiples of {inputs.stride}",
+            ", ".join(spec.outputs.classes),
+            weights,
+        )
+    print_table(table)
