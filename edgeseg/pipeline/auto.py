@@ -35,7 +35,7 @@ from ..tuning.leaderboard import Trial
 from ..tuning.search import Search, TuningResult
 from ..tuning.space import SearchSpace
 from ..tuning.timing_cache import TimingCache
-from .bench import PLAIN
+from .builder.baselines import PLAIN
 from .builder.builder import Builder
 from .builder.context import BuildContext
 from .evaluator.local_evaluator import THREADS, LocalEvaluator

@@ -11,20 +11,15 @@ from types import MappingProxyType
 from edgeseg.benchmarks.measure import measure
 from edgeseg.benchmarks.participants import BenchSettings, Participant
 from edgeseg.benchmarks.report import Report
-from edgeseg.targets import Runtime, find_runtime
+from edgeseg.targets import find_runtime
 
 from ..bundle.bundle import SOURCE_ONNX, SOURCE_WEIGHTS, Bundle
 from ..data.folder import FolderDataset
 from ..errors import BenchmarkError, TargetError, UnknownNameError, UsageError
-from ..lazy import NATIVE_MODULES, provider_of
 from ..progress import SILENT, Progress
-from ..records import Artifact, RunnerSpec, sha256_of_file
-from ..storage import cache
+from ..records import RunnerSpec, sha256_of_file
+from .builder.baselines import BASELINES, PLAIN, artifact_runner, baseline_artifact
 from .external_toolkits import open_worker, toolkit_participants
-
-BASELINE_RECORD = "artifact.json"
-PLAIN, MENDED = "plain", "target"
-BASELINES = {PLAIN: "plain export", MENDED: "float baseline"}  # and how rows name them
 
 
 def bench_bundles(
@@ -170,58 +165,6 @@ def baseline_participant(
         baseline_key=str(artifact.folder),
         fallback_runtime=runtime.fallback_runtime(),
     )
-
-
-def baseline_artifact(
-    runtime: Runtime, onnx_path: Path, kind: str, progress: Progress = SILENT
-) -> Artifact:
-    """What speed is compared with, from the cache when it was made before.
-
-    Args:
-        kind: One of `BASELINES`.
-
-    Raises:
-        TargetError: The tool refuses the graph.
-    """
-    record = {
-        "onnx": sha256_of_file(onnx_path),
-        "runtime": runtime.name,
-        "options": runtime.options.to_json(),
-        "kind": kind,
-    }
-
-    def make(folder: Path) -> None:
-        with progress.stage(f"compile the {kind} float baseline for {runtime.name}"):
-            if kind == PLAIN:
-                artifact = runtime.compile_plain(onnx_path, folder)
-            else:
-                artifact = runtime.compile(onnx_path, folder, "fp32")
-        content = json.dumps({**artifact.to_json(), "folder": ""})
-        (folder / BASELINE_RECORD).write_text(content, encoding="utf-8")
-
-    folder, _ = cache.get_or_make("baselines", record, make)
-    record = json.loads((folder / BASELINE_RECORD).read_text(encoding="utf-8"))
-    return Artifact.from_json(record, folder)
-
-
-def artifact_runner(artifact: Artifact, threads: int) -> RunnerSpec:
-    found = replace(artifact, folder=artifact.folder.resolve())
-    return RunnerSpec(
-        place="edgeseg.targets:open_backend",
-        arguments={"artifact": found.to_json(), "threads": threads},
-        packages=_packages_here(artifact.runtime),
-        threads=threads,
-    )
-
-
-def _packages_here(name: str) -> tuple[str, ...]:
-    """What a benchmark process loads before memory is first looked at."""
-    runtime = find_runtime(name)
-    if runtime.fallback_runtime():
-        return ()
-    providers = [provider_of(package) for package in runtime.run_packages]
-    natives = [NATIVE_MODULES.get(package, package) for package in providers]
-    return (*natives, type(runtime).__module__, runtime.backend_module)
 
 
 def torch_runner(bundle: Bundle) -> RunnerSpec:

@@ -27,7 +27,7 @@ from edgeseg.tuning.constraints import Evaluation
 from edgeseg.tuning.evaluator import FinalTiming, Ratio
 from edgeseg.tuning.regions import QuantizableConv
 
-from ..bench import MENDED, PLAIN, artifact_runner, baseline_artifact
+from ..builder.baselines import MENDED, PLAIN, artifact_runner, baseline_artifact
 from ..builder.builder import Builder
 from ..builder.context import BuildContext
 from .convolutions import quantizable_convs_of
