@@ -26,7 +26,7 @@ def build(backend: Any, folder: Path, workspace_mb: int | None, rebuild: bool) -
     """Build the engine, or find it built; returns what there is to say of it."""
     artifact = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["artifact"]
     path, record = backend.ensure_engine(
-        backend.import_tensorrt(artifact["runtime"]["package"]),
+        backend.import_tensorrt(artifact["settings"]["package"]),
         backend.open_cuda(),
         folder,
         artifact["files"],

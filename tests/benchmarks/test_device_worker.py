@@ -19,7 +19,7 @@ from runner_bundle import FAKE_BACKEND, SIZE, make_bundle
 from edgeseg.pipeline.devices.ssh import TOOLS
 
 Tell = Callable[..., dict[str, Any]]
-ARTIFACT = {"files": ["artifact/net.bin"], "runtime": {"device": "CPU"}}
+ARTIFACT = {"files": ["artifact/net.bin"], "settings": {"device": "CPU"}}
 
 
 def tool_path(module: str) -> Path:

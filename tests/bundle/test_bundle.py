@@ -53,14 +53,16 @@ def folder(tmp_path: Path) -> Path:
             weights_data=None,
             weights_licence=None,
         ),
+        name="egeunet-intel-fp32",
         target="intel",
+        runtime="openvino",
         precision="fp32",
         input=INPUTS.to_json(),
         output=OUTPUTS.to_json(),
         artifact=ArtifactRecord(
             format="openvino-ir",
             files=("artifact/model.xml", "artifact/model.bin"),
-            runtime={"threads": 1},
+            settings={"threads": 1},
         ),
         golden=GoldenRecord(
             image="golden/image.npy",
@@ -71,7 +73,7 @@ def folder(tmp_path: Path) -> Path:
         lowering={},
         quantization=None,
         options={},
-        checked_by="intel",
+        checked_by="openvino",
         checks={},
         toolchain={"numpy": np.__version__},
         files=list_files(root),
@@ -217,7 +219,7 @@ def test_another_schema_version_is_refused(folder: Path, version: object) -> Non
     change_manifest(folder, lambda record: record.update(schema_version=version))
     with pytest.raises(BundleError, match="install the edgeseg that wrote it") as caught:
         open_bundle(folder)
-    assert f"schema version {version}; this edgeseg reads {SCHEMA_VERSION}" in str(caught.value)
+    assert f"schema version {version}; this edgeseg reads 2, {SCHEMA_VERSION}." in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", "3", '"manifest"'])

@@ -284,12 +284,12 @@ def test_a_method_without_quantisation_is_refused(run_cli: RunCli, output: Path)
 @pytest.mark.parametrize(
     ("words", "advice"),
     [
-        (("--option", "speed=9"), ("Unknown option of target intel 'speed'", "Available: none")),
+        (("--option", "speed=9"), ("Unknown option of runtime openvino 'speed'", "Available: none")),
         (("--option", "speed"), ("--option speed is no option", "Write NAME=VALUE")),
         (("--option", "a=1", "--option", "a=2"), ("--option a was given twice",)),
     ],
 )
-def test_an_option_that_the_target_cannot_take_is_refused(
+def test_an_option_that_the_runtime_does_not_have_is_refused(
     run_cli: RunCli, output: Path, words: tuple[str, ...], advice: tuple[str, ...]
 ) -> None:
     refused(run_cli(*BUILD, *words, "-o", output), 2, *advice)

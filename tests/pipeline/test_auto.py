@@ -42,7 +42,7 @@ def automatic(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture
-def no_laboratory(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_evaluator(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing may be made or measured."""
 
     def fail(*arguments: object, **settings: object) -> None:
@@ -63,7 +63,7 @@ def test_a_bundle_says_how_it_was_chosen(automatic: Bundle) -> None:
     assert (manifest.precision, automatic.name) == ("auto", "egeunet-onnxruntime-auto")
     assert manifest.checks["artifact"].max_abs_diff <= 0.2
     names = [trial.candidate for trial in tuning.trials]
-    fixed = [candidate["precision"] for candidate in names if not candidate["runtime"]]
+    fixed = [candidate["precision"] for candidate in names if not candidate["variant"]]
     assert {"fp32", "int8"} <= set(fixed)
     for trial in tuning.trials:
         assert (trial.verdict == "refused") == bool(trial.reason)
@@ -91,7 +91,7 @@ def test_a_bundle_says_how_it_was_chosen(automatic: Bundle) -> None:
 
 @pytest.mark.slow
 def test_the_bundle_can_be_built_again_without_measuring(
-    automatic: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_laboratory: None
+    automatic: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_evaluator: None
 ) -> None:
     assert automatic.manifest.tuning is not None
     record = tmp_path / "tuning.json"
@@ -109,7 +109,7 @@ def test_the_bundle_can_be_built_again_without_measuring(
 
 @pytest.mark.slow
 def test_an_equal_search_measures_nothing(
-    automatic: Bundle, tmp_path: Path, no_laboratory: None
+    automatic: Bundle, tmp_path: Path, no_evaluator: None
 ) -> None:
     bundle, was_cached = build_bundle(request_for(tmp_path / "again"))
     assert was_cached
@@ -147,7 +147,7 @@ def test_bench_says_auto_and_what_it_consists_of(
 
 
 @pytest.mark.slow
-def test_a_placement_is_for_one_network_only(automatic: Bundle, tmp_path: Path) -> None:
+def test_a_tuning_is_for_one_network_only(automatic: Bundle, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"is for another model\. Build with the same --model"):
         build_bundle(request_for(tmp_path / "out", tuning=automatic.folder, size=(32, 32)))
     fewer = request_for(tmp_path / "out", tuning=automatic.folder, calibration_images=2)
@@ -156,7 +156,7 @@ def test_a_placement_is_for_one_network_only(automatic: Bundle, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_target_with_a_stand_in_is_not_measured(tmp_path: Path) -> None:
+def test_a_runtime_with_a_fallback_is_not_measured() -> None:
     with pytest.raises(TargetError, match=r"does not run on this machine.*Name a precision: fp32"):
         auto.require_measurable(find_runtime("tensorrt"))
 
@@ -192,7 +192,7 @@ def test_auto_refuses_what_it_cannot_do(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_bundle_of_one_precision_has_no_placement(small_bundles: dict[str, Path]) -> None:
+def test_a_bundle_of_one_precision_has_no_tuning(small_bundles: dict[str, Path]) -> None:
     with pytest.raises(UsageError, match="was not built with --precision auto"):
         auto.read_tuning_record(small_bundles["fp32"])
 
@@ -289,7 +289,7 @@ def test_the_default_is_auto_where_it_can_be_measured() -> None:
 
 
 @pytest.mark.slow
-def test_a_folder_that_is_copied_keeps_its_placement(automatic: Bundle, tmp_path: Path) -> None:
+def test_a_folder_that_is_copied_keeps_its_tuning(automatic: Bundle, tmp_path: Path) -> None:
     copied = shutil.copytree(automatic.folder, tmp_path / "copied")
     assert open_bundle(copied).manifest.tuning == automatic.manifest.tuning
 

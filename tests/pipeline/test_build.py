@@ -76,7 +76,7 @@ def test_a_graph_is_quantised_before_it_is_compiled(
     made["int8"].check_files()
     assert (manifest.target, manifest.precision) == (target, "int8")
     assert manifest.artifact.format == file_format
-    assert (manifest.options, manifest.checked_by) == ({}, target)
+    assert (manifest.options, manifest.checked_by) == ({}, manifest.runtime)
     quantization = manifest.quantization
     assert quantization is not None
     assert quantization.method == "min-max"

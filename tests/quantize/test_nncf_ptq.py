@@ -51,7 +51,7 @@ def made(small_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 def test_artifact_is_int8_of_the_same_kind(made: Made) -> None:
     assert made.artifact.precision == "int8"
-    for name in ("target", "format", "files", "runtime"):
+    for name in ("runtime", "format", "files", "settings"):
         assert getattr(made.artifact, name) == getattr(made.source, name), name
     assert {path.name for path in made.artifact.folder.iterdir()} == set(made.artifact.files)
     assert {"openvino", "nncf"} <= set(made.artifact.toolchain)

@@ -70,7 +70,7 @@ def plan(made: Made, request: pytest.FixtureRequest) -> QuantPlan:
 def test_artifact_is_int8_of_the_same_kind(made: Made, plan: QuantPlan, tmp_path: Path) -> None:
     artifact, layers = emit(made, plan, tmp_path / "new" / "int8")
     assert artifact.precision == "int8"
-    for name in ("target", "format", "files", "runtime"):
+    for name in ("runtime", "format", "files", "settings"):
         assert getattr(artifact, name) == getattr(made.source, name), name
     assert layers["int8_convolutions"] == 3
     assert layers["convolutions"] == 4

@@ -74,7 +74,7 @@ def operator(kind: str, inputs: tuple[int, ...], *outputs: int) -> Operator:
 
 def test_artifact_is_int8_of_the_same_kind(made: Made) -> None:
     assert made.artifact.precision == "int8"
-    for name in ("target", "format", "files", "runtime"):
+    for name in ("runtime", "format", "files", "settings"):
         assert getattr(made.artifact, name) == getattr(made.source, name), name
     assert {path.name for path in made.artifact.folder.iterdir()} == set(made.artifact.files)
     assert set(made.artifact.toolchain) == {"onnx2tf", "ai_edge_quantizer"}

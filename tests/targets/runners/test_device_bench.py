@@ -151,7 +151,7 @@ def test_no_runs_are_refused(make_network: Callable[..., Any], tmp_path: Path) -
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    artifact = {"files": ["artifact/net.bin"], "runtime": {"device": "CPU"}}
+    artifact = {"files": ["artifact/net.bin"], "settings": {"device": "CPU"}}
     bench = (RUNNERS / "device_bench.py").read_bytes()
     runner = {"backend.py": FAKE_BACKEND.encode(), "device_bench.py": bench}
     return make_bundle(tmp_path, artifact, runner)

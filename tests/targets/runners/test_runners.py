@@ -76,7 +76,7 @@ def test_annotations_are_not_evaluated(path: Path) -> None:
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    artifact = {"files": ["artifact/net.bin"], "runtime": {"device": "CPU"}}
+    artifact = {"files": ["artifact/net.bin"], "settings": {"device": "CPU"}}
     return make_bundle(tmp_path, artifact, {"backend.py": FAKE_BACKEND.encode()})
 
 

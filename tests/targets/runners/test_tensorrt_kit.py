@@ -23,7 +23,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "device_bench.py": "device_bench.py",
     }
     runner = {name: (RUNNERS / source).read_bytes() for name, source in carried.items()}
-    make_bundle(folder, {"files": list(FILES), "runtime": {"package": "tensorrt"}}, runner)
+    make_bundle(folder, {"files": list(FILES), "settings": {"package": "tensorrt"}}, runner)
     write_plan(folder)
     return folder
 
