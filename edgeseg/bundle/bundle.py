@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -112,16 +112,24 @@ class Bundle:
                 )
 
     def with_measurements(self, rows: Iterable[dict[str, Any]]) -> Bundle:
-        """Add benchmark rows to the manifest as it is on disk now, atomically."""
-        present = open_bundle(self.folder).manifest
-        measurements = (*present.measurements, *rows)
-        manifest = present.model_copy(update={"measurements": measurements})
-        write_text(self.folder / MANIFEST_NAME, manifest_text(manifest))
-        return Bundle(self.folder, manifest)
+        """Add benchmark rows to the manifest as it is on disk now, atomically.
+
+        A manifest of an older schema keeps it: the runner in that bundle reads no other.
+        """
+        open_bundle(self.folder)  # refuses one that was damaged meanwhile
+        path = self.folder / MANIFEST_NAME
+        record = json.loads(path.read_text(encoding="utf-8"))
+        record["measurements"] = [*record["measurements"], *rows]
+        write_text(path, _json_text(record))
+        return open_bundle(self.folder)
 
 
 def manifest_text(manifest: Manifest) -> str:
-    return json.dumps(manifest.model_dump(mode="json"), indent=2) + "\n"
+    return _json_text(manifest.model_dump(mode="json"))
+
+
+def _json_text(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, indent=2) + "\n"
 
 
 def list_files(folder: Path) -> tuple[FileRecord, ...]:

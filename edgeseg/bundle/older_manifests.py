@@ -21,7 +21,7 @@ def upgraded(record: Mapping[str, Any]) -> dict[str, Any]:
     """A manifest of today's schema; one that has it already comes back as it is.
 
     Raises:
-        KeyError, TypeError: It does not follow the schema that it names.
+        KeyError, TypeError, ValueError: It does not follow the schema that it names.
     """
     if record["schema_version"] != 2:
         return dict(record)
@@ -32,7 +32,7 @@ def upgraded(record: Mapping[str, Any]) -> dict[str, Any]:
         **record,
         "schema_version": 3,
         "name": f"{record['model']['name']}-{target}-{precision}",
-        "runtime": RUNTIMES_OF_SCHEMA_2.get(target, target),
+        "runtime": _runtime_of(target),
         "artifact": artifact,
     }
     placement = upgraded.pop("placement", None)
@@ -44,11 +44,13 @@ def upgraded_tuning(record: Mapping[str, Any]) -> dict[str, Any]:
     """The record of a tuning, which schema 2 called a placement.
 
     Raises:
-        KeyError, TypeError: It does not follow that schema.
+        KeyError, TypeError, ValueError: It does not follow that schema.
     """
     if "choice" not in record:
         return dict(record)
     tuning = _renamed(record, TUNING_KEYS_OF_SCHEMA_2)
+    identity = record["identity"]
+    tuning["identity"] = {**identity, "runtime": _runtime_of(identity["target"])}
     for name in ("trials", "final"):
         tuning[name] = [_renamed(row, TUNING_KEYS_OF_SCHEMA_2) for row in record[name]]
     for row in (tuning, *tuning["trials"], *tuning["final"]):
@@ -56,5 +58,9 @@ def upgraded_tuning(record: Mapping[str, Any]) -> dict[str, Any]:
     return tuning
 
 
+def _runtime_of(target: str) -> str:
+    return RUNTIMES_OF_SCHEMA_2.get(target, target)
+
+
 def _renamed(record: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    return {names.get(name, name): value for name, value in record.items()}
+    return {names.get(name, name): value for name, value in dict(record).items()}

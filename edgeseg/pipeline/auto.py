@@ -16,6 +16,7 @@ from edgeseg.targets import Runtime
 
 from ..bundle.bundle import open_bundle
 from ..bundle.manifest import FinalRecord, TrialRecord, TuningRecord
+from ..bundle.older_manifests import upgraded_tuning
 from ..errors import TargetError, UsageError
 from ..lazy import require_installed
 from ..lower.rewrites import REWRITES, STATISTICS
@@ -125,8 +126,9 @@ def read_tuning_record(path: Path) -> TuningRecord:
             )
         return found
     try:
-        return TuningRecord.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return TuningRecord.model_validate(upgraded_tuning(record))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UsageError(
             f"{path} holds no tuning: {reason}. Name a bundle that was built with --precision "

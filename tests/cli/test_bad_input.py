@@ -284,7 +284,10 @@ def test_a_method_without_quantisation_is_refused(run_cli: RunCli, output: Path)
 @pytest.mark.parametrize(
     ("words", "advice"),
     [
-        (("--option", "speed=9"), ("Unknown option of runtime openvino 'speed'", "Available: none")),
+        (
+            ("--option", "speed=9"),
+            ("Unknown option of runtime openvino 'speed'", "Available: none"),
+        ),
         (("--option", "speed"), ("--option speed is no option", "Write NAME=VALUE")),
         (("--option", "a=1", "--option", "a=2"), ("--option a was given twice",)),
     ],
