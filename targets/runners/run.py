@@ -57,7 +57,8 @@ class Network:
         artifact = self.manifest["artifact"]
         self.inputs = contract.InputContract.from_json(self.manifest["input"])
         self.outputs = contract.OutputContract.from_json(self.manifest["output"])
-        self.backend = backend.Backend(self.folder, artifact["files"], artifact["settings"], threads)
+        files, settings = artifact["files"], artifact["settings"]
+        self.backend = backend.Backend(self.folder, files, settings, threads)
 
     def predict(self, image: Any) -> Any:
         """Class of each pixel, (H, W) uint8, of an RGB image (H, W, 3) uint8 of any size."""
