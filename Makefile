@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3.11
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-SOURCES := edgeseg quantize targets benchmarks tests
+SOURCES := edgeseg quantize targets benchmarks tests examples
 TYPING := build/typing
 
 SAMPLE := edgeseg/data/isic2016_cc0/images

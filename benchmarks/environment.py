@@ -7,7 +7,7 @@ import platform
 from datetime import UTC, datetime
 from typing import Any
 
-from edgeseg import __version__
+from edgeseg.records import VERSION
 from edgeseg.storage.cache import code_digest, toolchain_versions
 
 from .cpu import allowed_cores, read_cpu
@@ -28,6 +28,6 @@ def describe_environment(threads: int) -> dict[str, Any]:
         "os": platform.platform(),
         "python": platform.python_version(),
         "versions": toolchain_versions(),
-        "edgeseg": __version__,
+        "edgeseg": VERSION,
         "edgeseg_code": code_digest()[:12],
     }

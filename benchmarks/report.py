@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from edgeseg.lazy import require
+
 from .accuracy import Accuracy
 from .latency import paired_speedup, summarize
 from .participants import BenchSettings, Participant
@@ -28,6 +30,17 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    def to_pandas(self) -> Any:
+        """A `pandas.DataFrame` with a line for each artefact.
+
+        Nested values have a column each: `latency_ms.p50`, `accuracy.dice_pooled`.
+
+        Raises:
+            MissingBackendError: pandas is not installed.
+        """
+        pandas = require("pandas", purpose="Report.to_pandas")
+        return pandas.json_normalize(self.rows).set_index("name")
 
 
 @dataclass

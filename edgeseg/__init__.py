@@ -1,3 +1,7 @@
 """Edge deployment of small medical-segmentation networks, measured and proved."""
 
-__version__ = "0.1.0"
+from .api import Bundle, bench, build, distill, evaluate, load, train
+from .records import VERSION
+
+__all__ = ["Bundle", "__version__", "bench", "build", "distill", "evaluate", "load", "train"]
+__version__ = VERSION

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+VERSION = "0.1.0"  # of edgeseg
+
 
 def sha256_of_file(path: Path) -> str:
     with path.open("rb") as file:

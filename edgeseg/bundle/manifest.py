@@ -153,6 +153,21 @@ class TuningRecord(Record):
     search_seconds: float
 
 
+class RuntimeRecord(Record):
+    """A runtime in the race of `--runtime auto`.
+
+    `speedup` is how many times faster the bundle's runtime is, with the interval of that, in one
+    interleaved run of what each runtime's own tuning chose (`artifact`, in words); None where
+    `refusal` says why the runtime did not take part.
+    """
+
+    runtime: str
+    artifact: str
+    speedup: float | None
+    speedup_ci95: tuple[float, float] | None
+    refusal: str
+
+
 class Manifest(Record):
     """All that is said of a bundle.
 
@@ -163,6 +178,7 @@ class Manifest(Record):
         runtime: Name of the runtime that loads the artefact.
         options: Of the runtime, beside the precision.
         precision: As it was asked for: "auto" where tuning chose.
+        race: The runtimes that were compared, the bundle's own first; empty where one was named.
         tuning: How it chose; None where a precision was named.
         checked_by: What computed the artefact for its check and its golden mask: the target's
             own runtime, or what stood in for it.
@@ -187,6 +203,7 @@ class Manifest(Record):
     quantization: QuantizationManifest | None
     options: dict[str, Any]
     tuning: TuningRecord | None = None
+    race: tuple[RuntimeRecord, ...] = ()
     checked_by: str
     checks: dict[str, AgreementRecord]
     toolchain: dict[str, str]

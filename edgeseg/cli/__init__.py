@@ -9,7 +9,8 @@ from types import FrameType
 
 import typer
 
-from .. import __version__
+from edgeseg.records import VERSION
+
 from ..errors import EdgesegError
 from . import (
     adapt,
@@ -56,7 +57,7 @@ app.command("cache")(cache.cache)
 
 def _print_version(value: bool) -> None:
     if value:
-        print(f"edgeseg {__version__}")
+        print(f"edgeseg {VERSION}")
         raise typer.Exit
 
 

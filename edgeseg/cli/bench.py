@@ -64,52 +64,36 @@ def bench(
     ] = DEFAULT_TIMEOUT_S,
 ) -> None:
     """Measure speed, memory and accuracy of bundles against their float baseline."""
-    from edgeseg.benchmarks.participants import BenchSettings
-
-    from ..bundle.bundle import open_bundle
-    from ..pipeline.bench import bench_bundles, require_baseline_kind
-    from ..pipeline.build import open_split
-    from ..pipeline.device_bench import DeviceSettings, bench_on_device
+    from ..pipeline.device_bench import DeviceSettings
     from ..pipeline.external_toolkits import parse_toolkits
+    from ..pipeline.measure import BenchRequest, run_bench
     from ..storage.atomic import write_text
 
     if json_path is not None and json_path.is_dir():
         raise UsageError(f"--json {json_path} is a folder. Name a file in it.")
-    require_baseline_kind(baseline)
-    toolkits = parse_toolkits(toolkit or [])
-    settings = BenchSettings(threads=threads, runs=runs)
     remote = None
     if device is not None:
-        if baseline != DEFAULT_BASELINE:
-            raise UsageError(
-                "On a device the baseline is the FP32 bundle that is named with the others. Leave "
-                "--baseline out."
-            )
-        if toolkits:
-            raise UsageError("--peer measures on this machine. Leave out --device or --peer.")
         remote = DeviceSettings(device, device_python, benchmark_model, timeout)
     elif (device_python, benchmark_model, timeout) != (DEFAULT_PYTHON, None, DEFAULT_TIMEOUT_S):
         raise UsageError(
             "--device-python, --benchmark-model and --timeout say how to measure on a device. Name "
             "it with --device."
         )
-    opened = [open_bundle(folder) for folder in bundles]
-    dataset = open_split(data, *(split or DEFAULT_SPLITS)).first(images)
-    if remote is not None:
-        report = bench_on_device(opened, dataset, settings, remote, make_progress())
-    else:
-        report = bench_bundles(
-            opened, dataset, settings, make_progress(), baseline_kind=baseline, toolkits=toolkits
-        )
+    request = BenchRequest(
+        bundles=tuple(bundles),
+        data=data,
+        splits=tuple(split or DEFAULT_SPLITS),
+        images=images,
+        threads=threads,
+        runs=runs,
+        baseline=baseline,
+        toolkits=parse_toolkits(toolkit or []),
+        device=remote,
+        record=record,
+    )
+    report = run_bench(request, make_progress())
     print_table(bench_table(report.reference, report.rows))
     for line in describe_report(report):
         print_note(line)
     if json_path is not None:
         write_text(json_path, json.dumps(report.to_json(), indent=2) + "\n")
-    if record:
-        for bundle in opened:
-            bundle.with_measurements(
-                {**row, "environment": report.environment, "data": report.data}
-                for row in report.rows
-                if row["key"] == str(bundle.folder.resolve())
-            )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,18 +16,14 @@ from .terminal.console import (
     print_json,
     print_note,
     print_table,
-    short_name,
 )
 
 if TYPE_CHECKING:
     from ..bundle.bundle import Bundle
     from ..pipeline.build import BuildRequest
 
-DEFAULT_FOLDER = Path("bundles")
 ALL_TARGETS = "all"
 SET_NAME = "set.json"
-AUTO = DEFAULT_PRECISION = "auto"
-DEFAULT_ELSEWHERE = "int8"  # for targets that cannot be measured here
 DEFAULT_SEARCH_SECONDS = 240.0
 
 
@@ -51,7 +46,8 @@ def build(
     runtime: Annotated[
         str | None,
         typer.Option(
-            help="Runtime to compile for; see edgeseg doctor (default: the device's own)."
+            help="Runtime to compile for, or auto for the fastest here; see edgeseg doctor "
+            "(default: the device's own)."
         ),
     ] = None,
     output: Annotated[
@@ -123,23 +119,20 @@ def build(
     """Build a bundle: a network compiled for a target, checked against the original."""
     from ..data.folder import SAMPLE_CLASSES
     from ..pipeline.build import BuildRequest, build_bundle
+    from ..pipeline.builder.request import AUTO, default_precision
 
-    named = precision or (
-        DEFAULT_PRECISION if target == ALL_TARGETS else default_precision(target, runtime)
-    )
-    if explain and (named != AUTO or target == ALL_TARGETS):
-        raise UsageError("--explain tells how auto chose, for one target. Add --precision auto.")
-    if not 0 <= search_seconds < math.inf:
-        raise UsageError(
-            f"--search-seconds {search_seconds:g} is no time. Give a number from 0 on."
-        )
-    names = (short_name(model), target, runtime, named)
+    if explain:
+        is_one = target != ALL_TARGETS
+        if not is_one or (precision or default_precision(target, runtime)) != AUTO:
+            raise UsageError(
+                "--explain tells how auto chose, for one target. Add --precision auto."
+            )
     request = BuildRequest(
         model=model,
         target=target,
         runtime=runtime,
-        precision=named,
-        output=output or DEFAULT_FOLDER / "-".join(filter(None, names)),
+        precision=precision,
+        output=output,
         weights=weights,
         data=data,
         spec=spec,
@@ -157,7 +150,7 @@ def build(
         use_cache=cache,
     )
     if target == ALL_TARGETS:
-        _build_all(request, precision, as_json=as_json)
+        _build_all(request, as_json=as_json)
         return
     bundle, was_cached = build_bundle(request, make_progress())
     manifest = bundle.manifest
@@ -185,19 +178,10 @@ def build(
     print(f"{bundle.folder}: {bundle.name}, artefact {kilobytes:.0f} kB{source}")
 
 
-def default_precision(target: str, runtime: str | None = None) -> str:
-    """auto where something can be measured."""
-    from edgeseg.targets import find_runtime
-    from edgeseg.targets.devices import find_device
-
-    name = find_device(target).resolve_runtime(runtime)
-    return DEFAULT_ELSEWHERE if find_runtime(name).fallback_runtime() else AUTO
-
-
 def _print_explanation(bundle: Bundle) -> None:
     from rich.table import Table
 
-    from ..tuning.explain import TITLES, rows, summary
+    from ..tuning.explain import TITLES, describe_race, rows, summary
 
     tuning = bundle.manifest.tuning
     assert tuning is not None
@@ -207,21 +191,18 @@ def _print_explanation(bundle: Bundle) -> None:
     for row in rows(tuning):
         table.add_row(*row)
     print_table(table)
-    for line in summary(tuning):
+    for line in (*summary(tuning), *describe_race(bundle.manifest.race)):
         print(line)
 
 
-def _build_all(request: BuildRequest, precision: str | None, *, as_json: bool) -> None:
-    """Build for every target into one folder; what is refused is shown with its reason.
-
-    Args:
-        precision: None takes the default of each target.
-    """
+def _build_all(request: BuildRequest, *, as_json: bool) -> None:
+    """Build for every target into one folder, and show each refusal with its reason."""
     from rich.table import Table
 
     from edgeseg.targets.devices import device_names
 
     from ..bundle.bundle import require_free_output
+    from ..pipeline.builder.request import AUTO, BUNDLES, completed, short_name
     from ..pipeline.sweep import build_cells, write_sweep
 
     of_one = (request.runtime, request.method, request.method_options, request.options)
@@ -230,19 +211,15 @@ def _build_all(request: BuildRequest, precision: str | None, *, as_json: bool) -
             "--runtime, --method, --method-option, --option and --tuning belong to one target. "
             "Leave them out, or name that --target."
         )
+    precision = request.precision or AUTO
+    folder = request.output or BUNDLES / f"{short_name(request.model)}-all-{precision}"
     requests = [
-        replace(
-            request,
-            target=name,
-            precision=precision or default_precision(name),
-            output=request.output / name,
-        )
-        for name in device_names()
+        completed(replace(request, target=name, output=folder / name)) for name in device_names()
     ]
-    for one in requests:
-        require_free_output(one.output, overwrite=one.overwrite)
+    for name in device_names():
+        require_free_output(folder / name, overwrite=request.overwrite)
     cells = build_cells(requests, make_progress())
-    write_sweep(request.output / SET_NAME, cells, {})
+    write_sweep(folder / SET_NAME, cells, {})
     if as_json:
         print_json([cell.to_json() for cell in cells])
     else:
@@ -266,5 +243,5 @@ def _build_all(request: BuildRequest, precision: str | None, *, as_json: bool) -
         print_table(table)
     if all(cell.bundle is None for cell in cells):
         raise TargetError(
-            f"No target builds {request.model} in {request.precision} here. See edgeseg doctor."
+            f"No target builds {request.model} in {precision} here. See edgeseg doctor."
         )

@@ -23,6 +23,7 @@ CAPTION = 16
 COLORS = np.array(  # of classes 1, 2, ..., chosen to differ for colour-blind eyes too
     [(0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233)], np.float32
 )
+LARGEST_OVERLAY = 1024  # pixels, longest side of a picture to be looked at
 TRUTH_COLOR = np.array((255, 255, 255), np.float32)
 COLUMNS = ("image", "predicted mask", "overlay (white: true outline)")
 
@@ -83,6 +84,34 @@ def draw_gallery(rows: Sequence[GalleryRow], path: Path) -> None:
             canvas.paste(tile, (GAP + column * (TILE + GAP), top))
         draw.text((GAP, top + TILE + 1), row.name, fill="black")
     write_bytes(path, _png(canvas))
+
+
+def paint_overlay(
+    image: NDArray[np.uint8] | NDArray[np.uint16], labels: NDArray[np.uint8]
+) -> Image.Image:
+    """The image with each class painted in its colour.
+
+    Args:
+        image: (H, W, 3).
+        labels: Class of each pixel, (H, W).
+
+    Returns:
+        At the image's shape, no side longer than `LARGEST_OVERLAY`.
+    """
+    scale = np.float32(257.0 if image.dtype == np.uint16 else 1.0)
+    picture = Image.fromarray((image / scale).round().astype(np.uint8))
+    classes = Image.fromarray(labels)
+    if max(picture.size) > LARGEST_OVERLAY:
+        picture.thumbnail((LARGEST_OVERLAY, LARGEST_OVERLAY))
+        classes = classes.resize(picture.size, Image.Resampling.NEAREST)
+    return Image.fromarray(_painted(np.asarray(picture, np.float32), np.asarray(classes)))
+
+
+def _painted(image: NDArray[np.float32], labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Colours of classes over an image of values 0..255."""
+    painted = COLORS[(labels.astype(int) - 1) % len(COLORS)]
+    mixed = np.where((labels > 0)[..., None], 0.55 * image + 0.45 * painted, image)
+    return mixed.round().astype(np.uint8)
 
 
 def _tiles(row: GalleryRow) -> list[Image.Image]:

@@ -67,6 +67,21 @@ def read_image(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     return np.asarray(image.convert("RGB"))
 
 
+def require_pixels(image: Any) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """An image that was decoded elsewhere, if it is of the kind that networks take.
+
+    Raises:
+        DataError: It is no RGB image of 8 or 16 bits.
+    """
+    pixels = np.asarray(image)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype not in (np.uint8, np.uint16):
+        raise DataError(
+            f"The image is {pixels.dtype} {pixels.shape}; it must be RGB, (height, width, 3), "
+            "uint8 or uint16. Name its file instead, or convert it."
+        )
+    return pixels
+
+
 def read_mask(path: Path, class_count: int) -> NDArray[np.uint8]:
     """Read a mask file as class indices.
 

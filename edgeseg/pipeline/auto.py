@@ -42,8 +42,6 @@ from .builder.context import BuildContext
 from .evaluator.local_evaluator import THREADS, LocalEvaluator
 from .evaluator.validation import ValidationSet
 
-AUTO = "auto"
-
 
 def require_measurable(runtime: Runtime) -> None:
     """Refuse a runtime that does not run on this machine.
@@ -60,7 +58,7 @@ def require_measurable(runtime: Runtime) -> None:
         )
 
 
-def place(context: BuildContext, builder: Builder, progress: Progress) -> TuningRecord:
+def tune(context: BuildContext, builder: Builder, progress: Progress) -> TuningRecord:
     """Find the fastest form of a network that keeps what it finds; what was measured before, also
     by a search that was killed, is not measured again.
 

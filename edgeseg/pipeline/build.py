@@ -4,20 +4,54 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+from edgeseg.targets import find_runtime
+from edgeseg.targets.devices import find_device
 
 from ..bundle.bundle import Bundle, open_bundle, require_free_output
-from ..bundle.manifest import TuningRecord
-from ..errors import UsageError
+from ..bundle.manifest import RuntimeRecord, TuningRecord
+from ..errors import EdgesegError, TargetError, UsageError
 from ..progress import SILENT, Progress
 from ..storage import cache
 from ..storage.atomic import writing_folder
 from ..tuning.candidate import Candidate
 from .builder.builder import Builder
 from .builder.context import BuildContext
-from .builder.request import BuildRequest, open_split
+from .builder.request import AUTO, BuildRequest, completed, open_split
+from .evaluator.runtime_race import rank_runtimes
 
 __all__ = ["BuildRequest", "build_bundle", "open_split"]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is built of a network for one runtime.
+
+    Attributes:
+        candidate: The form of the network.
+        tuning: How it was chosen; None where a precision was named.
+        race: The runtimes that were compared; empty where one was named.
+    """
+
+    context: BuildContext
+    builder: Builder
+    candidate: Candidate
+    tuning: TuningRecord | None
+    race: tuple[RuntimeRecord, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """Everything that decides the content of the bundle, as JSON."""
+        tuning = None if self.tuning is None else self.tuning.model_dump(mode="json")
+        return {
+            **self.context.record(self.candidate),
+            "precision": self.context.precision,
+            "tuning": tuning,
+            "race": [row.model_dump(mode="json") for row in self.race],
+        }
 
 
 def build_bundle(request: BuildRequest, progress: Progress = SILENT) -> tuple[Bundle, bool]:
@@ -29,53 +63,135 @@ def build_bundle(request: BuildRequest, progress: Progress = SILENT) -> tuple[Bu
     Raises:
         EdgesegError: Of any kind; nothing is left at `output` then.
     """
-    require_free_output(request.output, overwrite=request.overwrite)
-    context = BuildContext(request, progress)
+    request = completed(request)
+    output = request.output
+    assert output is not None
+    require_free_output(output, overwrite=request.overwrite)
     with tempfile.TemporaryDirectory(prefix="edgeseg-build-") as work:
-        builder = Builder(context, Path(work))
-        tuning = _find_placement(context, builder, progress)
-        if tuning is None:
-            candidate, kept = context.fixed_candidate(request.precision), None
+        if request.runtime == AUTO:
+            plan = _plan_fastest_runtime(request, Path(work), progress)
         else:
-            candidate, kept = Candidate.from_json(tuning.candidate), tuning.model_dump(mode="json")
-        context.require_packages([candidate])
-        builder.progress = progress
+            plan = _plan(request, Path(work), progress)
+        plan.builder.progress = progress
         folder, was_cached = cache.get_or_make(
             "bundles",
-            {**context.record(candidate), "precision": request.precision, "tuning": kept},
-            lambda folder: _build(context, builder, candidate, tuning, folder),
+            plan.record(),
+            lambda folder: _build(plan, folder),
             enabled=request.use_cache,
         )
-    if request.output.is_dir() and not any(request.output.iterdir()):
-        request.output.rmdir()
-    with writing_folder(request.output, replace=request.overwrite) as partial:
+    if output.is_dir() and not any(output.iterdir()):
+        output.rmdir()
+    with writing_folder(output, replace=request.overwrite) as partial:
         shutil.copytree(folder / "bundle", partial, dirs_exist_ok=True)
-    return open_bundle(request.output), was_cached
+    return open_bundle(output), was_cached
 
 
-def _find_placement(
-    context: BuildContext, builder: Builder, progress: Progress
-) -> TuningRecord | None:
+def _plan(request: BuildRequest, work: Path, progress: Progress) -> _Plan:
+    """Choose what is built for the runtime of the request, by measuring where it asks for that."""
+    context = BuildContext(request, progress)
+    builder = Builder(context, work)
+    tuning = _tuning_of(context, builder, progress)
+    if tuning is None:
+        candidate = context.fixed_candidate(context.precision)
+    else:
+        candidate = Candidate.from_json(tuning.candidate)
+    context.require_packages([candidate])
+    return _Plan(context, builder, candidate, tuning)
+
+
+def _plan_fastest_runtime(request: BuildRequest, work: Path, progress: Progress) -> _Plan:
+    """Choose for each of the device's runtimes, and let what was chosen take turns.
+
+    The seconds for the search are shared out evenly.
+
+    Raises:
+        TargetError: No runtime of the device builds the network and runs on this machine.
+        UsageError: The request has options of one runtime.
+    """
+    _require_no_runtime_options(request)
+    names = find_device(request.target).runtimes
+    seconds = request.search_seconds / len(names)
+    plans: dict[str, _Plan] = {}
+    artifacts = {}
+    refusals = {}
+    for name in names:
+        fallback = find_runtime(name).fallback_runtime()
+        if fallback:
+            refusals[name] = f"it does not run on this machine, where {fallback} checks artefacts"
+            continue
+        try:
+            own = replace(request, runtime=name, search_seconds=seconds)
+            plan = _plan(own, work / name, progress)
+            plan.builder.progress = progress
+            built = plan.builder.make(plan.candidate, work / name / "racing")
+        except EdgesegError as error:
+            refusals[name] = str(error)
+        else:
+            plans[name], artifacts[name] = plan, built.artifact
+    if not plans:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in refusals.items())
+        raise TargetError(
+            f"No runtime of {request.target} can take part in --runtime auto. {reasons}. Name a "
+            "--runtime, or build on the device with edgeseg installed there."
+        )
+    context = next(iter(plans.values())).context
+    with progress.stage("race of runtimes"):
+        ranking = rank_runtimes(artifacts, context, work)
+    winner = plans[next(iter(ranking))]
+    race = [
+        RuntimeRecord(
+            runtime=name,
+            artifact=plans[name].candidate.name,
+            speedup=ratio.speedup,
+            speedup_ci95=ratio.interval,
+            refusal="",
+        )
+        for name, ratio in ranking.items()
+    ]
+    race += [
+        RuntimeRecord(runtime=name, artifact="", speedup=None, speedup_ci95=None, refusal=reason)
+        for name, reason in refusals.items()
+    ]
+    return replace(winner, race=tuple(race))
+
+
+def _require_no_runtime_options(request: BuildRequest) -> None:
+    """Refuse what belongs to one runtime where several take part."""
+    named: Sequence[tuple[str, object]] = (
+        ("--method", request.method),
+        ("--method-option", request.method_options),
+        ("--option", request.options),
+        ("--tuning", request.tuning),
+    )
+    for option, value in named:
+        if value:
+            raise UsageError(
+                f"{option} belongs to one runtime, and --runtime auto compares several. Leave one "
+                "of them out."
+            )
+
+
+def _tuning_of(context: BuildContext, builder: Builder, progress: Progress) -> TuningRecord | None:
     """That of the bundle or file which the request names, or a new one; None unless "auto"."""
-    from .auto import AUTO, place, read_tuning_record, require_same_build
+    from .auto import read_tuning_record, require_same_build, tune
 
     request = context.request
-    _require_search(request, AUTO)
-    if request.precision != AUTO:
+    _require_search(request)
+    if context.precision != AUTO:
         if request.tuning is not None:
             raise UsageError(
-                f"--tuning takes the place of a search, and --precision {request.precision} "
+                f"--tuning takes the place of a search, and --precision {context.precision} "
                 "makes none. Leave one of them out."
             )
         return None
     if request.tuning is None:
-        return place(context, builder, progress)
-    found = read_tuning_record(request.tuning)
-    require_same_build(context, found, request.tuning)
-    return found
+        return tune(context, builder, progress)
+    record = read_tuning_record(request.tuning)
+    require_same_build(context, record, request.tuning)
+    return record
 
 
-def _require_search(request: BuildRequest, auto: str) -> None:
+def _require_search(request: BuildRequest) -> None:
     """Refuse what says how to search where nothing is searched.
 
     Raises:
@@ -87,10 +203,10 @@ def _require_search(request: BuildRequest, auto: str) -> None:
         "--min-agreement": request.min_agreement,
     }
     named = [name for name, value in constraints.items() if value is not None]
-    if named and request.precision != auto:
+    if named and request.precision != AUTO:
         raise UsageError(
             f"{named[0]} limits what --precision auto may choose, and --precision "
-            f"{request.precision} leaves no candidate. Leave one of them out; edgeseg bench tells "
+            f"{request.precision} leaves no choice. Leave one of them out; edgeseg bench tells "
             "what it costs."
         )
     if request.method is not None or request.method_options:
@@ -102,16 +218,10 @@ def _require_search(request: BuildRequest, auto: str) -> None:
         )
 
 
-def _build(
-    context: BuildContext,
-    builder: Builder,
-    candidate: Candidate,
-    tuning: TuningRecord | None,
-    folder: Path,
-) -> None:
+def _build(plan: _Plan, folder: Path) -> None:
     """Fill `folder/bundle`."""
     from .builder.bundle_writer import write_bundle
 
     bundle = folder / "bundle"
-    made = builder.make(candidate, bundle / "artifact")
-    write_bundle(context, made, tuning, bundle)
+    built = plan.builder.make(plan.candidate, bundle / "artifact")
+    write_bundle(plan.context, built, plan.tuning, plan.race, bundle)

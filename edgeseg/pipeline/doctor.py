@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from edgeseg.quantize import find_method
+from edgeseg.records import VERSION
 from edgeseg.targets import RUNTIMES, Runtime, find_runtime
 from edgeseg.targets.devices import device_names, find_device
 
-from .. import __version__
 from ..errors import EdgesegError
 from ..lazy import distribution_of, install_command, installed_version, is_installed
 from ..records import Diagnosis
@@ -23,7 +23,7 @@ TRAIN_PACKAGES = ("torch", "monai", "lightning_fabric")
 def diagnose() -> dict[str, Any]:
     """JSON record of the parts, the targets, and the cache."""
     return {
-        "edgeseg": __version__,
+        "edgeseg": VERSION,
         "python": platform.python_version(),
         "parts": [
             _part("export", EXPORT_PACKAGES),

@@ -25,6 +25,30 @@ def load_bundle(bundle: Bundle, *, threads: int = 1) -> Backend:
     return find_runtime(bundle.manifest.runtime).load(bundle.artifact, threads)
 
 
+def predict_image(
+    bundle: Bundle,
+    backend: Backend,
+    image: NDArray[np.uint8] | NDArray[np.uint16],
+    what: str,
+) -> NDArray[np.uint8]:
+    """Class of each pixel of an image, at its own size.
+
+    Args:
+        backend: Of the bundle, loaded.
+        image: (H, W, 3), RGB.
+        what: Names the image in a message.
+
+    Raises:
+        BundleError: The artefact gives NaN or infinity.
+    """
+    probabilities = backend.run(bundle.inputs.prepare(image))
+    if not np.isfinite(probabilities).all():
+        raise BundleError(
+            f"{bundle.folder} gives NaN or infinity for {what}. Build with another --precision."
+        )
+    return bundle.outputs.restore(probabilities, *image.shape[:2])
+
+
 @dataclass(frozen=True)
 class Prediction:
     """One image and what the artefact made of it.
@@ -52,9 +76,4 @@ def predict_images(
     backend = load_bundle(bundle, threads=threads)
     for path in paths:
         image = read_image(path)
-        probabilities = backend.run(bundle.inputs.prepare(image))
-        if not np.isfinite(probabilities).all():
-            raise BundleError(
-                f"{bundle.folder} gives NaN or infinity for {path}. Build with another --precision."
-            )
-        yield Prediction(path, image, bundle.outputs.restore(probabilities, *image.shape[:2]))
+        yield Prediction(path, image, predict_image(bundle, backend, image, str(path)))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
-from ..bundle.manifest import TrialRecord, TuningRecord
+from ..bundle.manifest import RuntimeRecord, TrialRecord, TuningRecord
 
 QUANTIZED = ("int8", "region")
 LONGEST_REASON = 240
@@ -77,6 +78,21 @@ def summary(record: TuningRecord) -> list[str]:
         lines.append(
             f"{record.skipped} candidates were left out for want of time. Raise --search-seconds "
             "to try them; what was measured is kept."
+        )
+    return lines
+
+
+def describe_race(race: Sequence[RuntimeRecord]) -> list[str]:
+    """How the bundle's runtime compares with the device's others: a sentence each."""
+    lines = []
+    for row in race[1:]:
+        if row.speedup is None or row.speedup_ci95 is None:
+            lines.append(f"{row.runtime} took no part: {row.refusal}")
+            continue
+        low, high = row.speedup_ci95
+        lines.append(
+            f"{race[0].runtime} is {row.speedup:.2f} ({low:.2f}..{high:.2f}) times as fast as "
+            f"{row.runtime} ({row.artifact})."
         )
     return lines
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from edgeseg import __version__
 from edgeseg.bundle.bundle import (
     PLAN_FOLDER,
     SOURCE_ONNX,
@@ -24,10 +24,11 @@ from edgeseg.bundle.manifest import (
     Manifest,
     ModelRecord,
     QuantizationManifest,
+    RuntimeRecord,
     TuningRecord,
 )
 from edgeseg.lazy import module_file
-from edgeseg.records import sha256_of_file
+from edgeseg.records import VERSION, sha256_of_file
 from edgeseg.storage import cache
 
 from .builder import BuiltArtifact
@@ -40,7 +41,11 @@ GOLDEN_FLIPS_REDUCED = 100.0
 
 
 def write_bundle(
-    context: BuildContext, made: BuiltArtifact, tuning: TuningRecord | None, bundle: Path
+    context: BuildContext,
+    made: BuiltArtifact,
+    tuning: TuningRecord | None,
+    race: Sequence[RuntimeRecord],
+    bundle: Path,
 ) -> None:
     """Add all but the artefact, which is there already, to a bundle's folder."""
     from edgeseg.models.weights import save_weights
@@ -53,7 +58,7 @@ def write_bundle(
     save_weights(bundle / SOURCE_WEIGHTS, context.network)
     _write_runner(context, bundle / "runner")
     golden = _write_golden(context, made, bundle / "golden")
-    manifest = _describe(context, made, tuning, golden, bundle)
+    manifest = _describe(context, made, tuning, race, golden, bundle)
     (bundle / MANIFEST_NAME).write_text(manifest_text(manifest), encoding="utf-8")
 
 
@@ -90,6 +95,7 @@ def _describe(
     context: BuildContext,
     made: BuiltArtifact,
     tuning: TuningRecord | None,
+    race: Sequence[RuntimeRecord],
     golden: GoldenRecord,
     bundle: Path,
 ) -> Manifest:
@@ -99,7 +105,7 @@ def _describe(
     shipped = spec.weights if context.request.weights is None else None
     quantization = made.quantization
     return Manifest(
-        edgeseg_version=__version__,
+        edgeseg_version=VERSION,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         model=ModelRecord(
             name=spec.name,
@@ -113,7 +119,7 @@ def _describe(
         name=context.name,
         target=context.device.name,
         runtime=context.runtime.name,
-        precision=context.request.precision,
+        precision=context.precision,
         input=spec.inputs.to_json(),
         output=spec.outputs.to_json(),
         artifact=ArtifactRecord(
@@ -128,6 +134,7 @@ def _describe(
         else None,
         options=context.runtime.options.to_json(),
         tuning=tuning,
+        race=tuple(race),
         checked_by=made.checked_by,
         checks={name: AgreementRecord(**check.to_json()) for name, check in checks.items()},
         toolchain=cache.toolchain_versions(),

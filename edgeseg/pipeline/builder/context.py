@@ -26,7 +26,7 @@ from edgeseg.targets import Runtime, find_runtime
 from edgeseg.targets.devices import Device, find_device
 from edgeseg.tuning.candidate import Candidate
 
-from .request import BuildRequest, open_split
+from .request import BuildRequest, completed, open_split
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,7 +41,7 @@ class BuildContext:
     """
 
     def __init__(self, request: BuildRequest, progress: Progress) -> None:
-        self.request = request
+        self.request = completed(request)
         self.progress = progress
         self.spec: ModelSpec = find_model(request.model, request.spec, request.size)
         self.device: Device = find_device(request.target)
@@ -54,7 +54,19 @@ class BuildContext:
         """MODEL-DEVICE-PRECISION, with the runtime where it is not the device's own."""
         device, runtime = self.device.name, self.runtime.name
         place = device if runtime == self.device.runtimes[0] else f"{device}-{runtime}"
-        return f"{self.spec.name}-{place}-{self.request.precision}"
+        return f"{self.spec.name}-{place}-{self.precision}"
+
+    @property
+    def precision(self) -> str:
+        """The one that is built; "auto" where measuring decides."""
+        assert self.request.precision is not None
+        return self.request.precision
+
+    @property
+    def output(self) -> Path:
+        """Folder of the bundle."""
+        assert self.request.output is not None
+        return self.request.output
 
     def fixed_candidate(self, precision: str) -> Candidate:
         """How this precision is built where nothing is measured.

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgeseg.data.folder import FolderDataset, open_folder, open_sample
 from edgeseg.errors import UsageError
+from edgeseg.targets import find_runtime
+from edgeseg.targets.devices import find_device
+
+AUTO = "auto"
+DEFAULT_ELSEWHERE = "int8"  # where nothing can be measured
+BUNDLES = Path("bundles")
 
 
 @dataclass(frozen=True)
@@ -16,9 +23,11 @@ class BuildRequest:
 
     Attributes:
         model, target: Names; see `edgeseg.targets.devices`.
-        runtime: One of the device's runtimes; None takes its own one.
-        precision: A name; "auto" measures which form is fastest.
-        output: Folder of the bundle.
+        runtime: One of the device's runtimes; None takes its own one, and "auto" the fastest of
+            those that compute on this machine.
+        precision: A name; "auto" measures which form is fastest. None takes "auto" where the
+            runtime computes on this machine, else INT8.
+        output: Folder of the bundle; None takes bundles/MODEL-TARGET-PRECISION.
         weights: Checkpoint; None takes the shipped one.
         data: Folder with real images, for calibration (train) and checks (val); None takes the
             sample that the package carries.
@@ -41,8 +50,8 @@ class BuildRequest:
 
     model: str
     target: str
-    precision: str
-    output: Path
+    precision: str | None = None
+    output: Path | None = None
     runtime: str | None = None
     weights: Path | None = None
     data: Path | None = None
@@ -59,6 +68,41 @@ class BuildRequest:
     tuning: Path | None = None
     overwrite: bool = False
     use_cache: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.search_seconds < math.inf:
+            raise UsageError(
+                f"--search-seconds {self.search_seconds:g} is no time. Give a number from 0 on."
+            )
+
+
+def completed(request: BuildRequest) -> BuildRequest:
+    """The request with a precision and an output folder.
+
+    Raises:
+        UnknownNameError: There is no such target, or the device has no such runtime.
+    """
+    precision = request.precision or default_precision(request.target, request.runtime)
+    names = (short_name(request.model), request.target, request.runtime, precision)
+    output = request.output or BUNDLES / "-".join(name for name in names if name)
+    return replace(request, precision=precision, output=output)
+
+
+def default_precision(target: str, runtime: str | None = None) -> str:
+    """What is built where no precision is named: "auto" where it can be measured."""
+    return AUTO if measurable_runtimes(target, runtime) else DEFAULT_ELSEWHERE
+
+
+def measurable_runtimes(target: str, runtime: str | None = None) -> tuple[str, ...]:
+    """Those of the runtimes that are asked for that compute on this machine."""
+    device = find_device(target)
+    names = device.runtimes if runtime == AUTO else (device.resolve_runtime(runtime),)
+    return tuple(name for name in names if not find_runtime(name).fallback_runtime())
+
+
+def short_name(model: str) -> str:
+    """Name of a model for folders: that of the class, in small letters, for a user's own."""
+    return model.rpartition(":")[2].lower()
 
 
 def open_split(data: Path | None, *splits: str, labelled: bool = True) -> FolderDataset:

@@ -15,14 +15,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg import __version__
 from edgeseg.benchmarks.process import Worker, WorkerProcess
 from edgeseg.bundle.bundle import Bundle
 from edgeseg.contract import InputContract, OutputContract
 from edgeseg.data.images import read_image
 from edgeseg.errors import BenchmarkError, DeviceError, UsageError
 from edgeseg.metrics.agreement import PER
-from edgeseg.records import RunnerSpec
+from edgeseg.records import VERSION, RunnerSpec
 from edgeseg.storage.cache import code_digest
 from edgeseg.targets.transports.adb import AdbTransport
 from edgeseg.targets.transports.base import tail
@@ -209,7 +208,7 @@ class AdbDevice:
             "load_average_1min": float(load.split()[0]) if load else None,
             "os": system,
             "benchmark_model": self._program,
-            "edgeseg": __version__,
+            "edgeseg": VERSION,
             "edgeseg_code": code_digest()[:12],
         }
 

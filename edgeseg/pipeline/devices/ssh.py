@@ -15,14 +15,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg import __version__
 from edgeseg.benchmarks.process import Worker, WorkerProcess
 from edgeseg.bundle.bundle import Bundle
 from edgeseg.bundle.manifest import MANIFEST_NAME
 from edgeseg.data.images import read_image
 from edgeseg.errors import BenchmarkError, DeviceError, UsageError
 from edgeseg.lazy import ALTERNATIVES, NATIVE_MODULES, OWN_SOURCES, distribution_of, module_file
-from edgeseg.records import RunnerSpec
+from edgeseg.records import VERSION, RunnerSpec
 from edgeseg.storage.cache import code_digest
 from edgeseg.targets import find_runtime
 from edgeseg.targets.transports.base import Finished, tail
@@ -173,7 +172,7 @@ class SshDevice:
         return result["numbers"], {
             "device": self.transport.address,
             **environment,
-            "edgeseg": __version__,
+            "edgeseg": VERSION,
             "edgeseg_code": code_digest()[:12],
         }
 

@@ -1,0 +1,395 @@
+"""The Python interface: what the command line does, as functions.
+
+Each function fills the request that its command fills, and nothing heavy is loaded before it is
+called:
+
+    import edgeseg
+
+    bundle = edgeseg.build("egeunet", "intel")
+    mask = bundle.predict("lesion.jpg")
+    report = edgeseg.bench([bundle])
+
+Errors are those of `edgeseg.errors`; each message says what to do.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    from edgeseg.benchmarks.report import Report
+    from edgeseg.targets import Backend
+
+    from .bundle import bundle as bundles
+    from .bundle.manifest import Manifest
+    from .metrics.agreement import Agreement
+    from .progress import Progress
+    from .training.loop import TrainingResult
+
+AnyPath: TypeAlias = str | os.PathLike[str]
+ImageLike: TypeAlias = "AnyPath | NDArray[np.uint8] | NDArray[np.uint16]"
+
+
+class Bundle:
+    """A network compiled for a device, with its manifest: what `edgeseg build` writes.
+
+    The artefact is loaded at the first prediction and kept. One bundle may be used by several
+    threads, which take turns.
+
+    Args:
+        folder: Of the bundle.
+        threads: CPU threads of a prediction.
+
+    Attributes:
+        folder: Of the bundle.
+
+    Raises:
+        BundleError: The folder holds no bundle, or its manifest is damaged.
+    """
+
+    def __init__(self, folder: AnyPath, *, threads: int = 1) -> None:
+        from .bundle.bundle import open_bundle
+
+        self.folder = Path(folder)
+        self._threads = threads
+        self._bundle: bundles.Bundle = open_bundle(self.folder)
+        self._backend: Backend | None = None
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<edgeseg.Bundle {self.name} in {self.folder}>"
+
+    @property
+    def name(self) -> str:
+        """MODEL-TARGET-PRECISION."""
+        return self._bundle.name
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle is, how it was built, and what was measured."""
+        return self._bundle.manifest
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their indices; the background is first."""
+        return self._bundle.outputs.classes
+
+    def predict(self, image: ImageLike) -> NDArray[np.uint8]:
+        """The class of each pixel.
+
+        Args:
+            image: A file, or a decoded RGB image (H, W, 3), uint8 or uint16, of any size.
+
+        Returns:
+            Class indices, (H, W).
+
+        Raises:
+            DataError: The image cannot be read, or has another shape or type.
+            BundleError: The artefact gives NaN or infinity.
+            TargetError, MissingBackendError: The runtime does not load the artefact.
+        """
+        return self._predict(self._read(image))
+
+    def overlay(self, image: ImageLike) -> Image:
+        """The image with its mask painted over it, at most 1,024 pixels a side, to be looked at."""
+        from .data.gallery import paint_overlay
+
+        pixels = self._read(image)
+        return paint_overlay(pixels, self._predict(pixels))
+
+    def verify(self) -> Agreement:
+        """Compare every file with its checksum, and replay the golden pair.
+
+        Returns:
+            How the artefact agrees with its golden mask on this machine.
+
+        Raises:
+            BundleError: A file is missing or changed, or the mask is too far off.
+        """
+        from .pipeline.verify import verify_bundle
+
+        _, agreement, _ = verify_bundle(self.folder)
+        return agreement
+
+    def _predict(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
+        from .pipeline.predict import load_bundle, predict_image
+
+        with self._lock:
+            if self._backend is None:
+                self._backend = load_bundle(self._bundle, threads=self._threads)
+            return predict_image(self._bundle, self._backend, pixels, "the image")
+
+    def _read(self, image: ImageLike) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        from .data.images import read_image, require_pixels
+
+        if isinstance(image, (str, os.PathLike)):
+            return read_image(Path(image))
+        return require_pixels(image)
+
+
+def load(folder: AnyPath, *, threads: int = 1) -> Bundle:
+    """Open a bundle that was built before.
+
+    Args:
+        threads: CPU threads of a prediction.
+
+    Raises:
+        BundleError: The folder holds no bundle, or its manifest is damaged.
+    """
+    return Bundle(folder, threads=threads)
+
+
+def build(
+    model: str,
+    target: str,
+    precision: str | None = None,
+    output: AnyPath | None = None,
+    *,
+    runtime: str | None = None,
+    weights: AnyPath | None = None,
+    data: AnyPath | None = None,
+    spec: AnyPath | None = None,
+    calibration_images: int = 64,
+    method: str | None = None,
+    method_options: Mapping[str, str] | None = None,
+    options: Mapping[str, str] | None = None,
+    size: tuple[int, int] | None = None,
+    search_seconds: float = 240.0,
+    max_dice_drop: float | None = None,
+    max_hd95_growth: float | None = None,
+    min_agreement: float | None = None,
+    tuning: AnyPath | None = None,
+    overwrite: bool = False,
+    use_cache: bool = True,
+    progress: bool = True,
+) -> Bundle:
+    """Build a bundle, as `edgeseg build` does: see `edgeseg.pipeline.builder.request.BuildRequest`.
+
+    Args:
+        model: Name of a network (`edgeseg models`), or "package.module:Class" with a `spec`.
+        target: Name of a device or a runtime (`edgeseg doctor`).
+        precision: Such as "int8"; None measures which form is fastest ("auto") where the runtime
+            computes on this machine.
+        output: Folder of the bundle; None takes bundles/MODEL-TARGET-PRECISION.
+        size: (height, width) of the input.
+        progress: Show on the terminal, or below a notebook's cell, how far the build is.
+
+    Raises:
+        EdgesegError: Of any kind; nothing is left at `output` then.
+    """
+    from .pipeline.build import BuildRequest, build_bundle
+
+    request = BuildRequest(
+        model=model,
+        target=target,
+        precision=precision,
+        output=_path(output),
+        runtime=runtime,
+        weights=_path(weights),
+        data=_path(data),
+        spec=_path(spec),
+        calibration_images=calibration_images,
+        method=method,
+        method_options=dict(method_options or {}),
+        options=dict(options or {}),
+        size=size,
+        search_seconds=search_seconds,
+        max_dice_drop=max_dice_drop,
+        max_hd95_growth=max_hd95_growth,
+        min_agreement=min_agreement,
+        tuning=_path(tuning),
+        overwrite=overwrite,
+        use_cache=use_cache,
+    )
+    built, _ = build_bundle(request, _progress(progress))
+    return Bundle(built.folder)
+
+
+def bench(
+    bundles: Iterable[Bundle | AnyPath],
+    *,
+    data: AnyPath | None = None,
+    split: Sequence[str] = ("val", "test"),
+    images: int | None = None,
+    threads: int = 1,
+    runs: int = 200,
+    baseline: str = "plain",
+    toolkits: Mapping[str, AnyPath] | None = None,
+    device: str | None = None,
+    progress: bool = True,
+) -> Report:
+    """Measure bundles in one interleaved run, each against its FP32 baseline: `edgeseg bench`.
+
+    Args:
+        bundles: Bundles or their folders.
+        data: Folder with images/ and masks/; None takes the sample that the package carries.
+        split: Splits of the data to score on.
+        images: Largest number of images; None takes all.
+        threads: CPU threads of each artefact.
+        runs: Counted inferences of each artefact, at least.
+        baseline: "plain", the exported graph through the runtime's own tool, or "target".
+        toolkits: Interpreters of external toolkits by name, which run the FP32 network too.
+        device: Where to measure, such as "ssh://user@host"; None measures here.
+
+    Returns:
+        A row for each artefact; `Report.to_pandas()` gives a table.
+    """
+    from .pipeline.device_bench import DeviceSettings
+    from .pipeline.measure import BenchRequest, run_bench
+
+    folders = (each.folder if isinstance(each, Bundle) else Path(each) for each in bundles)
+    request = BenchRequest(
+        bundles=tuple(folders),
+        data=_path(data),
+        splits=tuple(split),
+        images=images,
+        threads=threads,
+        runs=runs,
+        baseline=baseline,
+        toolkits={name: Path(python) for name, python in (toolkits or {}).items()},
+        device=None if device is None else DeviceSettings(device),
+    )
+    return run_bench(request, _progress(progress))
+
+
+def evaluate(
+    model: str,
+    *,
+    weights: AnyPath | None = None,
+    spec: AnyPath | None = None,
+    data: AnyPath | None = None,
+    split: Sequence[str] = ("test",),
+    size: tuple[int, int] | None = None,
+    metrics: str | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Score the FP32 reference on labelled images, with 95 % intervals: `edgeseg evaluate`.
+
+    Args:
+        metrics: "paper" for what the model's paper prints, "all" for every metric.
+
+    Returns:
+        The record that `edgeseg evaluate --json` prints.
+    """
+    from .pipeline.builder.request import open_split
+    from .pipeline.evaluate import evaluate_model
+
+    found = _find(model, spec, size)
+    dataset = open_split(_path(data), *split)
+    return evaluate_model(found, _path(weights), dataset, _progress(progress), metrics)
+
+
+def train(
+    model: str,
+    data: AnyPath,
+    output: AnyPath | None = None,
+    *,
+    recipe: str | None = None,
+    weights: AnyPath | None = None,
+    spec: AnyPath | None = None,
+    size: tuple[int, int] | None = None,
+    labels: float = 1.0,
+    resume: bool = False,
+    progress: bool = True,
+    **settings: Any,
+) -> TrainingResult:
+    """Train a network: `edgeseg train`.
+
+    Args:
+        output: Run folder; None takes runs/MODEL.
+        settings: Settings of the recipe that differ, such as `epochs=5`.
+    """
+    from .pipeline.train import TrainRequest, train_model
+
+    request = TrainRequest(
+        model=model,
+        data=Path(data),
+        output=_run_folder(output, model),
+        recipe=recipe,
+        spec=_path(spec),
+        settings=settings,
+        weights=_path(weights),
+        size=size,
+        labels=labels,
+        resume=resume,
+    )
+    return train_model(request, _progress(progress))
+
+
+def distill(
+    teachers: str | Sequence[str],
+    student: str,
+    data: AnyPath,
+    output: AnyPath | None = None,
+    *,
+    method: str = "graphflow",
+    teacher_weights: Sequence[AnyPath] = (),
+    student_weights: AnyPath | None = None,
+    unlabeled: AnyPath | None = None,
+    labels: float = 1.0,
+    recipe: str | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    method_settings: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> TrainingResult:
+    """Teach a small network by a large one: `edgeseg distill`.
+
+    Args:
+        teachers: Name of the network that teaches, or of several, whose mean teaches.
+        output: Run folder; None takes runs/STUDENT-METHOD.
+        method_settings: Settings of the method that differ, such as `{"temperature": 2.0}`.
+        settings: Settings of the recipe that differ, such as `epochs=5`.
+    """
+    from .pipeline.distill import DistillRequest, distill_model
+
+    request = DistillRequest(
+        teachers=(teachers,) if isinstance(teachers, str) else tuple(teachers),
+        student=student,
+        data=Path(data),
+        output=_run_folder(output, f"{student}-{method}"),
+        teacher_weights=tuple(Path(path) for path in teacher_weights),
+        student_weights=_path(student_weights),
+        unlabeled=_path(unlabeled),
+        labels=labels,
+        method=method,
+        settings=dict(method_settings or {}),
+        recipe=recipe,
+        recipe_settings=settings,
+        resume=resume,
+    )
+    return distill_model(request, _progress(progress))
+
+
+def _path(path: AnyPath | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+def _run_folder(output: AnyPath | None, name: str) -> Path:
+    from .pipeline.builder.request import short_name
+
+    return Path("runs") / short_name(name) if output is None else Path(output)
+
+
+def _find(model: str, spec: AnyPath | None, size: tuple[int, int] | None) -> Any:
+    from .models import find_model
+
+    return find_model(model, _path(spec), size)
+
+
+def _progress(is_shown: bool) -> Progress:
+    from .progress import SILENT
+
+    if not is_shown:
+        return SILENT
+    from .cli.terminal.console import make_progress
+
+    return make_progress()

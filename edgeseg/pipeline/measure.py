@@ -1,0 +1,96 @@
+"""What `edgeseg bench` is asked for, and where it is done: here or on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgeseg.benchmarks.participants import BenchSettings
+from edgeseg.benchmarks.report import Report
+
+from ..bundle.bundle import Bundle, open_bundle
+from ..errors import UsageError
+from ..progress import SILENT, Progress
+from .bench import bench_bundles, require_baseline_kind
+from .builder.baselines import PLAIN
+from .builder.request import open_split
+from .device_bench import DeviceSettings, bench_on_device
+
+
+@dataclass(frozen=True)
+class BenchRequest:
+    """What to measure.
+
+    Attributes:
+        bundles: Folders of bundles.
+        data: Folder with labelled images; None takes the sample that the package carries.
+        splits: Splits of the data to score on.
+        images: Largest number of images; None takes all.
+        threads: CPU threads of each artefact.
+        runs: Counted inferences of each artefact, at least.
+        baseline: What speed is compared with: "plain" or "target"; see `bench_bundles`.
+        toolkits: Interpreters of external toolkits by name.
+        device: Where to measure, and how; None measures here.
+        record: Add the rows to the bundles' manifests.
+    """
+
+    bundles: tuple[Path, ...]
+    data: Path | None = None
+    splits: tuple[str, ...] = ("val", "test")
+    images: int | None = None
+    threads: int = 1
+    runs: int = 200
+    baseline: str = PLAIN
+    toolkits: Mapping[str, Path] = field(default_factory=dict)
+    device: DeviceSettings | None = None
+    record: bool = False
+
+    def __post_init__(self) -> None:
+        require_baseline_kind(self.baseline)
+        if not self.bundles:
+            raise UsageError("There is no bundle to measure. Name at least one.")
+        if self.device is None:
+            return
+        if self.baseline != PLAIN:
+            raise UsageError(
+                "On a device the baseline is the FP32 bundle that is named with the others. Leave "
+                "--baseline out."
+            )
+        if self.toolkits:
+            raise UsageError("--toolkit measures on this machine. Leave out --device or --toolkit.")
+
+
+def run_bench(request: BenchRequest, progress: Progress = SILENT) -> Report:
+    """Measure bundles in one interleaved run.
+
+    Raises:
+        EdgesegError: As `bench_bundles` and `bench_on_device` tell.
+    """
+    settings = BenchSettings(threads=request.threads, runs=request.runs)
+    bundles = [open_bundle(folder) for folder in request.bundles]
+    dataset = open_split(request.data, *request.splits).first(request.images)
+    if request.device is not None:
+        report = bench_on_device(bundles, dataset, settings, request.device, progress)
+    else:
+        report = bench_bundles(
+            bundles,
+            dataset,
+            settings,
+            progress,
+            baseline_kind=request.baseline,
+            toolkits=request.toolkits,
+        )
+    if request.record:
+        _record(report, bundles)
+    return report
+
+
+def _record(report: Report, bundles: list[Bundle]) -> None:
+    """Add its rows to each bundle's manifest."""
+    for bundle in bundles:
+        bundle.with_measurements(
+            {**row, "environment": report.environment, "data": report.data}
+            for row in report.rows
+            if row["key"] == str(bundle.folder.resolve())
+        )
