@@ -7,6 +7,7 @@ into an artefact. A quantiser is a tool that does both in its own way, and has n
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -46,13 +47,16 @@ class Method(abc.ABC):
 
 
 class Quantizer(Method):
-    """A tool that makes an INT8 network from a float one of the same format.
+    """A vendor quantiser: a tool that turns a float artefact into an INT8 one of the same format.
 
     Attributes:
-        artifact_format: Format of artefact that it takes and gives.
+        artifact_format: Format of the artefacts that it reads and writes.
+        comparable_options: Options with which it quantises the same operators as plans do, for
+            comparisons with calibrators.
     """
 
     artifact_format: ClassVar[str]
+    comparable_options: ClassVar[Mapping[str, str]] = {}
 
     @abc.abstractmethod
     def quantize(
@@ -60,8 +64,6 @@ class Quantizer(Method):
         artifact: Artifact,
         images: CalibrationImages,
         folder: Path,
-        *,
-        input_name: str,
         progress: Progress = SILENT,
     ) -> tuple[Artifact, QuantizationRecord]:
         """Write the INT8 artefact to `folder`; `runtime` is left as the float one's.
@@ -79,8 +81,6 @@ class Calibrator(Method):
         self,
         onnx_path: Path,
         images: CalibrationImages,
-        *,
-        input_name: str,
         progress: Progress = SILENT,
     ) -> QuantPlan:
         """Make a plan for all convolutions that can be INT8.

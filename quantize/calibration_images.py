@@ -39,6 +39,11 @@ class CalibrationImages:
         for pair in self.pairs:
             yield self.inputs.prepare(pair.read_image())
 
+    @property
+    def input_name(self) -> str:
+        """Name of the graph's input, which the images are given to."""
+        return self.inputs.name
+
     def identities(self) -> tuple[tuple[str, str], ...]:
         """Name and sha256 of each."""
         names = (pair.name for pair in self.pairs)

@@ -42,8 +42,6 @@ class NncfQuantizer(Quantizer):
         artifact: Artifact,
         images: CalibrationImages,
         folder: Path,
-        *,
-        input_name: str,
         progress: Progress = SILENT,
     ) -> tuple[Artifact, QuantizationRecord]:
         openvino = require("openvino", purpose="Quantising for openvino")
@@ -55,7 +53,7 @@ class NncfQuantizer(Quantizer):
 
             def feed(image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
                 stage.advance()
-                return {input_name: image}
+                return {images.input_name: image}
 
             model = openvino.Core().read_model(artifact.folder / artifact.files[0])
             try:

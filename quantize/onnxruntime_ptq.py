@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from edgeseg.errors import CalibrationError, reason_of
 from edgeseg.lazy import require
 
+from .calibration_images import CalibrationImages
 from .qdq_onnx import quantizable_convolutions
 
 PURPOSE = "Quantising with ONNX Runtime's tool"
@@ -20,9 +17,8 @@ PURPOSE = "Quantising with ONNX Runtime's tool"
 
 def quantize_by_onnxruntime(
     onnx_path: Path,
-    images: Iterable[NDArray[np.float32]],
+    images: CalibrationImages,
     path: Path,
-    input_name: str,
     *,
     symmetric: bool,
 ) -> None:
@@ -45,7 +41,7 @@ def quantize_by_onnxruntime(
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
         def get_next(self) -> dict[str, Any] | None:
             image = next(rest, None)
-            return None if image is None else {input_name: image}
+            return None if image is None else {images.input_name: image}
 
     path.parent.mkdir(parents=True, exist_ok=True)
     logging.getLogger().addFilter(_is_no_advice)

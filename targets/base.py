@@ -64,7 +64,7 @@ class Runtime(abc.ABC):
         artifact_format: Of what `compile` writes.
         quantized_from: Formats that quantisers may take, the preferred one first: "onnx" when
             `compile` takes graphs with Q/DQ, `artifact_format` when artefacts are quantised.
-        plan_form: Defaults of calibrators' options, such that plans have the form that INT8
+        plan_defaults: Defaults of calibrators' options that give plans the form that INT8
             operators take here: see `edgeseg.quantize.calibrators.range_calibrator.RangeOptions`.
         compiled_precisions: Those that `compile` makes from a float graph.
         quantized_precisions: Those that need a quantiser.
@@ -84,7 +84,7 @@ class Runtime(abc.ABC):
     title: ClassVar[str]
     artifact_format: ClassVar[str]
     quantized_from: ClassVar[tuple[str, ...]]
-    plan_form: ClassVar[Mapping[str, str]] = {}
+    plan_defaults: ClassVar[Mapping[str, str]] = {}
     compiled_precisions: ClassVar[tuple[str, ...]]
     quantized_precisions: ClassVar[tuple[str, ...]]
     build_packages: ClassVar[tuple[str, ...]]

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeseg.benchmarks.cpu import read_cpu
-from edgeseg.quantize import DEFAULT_CALIBRATOR, EMITTERS, METHODS, Quantizer, find_method
-from edgeseg.quantize.calibrators.range_calibrator import RangeCalibrator
+from edgeseg.quantize import quick_calibrators, usual_methods
 from edgeseg.targets import Runtime
 
 from ..bundle.bundle import open_bundle
@@ -219,33 +218,21 @@ def _menu(context: BuildContext, fixed: Sequence[Candidate], evaluator: Evaluato
 
 def _methods(context: BuildContext) -> list[tuple[str, tuple[tuple[str, str], ...], bool]]:
     """The one that was asked for; else the vendor quantiser and the usual calibrator."""
-    request, formats = context.request, context.runtime.quantized_from
+    request = context.request
     options = tuple(sorted(request.method_options.items()))
     if request.method is not None or options:
-        method = find_method(request.method, formats, request.method_options)
-        return [(method.name, options, not isinstance(method, Quantizer))]
-    found: list[tuple[str, tuple[tuple[str, str], ...], bool]] = []
-    emits = any(name in EMITTERS.names() for name in formats)
-    for name in METHODS.names():
-        kind = METHODS.find(name)
-        has_plan = not issubclass(kind, Quantizer)
-        if has_plan:
-            is_offered = emits and name == DEFAULT_CALIBRATOR
-        else:
-            is_offered = kind.artifact_format in formats
-        if is_offered:
-            found.append((name, (), has_plan))
-    return found
+        spec = context.quantization(request.method, request.method_options)
+        return [(spec.name, options, spec.makes_plan)]
+    formats = context.runtime.quantized_from
+    return [(name, (), makes_plan) for name, makes_plan in usual_methods(formats).items()]
 
 
 def _other_calibrators(context: BuildContext) -> tuple[str, ...]:
     """Those that take no longer than the usual one; none where something was asked for."""
-    request, formats = context.request, context.runtime.quantized_from
-    is_asked_for = request.method is not None or request.method_options
-    if is_asked_for or not any(name in EMITTERS.names() for name in formats):
+    request = context.request
+    if request.method is not None or request.method_options:
         return ()
-    quick = [name for name in METHODS.names() if issubclass(METHODS.find(name), RangeCalibrator)]
-    return tuple(name for name in quick if name != DEFAULT_CALIBRATOR)
+    return quick_calibrators(context.runtime.quantized_from)
 
 
 class _Reporter:

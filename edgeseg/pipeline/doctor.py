@@ -6,7 +6,7 @@ import platform
 from dataclasses import replace
 from typing import Any
 
-from edgeseg.quantize import find_method
+from edgeseg.quantize import resolve_quantization
 from edgeseg.records import VERSION
 from edgeseg.targets import RUNTIMES, Runtime, find_runtime
 from edgeseg.targets.devices import device_names, find_device
@@ -76,4 +76,4 @@ def _runtime(name: str) -> Diagnosis:
 def _quantizer_packages(runtime: Runtime) -> tuple[str, ...]:
     if not runtime.quantized_precisions:
         return ()
-    return find_method(None, runtime.quantized_from).packages
+    return resolve_quantization(runtime).packages

@@ -15,7 +15,7 @@ from edgeseg.lazy import require
 
 
 def observe_activations(
-    onnx_path: Path, tensors: Sequence[str], images: Iterable[NDArray[np.float32]], input_name: str
+    onnx_path: Path, tensors: Sequence[str], images: Iterable[NDArray[np.float32]]
 ) -> Iterator[dict[str, NDArray[np.float32]]]:
     """Run a float graph and give the named tensors of each image.
 
@@ -30,7 +30,7 @@ def observe_activations(
     require("onnxruntime", purpose="Calibration")
     with _translated(onnx_path.name):
         model = onnx.load(onnx_path)
-    return run_graph(model, onnx_path.name, tensors, images, input_name)
+    return run_graph(model, onnx_path.name, tensors, images)
 
 
 def run_graph(
@@ -38,7 +38,6 @@ def run_graph(
     label: str,
     tensors: Sequence[str],
     images: Iterable[NDArray[np.float32]],
-    input_name: str,
 ) -> Iterator[dict[str, NDArray[np.float32]]]:
     """Run an onnx model in memory as `observe_activations` runs a file.
 
@@ -48,6 +47,7 @@ def run_graph(
     """
     onnx = require("onnx", purpose="Calibration")
     onnxruntime = require("onnxruntime", purpose="Calibration")
+    input_name = model.graph.input[0].name
     inner = [name for name in tensors if name != input_name]
     present = {output.name for output in model.graph.output}
     for name in inner:

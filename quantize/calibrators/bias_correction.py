@@ -22,7 +22,7 @@ PURPOSE = "Bias correction"
 
 
 def correct_biases(
-    onnx_path: Path, plan: QuantPlan, images: Iterable[NDArray[np.float32]], input_name: str
+    onnx_path: Path, plan: QuantPlan, images: Iterable[NDArray[np.float32]]
 ) -> QuantPlan:
     """Choose each bias such that rounding leaves the mean of each output channel as it is.
 
@@ -38,7 +38,7 @@ def correct_biases(
     """
     model, wanted = _graph_of_means(onnx_path, plan)
     sums: dict[str, list[NDArray[np.float32]]] = {name: [] for name in wanted}
-    for values in run_graph(model, onnx_path.name, wanted, images, input_name):
+    for values in run_graph(model, onnx_path.name, wanted, images):
         for name, value in values.items():
             sums[name].append(value.ravel())
     biases = {}

@@ -88,8 +88,6 @@ class RangeCalibrator(Calibrator):
         self,
         onnx_path: Path,
         images: CalibrationImages,
-        *,
-        input_name: str,
         progress: Progress = SILENT,
     ) -> QuantPlan:
         ir = require("onnx_ir", purpose="Calibration")
@@ -109,7 +107,7 @@ class RangeCalibrator(Calibrator):
                     stage.advance()
 
             def observe() -> Iterator[dict[str, NDArray[np.float32]]]:
-                return observe_activations(onnx_path, tensors, watched(), input_name)
+                return observe_activations(onnx_path, tensors, watched())
 
             limits = self.choose_limits(observe)
             zero_points: dict[str, int] = {}
@@ -126,7 +124,7 @@ class RangeCalibrator(Calibrator):
                 provenance=self._provenance(onnx_path, images),
             )
             if self.options.bias_correction:
-                plan = correct_biases(onnx_path, plan, watched(), input_name)
+                plan = correct_biases(onnx_path, plan, watched())
         return plan
 
     def _provenance(self, onnx_path: Path, images: CalibrationImages) -> Provenance:

@@ -87,8 +87,6 @@ class DistillCalibrator(Calibrator):
         self,
         onnx_path: Path,
         images: CalibrationImages,
-        *,
-        input_name: str,
         progress: Progress = SILENT,
     ) -> QuantPlan:
         require("torch", purpose="Distillation")
@@ -102,7 +100,7 @@ class DistillCalibrator(Calibrator):
                 results=self.options.results,
                 depthwise_results=self.options.depthwise_results,
             )
-        ).calibrate(onnx_path, learned, input_name=input_name, progress=progress)
+        ).calibrate(onnx_path, learned, progress)
         with _one_thread():
             learner = Learner(onnx_path, begin, list(learned), list(held), self.options.seed)
             self._learn(learner, progress)

@@ -74,7 +74,7 @@ def match_convolutions(
             )
     candidates = _convolutions_of(tflite_path)
     names = {value.name for node in nodes for value in (node.outputs[0], rounded_result(node))}
-    (expected,) = observe_activations(onnx_path, sorted(names), [image], graph.inputs[0].name)
+    (expected,) = observe_activations(onnx_path, sorted(names), [image])
     (held,) = observe_tensors(tflite_path, [image], {one.result for one in candidates})
     found: dict[int, Match] = {}
     missing = []

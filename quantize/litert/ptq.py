@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,7 @@ class LiteRtQuantizer(Quantizer):
     artifact_format = "tflite"
     packages = ("ai_edge_quantizer", "ai_edge_litert")
     options_class = LiteRtOptions
+    comparable_options: ClassVar[Mapping[str, str]] = {"sums": "false"}
     options: LiteRtOptions
 
     def settings(self) -> dict[str, Any]:
@@ -92,8 +93,6 @@ class LiteRtQuantizer(Quantizer):
         artifact: Artifact,
         images: CalibrationImages,
         folder: Path,
-        *,
-        input_name: str,
         progress: Progress = SILENT,
     ) -> tuple[Artifact, QuantizationRecord]:
         require_installed(self.packages, purpose=PURPOSE)

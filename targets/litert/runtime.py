@@ -93,7 +93,10 @@ class LiteRtRuntime(Runtime):
     title = "LiteRT (TFLite) with XNNPACK on Android and other ARM and x86 CPUs"
     artifact_format = "tflite"
     quantized_from = ("tflite",)
-    plan_form: ClassVar[Mapping[str, str]] = {"zero_points": "true", "depthwise_results": "true"}
+    plan_defaults: ClassVar[Mapping[str, str]] = {
+        "zero_points": "true",
+        "depthwise_results": "true",
+    }
     compiled_precisions = ("fp32", "fp16")
     quantized_precisions = ("int8",)
     build_packages = ("onnx2tf",)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,9 +44,7 @@ def made(small_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     images = choose_calibration_images(open_folder(root, labelled=False), SPEC.inputs, IMAGES)
     source = find_runtime("openvino").compile(small_onnx, root / "float", "fp32")
     counter = Counter()
-    artifact, record = NncfQuantizer().quantize(
-        source, images, root / "int8", input_name=SPEC.inputs.name, progress=counter
-    )
+    artifact, record = NncfQuantizer().quantize(source, images, root / "int8", progress=counter)
     return Made(source, images, artifact, record, counter.steps, counter.total)
 
 
@@ -104,12 +103,15 @@ def test_quantised_network_answers_nearly_as_the_float_one(made: Made) -> None:
 
 
 def test_quantising_twice_gives_equal_weights(made: Made, tmp_path: Path) -> None:
-    again, record = NncfQuantizer().quantize(
-        made.source, made.images, tmp_path / "again", input_name=SPEC.inputs.name
-    )
+    again, record = NncfQuantizer().quantize(made.source, made.images, tmp_path / "again")
     name = made.artifact.files[1]
     assert (again.folder / name).read_bytes() == (made.artifact.folder / name).read_bytes()
     assert record == made.record
+
+
+def without_input(images: CalibrationImages) -> CalibrationImages:
+    """Images for an input that the network does not have."""
+    return replace(images, inputs=replace(images.inputs, name="no such input"))
 
 
 def test_nncf_is_silent_and_its_log_is_left_as_it_was(
@@ -119,9 +121,7 @@ def test_nncf_is_silent_and_its_log_is_left_as_it_was(
 
     logging.getLogger("nncf").setLevel(logging.WARNING)
     with pytest.raises(CalibrationError):
-        NncfQuantizer().quantize(
-            made.source, made.images, tmp_path / "new", input_name="no such input"
-        )
+        NncfQuantizer().quantize(made.source, without_input(made.images), tmp_path / "new")
     assert capfd.readouterr().out == ""
     assert logging.getLogger("nncf").level == logging.WARNING
 
@@ -130,9 +130,7 @@ def test_failure_says_what_to_build_instead(made: Made, tmp_path: Path) -> None:
     with pytest.raises(
         CalibrationError, match=r"NNCF cannot quantise the graph: .*Build with --precision fp32"
     ):
-        NncfQuantizer().quantize(
-            made.source, made.images, tmp_path / "new", input_name="no such input"
-        )
+        NncfQuantizer().quantize(made.source, without_input(made.images), tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
@@ -141,6 +139,4 @@ def test_missing_nncf_names_the_install_command(
 ) -> None:
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(MissingBackendError, match=r"pip install 'edgeseg\[intel\]'"):
-        NncfQuantizer().quantize(
-            made.source, made.images, tmp_path / "new", input_name=SPEC.inputs.name
-        )
+        NncfQuantizer().quantize(made.source, made.images, tmp_path / "new")

@@ -15,7 +15,7 @@ from edgeseg.lazy import require_installed
 from edgeseg.lower.rewrites import lower_graph
 from edgeseg.metrics.agreement import Agreement, require_parity
 from edgeseg.progress import SILENT, Progress
-from edgeseg.quantize import Calibrator, Quantizer, QuantPlan, find_emitter, find_method
+from edgeseg.quantize import Calibrator, Emitter, Quantizer, QuantPlan
 from edgeseg.records import ONNX_FORMAT, Artifact, QuantizationRecord, sha256_of_file
 from edgeseg.reference.reference import check_graph
 from edgeseg.targets import Backend
@@ -131,11 +131,13 @@ class Builder:
 
     def _make_quantized(self, candidate: Candidate, graph: Path, folder: Path) -> _Form:
         """Graphs are quantised before or after they are compiled."""
-        formats, options = self.runtime.quantized_from, dict(candidate.method_options)
-        method = find_method(candidate.method, formats, options, self.runtime.plan_form)
+        spec = self.context.quantization(candidate.method, dict(candidate.method_options))
+        method, emitter = spec.method, spec.emitter
         if isinstance(method, Calibrator):
+            assert emitter is not None
             plan = self._plan(candidate, method, graph).with_float(candidate.float_nodes)
-            return _Form(*self._compile_plan(plan, graph, folder, candidate.precision), plan)
+            compiled = self._compile_plan(plan, emitter, graph, folder, candidate.precision)
+            return _Form(*compiled, plan)
         if candidate.float_nodes:
             raise UsageError(
                 f"The quantisation method {method.name} makes no plan, so that no convolution can "
@@ -152,19 +154,14 @@ class Builder:
     def _plan(self, candidate: Candidate, method: Calibrator, graph: Path) -> QuantPlan:
         key = (sha256_of_file(graph), candidate.method, candidate.method_options)
         if key not in self._plans:
-            self._plans[key] = method.calibrate(
-                graph,
-                self.context.calibration,
-                input_name=self.spec.inputs.name,
-                progress=self.progress,
-            )
+            images = self.context.calibration
+            self._plans[key] = method.calibrate(graph, images, progress=self.progress)
         return self._plans[key]
 
     def _compile_plan(
-        self, plan: QuantPlan, graph: Path, folder: Path, precision: str
+        self, plan: QuantPlan, emitter: Emitter, graph: Path, folder: Path, precision: str
     ) -> tuple[Artifact, QuantizationRecord]:
         """What a plan says, as the runtime's artefact in `folder`."""
-        emitter = find_emitter(self.runtime.quantized_from)
         require_installed(emitter.packages, purpose=f"Building for {self.runtime.name}")
         images = self.context.calibration
         if emitter.artifact_format == ONNX_FORMAT:
@@ -202,7 +199,6 @@ class Builder:
             artifact,
             self.context.calibration,
             folder,
-            input_name=self.spec.inputs.name,
             progress=self.progress,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from edgeseg.lazy import require_installed
 from edgeseg.metrics.agreement import Agreement
 from edgeseg.models import ModelSpec, find_model
 from edgeseg.progress import Progress
-from edgeseg.quantize import find_method
+from edgeseg.quantize import QuantizationSpec, resolve_quantization
 from edgeseg.quantize.calibration_images import CalibrationImages, choose_calibration_images
 from edgeseg.records import sha256_of_file
 from edgeseg.reference.reference import (
@@ -48,6 +48,9 @@ class BuildContext:
         name = self.device.resolve_runtime(request.runtime)
         self.runtime: Runtime = find_runtime(name, request.options)
         self.weights_path = self.spec.resolve_weights(request.weights)
+        self._quantizations: dict[
+            tuple[str | None, tuple[tuple[str, str], ...]], QuantizationSpec
+        ] = {}
 
     @property
     def name(self) -> str:
@@ -79,9 +82,7 @@ class BuildContext:
         request = self.request
         method = ""
         if precision in self.runtime.quantized_precisions:
-            formats = self.runtime.quantized_from
-            form = self.runtime.plan_form
-            method = find_method(request.method, formats, request.method_options, form).name
+            method = self.quantization(request.method, request.method_options).name
         elif request.method is not None or request.method_options:
             raise UsageError(
                 f"--method and --method-option go with a quantised precision; {precision} is none. "
@@ -94,6 +95,14 @@ class BuildContext:
             method_options=tuple(sorted(request.method_options.items())),
         )
 
+    def quantization(self, method: str | None, options: Mapping[str, str]) -> QuantizationSpec:
+        """A method with its options for this runtime; see `resolve_quantization`."""
+        key = method, tuple(sorted(options.items()))
+        if key not in self._quantizations:
+            spec = resolve_quantization(self.runtime, method, options)
+            self._quantizations[key] = self._quantizations[spec.name, key[1]] = spec
+        return self._quantizations[key]
+
     def require_packages(self, candidates: Iterable[Candidate]) -> None:
         """Refuse at once what would fail for want of a package after long work."""
         methods = {
@@ -103,8 +112,7 @@ class BuildContext:
         }
         needed = [*EXPORT_PACKAGES, *self.runtime.build_packages]
         for name, options in sorted(methods):
-            formats, form = self.runtime.quantized_from, self.runtime.plan_form
-            needed += find_method(name, formats, dict(options), form).packages
+            needed += self.quantization(name, dict(options)).packages
         require_installed(needed, purpose=f"Building for {self.runtime.name}")
 
     @cached_property
@@ -144,8 +152,7 @@ class BuildContext:
         """Everything that decides what is built of the candidate, as JSON."""
         quantization = None
         if candidate.method:
-            formats, form = self.runtime.quantized_from, self.runtime.plan_form
-            method = find_method(candidate.method, formats, dict(candidate.method_options), form)
+            method = self.quantization(candidate.method, dict(candidate.method_options))
             quantization = {
                 "settings": method.settings(),
                 "images": self.calibration.identities(),

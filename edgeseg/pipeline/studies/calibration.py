@@ -1,9 +1,9 @@
-"""How well each way to calibrate keeps what the float network answers, on one target."""
+"""Compares calibration methods on one target: how closely each keeps the FP32 reference's masks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,21 +13,20 @@ from numpy.typing import NDArray
 
 from edgeseg.metrics.agreement import PER
 from edgeseg.metrics.counts import bootstrap_intervals
-from edgeseg.models import ModelSpec, find_model
 from edgeseg.progress import SILENT, Progress
-from edgeseg.quantize import Calibrator, Quantizer, QuantPlan, find_emitter, find_method
-from edgeseg.quantize.calibration_images import CalibrationImages, choose_calibration_images
-from edgeseg.quantize.litert.ptq import LiteRtOptions, LiteRtQuantizer
+from edgeseg.quantize import Quantizer
 from edgeseg.quantize.onnxruntime_ptq import quantize_by_onnxruntime
-from edgeseg.records import ONNX_FORMAT, Artifact
-from edgeseg.reference.reference import ReferenceImages, export_checked, reference_images
-from edgeseg.targets import Runtime, find_runtime
-from edgeseg.targets.devices import find_device
+from edgeseg.reference.reference import ReferenceImages, reference_images
+from edgeseg.targets import Backend
+from edgeseg.tuning.candidate import Candidate
 
-from ..builder.request import open_split
+from ..builder.builder import Builder
+from ..builder.context import BuildContext
+from ..builder.request import BuildRequest, open_split
 
+PRECISION = "int8"
 CORRECTED = {"bias_correction": "true"}
-# What is compared: title, method, its options.
+# Rows of the table: title, method, options of the method.
 WAYS: Sequence[tuple[str, str, Mapping[str, str]]] = (
     ("min-max", "min-max", {}),
     ("percentile", "percentile", {}),
@@ -40,7 +39,7 @@ LEARNED = ("+ block reconstruction", "+ end to end")
 
 @dataclass(frozen=True)
 class StudyRequest:
-    """What to compare: see `edgeseg calibration-study`."""
+    """Options of `edgeseg calibration-study`."""
 
     model: str
     target: str
@@ -55,11 +54,11 @@ class StudyRequest:
 
 @dataclass(frozen=True)
 class StudyRow:
-    """One way to calibrate.
+    """Result of one calibration method.
 
     Attributes:
-        flips: Pixels per 10,000 with another label than the float network's, for each seed and
-            held-back image, (seeds, images). One seed where nothing is random.
+        flips: Pixels per 10,000 whose label differs from that of the FP32 reference, for each seed
+            and held-back image, (seeds, images). One seed if nothing is random.
     """
 
     title: str
@@ -87,13 +86,13 @@ class StudyRow:
 def study_calibration(
     request: StudyRequest, progress: Progress = SILENT
 ) -> Iterator[dict[str, Any]]:
-    """Rows as JSON, the vendor quantiser first, each when it is measured.
+    """Rows as JSON, the vendor quantiser first, each as soon as it is measured.
 
     Calibration takes train images, the comparison val images.
 
     Raises:
-        UnknownNameError: The target has no INT8, or a method no such option.
-        UsageError: An option has another type.
+        UnknownNameError: The target has no INT8 precision, or a method has no such option.
+        UsageError: The value of an option has the wrong type.
     """
     with TemporaryDirectory(prefix="edgeseg-study-") as name:
         study = _Study(request, Path(name), progress)
@@ -104,113 +103,89 @@ def study_calibration(
 
 
 class _Study:
+    """Builds and measures each row with the builder of `edgeseg build`."""
+
     def __init__(self, request: StudyRequest, work: Path, progress: Progress) -> None:
         self.request, self.work, self.progress = request, work, progress
-        device = find_device(request.target)
-        self.runtime: Runtime = find_runtime(device.runtimes[0])
-        self.runtime.require_precision("int8")
+        self.context = BuildContext(
+            BuildRequest(
+                model=request.model,
+                target=request.target,
+                precision=PRECISION,
+                output=work,
+                weights=request.weights,
+                data=request.data,
+                calibration_images=request.calibration_images,
+            ),
+            progress,
+        )
+        self.context.runtime.require_precision(PRECISION)
+        # Wrong options fail here, before any work.
         for _, method, options in WAYS:
-            self._method(method, options)  # a wrong option is found before anything is done
-        self._method("distill", request.distill_options)
-        self.spec: ModelSpec = find_model(request.model)
-        weights = self.spec.resolve_weights(request.weights)
-        network = self.spec.load_network(weights)
+            self._candidate(method, options)
+        self._candidate("distill", request.distill_options)
+        self.builder = Builder(self.context, work / "builder", progress)
         pairs = tuple(open_split(request.data, "val", labelled=False))[: request.check_images]
-        with progress.stage("answers of the float network"):
-            self.references: ReferenceImages = reference_images(network, self.spec, pairs)
-        self.onnx_path, _ = export_checked(
-            network, self.spec, weights, lambda: self.references, progress=progress
-        )
-        self.images: CalibrationImages = choose_calibration_images(
-            open_split(request.data, "train", labelled=False),
-            self.spec.inputs,
-            request.calibration_images,
-        )
+        network = self.context.network
+        with progress.stage("predictions of the FP32 reference"):
+            self.references: ReferenceImages = reference_images(network, self.context.spec, pairs)
         self.count = 0
 
     def default_row(self) -> StudyRow:
-        """What the vendor quantiser makes; where there is none, that of ONNX Runtime."""
-        tool = find_method(None, self.runtime.quantized_from)
-        with self.progress.stage("the vendor quantiser"):
-            if isinstance(tool, LiteRtQuantizer):
-                tool = LiteRtQuantizer(LiteRtOptions(sums=False))  # the operators that plans take
-            if isinstance(tool, Quantizer):
-                artifact, _ = tool.quantize(
-                    self._compiled(), self.images, self._place(), input_name=self.spec.inputs.name
-                )
-                self.runtime.finish(artifact)
-            else:
-                path = self._place() / "quantized.onnx"
-                symmetric = "zero_points" not in self.runtime.plan_form
-                quantize_by_onnxruntime(
-                    self.onnx_path, self.images, path, self.spec.inputs.name, symmetric=symmetric
-                )
-                artifact = self.runtime.compile(path, self._place(), "int8")
-            return StudyRow("the vendor quantiser", self._flips(artifact)[None])
+        """The vendor quantiser's result, or that of ONNX Runtime's quantiser if there is none."""
+        method = self.context.quantization(None, {}).method
+        title = "the vendor quantiser"
+        if isinstance(method, Quantizer):
+            options = tuple(method.comparable_options.items())
+            return StudyRow(title, self._flips_of(Candidate(PRECISION, (), method.name, options)))
+        return StudyRow(title, self._flips(self._build_by_onnxruntime()))
 
     def rows(self) -> Iterator[StudyRow]:
         for title, name, options in WAYS:
-            method = self._method(name, options)
-            plan = method.calibrate(
-                self.onnx_path,
-                self.images,
-                input_name=self.spec.inputs.name,
-                progress=self.progress,
-            )
-            yield StudyRow(title, self._flips_of(plan)[None])
+            yield StudyRow(title, self._flips_of(self._candidate(name, options)))
         learned: dict[str, list[NDArray[np.float64]]] = {title: [] for title in LEARNED}
         for seed in self.request.seeds:
             for title, changes in zip(LEARNED, ({"steps": "0"}, {}), strict=True):
-                learned[title].append(self._flips_of(self._learn(seed, changes)))
+                options = {**self.request.distill_options, **changes, "seed": str(seed)}
+                learned[title].append(self._flips_of(self._candidate("distill", options)))
         for title, flips in learned.items():
             if flips:
-                yield StudyRow(title, np.stack(flips))
+                yield StudyRow(title, np.concatenate(flips))
 
-    def _learn(self, seed: int, changes: Mapping[str, str]) -> QuantPlan:
-        options = {**self.request.distill_options, **changes, "seed": str(seed)}
-        return self._method("distill", options).calibrate(
-            self.onnx_path, self.images, input_name=self.spec.inputs.name, progress=self.progress
-        )
+    def _candidate(self, name: str, options: Mapping[str, str]) -> Candidate:
+        """An INT8 form of the exported graph, without rewrites.
 
-    def _method(self, name: str, options: Mapping[str, str]) -> Calibrator:
+        Raises:
+            UnknownNameError: The method has no such option.
+            UsageError: The value of an option has the wrong type.
+        """
         words = {**self.request.method_options, **options}
-        method = find_method(name, self.runtime.quantized_from, words, self.runtime.plan_form)
-        assert isinstance(method, Calibrator)
-        return method
+        self.context.quantization(name, words)
+        return Candidate(PRECISION, (), name, tuple(sorted(words.items())))
 
-    def _flips_of(self, plan: QuantPlan) -> NDArray[np.float64]:
-        emitter = find_emitter(self.runtime.quantized_from)
-        if emitter.artifact_format == ONNX_FORMAT:
-            made, _ = emitter.emit(plan, self.onnx_path, self._graph(), self.images, self._place())
-            artifact = self.runtime.compile(made.folder / made.files[0], self._place(), "int8")
-        else:
-            artifact, _ = emitter.emit(
-                plan, self.onnx_path, self._compiled(), self.images, self._place()
-            )
-            self.runtime.finish(artifact)
-        return self._flips(artifact)
+    def _flips_of(self, candidate: Candidate) -> NDArray[np.float64]:
+        return self._flips(self.builder.make(candidate, self._new_folder()).backend)
 
-    def _flips(self, artifact: Artifact) -> NDArray[np.float64]:
-        """Pixels per 10,000 that flip, by image."""
-        settings = self.runtime.runtime_settings("int8")
-        backend, _ = self.runtime.load_for_check(replace(artifact, settings=settings))
-        labels: Callable[[Any], Any] = self.spec.outputs.labels
-        return np.array(
-            [
-                (labels(backend.run(image)) != labels(mask)).mean() * PER
-                for image, mask in zip(self.references.inputs, self.references.masks, strict=True)
-            ]
-        )
+    def _build_by_onnxruntime(self) -> Backend:
+        graph, _ = self.context.exported
+        images = self.context.calibration
+        runtime = self.context.runtime
+        path = self._new_folder() / "quantized.onnx"
+        symmetric = "zero_points" not in runtime.plan_defaults
+        with self.progress.stage("quantise with ONNX Runtime"):
+            quantize_by_onnxruntime(graph, images, path, symmetric=symmetric)
+        backend, _ = runtime.load_for_check(runtime.compile(path, self._new_folder(), PRECISION))
+        return backend
 
-    def _graph(self) -> Artifact:
-        return Artifact("", "fp32", ONNX_FORMAT, self.onnx_path.parent, (self.onnx_path.name,))
+    def _flips(self, backend: Backend) -> NDArray[np.float64]:
+        """Pixels per 10,000 whose label differs from the reference's, (1, images)."""
+        labels = self.context.spec.outputs.labels
+        images = zip(self.references.inputs, self.references.masks, strict=True)
+        flips = [
+            (labels(backend.run(image)) != labels(mask)).mean() * PER for image, mask in images
+        ]
+        return np.array([flips])
 
-    def _compiled(self) -> Artifact:
-        folder = self.work / "float"
-        if not folder.exists():
-            self._float = self.runtime.compile(self.onnx_path, folder, "fp32")
-        return self._float
-
-    def _place(self) -> Path:
+    def _new_folder(self) -> Path:
         self.count += 1
         return self.work / str(self.count)

@@ -39,7 +39,7 @@ def graph(tmp_path: Path) -> Path:
 
 @need_runtime
 def test_values_are_those_of_the_float_graph(graph: Path) -> None:
-    (values,) = observe_activations(graph, ["a", "r", "y", "x"], [image_of(5, -3)], INPUT)
+    (values,) = observe_activations(graph, ["a", "r", "y", "x"], [image_of(5, -3)])
     # By channel; W is 2.
     expected = {
         "a": [[10, -6], [-5, 3]],
@@ -53,7 +53,7 @@ def test_values_are_those_of_the_float_graph(graph: Path) -> None:
 @need_runtime
 @pytest.mark.parametrize("tensors", [[INPUT], ["r"], []])
 def test_only_what_is_named_is_given(graph: Path, tensors: list[str]) -> None:
-    (values,) = observe_activations(graph, tensors, [image_of(1)], INPUT)
+    (values,) = observe_activations(graph, tensors, [image_of(1)])
     assert list(values) == tensors
 
 
@@ -66,7 +66,7 @@ def test_images_are_taken_one_at_a_time(graph: Path) -> None:
             taken.append(value)
             yield image_of(value)
 
-    for index, values in enumerate(observe_activations(graph, ["y"], images(), INPUT)):
+    for index, values in enumerate(observe_activations(graph, ["y"], images())):
         assert taken == [1, 2, 3][: index + 1]
         assert values["y"] == 2 * taken[-1]
 
@@ -74,7 +74,7 @@ def test_images_are_taken_one_at_a_time(graph: Path) -> None:
 @need_runtime
 def test_observing_leaves_the_file_as_it_is(graph: Path) -> None:
     before = graph.read_bytes()
-    list(observe_activations(graph, ["a"], [image_of(1)], INPUT))
+    list(observe_activations(graph, ["a"], [image_of(1)]))
     assert graph.read_bytes() == before
 
 
@@ -93,14 +93,14 @@ def test_graph_that_does_not_run_says_what_to_build(
     with pytest.raises(
         CalibrationError, match=r"does not run tiny\.onnx for calib.*Build with --precision fp32"
     ):
-        list(observe_activations(graph, tensors, [image], INPUT))
+        list(observe_activations(graph, tensors, [image]))
 
 
 @need_runtime
 def test_file_that_is_no_graph_says_what_to_build(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("no graph")
     with pytest.raises(CalibrationError, match=r"text\.onnx for calib.*Build with --precision"):
-        list(observe_activations(tmp_path / "text.onnx", ["a"], [image_of(1)], INPUT))
+        list(observe_activations(tmp_path / "text.onnx", ["a"], [image_of(1)]))
 
 
 @need_runtime
@@ -110,7 +110,7 @@ def test_image_that_cannot_be_read_is_not_blamed_on_the_graph(graph: Path) -> No
         raise DataError("pair0.png is not an image")
 
     with pytest.raises(DataError, match=r"pair0\.png"):
-        list(observe_activations(graph, ["a"], images(), INPUT))
+        list(observe_activations(graph, ["a"], images()))
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
@@ -120,7 +120,7 @@ def test_missing_package_names_the_install_command(
     pytest.importorskip("onnxruntime")
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingBackendError, match=r"Calibration needs.*'edgeseg\[export\]'"):
-        list(observe_activations(tmp_path / "tiny.onnx", ["a"], [], INPUT))
+        list(observe_activations(tmp_path / "tiny.onnx", ["a"], []))
 
 
 def test_limit_is_the_largest_magnitude_of_all_images() -> None:

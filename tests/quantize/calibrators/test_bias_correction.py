@@ -39,7 +39,7 @@ def test_bias_makes_up_for_snapped_weights(tmp_path: Path) -> None:
     path = save(tmp_path / "tiny.onnx", 0.75)
     plan = QuantPlan({}, weights={"a": grid_of(1, 0.5)})
     # Mean of x over both images and all positions is 3: 0.25 too little for each, times 3.
-    corrected = correct_biases(path, plan, [image_of(2, 4), image_of(6, 0)], INPUT)
+    corrected = correct_biases(path, plan, [image_of(2, 4), image_of(6, 0)])
     assert corrected.biases["a"].tolist() == [10.75]
     assert corrected.weights == plan.weights
 
@@ -48,7 +48,7 @@ def test_bias_makes_up_for_clipped_inputs(tmp_path: Path) -> None:
     path = save(tmp_path / "tiny.onnx", 2)
     plan = QuantPlan({INPUT: 127.0}, weights={"a": grid_of(1, 2.0)})
     # 129 is clipped to 127, and 0.25 rounded to 0: the mean loses (2 + 0.25) / 2, times 2.
-    corrected = correct_biases(path, plan, [image_of(129, 0.25)], INPUT)
+    corrected = correct_biases(path, plan, [image_of(129, 0.25)])
     assert corrected.biases["a"].tolist() == [10 + 2.25]
 
 
@@ -72,7 +72,7 @@ def test_mean_of_the_quantised_graph_becomes_that_of_the_float_one(tmp_path: Pat
     written = tmp_path / "quantized.onnx"
     emit_qdq(path, plan, written)
     before = np.abs(channel_means(written) - channel_means(path)).max()
-    emit_qdq(path, correct_biases(path, plan, images, INPUT), written)
+    emit_qdq(path, correct_biases(path, plan, images), written)
     np.testing.assert_allclose(channel_means(written), channel_means(path), atol=1e-4)
     assert before > 0.05
 
@@ -81,7 +81,7 @@ def test_order_of_images_does_not_matter(tmp_path: Path) -> None:
     path = save(tmp_path / "tiny.onnx", 0.3)
     plan = QuantPlan({INPUT: 1.0}, weights={"a": grid_of(1, 0.25)})
     images = [image_of(value, 3 * value) for value in (0.1, 1e-7, 12345.0, 0.7)]
-    plans = [correct_biases(path, plan, given, INPUT) for given in (images, images[::-1])]
+    plans = [correct_biases(path, plan, given) for given in (images, images[::-1])]
     assert plans[0] == plans[1]
 
 
@@ -89,7 +89,7 @@ def test_what_the_graph_computes_is_left_alone(tmp_path: Path) -> None:
     path = save(tmp_path / "tiny.onnx", 0.5)
     before = path.read_bytes()
     plan = QuantPlan({INPUT: 127.0}, weights={"a": grid_of(1, 0.5)})
-    corrected = correct_biases(path, plan, [image_of(1, 2)], INPUT)
+    corrected = correct_biases(path, plan, [image_of(1, 2)])
     assert path.read_bytes() == before
     # Nothing is rounded by this plan, so that nothing is corrected.
     assert corrected.biases["a"] == pytest.approx([10])

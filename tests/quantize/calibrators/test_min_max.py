@@ -61,9 +61,7 @@ def images_in(root: Path) -> CalibrationImages:
 def made(small_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     root = tmp_path_factory.mktemp("qdq")
     images, progress = images_in(root), Counter()
-    plan = MinMaxCalibrator().calibrate(
-        small_onnx, images, input_name=SPEC.inputs.name, progress=progress
-    )
+    plan = MinMaxCalibrator().calibrate(small_onnx, images, progress=progress)
     artifact, layers = QdqEmitter().emit(
         plan, small_onnx, artifact_of(small_onnx), images, root / "new" / "int8"
     )
@@ -80,7 +78,7 @@ def quantize(images: CalibrationImages, tmp_path: Path) -> Callable[[Path], Path
     """Quantise a graph with the input `x` on the images."""
 
     def quantize(path: Path) -> Path:
-        plan = MinMaxCalibrator().calibrate(path, images, input_name=INPUT)
+        plan = MinMaxCalibrator().calibrate(path, images)
         folder = tmp_path / f"{path.stem}-int8"
         artifact, _ = QdqEmitter().emit(plan, path, artifact_of(path), images, folder)
         return artifact.folder / artifact.files[0]
@@ -147,14 +145,14 @@ def test_quantised_network_answers_nearly_as_the_float_one(made: Made) -> None:
 def test_order_of_images_does_not_matter(made: Made) -> None:
     images = made.images
     backwards = replace(images, pairs=images.pairs[::-1], digests=images.digests[::-1])
-    again = MinMaxCalibrator().calibrate(made.source, backwards, input_name=SPEC.inputs.name)
+    again = MinMaxCalibrator().calibrate(made.source, backwards)
     assert again == made.plan
 
 
 def test_no_image_says_what_to_name(made: Made) -> None:
     none = replace(made.images, pairs=(), digests=())
     with pytest.raises(CalibrationError, match="Name real images with --data"):
-        MinMaxCalibrator().calibrate(made.source, none, input_name=SPEC.inputs.name)
+        MinMaxCalibrator().calibrate(made.source, none)
 
 
 def test_ranges_are_the_largest_magnitudes_of_the_images(
@@ -229,4 +227,4 @@ def test_missing_package_names_the_install_command(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingBackendError, match=r"pip install 'edgeseg\[export\]'"):
-        MinMaxCalibrator().calibrate(made.source, made.images, input_name=SPEC.inputs.name)
+        MinMaxCalibrator().calibrate(made.source, made.images)

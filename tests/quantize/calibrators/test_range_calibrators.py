@@ -14,7 +14,7 @@ from tiny_graphs import INPUT, save_conv_relu_conv
 from edgeseg.data.folder import open_folder
 from edgeseg.errors import CalibrationError, UnknownNameError
 from edgeseg.models import find_model
-from edgeseg.quantize import METHODS, find_method
+from edgeseg.quantize import METHODS
 from edgeseg.quantize.calibration_images import CalibrationImages, choose_calibration_images
 from edgeseg.quantize.calibrators.min_max import MinMaxCalibrator
 from edgeseg.quantize.calibrators.range_calibrator import RangeCalibrator, shift_ranges
@@ -39,9 +39,8 @@ def graph(tmp_path: Path) -> Path:
 
 
 def calibrator(name: str, **options: str) -> RangeCalibrator:
-    found = find_method(name, ["onnx"], options)
-    assert isinstance(found, RangeCalibrator)
-    return found
+    kind: type[RangeCalibrator] = METHODS.find(name)
+    return kind(kind.options_class.parse(f"method {name}", options))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -50,10 +49,7 @@ def test_order_of_images_does_not_matter(
     name: str, options: dict[str, str], graph: Path, images: CalibrationImages
 ) -> None:
     backwards = replace(images, pairs=images.pairs[::-1], digests=images.digests[::-1])
-    plans = [
-        calibrator(name, **options).calibrate(graph, given, input_name=INPUT)
-        for given in (images, backwards)
-    ]
+    plans = [calibrator(name, **options).calibrate(graph, given) for given in (images, backwards)]
     assert plans[0] == plans[1]
 
 
@@ -61,8 +57,8 @@ def test_order_of_images_does_not_matter(
 def test_plan_is_whole_and_covers_no_more_than_was_seen(
     name: str, graph: Path, images: CalibrationImages
 ) -> None:
-    plan = calibrator(name).calibrate(graph, images, input_name=INPUT)
-    widest = MinMaxCalibrator().calibrate(graph, images, input_name=INPUT)
+    plan = calibrator(name).calibrate(graph, images)
+    widest = MinMaxCalibrator().calibrate(graph, images)
     assert set(plan.limits) == {INPUT, "r"}
     assert set(plan.weights) == {"a"}
     assert not plan.biases
@@ -77,8 +73,8 @@ def test_plan_is_whole_and_covers_no_more_than_was_seen(
 def test_bias_correction_is_an_option_that_changes_biases_only(
     name: str, graph: Path, images: CalibrationImages
 ) -> None:
-    plan = calibrator(name).calibrate(graph, images, input_name=INPUT)
-    corrected = calibrator(name, **CORRECTED).calibrate(graph, images, input_name=INPUT)
+    plan = calibrator(name).calibrate(graph, images)
+    corrected = calibrator(name, **CORRECTED).calibrate(graph, images)
     assert corrected.provenance.settings["bias_correction"] is True
     assert set(corrected.biases) == {"a"}
     assert replace(corrected, biases={}, provenance=plan.provenance) == plan
@@ -91,14 +87,14 @@ def test_progress_ends_full(
 ) -> None:
     progress = Counter()
     method = calibrator(name, **options)
-    method.calibrate(graph, images, input_name=INPUT, progress=progress)
+    method.calibrate(graph, images, progress=progress)
     assert progress.total == progress.steps
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_image_is_an_error(name: str, graph: Path, images: CalibrationImages) -> None:
     with pytest.raises(CalibrationError, match="Name real images with --data"):
-        calibrator(name).calibrate(graph, replace(images, pairs=(), digests=()), input_name=INPUT)
+        calibrator(name).calibrate(graph, replace(images, pairs=(), digests=()))
 
 
 @pytest.mark.parametrize("zero_points", ["true", "false"])
@@ -108,15 +104,15 @@ def test_dead_layer_is_named(
 ) -> None:
     path = save_conv_relu_conv(tmp_path / "dead.onnx", [[0, 0, 0]], [[1]])
     with pytest.raises(CalibrationError, match=r"'r' has no usable range.*is 0\.0.*dead layer"):
-        calibrator(name, zero_points=zero_points).calibrate(path, images, input_name=INPUT)
+        calibrator(name, zero_points=zero_points).calibrate(path, images)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_zero_points_are_an_option_that_makes_steps_smaller(
     name: str, graph: Path, images: CalibrationImages
 ) -> None:
-    plan = calibrator(name).calibrate(graph, images, input_name=INPUT)
-    shifted = calibrator(name, zero_points="true").calibrate(graph, images, input_name=INPUT)
+    plan = calibrator(name).calibrate(graph, images)
+    shifted = calibrator(name, zero_points="true").calibrate(graph, images)
     assert shifted.zero_points["r"] == -128  # nothing is below 0 behind a ReLU
     assert shifted.scale("r") < 0.6 * plan.scale("r")
     assert shifted.weights == plan.weights
@@ -126,8 +122,8 @@ def test_zero_points_are_an_option_that_makes_steps_smaller(
 def test_results_that_no_int8_convolution_reads_can_be_left_alone(
     name: str, graph: Path, images: CalibrationImages
 ) -> None:
-    plan = calibrator(name, results="false").calibrate(graph, images, input_name=INPUT)
-    whole = calibrator(name).calibrate(graph, images, input_name=INPUT)
+    plan = calibrator(name, results="false").calibrate(graph, images)
+    whole = calibrator(name).calibrate(graph, images)
     assert plan.limits == {INPUT: whole.limits[INPUT]}
     assert plan.weights == whole.weights
 

@@ -13,8 +13,9 @@ from tiny_graphs import INPUT, RESULT, node, pointwise, save_graph
 from edgeseg.data.folder import open_folder
 from edgeseg.errors import CalibrationError, UsageError
 from edgeseg.models import find_model
-from edgeseg.quantize import find_method
 from edgeseg.quantize.calibration_images import CalibrationImages, choose_calibration_images
+from edgeseg.quantize.calibrators.mse import MseCalibrator
+from edgeseg.quantize.calibrators.range_calibrator import RangeOptions
 from edgeseg.quantize.distillation.calibrator import DistillCalibrator, DistillOptions
 from edgeseg.quantize.plan.quant_plan import QuantPlan
 
@@ -61,7 +62,7 @@ def save_network(path: Path, classes: int) -> Path:
 
 def calibrate(path: Path, images: CalibrationImages, **options: Any) -> QuantPlan:
     method = DistillCalibrator(replace(SHORT, **options))
-    return method.calibrate(path, images, input_name=INPUT)
+    return method.calibrate(path, images)
 
 
 @pytest.mark.parametrize("classes", [1, 3])
@@ -138,10 +139,10 @@ def test_seed_decides(images: CalibrationImages, tmp_path: Path) -> None:
 
 def test_stages_can_be_left_out(images: CalibrationImages, tmp_path: Path) -> None:
     path = save_network(tmp_path / "net.onnx", 1)
-    start = find_method("mse", ["onnx"], {"bias_correction": "true"})
+    start = MseCalibrator(RangeOptions(bias_correction=True))
     plan = calibrate(path, images, block_steps=0, steps=0)
     learned = choose(images, 4)
-    expected = start.calibrate(path, learned, input_name=INPUT)  # type: ignore[union-attr]
+    expected = start.calibrate(path, learned)
     assert replace(plan, provenance=expected.provenance) == expected
 
 
@@ -153,7 +154,7 @@ def test_progress_ends_full(images: CalibrationImages, tmp_path: Path) -> None:
     progress = Counter()
     path = save_network(tmp_path / "net.onnx", 1)
     method = DistillCalibrator(replace(SHORT, block_steps=0))
-    method.calibrate(path, images, input_name=INPUT, progress=progress)
+    method.calibrate(path, images, progress=progress)
     assert progress.total == SHORT.steps
 
 

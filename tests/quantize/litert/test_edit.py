@@ -99,7 +99,7 @@ def with_pool(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 def plan_of(made: Made) -> QuantPlan:
     options = RangeOptions(bias_correction=True, zero_points=True)
-    return MinMaxCalibrator(options).calibrate(made.onnx_path, made.images, input_name=INPUT)
+    return MinMaxCalibrator(options).calibrate(made.onnx_path, made.images)
 
 
 def operators(artifact: Artifact) -> list[tuple[str, bool]]:

@@ -64,7 +64,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 @pytest.fixture(params=[False, True], ids=["symmetric", "zero points"])
 def plan(made: Made, request: pytest.FixtureRequest) -> QuantPlan:
     options = RangeOptions(bias_correction=True, zero_points=request.param)
-    return MinMaxCalibrator(options).calibrate(made.onnx_path, made.images, input_name=INPUT)
+    return MinMaxCalibrator(options).calibrate(made.onnx_path, made.images)
 
 
 def test_artifact_is_int8_of_the_same_kind(made: Made, plan: QuantPlan, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_result_that_is_not_rounded_stays_float(made: Made, tmp_path: Path) -> N
     from ai_edge_litert.interpreter import Interpreter
 
     options = RangeOptions(bias_correction=True, results=False, depthwise_results=True)
-    plan = MinMaxCalibrator(options).calibrate(made.onnx_path, made.images, input_name=INPUT)
+    plan = MinMaxCalibrator(options).calibrate(made.onnx_path, made.images)
     assert set(plan.limits) == {INPUT, "c0", "r1"}
     artifact, layers = emit(made, plan, tmp_path / "int8")
     assert (layers["int8_convolutions"], layers["dynamic_convolutions"]) == (3, 1)

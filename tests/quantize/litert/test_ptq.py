@@ -55,9 +55,7 @@ def made(small_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     images = choose_calibration_images(open_folder(root, labelled=False), SPEC.inputs, IMAGES)
     source = find_runtime("litert").compile(small_onnx, root / "float", "fp32")
     counter = Counter()
-    artifact, record = LiteRtQuantizer().quantize(
-        source, images, root / "int8", input_name=SPEC.inputs.name, progress=counter
-    )
+    artifact, record = LiteRtQuantizer().quantize(source, images, root / "int8", progress=counter)
     return Made(source, images, artifact, record, counter.steps, counter.total)
 
 
@@ -145,9 +143,7 @@ def test_quantised_network_answers_nearly_as_the_float_one(made: Made) -> None:
 
 
 def test_quantising_twice_gives_equal_bytes(made: Made, tmp_path: Path) -> None:
-    again, record = LiteRtQuantizer().quantize(
-        made.source, made.images, tmp_path / "again", input_name=SPEC.inputs.name
-    )
+    again, record = LiteRtQuantizer().quantize(made.source, made.images, tmp_path / "again")
     name = made.artifact.files[0]
     assert (again.folder / name).read_bytes() == (made.artifact.folder / name).read_bytes()
     assert record == made.record
@@ -155,9 +151,7 @@ def test_quantising_twice_gives_equal_bytes(made: Made, tmp_path: Path) -> None:
 
 def test_order_of_the_images_does_not_matter(made: Made, tmp_path: Path) -> None:
     turned = CalibrationImages(made.images.pairs[::-1], made.images.digests[::-1], SPEC.inputs)
-    again, _ = LiteRtQuantizer().quantize(
-        made.source, turned, tmp_path / "again", input_name=SPEC.inputs.name
-    )
+    again, _ = LiteRtQuantizer().quantize(made.source, turned, tmp_path / "again")
     name = made.artifact.files[0]
     assert (again.folder / name).read_bytes() == (made.artifact.folder / name).read_bytes()
 
@@ -169,9 +163,7 @@ def test_quantising_is_silent_and_leaves_the_log_as_it_was(
     level = logger.level
     capfd.readouterr()
     warnings.simplefilter("error")
-    LiteRtQuantizer().quantize(
-        made.source, made.images, tmp_path / "again", input_name=SPEC.inputs.name
-    )
+    LiteRtQuantizer().quantize(made.source, made.images, tmp_path / "again")
     assert capfd.readouterr() == ("", "")
     assert logger.level == level
 
@@ -308,9 +300,7 @@ def test_failure_says_what_to_build_instead(made: Made, tmp_path: Path) -> None:
         CalibrationError,
         match=r"ai-edge-quantizer cannot quantise model\.tflite: .*Build with --precision fp32",
     ):
-        LiteRtQuantizer().quantize(
-            broken, made.images, tmp_path / "new", input_name=SPEC.inputs.name
-        )
+        LiteRtQuantizer().quantize(broken, made.images, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
@@ -319,6 +309,4 @@ def test_missing_quantizer_names_the_install_command(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
     with pytest.raises(MissingBackendError, match=r"pip install 'edgeseg\[android\]'"):
-        LiteRtQuantizer().quantize(
-            made.source, made.images, tmp_path / "new", input_name=SPEC.inputs.name
-        )
+        LiteRtQuantizer().quantize(made.source, made.images, tmp_path / "new")

@@ -43,7 +43,7 @@ def int8_onnx(
     from edgeseg.quantize.qdq_onnx import activations_to_quantize, emit_qdq
 
     tensors = activations_to_quantize(onnx_ir.load(small_onnx).graph)
-    observed = observe_activations(small_onnx, tensors, [image], SPEC.inputs.name)
+    observed = observe_activations(small_onnx, tensors, [image])
     path = tmp_path_factory.mktemp("int8") / "quantized.onnx"
     emit_qdq(small_onnx, QuantPlan(largest_magnitudes(observed)), path)
     return path

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 import pytest
 
 from edgeseg.errors import UnknownNameError, UsageError
@@ -10,9 +13,19 @@ from edgeseg.quantize import (
     Calibrator,
     Emitter,
     Quantizer,
-    find_emitter,
-    find_method,
+    resolve_quantization,
 )
+
+
+@dataclass(frozen=True)
+class Formats:
+    """What quantisation asks of a runtime."""
+
+    quantized_from: tuple[str, ...]
+    plan_defaults: Mapping[str, str] = field(default_factory=dict)
+
+
+ONNX = Formats(("onnx",))
 
 
 @pytest.mark.parametrize("name", METHODS.names())
@@ -21,58 +34,60 @@ def test_method_is_found_by_name(name: str) -> None:
     assert isinstance(made, Quantizer | Calibrator)
     assert made.name == name
     assert set(made.packages) <= set(BACKENDS)
-    formats = [made.artifact_format] if isinstance(made, Quantizer) else EMITTERS.names()
-    assert find_method(name, formats).settings() == made.settings()
+    formats = (made.artifact_format,) if isinstance(made, Quantizer) else EMITTERS.names()
+    spec = resolve_quantization(Formats(formats), name)
+    assert spec.settings() == made.settings()
+    assert spec.makes_plan == isinstance(made, Calibrator)
 
 
 @pytest.mark.parametrize("name", EMITTERS.names())
 def test_emitter_is_found_by_its_format(name: str) -> None:
-    emitter = find_emitter(["wav", name])
+    spec = resolve_quantization(Formats(("wav", name)), "mse")
+    emitter = spec.emitter
     assert isinstance(emitter, Emitter)
     assert emitter.artifact_format == name
     assert set(emitter.packages) <= set(BACKENDS)
+    assert set(spec.packages) == {*spec.method.packages, *emitter.packages}
 
 
 @pytest.mark.parametrize(
     ("formats", "name"),
     [
-        (["openvino-ir", "onnx"], "nncf"),
-        (["onnx"], "min-max"),
-        (["onnx", "openvino-ir"], "min-max"),
-        (["tflite"], "ai-edge-quantizer"),
+        (("openvino-ir", "onnx"), "nncf"),
+        (("onnx",), "min-max"),
+        (("onnx", "openvino-ir"), "min-max"),
+        (("tflite",), "ai-edge-quantizer"),
     ],
 )
-def test_preferred_format_chooses_the_method(formats: list[str], name: str) -> None:
-    assert find_method(None, formats).name == name
+def test_preferred_format_chooses_the_method(formats: tuple[str, ...], name: str) -> None:
+    assert resolve_quantization(Formats(formats)).name == name
 
 
 def test_unknown_method_names_nearest() -> None:
     with pytest.raises(UnknownNameError, match=r"method 'ncf'\. Did you mean nncf\?"):
-        find_method("ncf", ["openvino-ir"])
+        resolve_quantization(Formats(("openvino-ir",)), "ncf")
 
 
 def test_unknown_option_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="option of method min-max 'percent'"):
-        find_method("min-max", ["onnx"], {"percent": "99"})
+        resolve_quantization(ONNX, "min-max", {"percent": "99"})
 
 
-def test_form_of_a_target_is_a_default_for_those_that_have_the_option() -> None:
-    form = {"zero_points": "true"}
-    shifted = find_method("mse", ["onnx"], {}, form)
+def test_defaults_of_a_runtime_hold_for_methods_that_have_the_option() -> None:
+    runtime = Formats(("openvino-ir", "onnx"), {"zero_points": "true"})
+    shifted = resolve_quantization(runtime, "mse")
     assert shifted.settings()["zero_points"] is True
-    asked = find_method("mse", ["onnx"], {"zero_points": "false"}, form)
+    asked = resolve_quantization(runtime, "mse", {"zero_points": "false"})
     assert asked.settings()["zero_points"] is False
-    assert find_method("nncf", ["openvino-ir"], {}, form).name == "nncf"
+    assert resolve_quantization(runtime, "nncf").name == "nncf"
 
 
 @pytest.mark.parametrize(("name", "takes"), [("nncf", "openvino-ir"), ("min-max", "onnx.*")])
 def test_method_for_another_format_says_what_to_leave_out(name: str, takes: str) -> None:
     with pytest.raises(UsageError, match=rf"{name} takes {takes}, not wav or mp3\. Leave"):
-        find_method(name, ["wav", "mp3"])
+        resolve_quantization(Formats(("wav", "mp3")), name)
 
 
 def test_format_that_nobody_takes_says_what_to_build() -> None:
     with pytest.raises(UsageError, match=r"No quantisation method takes wav\. Build with fp32"):
-        find_method(None, ["wav"])
-    with pytest.raises(UsageError, match=r"No plan can be written into wav\. Build with fp32"):
-        find_emitter(["wav"])
+        resolve_quantization(Formats(("wav",)))
