@@ -10,7 +10,7 @@ SAMPLE := edgeseg/data/isic2016_cc0/images
 DEMO := demo/egeunet-int8
 DEMO_IMAGES := $(addprefix $(SAMPLE)/,$(addsuffix .jpg,$(shell head -n 6 edgeseg/data/isic2016_cc0/test.txt)))
 
-.PHONY: install demo test lint typing check clean
+.PHONY: install demo test docs lint typing check clean
 
 install: $(INSTALLED)
 
@@ -28,6 +28,12 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+# tests/docs looks at what is built: no page asks another machine for anything.
+docs: $(INSTALLED)
+	$(BIN)/python -m zensical build --clean --strict
+	$(BIN)/python -m pytest -q tests/docs/test_site.py tests/docs/test_links.py
+	@echo "Site: build/site/index.html"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check $(SOURCES)
