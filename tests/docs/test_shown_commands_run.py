@@ -147,7 +147,8 @@ def test_python_page(tmp_path: Path) -> None:
     fences = [fence for fence in fences_of(ROOT / "docs/python.md") if fence.language == "python"]
     code = "\n".join(fence.text for fence in fences if not fence.title)
     assert len(fences) >= 4
-    image = f"from PIL import Image\nimport numpy as np\nimage = np.asarray(Image.open({str(IMAGES[0])!r}))"
+    image = "import numpy as np, PIL.Image\n"
+    image += f"image = np.asarray(PIL.Image.open({str(IMAGES[0])!r}))"
     printed = run_python(f"{code}\nprint(mask.shape == image.shape[:2])", tmp_path, image)
     assert printed.splitlines()[-1] == "True"
     assert (tmp_path / "overlay.png").is_file()

@@ -22,7 +22,7 @@ FETCHING_STYLE = re.compile(r"(?:@import\s+|url\()[\"']?((?:https?:)?//[^\"')\s]
 
 
 def requests_of(text: str) -> list[str]:
-    """Addresses on other machines that a page or a style sheet fetches; canonical links are none."""
+    """Addresses elsewhere that a page or a style sheet fetches; a canonical link is none."""
     plain = re.sub(r"<link\b[^>]*\brel=[\"']?canonical[^>]*>", "", text)
     return FETCHING.findall(plain) + FETCHING_STYLE.findall(plain)
 
