@@ -47,8 +47,8 @@ def read_user_model(place: str, spec_path: Path | None) -> ModelSpec:
     if spec_path is None:
         raise UsageError(
             f"The network {place} is not one of edgeseg's own. Describe it in a TOML file and "
-            "give that with --spec (edgeseg distill: --teacher-spec, --student-spec); the README "
-            "shows one. Commands without that option take edgeseg's own."
+            "give that with --spec (edgeseg distill: --teacher-spec, --student-spec); "
+            "docs/custom-models.md shows one. Commands without that option take edgeseg's own."
         )
     record = _read_toml(spec_path)
     try:
@@ -76,7 +76,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     if missing or unknown:
         raise UsageError(
             f"{path} lacks {', '.join(missing) or 'nothing'} and has the unknown entries "
-            f"{', '.join(unknown) or 'none'}. The README shows a whole file."
+            f"{', '.join(unknown) or 'none'}. docs/custom-models.md shows a whole file."
         )
     return record
 

@@ -98,7 +98,7 @@ def matches(shown: Sequence[str], printed: Sequence[str]) -> bool:
 
 def _without_numbers(line: str) -> str:
     plain = NUMBER.sub("0", line).replace("-0", "+0")
-    return re.sub(r"\s+", " ", plain).strip()
+    return re.sub(r"([\s━─])+", r"\1", plain).strip()  # columns may be wider
 
 
 @pytest.fixture(scope="module")
