@@ -19,6 +19,7 @@ from support import ROOT, needs
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(900),  # the first test runs five commands, each in a process of its own
     needs("torch", "onnx", "onnxscript", "onnxruntime", "openvino", "monai", "lightning_fabric"),
 ]
 DATA = ROOT / "edgeseg/data/isic2016_cc0"
