@@ -184,7 +184,7 @@ def adb_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def small_bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Bundles of the shipped egeunet for target onnxruntime at 64x64, by precision."""
+    """Bundles of the shipped egeunet for runtime onnxruntime at 64x64, by precision."""
     for package in ("torch", "onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
     from edgeseg.pipeline.build import BuildRequest, build_bundle

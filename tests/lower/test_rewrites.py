@@ -221,9 +221,9 @@ def test_an_unknown_rewrite_names_the_nearest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", RUNTIMES.names())
 def test_targets_name_rewrites_that_exist(name: str) -> None:
-    target = find_runtime(name)
-    assert set(target.rewrites) <= set(target.precisions)
-    assert {rewrite for names in target.rewrites.values() for rewrite in names} <= set(REWRITES)
+    runtime = find_runtime(name)
+    assert set(runtime.rewrites) <= set(runtime.precisions)
+    assert {rewrite for names in runtime.rewrites.values() for rewrite in names} <= set(REWRITES)
 
 
 # How often each rewrite alone finds something in the shipped networks at 128x128. Where an
@@ -269,7 +269,7 @@ FOUND = {
     },
 }
 TARGET_SETS = sorted(
-    {names for target in RUNTIMES.names() for names in find_runtime(target).rewrites.values()}
+    {names for name in RUNTIMES.names() for names in find_runtime(name).rewrites.values()}
 )
 
 

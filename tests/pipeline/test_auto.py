@@ -1,4 +1,4 @@
-"""`--precision auto` on a real target and machine: what holds whatever is fastest there."""
+"""`--precision auto` on a real runtime and machine: what holds whatever is fastest there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures of the target tests."""
+"""Fixtures of the tests of runtimes."""
 
 from __future__ import annotations
 

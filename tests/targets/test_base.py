@@ -1,4 +1,4 @@
-"""Options and the machinery that targets inherit, on a target that needs no package."""
+"""Options and the machinery that runtimes inherit, on a runtime that needs no package."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ class EngineRuntime(Runtime):
         return SETTINGS
 
 
-class QdqTarget(EngineRuntime):
+class QdqRuntime(EngineRuntime):
     """One that compiles quantised graphs."""
 
     quantized_from = ("wav", ONNX_FORMAT)
 
 
-class FarTarget(EngineRuntime):
+class FarRuntime(EngineRuntime):
     """One whose device is elsewhere."""
 
     def fallback_runtime(self) -> str:
@@ -115,7 +115,7 @@ def test_unknown_option_names_nearest() -> None:
         EngineOptions.from_text("engine", {"worker": "3"})
 
 
-def test_target_without_options_says_so() -> None:
+def test_a_runtime_without_options_says_so() -> None:
     with pytest.raises(
         UnknownNameError, match=r"option of runtime openvino 'speed'\. Available: none"
     ):
@@ -159,19 +159,19 @@ def test_artefact_says_what_was_compiled_and_how_to_run_it(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("target", "precision", "possible"),
-    [(EngineRuntime(), "int8", "fp32"), (QdqTarget(), "fp16", "fp32, int8")],
+    ("runtime", "precision", "possible"),
+    [(EngineRuntime(), "int8", "fp32"), (QdqRuntime(), "fp16", "fp32, int8")],
 )
 def test_precision_that_is_not_compiled_is_refused_before_the_work(
-    target: Runtime, precision: str, possible: str, tmp_path: Path
+    runtime: Runtime, precision: str, possible: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UnknownNameError, match=rf"compiled precision .*Available: {possible}\."):
-        target.compile(tmp_path / "net.onnx", tmp_path, precision)
+        runtime.compile(tmp_path / "net.onnx", tmp_path, precision)
     assert not (tmp_path / "net.wav").exists()
 
 
 def test_quantised_graphs_are_compiled_where_they_are_taken(tmp_path: Path) -> None:
-    assert QdqTarget().compile(tmp_path / "net.onnx", tmp_path, "int8").precision == "int8"
+    assert QdqRuntime().compile(tmp_path / "net.onnx", tmp_path, "int8").precision == "int8"
 
 
 def test_artefact_is_loaded_with_its_settings(modules: Path) -> None:
@@ -203,11 +203,11 @@ def test_reason_of_a_failure_is_one_line(modules: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "computed_by"), [(EngineRuntime(), "engine"), (FarTarget(), "another engine")]
+    ("runtime", "computed_by"), [(EngineRuntime(), "engine"), (FarRuntime(), "another engine")]
 )
-def test_check_names_what_computes(modules: Path, target: Runtime, computed_by: str) -> None:
+def test_check_names_what_computes(modules: Path, runtime: Runtime, computed_by: str) -> None:
     (modules / "engine.py").touch()
-    backend, name = target.load_for_check(artifact_in(modules))
+    backend, name = runtime.load_for_check(artifact_in(modules))
     loaded: Any = backend
     assert name == computed_by
     assert loaded.given[-1] == 1  # thread

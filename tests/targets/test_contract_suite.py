@@ -1,4 +1,4 @@
-"""What holds for every registered target; a new one is tested here by being registered."""
+"""What holds for every registered runtime; a new one is tested here by being registered."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ BUILDABLE = [
 
 
 @pytest.fixture(scope="module", params=BUILDABLE)
-def target(request: pytest.FixtureRequest) -> Runtime:
+def runtime(request: pytest.FixtureRequest) -> Runtime:
     return find_runtime(request.param)
 
 
 @pytest.fixture(scope="module")
 def artifact(
-    target: Runtime, small_onnx: Path, tmp_path_factory: pytest.TempPathFactory
+    runtime: Runtime, small_onnx: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Artifact:
-    return target.compile(small_onnx, tmp_path_factory.mktemp(target.name) / "new", "fp32")
+    return runtime.compile(small_onnx, tmp_path_factory.mktemp(runtime.name) / "new", "fp32")
 
 
 @pytest.fixture
@@ -47,14 +47,14 @@ def image() -> NDArray[np.float32]:
     return np.random.default_rng(3).uniform(0, 255, SPEC.inputs.shape).astype(np.float32)
 
 
-def load(target: Runtime, artifact: Artifact) -> Backend:
+def load(runtime: Runtime, artifact: Artifact) -> Backend:
     """Load it where it runs here, or what stands in for its device."""
-    return target.load_for_check(artifact)[0]
+    return runtime.load_for_check(artifact)[0]
 
 
-def block(monkeypatch: pytest.MonkeyPatch, target: Runtime) -> None:
-    """Make the target's packages look as if they were not installed."""
-    for package in {*target.build_packages, *target.run_packages}:
+def block(monkeypatch: pytest.MonkeyPatch, runtime: Runtime) -> None:
+    """Make the runtime's packages look as if they were not installed."""
+    for package in {*runtime.build_packages, *runtime.run_packages}:
         for name in [name for name in sys.modules if name.startswith(f"{package}.")]:
             monkeypatch.delitem(sys.modules, name)
         monkeypatch.setitem(sys.modules, package, None)
@@ -62,38 +62,38 @@ def block(monkeypatch: pytest.MonkeyPatch, target: Runtime) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_class_states_what_the_interface_asks(name: str) -> None:
-    target = find_runtime(name)
-    assert target.name == name
-    assert target.title
-    assert target.artifact_format
-    assert "fp32" in target.compiled_precisions
-    assert len(set(target.precisions)) == len(target.precisions)
-    assert set(target.build_packages) | set(target.run_packages) <= set(BACKENDS)
+    runtime = find_runtime(name)
+    assert runtime.name == name
+    assert runtime.title
+    assert runtime.artifact_format
+    assert "fp32" in runtime.compiled_precisions
+    assert len(set(runtime.precisions)) == len(runtime.precisions)
+    assert set(runtime.build_packages) | set(runtime.run_packages) <= set(BACKENDS)
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_runtime_settings_are_json(name: str) -> None:
-    target = find_runtime(name)
-    for precision in target.precisions:
-        settings = target.runtime_settings(precision)
+    runtime = find_runtime(name)
+    for precision in runtime.precisions:
+        settings = runtime.runtime_settings(precision)
         assert json.loads(json.dumps(settings)) == settings
 
 
-def test_artifact_describes_its_files(target: Runtime, artifact: Artifact) -> None:
-    assert (artifact.runtime, artifact.precision) == (target.name, "fp32")
-    assert artifact.format == target.artifact_format
-    assert artifact.settings == target.runtime_settings("fp32")
+def test_artifact_describes_its_files(runtime: Runtime, artifact: Artifact) -> None:
+    assert (artifact.runtime, artifact.precision) == (runtime.name, "fp32")
+    assert artifact.format == runtime.artifact_format
+    assert artifact.settings == runtime.runtime_settings("fp32")
     assert {path.name for path in artifact.folder.iterdir()} == set(artifact.files)
     sizes = [(artifact.folder / name).stat().st_size for name in artifact.files]
     assert artifact.size_bytes == sum(sizes)
     assert min(sizes) > 0
-    assert set(artifact.toolchain) == set(target.build_packages)
+    assert set(artifact.toolchain) == set(runtime.build_packages)
 
 
 def test_artifact_computes_what_torch_computes(
-    target: Runtime, artifact: Artifact, image: NDArray[np.float32], random_weights: Path
+    runtime: Runtime, artifact: Artifact, image: NDArray[np.float32], random_weights: Path
 ) -> None:
-    backend = load(target, artifact)
+    backend = load(runtime, artifact)
     expected = torch_predictor(SPEC.load_network(random_weights))(image)
     mask = backend.run(image)
     assert mask.dtype == np.float32
@@ -102,9 +102,9 @@ def test_artifact_computes_what_torch_computes(
 
 
 def test_artifact_works_where_it_is_moved(
-    target: Runtime, artifact: Artifact, image: NDArray[np.float32], tmp_path: Path
+    runtime: Runtime, artifact: Artifact, image: NDArray[np.float32], tmp_path: Path
 ) -> None:
-    before = load(target, artifact).run(image)
+    before = load(runtime, artifact).run(image)
     moved = tmp_path / "elsewhere"
     shutil.copytree(artifact.folder, moved)
     again = open_backend(replace(artifact, folder=moved).to_json(), 1)
@@ -112,9 +112,9 @@ def test_artifact_works_where_it_is_moved(
 
 
 def test_answers_do_not_share_memory(
-    target: Runtime, artifact: Artifact, image: NDArray[np.float32]
+    runtime: Runtime, artifact: Artifact, image: NDArray[np.float32]
 ) -> None:
-    backend = load(target, artifact)
+    backend = load(runtime, artifact)
     first = backend.run(image)
     kept = first.copy()
     backend.run(255 - image)
@@ -122,26 +122,26 @@ def test_answers_do_not_share_memory(
 
 
 def test_compiling_twice_gives_equal_answers(
-    target: Runtime,
+    runtime: Runtime,
     artifact: Artifact,
     small_onnx: Path,
     image: NDArray[np.float32],
     tmp_path: Path,
 ) -> None:
     # Not equal bytes: OpenVINO numbers its layers through the whole life of a process.
-    again = target.compile(small_onnx, tmp_path / "again", "fp32")
-    masks = [load(target, made).run(image) for made in (artifact, again)]
+    again = runtime.compile(small_onnx, tmp_path / "again", "fp32")
+    masks = [load(runtime, made).run(image) for made in (artifact, again)]
     assert np.array_equal(*masks)
 
 
 @pytest.mark.slow
 def test_the_plain_form_is_an_artefact_that_runs(
-    target: Runtime, small_onnx: Path, image: NDArray[np.float32], tmp_path: Path
+    runtime: Runtime, small_onnx: Path, image: NDArray[np.float32], tmp_path: Path
 ) -> None:
-    plain = target.compile_plain(small_onnx, tmp_path / "plain")
-    assert (plain.precision, plain.settings) == ("fp32", target.runtime_settings("fp32"))
+    plain = runtime.compile_plain(small_onnx, tmp_path / "plain")
+    assert (plain.precision, plain.settings) == ("fp32", runtime.runtime_settings("fp32"))
     # Not compared with torch: some tools make another network of it, which is why we mend.
-    mask = load(target, plain).run(image)
+    mask = load(runtime, plain).run(image)
     assert mask.shape == (1, 1, 64, 64)
     assert np.isfinite(mask).all()
 
@@ -154,72 +154,72 @@ def test_artifact_does_not_tell_where_it_was_built(artifact: Artifact, small_onn
 
 
 def test_other_precisions_that_run_here_load_and_answer(
-    target: Runtime, small_onnx: Path, image: NDArray[np.float32], tmp_path: Path
+    runtime: Runtime, small_onnx: Path, image: NDArray[np.float32], tmp_path: Path
 ) -> None:
-    for precision in target.compiled_precisions:
-        if target.refusal(precision) is None:
-            made = target.compile(small_onnx, tmp_path / precision, precision)
+    for precision in runtime.compiled_precisions:
+        if runtime.refusal(precision) is None:
+            made = runtime.compile(small_onnx, tmp_path / precision, precision)
             assert made.precision == precision
-            mask = load(target, made).run(image)
+            mask = load(runtime, made).run(image)
             assert mask.shape == (1, 1, 64, 64)
             assert np.isfinite(mask).all()
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_unknown_precision_lists_known_ones(name: str) -> None:
-    target = find_runtime(name)
-    with pytest.raises(UnknownNameError, match=f"precision of target {name} 'fp33'") as caught:
-        target.require_precision("fp33")
+    runtime = find_runtime(name)
+    with pytest.raises(UnknownNameError, match=f"precision of runtime {name} 'fp33'") as caught:
+        runtime.require_precision("fp33")
     assert "Did you mean fp32?" in str(caught.value)
-    assert all(precision in str(caught.value) for precision in target.precisions)
+    assert all(precision in str(caught.value) for precision in runtime.precisions)
 
 
-def test_fp32_is_never_refused(target: Runtime) -> None:
-    target.require_precision("fp32")
+def test_fp32_is_never_refused(runtime: Runtime) -> None:
+    runtime.require_precision("fp32")
 
 
 def test_compiling_without_package_names_the_command(
-    target: Runtime, small_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, small_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    block(monkeypatch, target)
-    command = install_command(target.build_packages[0])
+    block(monkeypatch, runtime)
+    command = install_command(runtime.build_packages[0])
     with pytest.raises(MissingBackendError, match="Install it with") as caught:
-        target.compile(small_onnx, tmp_path / "new", "fp32")
+        runtime.compile(small_onnx, tmp_path / "new", "fp32")
     assert command in str(caught.value)
 
 
 def test_loading_without_package_names_the_command(
-    target: Runtime, artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, artifact: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    block(monkeypatch, target)
-    command = install_command(target.run_packages[0])
-    with pytest.raises(MissingBackendError, match=f"Running on {target.name}") as caught:
-        target.load(artifact)
+    block(monkeypatch, runtime)
+    command = install_command(runtime.run_packages[0])
+    with pytest.raises(MissingBackendError, match=f"Running on {runtime.name}") as caught:
+        runtime.load(artifact)
     assert command in str(caught.value)
 
 
-def test_diagnosis_here_says_it_works(target: Runtime) -> None:
-    diagnosis = target.diagnose()
-    assert diagnosis.builds == target.compiled_precisions
-    assert all(diagnosis.versions[package] for package in target.build_packages)
-    if target.fallback_runtime():
+def test_diagnosis_here_says_it_works(runtime: Runtime) -> None:
+    diagnosis = runtime.diagnose()
+    assert diagnosis.builds == runtime.compiled_precisions
+    assert all(diagnosis.versions[package] for package in runtime.build_packages)
+    if runtime.fallback_runtime():
         assert diagnosis.runs == ()
-        assert any(target.fallback_runtime() in note for note in diagnosis.notes)
+        assert any(runtime.fallback_runtime() in note for note in diagnosis.notes)
     else:
         assert "fp32" in diagnosis.runs
         assert diagnosis.missing == ()
-    assert json.loads(json.dumps(diagnosis.to_json()))["runtime"] == target.name
+    assert json.loads(json.dumps(diagnosis.to_json()))["runtime"] == runtime.name
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_diagnosis_without_packages_says_how_to_add_them(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = find_runtime(name)
-    block(monkeypatch, target)
-    diagnosis = target.diagnose()
+    runtime = find_runtime(name)
+    block(monkeypatch, runtime)
+    diagnosis = runtime.diagnose()
     assert diagnosis.builds == diagnosis.runs == ()
-    packages = dict.fromkeys(target.build_packages + target.run_packages)
+    packages = dict.fromkeys(runtime.build_packages + runtime.run_packages)
     assert diagnosis.missing == tuple(
         (BACKENDS[package][0], install_command(package)) for package in packages
     )
@@ -229,35 +229,35 @@ def test_diagnosis_without_packages_says_how_to_add_them(
 def test_diagnosis_of_broken_packages_does_not_raise(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = find_runtime(name)
-    block(monkeypatch, target)
-    for package in {*target.build_packages, *target.run_packages}:
+    runtime = find_runtime(name)
+    block(monkeypatch, runtime)
+    for package in {*runtime.build_packages, *runtime.run_packages}:
         (tmp_path / f"{package}.py").write_text("raise ImportError('libfoo.so.1 is missing')\n")
         monkeypatch.delitem(sys.modules, package)
     monkeypatch.syspath_prepend(tmp_path)
-    assert "fp32" not in target.diagnose().runs
+    assert "fp32" not in runtime.diagnose().runs
 
 
 @pytest.mark.parametrize("content", ["", "text", "half"])
 def test_broken_onnx_is_refused(
-    target: Runtime, small_onnx: Path, tmp_path: Path, content: str
+    runtime: Runtime, small_onnx: Path, tmp_path: Path, content: str
 ) -> None:
     whole = small_onnx.read_bytes()
     pieces = {"": b"", "text": b"this is no graph", "half": whole[: len(whole) // 2]}
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(pieces[content])
     with pytest.raises(TargetError, match=r"broken\.onnx"):
-        target.compile(broken, tmp_path / "new", "fp32")
+        runtime.compile(broken, tmp_path / "new", "fp32")
 
 
-def test_missing_onnx_is_refused(target: Runtime, tmp_path: Path) -> None:
+def test_missing_onnx_is_refused(runtime: Runtime, tmp_path: Path) -> None:
     with pytest.raises(TargetError, match=r"gone\.onnx"):
-        target.compile(tmp_path / "gone.onnx", tmp_path / "new", "fp32")
+        runtime.compile(tmp_path / "gone.onnx", tmp_path / "new", "fp32")
 
 
 @pytest.mark.parametrize("damage", ["gone", "empty", "half", "text"])
 def test_broken_artifact_says_what_to_do(
-    target: Runtime, artifact: Artifact, tmp_path: Path, damage: str
+    runtime: Runtime, artifact: Artifact, tmp_path: Path, damage: str
 ) -> None:
     for name in artifact.files:
         folder = tmp_path / name
@@ -270,10 +270,10 @@ def test_broken_artifact_says_what_to_do(
             pieces = {"empty": b"", "half": whole[: len(whole) // 2], "text": b"no network"}
             path.write_bytes(pieces[damage])
         with pytest.raises(TargetError, match=r"[^.]\. Build it again with the.* edgeseg verify"):
-            target.load_for_check(replace(artifact, folder=folder))
+            runtime.load_for_check(replace(artifact, folder=folder))
 
 
-def test_unknown_target_names_nearest() -> None:
+def test_an_unknown_runtime_is_told_the_nearest() -> None:
     with pytest.raises(
         UnknownNameError, match=r"Unknown runtime 'opnvino'\. Did you mean openvino\?"
     ):

@@ -132,10 +132,10 @@ def test_progress_ends_full(made: Made) -> None:
 
 
 def test_quantised_network_answers_nearly_as_the_float_one(made: Made) -> None:
-    target = find_runtime("litert")
+    runtime = find_runtime("litert")
     image = next(iter(made.images))
     float_one, small = (
-        target.load(artifact).run(image) for artifact in (made.source, made.artifact)
+        runtime.load(artifact).run(image) for artifact in (made.source, made.artifact)
     )
     assert small.shape == float_one.shape
     difference = np.abs(small - float_one)

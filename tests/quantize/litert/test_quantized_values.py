@@ -86,12 +86,12 @@ def test_codes_are_moved_and_the_network_stays_the_same(
     assert len(old) - len(new) == 2
     assert move_codes(moved) == moved
 
-    target = find_runtime("litert")
+    runtime = find_runtime("litert")
     (tmp_path / "after").mkdir()
     (tmp_path / "after" / before.files[0]).write_bytes(moved)
     for image in images:
         results = [
-            target.load(replace(before, folder=folder)).run(image)
+            runtime.load(replace(before, folder=folder)).run(image)
             for folder in (before.folder, tmp_path / "after")
         ]
         np.testing.assert_array_equal(*results)

@@ -167,10 +167,10 @@ def test_runner_refuses_bf16_on_a_cpu_without_it(
 def test_the_float_part_of_int8_may_be_bf16_where_the_cpu_has_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    target = OpenVinoRuntime()
+    runtime = OpenVinoRuntime()
     monkeypatch.setattr(OpenVinoRuntime, "refusal", lambda self, precision: None)
-    assert target.runtime_variants("fp32") == {}
-    (changes,) = target.runtime_variants("int8").values()
+    assert runtime.runtime_variants("fp32") == {}
+    (changes,) = runtime.runtime_variants("int8").values()
     assert changes == {"inference_precision": "bf16"}
     monkeypatch.setattr(OpenVinoRuntime, "refusal", lambda self, precision: "an old CPU")
-    assert target.runtime_variants("int8") == {}
+    assert runtime.runtime_variants("int8") == {}

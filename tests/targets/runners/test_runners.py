@@ -33,12 +33,12 @@ def imports_of(path: Path) -> set[str]:
 
 
 def packages_of(path: Path) -> set[str]:
-    """Runtime packages that the targets of a backend file may import, and what does the same."""
+    """Packages that the runtimes of a backend file may import, and what does the same."""
     packages: set[str] = set()
     for name in RUNTIMES.names():
-        target = find_runtime(name)
-        if target.backend_module.rpartition(".")[2] == path.stem:
-            packages.update(target.run_packages)
+        runtime = find_runtime(name)
+        if runtime.backend_module.rpartition(".")[2] == path.stem:
+            packages.update(runtime.run_packages)
     return packages.union(*(ALTERNATIVES.get(package, ()) for package in packages))
 
 
@@ -49,7 +49,7 @@ def test_every_carried_module_is_there() -> None:
             assert (RUNNERS / f"{module.rpartition('.')[2]}.py").is_file()
 
 
-def test_every_target_has_its_backend_file() -> None:
+def test_every_runtime_has_its_backend_file() -> None:
     modules = {find_runtime(name).backend_module for name in RUNTIMES.names()}
     assert modules == {f"edgeseg.targets.runners.{path.stem}" for path in BACKEND_FILES}
 

@@ -1,4 +1,4 @@
-"""Target `rtx`. Engines are built by the real TensorRT-RTX; the GPU is that of fakes/."""
+"""Runtime `tensorrt-rtx`. Engines are built by the real TensorRT-RTX; the GPU is that of fakes/."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def test_artefact_is_engine_record_and_graph(artifact: Artifact) -> None:
 def test_engine_is_built_for_every_listed_gpu(
     small_onnx: Path, tmp_path: Path, capability: str
 ) -> None:
-    target = TensorRtRtxRuntime(RtxOptions(capability))
-    made = target.compile(small_onnx, tmp_path / "new", "fp16")
+    runtime = TensorRtRtxRuntime(RtxOptions(capability))
+    made = runtime.compile(small_onnx, tmp_path / "new", "fp16")
     assert record_of(made)["compute_capability"] == capability
 
 

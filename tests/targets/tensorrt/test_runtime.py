@@ -1,4 +1,4 @@
-"""Target `jetson`. Graphs are built by the real TensorRT-RTX; the device is that of fakes/."""
+"""Runtime `tensorrt`. Graphs are built by the real TensorRT-RTX; the device is that of fakes/."""
 
 from __future__ import annotations
 
@@ -184,22 +184,22 @@ def test_options_that_cannot_be_are_refused(options: dict[str, str], message: st
 
 
 def test_options_reach_the_plan(small_onnx: Path, tmp_path: Path) -> None:
-    target = TensorRtRuntime(JetsonOptions(workspace_mb=256, dla_core=1))
-    plan = plan_of(target.compile(small_onnx, tmp_path / "new", "fp16"))
+    runtime = TensorRtRuntime(JetsonOptions(workspace_mb=256, dla_core=1))
+    plan = plan_of(runtime.compile(small_onnx, tmp_path / "new", "fp16"))
     assert (plan["workspace_mb"], plan["dla_core"]) == (256, 1)
     assert not plan["strongly_typed"]  # where TensorRT is older than 11
-    baseline = plan_of(target.compile(small_onnx, tmp_path / "baseline", "fp32"))
+    baseline = plan_of(runtime.compile(small_onnx, tmp_path / "baseline", "fp32"))
     assert (baseline["dla_core"], baseline["strongly_typed"]) == (-1, True)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_dla_core_takes_fp16_only(precision: str) -> None:
-    target = find_runtime("tensorrt", {"dla_core": "0"})
-    target.require_precision("fp16")
+    runtime = find_runtime("tensorrt", {"dla_core": "0"})
+    runtime.require_precision("fp16")
     with pytest.raises(
         TargetError, match=rf"cannot run {precision} here: .*DLA core 0.*FP16 only.*--precision"
     ):
-        target.require_precision(precision)
+        runtime.require_precision(precision)
 
 
 # Where it runs
