@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,25 @@ NATIVE_MODULES = {
     "ai_edge_litert": "ai_edge_litert.interpreter",
     "tflite_runtime": "tflite_runtime.interpreter",
 }
+
+
+# Read by packages as they are imported, here and in child processes.
+ENVIRONMENT = {
+    # Threads of torch that wait by spinning starve each other on a busy machine.
+    "OMP_WAIT_POLICY": "passive",
+    # MONAI imports TensorFlow where it is installed, which logs from its import on.
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    # Nothing about use is sent over the network. NNCF reads this for that only.
+    "NNCF_CI": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+}
+
+
+def prepare_environment() -> None:
+    """Set what keeps other packages quiet, unless the user has set it."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 def module_file(module: str) -> Path:
@@ -121,6 +141,7 @@ def require(module: str, *, purpose: str) -> Any:
     """
     top = module.partition(".")[0]
     require_installed([top], purpose=purpose)
+    prepare_environment()
     try:
         return importlib.import_module(module)
     except (ImportError, OSError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 import typer
@@ -12,6 +13,7 @@ import typer
 from edgeseg.records import VERSION
 
 from ..errors import EdgesegError
+from ..lazy import prepare_environment
 from . import (
     adapt,
     bench,
@@ -29,6 +31,7 @@ from . import (
 )
 from .studies import calibration as calibration_study
 from .studies import distillation as distill_study
+from .terminal.captured_output import DEBUG, CapturedCommand, notes_of
 from .terminal.console import print_error
 
 app = typer.Typer(
@@ -38,21 +41,25 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("build")(build.build)
-app.command("bench")(bench.bench)
-app.command("sweep")(sweep.sweep)
-app.command("verify")(verify.verify)
-app.command("predict")(predict.predict)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "build": build.build,
+    "bench": bench.bench,
+    "sweep": sweep.sweep,
+    "verify": verify.verify,
+    "predict": predict.predict,
+    "calibration-study": calibration_study.calibration_study,
+    "train": train.train,
+    "distill": distill.distill,
+    "distill-study": distill_study.distill_study,
+    "adapt": adapt.adapt,
+    "evaluate": evaluate.evaluate,
+    "models": models.models,
+    "doctor": doctor.doctor,
+    "cache": cache.cache,
+}
+for command_name, command in COMMANDS.items():
+    app.command(command_name, cls=CapturedCommand)(command)
 app.add_typer(plan.plan, name="plan")
-app.command("calibration-study")(calibration_study.calibration_study)
-app.command("train")(train.train)
-app.command("distill")(distill.distill)
-app.command("distill-study")(distill_study.distill_study)
-app.command("adapt")(adapt.adapt)
-app.command("evaluate")(evaluate.evaluate)
-app.command("models")(models.models)
-app.command("doctor")(doctor.doctor)
-app.command("cache")(cache.cache)
 
 
 def _print_version(value: bool) -> None:
@@ -78,17 +85,14 @@ def _end_on_signal(number: int, frame: FrameType | None) -> None:
 def main() -> None:
     """Run the command line: exit code 0 done, 1 failed, 2 not a sensible request."""
     signal.signal(signal.SIGTERM, _end_on_signal)
-    # Threads of torch that wait by spinning starve each other on a busy machine.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    # MONAI imports TensorFlow where it is installed, which logs from its import on.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    debug = bool(os.environ.get("EDGESEG_DEBUG"))
+    prepare_environment()
+    debug = bool(os.environ.get(DEBUG))
     try:
         app()
     except EdgesegError as error:
         if debug:
             raise
-        print_error(str(error))
+        print_error(str(error), notes_of(error))
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # Whoever read the output has seen enough.
@@ -98,13 +102,15 @@ def main() -> None:
         if debug:
             raise
         where = f" ({error.filename})" if error.filename else ""
-        print_error(f"{error.strerror or error}{where}. Check the path, its rights and the disk.")
+        message = f"{error.strerror or error}{where}. Check the path, its rights and the disk."
+        print_error(message, notes_of(error))
         sys.exit(1)
     except Exception as error:
         if debug:
             raise
         print_error(
-            f"Internal error, a bug of edgeseg: {type(error).__name__}: {error}. Run again with "
-            "EDGESEG_DEBUG=1 and report what it prints."
+            f"Internal error, a bug of edgeseg: {type(error).__name__}: {error}. Report it with "
+            "the details, or run again with EDGESEG_DEBUG=1 and report what it prints.",
+            notes_of(error),
         )
         sys.exit(1)

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import UnknownNameError
 from .terminal.build_after import build_after, require_targets
-from .terminal.console import make_progress, parse_size, print_note
+from .terminal.console import make_progress, parse_size, print_note, print_result
 from .terminal.training_options import (
     Accelerator,
     BatchSize,
@@ -102,9 +102,9 @@ def adapt(
     for name, network in record["networks"].items():
         low, high = network["accuracy_ci95"]["dice_pooled"]
         dice = network["accuracy"]["dice_pooled"]
-        print(f"{name}: pooled Dice {dice:.4f} ({low:.4f}..{high:.4f})")
+        print_result(f"{name}: pooled Dice {dice:.4f} ({low:.4f}..{high:.4f})")
     low, high = record["difference_ci95"]["dice_pooled"]
-    print(
+    print_result(
         f"difference {record['difference']['dice_pooled']:+.4f} ({low:+.4f}..{high:+.4f}) on "
         f"{record['images']} val images, truth: {record['truth']}"
     )

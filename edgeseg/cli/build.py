@@ -15,6 +15,7 @@ from .terminal.console import (
     parse_size,
     print_json,
     print_note,
+    print_result,
     print_table,
 )
 
@@ -175,7 +176,7 @@ def build(
         print_note(f"The shipped weights are licensed {manifest.model.weights_licence}.")
     kilobytes = bundle.artifact_bytes / 1e3
     source = " (from the cache)" if was_cached else ""
-    print(f"{bundle.folder}: {bundle.name}, artefact {kilobytes:.0f} kB{source}")
+    print_result(f"{bundle.folder}: {bundle.name}, artefact {kilobytes:.0f} kB{source}")
 
 
 def _print_explanation(bundle: Bundle) -> None:
@@ -192,7 +193,7 @@ def _print_explanation(bundle: Bundle) -> None:
         table.add_row(*row)
     print_table(table)
     for line in (*summary(tuning), *describe_race(bundle.manifest.race)):
-        print(line)
+        print_result(line)
 
 
 def _build_all(request: BuildRequest, *, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..storage.cache import DAY_S, Kept, cache_root, kept_results, prune
-from .terminal.console import print_json, print_table
+from .terminal.console import print_json, print_result, print_table
 
 
 def cache(
@@ -51,8 +51,8 @@ def cache(
         table.add_row(kind, *_amount(told), f"up to {told['idle_days']:.1f}")
     print_table(table)
     if older_than is not None:
-        print("removed: {} results, {} MB".format(*_amount(record["removed"])))
-    print("{}: {} results, {} MB".format(record["folder"], *_amount(record["kept"])))
+        print_result("removed: {} results, {} MB".format(*_amount(record["removed"])))
+    print_result("{}: {} results, {} MB".format(record["folder"], *_amount(record["kept"])))
 
 
 def _total(found: list[Kept]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import UsageError
 from .terminal.build_after import build_after, require_targets
-from .terminal.console import make_progress, parse_size, short_name
+from .terminal.console import make_progress, parse_size, print_result, short_name
 from .terminal.training_options import (
     Accelerator,
     BatchSize,
@@ -151,7 +151,7 @@ def distill(
     )
     require_targets(build or [])
     result = distill_model(request, make_progress())
-    print(
+    print_result(
         f"{result.weights_path}: epoch {result.best_epoch} of {len(result.history)}, "
         f"pooled Dice {result.best_dice:.4f} on val"
     )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .terminal.console import print_json, print_table
+from .terminal.console import print_json, print_result, print_table
 
 
 def doctor(
@@ -41,10 +41,12 @@ def doctor(
         )
     print_table(table)
     for target, names in report["devices"].items():
-        print(f"--target {target}: {', '.join(names)}")
+        print_result(f"--target {target}: {', '.join(names)}")
     for runtime in report["runtimes"]:
-        print(f"{runtime['runtime']}: {'; '.join(runtime['notes'])}")
-    print(f"cache: {report['cache']['folder']}, {report['cache']['size_bytes'] / 1e6:.1f} MB")
+        print_result(f"{runtime['runtime']}: {'; '.join(runtime['notes'])}")
+    print_result(
+        f"cache: {report['cache']['folder']}, {report['cache']['size_bytes'] / 1e6:.1f} MB"
+    )
 
 
 def _versions(versions: dict[str, str | None]) -> str:

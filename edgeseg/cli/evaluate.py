@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import UsageError
-from .terminal.console import make_progress, parse_size, print_json
+from .terminal.console import make_progress, parse_size, print_json, print_result
 
 
 def evaluate(
@@ -58,16 +58,16 @@ def evaluate(
     if as_json:
         print_json(scores)
         return
-    print(f"{model} on {scores['images']} images of {dataset.root.name}, float torch")
+    print_result(f"{model} on {scores['images']} images of {dataset.root.name}, float torch")
     if metrics is not None:
         _print_metrics(scores["metrics"], found.source)
     else:
         _print_scores(scores["accuracy"], scores["accuracy_ci95"])
     if other is not None:
         theirs = scores["against"]
-        print(f"{theirs['model']}, {theirs['weights']}")
+        print_result(f"{theirs['model']}, {theirs['weights']}")
         _print_scores(theirs["accuracy"], theirs["accuracy_ci95"])
-        print(f"{model} minus {theirs['model']}, image by image")
+        print_result(f"{model} minus {theirs['model']}, image by image")
         _print_scores(theirs["difference"], theirs["difference_ci95"], "+.4f")
 
 
@@ -76,24 +76,26 @@ def _print_scores(
 ) -> None:
     for name, value in scores.items():
         low, high = intervals[name]
-        print(f"  {name:12} {value:{form}}  ({low:{form}}..{high:{form}})")
+        print_result(f"  {name:12} {value:{form}}  ({low:{form}}..{high:{form}})")
 
 
 def _print_metrics(record: dict[str, Any], source: str) -> None:
-    print("All metrics" if record["set"] == "all" else f"Metrics of the paper ({source})")
+    print_result("All metrics" if record["set"] == "all" else f"Metrics of the paper ({source})")
     if record["stretches_maps"]:
-        print("Each map is first stretched to 0..1 from its own minimum and maximum.")
+        print_result("Each map is first stretched to 0..1 from its own minimum and maximum.")
     for name, score in record["scores"].items():
         digits = 2 if name.endswith("_px") else 4
         value, low, high = (f"{number:.{digits}f}" for number in (score["value"], *score["ci95"]))
         interval = f"({low}..{high})"
         meaning = f"{score['definition']} [{score['source']}]"
-        print(f"  {name:18} {value:>7}  {interval:18}  {meaning}")
+        print_result(f"  {name:18} {value:>7}  {interval:18}  {meaning}")
     empty = record["empty_images"]
-    print(
+    print_result(
         f"Images empty in the truth only: {empty['truth']}, in the prediction only: "
         f"{empty['prediction']}, in both: {empty['both']}. A ratio that has nothing to divide by "
         "is 1; a distance to nothing is the image's diagonal, from nothing to nothing 0."
     )
     if record["left_out"]:
-        print(f"Left out, defined for one foreground class: {', '.join(record['left_out'])}.")
+        print_result(
+            f"Left out, defined for one foreground class: {', '.join(record['left_out'])}."
+        )

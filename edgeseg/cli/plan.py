@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .terminal.console import print_json, print_table
+from .terminal.captured_output import CapturedCommand
+from .terminal.console import print_json, print_result, print_table
 
 if TYPE_CHECKING:
     from edgeseg.quantize import QuantPlan
@@ -18,7 +19,7 @@ plan = typer.Typer(
 )
 
 
-@plan.command()
+@plan.command(cls=CapturedCommand)
 def show(
     path: Annotated[Path, typer.Argument(help="Bundle or plan folder.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -57,13 +58,13 @@ def show(
     origin = found.provenance
     settings = ", ".join(f"{name} {value}" for name, value in origin.settings.items())
     seed = "" if origin.seed is None else f", seed {origin.seed}"
-    print(f"{origin.method}{seed}: {settings or 'nothing to choose'}")
-    print(f"{len(origin.images)} images; graph {origin.graph_sha256[:16]}")
+    print_result(f"{origin.method}{seed}: {settings or 'nothing to choose'}")
+    print_result(f"{len(origin.images)} images; graph {origin.graph_sha256[:16]}")
     for name, value in origin.agreement.items():
-        print(f"{name}: {value:.4g}")
+        print_result(f"{name}: {value:.4g}")
 
 
-@plan.command()
+@plan.command(cls=CapturedCommand)
 def diff(
     one: Annotated[Path, typer.Argument(help="Bundle or plan folder.")],
     other: Annotated[Path, typer.Argument(help="Bundle or plan folder.")],
@@ -76,7 +77,7 @@ def diff(
     if as_json:
         print_json([difference.to_json() for difference in differences])
     elif not differences:
-        print("The plans are equal.")
+        print_result("The plans are equal.")
     else:
         from rich.table import Table
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import DataError, OutputInUseError, UsageError
-from .terminal.console import make_progress
+from .terminal.console import make_progress, print_result
 
 
 def predict(
@@ -48,7 +48,7 @@ def predict(
             stage.advance()
     if gallery is not None:
         draw_gallery(rows, gallery)
-    print(f"{len(paths)} masks in {output}" + (f", gallery {gallery}" if gallery else ""))
+    print_result(f"{len(paths)} masks in {output}" + (f", gallery {gallery}" if gallery else ""))
 
 
 def _list_images(places: list[Path]) -> list[Path]:

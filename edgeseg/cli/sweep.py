@@ -17,7 +17,7 @@ from .terminal.bench_table import (
     reference_cells,
     row_cells,
 )
-from .terminal.console import make_progress, print_note, short_name
+from .terminal.console import make_progress, print_note, print_result, short_name
 
 if TYPE_CHECKING:
     from edgeseg.benchmarks.report import Report
@@ -107,7 +107,7 @@ def sweep(
 
     text = sweep_table(cells, reports)
     write_text(output / TABLE_NAME, text)
-    print(text, end="")
+    print_result(text.rstrip("\n"))
     for report in reports.values():
         for line in describe_report(report):
             print_note(line)

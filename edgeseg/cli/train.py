@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .terminal.console import make_progress, parse_size, short_name
+from .terminal.console import make_progress, parse_size, print_result, short_name
 from .terminal.training_options import (
     Accelerator,
     BatchSize,
@@ -82,7 +82,7 @@ def train(
         accelerator=accelerator,
     )
     result = train_model(request, make_progress())
-    print(
+    print_result(
         f"{result.weights_path}: epoch {result.best_epoch} of {len(result.history)}, "
         f"pooled Dice {result.best_dice:.4f} on val"
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .terminal.console import make_progress, print_json
+from .terminal.console import make_progress, print_json, print_result
 
 
 def verify(
@@ -24,6 +24,6 @@ def verify(
         print_json({"bundle": opened.name, "ok": True, "golden": record})
         return
     by = "" if computed_by == opened.manifest.runtime else f" by {computed_by}"
-    print(
+    print_result(
         f"{bundle}: ok. {len(opened.manifest.files)} files unchanged; golden mask{by}: {agreement}"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgeseg.errors import TargetError
 
-from .console import make_progress
+from .console import make_progress, print_result
 
 BUNDLES = "bundles"
 
@@ -62,7 +62,7 @@ def build_after(
     for cell in cells:
         if cell.bundle is not None:
             check = cell.bundle.manifest.checks["artifact"]
-            print(
+            print_result(
                 f"{cell.bundle.folder}: {cell.bundle.name}, artefact "
                 f"{cell.bundle.artifact_bytes / 1e3:.0f} kB, {check.flips_per_10k:.1f} of 10,000 "
                 "pixels flip"

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgeseg.errors import UsageError
-from edgeseg.progress import Progress, Stage
+
+from .captured_output import terminal_stderr, terminal_stdout
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+    from edgeseg.progress import Progress
 
 PIPE_WIDTH = 220
 LARGEST_SIDE = 8192
@@ -23,28 +23,40 @@ LARGEST_SIDE = 8192
 def error_console() -> Console:
     from rich.console import Console
 
-    # Bound to the real stream: backends are silenced by replacing sys.stderr for a while.
-    return Console(file=sys.stderr, highlight=False)
+    return Console(file=terminal_stderr(), highlight=False)
 
 
-def print_error(message: str) -> None:
-    error_console().print(f"Error: {message}", markup=False, soft_wrap=True, style="red")
+def print_error(message: str, notes: Sequence[str] = ()) -> None:
+    """Print a message, and below it each note, such as where the log is."""
+    text = "\n".join((f"Error: {message}", *notes))
+    error_console().print(text, markup=False, soft_wrap=True, style="red")
 
 
 def print_note(message: str) -> None:
+    """Print what is worth knowing beside the result, to standard error."""
     error_console().print(message, markup=False, soft_wrap=True)
 
 
+def print_result(text: str) -> None:
+    """Print a result, to standard output, whatever other packages print there."""
+    print(text, file=terminal_stdout())
+
+
 def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))
+    """Print a result as JSON, and nothing else."""
+    print_result(json.dumps(value, indent=2))
+
+
+def table_width() -> int | None:
+    """Columns that a table may take; None leaves it to the terminal."""
+    # In a pipe there is no width to fit: keep each row on one line.
+    return None if terminal_stdout().isatty() else PIPE_WIDTH
 
 
 def print_table(table: Table) -> None:
     from rich.console import Console
 
-    # In a pipe there is no width to fit: keep each row on one line.
-    width = None if sys.stdout.isatty() else PIPE_WIDTH
-    Console(highlight=False, width=width).print(table)
+    Console(file=terminal_stdout(), highlight=False, width=table_width()).print(table)
 
 
 def parse_size(text: str | None, option: str = "--size") -> tuple[int, int] | None:
@@ -86,69 +98,7 @@ def short_name(model: str) -> str:
 
 
 def make_progress() -> Progress:
-    """Bars on a terminal, one line a stage elsewhere."""
-    console = error_console()
-    return _Bars(console) if console.is_terminal else _Lines(console)
+    """Bars on a terminal, plain lines elsewhere; both on standard error."""
+    from . import progress
 
-
-class _LineStage:
-    def __init__(self) -> None:
-        self.text = ""
-
-    def advance(self, steps: float = 1) -> None:
-        pass
-
-    def note(self, text: str) -> None:
-        self.text = f", {text}"
-
-
-class _Lines:
-    def __init__(self, console: Console) -> None:
-        self.console = console
-
-    @contextlib.contextmanager
-    def stage(self, title: str, total: float | None = None) -> Iterator[Stage]:
-        self.console.print(f"{title} ...", markup=False, soft_wrap=True)
-        started = time.monotonic()
-        stage = _LineStage()
-        yield stage
-        seconds = time.monotonic() - started
-        self.console.print(f"{title}: {seconds:.1f} s{stage.text}", markup=False, soft_wrap=True)
-
-
-class _BarStage:
-    def __init__(self, bars: Any, task: Any, title: str) -> None:
-        self.bars = bars
-        self.task = task
-        self.title = title
-
-    def advance(self, steps: float = 1) -> None:
-        self.bars.advance(self.task, steps)
-
-    def note(self, text: str) -> None:
-        self.bars.update(self.task, description=f"{self.title}: {text}")
-
-
-class _Bars:
-    def __init__(self, console: Console) -> None:
-        self.console = console
-
-    @contextlib.contextmanager
-    def stage(self, title: str, total: float | None = None) -> Iterator[Stage]:
-        from rich import progress
-
-        columns = (
-            progress.SpinnerColumn(finished_text="[green]✓"),
-            progress.TextColumn("{task.description}", markup=False),
-            progress.BarColumn(bar_width=24),
-            progress.MofNCompleteColumn(),
-            progress.TimeElapsedColumn(),
-        )
-        shown = columns if total is not None else (columns[0], columns[1], columns[-1])
-        with progress.Progress(*shown, console=self.console) as bars:
-            task = bars.add_task(title, total=total)
-            yield _BarStage(bars, task, title)
-            if total is None:
-                bars.update(task, total=1, completed=1)
-            else:
-                bars.update(task, completed=total)
+    return progress.make_progress(error_console())
