@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from .errors import UnknownNameError, UsageError
 
@@ -17,7 +17,12 @@ class Options:
 
     A subclass has fields with defaults of type int, float, bool or str, checked in
     `__post_init__`.
+
+    Attributes:
+        aliases: Earlier name of an option -> its present one; both are accepted.
     """
+
+    aliases: ClassVar[Mapping[str, str]] = {}
 
     @classmethod
     def parse(cls, owner: str, given: Mapping[str, str]) -> Self:
@@ -32,7 +37,8 @@ class Options:
         """
         known = {field.name: field for field in fields(cls)}
         values: dict[str, Any] = {}
-        for name, text in given.items():
+        for given_name, text in given.items():
+            name = cls.aliases.get(given_name, given_name)
             if name not in known:
                 raise UnknownNameError(f"option of {owner}", name, known)
             default = known[name].default

@@ -78,8 +78,8 @@ def activations_to_quantize(
     graph: Any,
     skipped: Collection[str] = (),
     *,
-    results: bool = True,
-    depthwise_results: bool = False,
+    quantize_outputs: bool = True,
+    quantize_depthwise_outputs: bool = False,
 ) -> list[str]:
     """Names of the tensors that need a range: inputs and results of quantised convolutions.
 
@@ -93,8 +93,8 @@ def activations_to_quantize(
     for node in quantizable_convolutions(graph):
         if node.outputs[0].name not in skipped:
             names[node.inputs[0].name] = None
-            if results or (depthwise_results and _is_depthwise(node)):
-                names[rounded_result(node).name] = None
+            if quantize_outputs or (quantize_depthwise_outputs and _is_depthwise(node)):
+                names[quantized_output(node).name] = None
     return list(names)
 
 
@@ -122,8 +122,8 @@ def emit_qdq(onnx_path: Path, plan: QuantPlan, path: Path) -> int:
         name = node.outputs[0].name
         if name in plan.float_nodes:
             continue
-        for value in (node.inputs[0], rounded_result(node)):
-            if value.name in plan.limits and value.name not in rounded:
+        for value in (node.inputs[0], quantized_output(node)):
+            if value.name in plan.ranges and value.name not in rounded:
                 rounded[value.name] = _round_activation(ir, graph, value, plan)
         _replace_weight(ir, graph, node, plan.weights.get(name))
         if name in plan.biases:
@@ -142,13 +142,13 @@ def _require_names(
     values = {value.name for node in graph for value in node.outputs}
     values.update(value.name for value in graph.inputs)
     known = {node.outputs[0].name: node.inputs[1].shape for node in convolutions}
-    wrong = [f"the activation '{name}'" for name in plan.limits if name not in values]
+    wrong = [f"the activation '{name}'" for name in plan.ranges if name not in values]
     named = (*plan.float_nodes, *plan.weights, *plan.biases)
     wrong += [f"the convolution '{name}'" for name in named if name not in known]
     wrong += [
-        f"weights of the shape {grid.codes.shape} for '{name}'"
+        f"weights of the shape {grid.values.shape} for '{name}'"
         for name, grid in plan.weights.items()
-        if name in known and tuple(known[name]) != grid.codes.shape
+        if name in known and tuple(known[name]) != grid.values.shape
     ]
     wrong += [
         f"{len(bias)} biases for '{name}'"
@@ -196,7 +196,7 @@ def _replace_weight(ir: Any, graph: Any, node: Any, grid: WeightGrid | None) -> 
     inputs = [
         add_constant(graph, f"{label}_{name}", content)
         for name, content in (
-            ("codes", grid.codes),
+            ("codes", grid.values),
             ("scale", grid.scales),
             ("zero_point", np.zeros(len(grid.scales), np.int8)),
         )
@@ -217,7 +217,7 @@ def _replace_input(graph: Any, node: Any, index: int, value: Any) -> None:
         graph.initializers.pop(old.name, None)
 
 
-def rounded_result(node: Any) -> Any:
+def quantized_output(node: Any) -> Any:
     """Result of a convolution, or of the activation that runtimes compute along with it."""
     result = node.outputs[0]
     readers = list(result.uses())

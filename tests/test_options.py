@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 
@@ -15,12 +17,20 @@ class Cooking(Options):
     covered: bool = False
     pot: str = "small"
 
+    aliases: ClassVar[Mapping[str, str]] = {"lid": "covered"}
+
 
 def test_words_become_values_of_their_types() -> None:
     words = {"minutes": "7", "salt": "1e-1", "covered": "true", "pot": "7"}
     options = Cooking.parse("method boil", words)
     assert options.to_json() == {"minutes": 7, "salt": 0.1, "covered": True, "pot": "7"}
     assert Cooking.parse("method boil", {}) == Cooking()
+
+
+def test_earlier_name_of_an_option_is_accepted() -> None:
+    assert Cooking.parse("method boil", {"lid": "true"}) == Cooking(covered=True)
+    with pytest.raises(UsageError, match="Give it as covered=false"):
+        Cooking.parse("method boil", {"lid": "1"})
 
 
 def test_unknown_option_names_the_nearest() -> None:

@@ -39,7 +39,7 @@ def show(
         convolutions.add_row(
             name,
             "float" if name in found.float_nodes else "int8",
-            "x".join(map(str, grid.codes.shape)),
+            "x".join(map(str, grid.values.shape)),
             f"{grid.scales.min():.3g}",
             f"{grid.scales.max():.3g}",
             f"mean magnitude {np.abs(found.biases[name]).mean():.3g}"
@@ -50,7 +50,7 @@ def show(
     ranges = Table()
     for title in ("activation", "largest magnitude", "step", "zero point"):
         ranges.add_column(title)
-    for name, limit in found.limits.items():
+    for name, limit in found.ranges.items():
         ranges.add_row(
             name, f"{limit:.6g}", f"{found.scale(name):.3g}", f"{found.zero_point(name)}"
         )
@@ -92,9 +92,9 @@ def diff(
 
 
 def _load(path: Path) -> QuantPlan:
-    from edgeseg.quantize import QuantPlan
+    from edgeseg.quantize.plan.files import load_plan
 
     from ..bundle.bundle import PLAN_FOLDER
 
     inner = path / PLAN_FOLDER
-    return QuantPlan.load(inner if inner.is_dir() else path)
+    return load_plan(inner if inner.is_dir() else path)

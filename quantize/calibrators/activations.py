@@ -92,7 +92,7 @@ def largest_magnitudes(
     Source: Jacob et al. 2018, arXiv:1712.05877, ranges; symmetric as in Krishnamoorthi 2018,
     arXiv:1806.08342.
     """
-    limits: dict[str, float] = {}
+    ranges: dict[str, float] = {}
     for values in observations:
         for name, value in values.items():
             limit = float(np.abs(value).max())
@@ -101,10 +101,10 @@ def largest_magnitudes(
                     f"The activation '{name}' is NaN or infinite on a calibration image. Use "
                     "another checkpoint."
                 )
-            limits[name] = max(limit, limits.get(name, 0.0))
-    if not limits:
+            ranges[name] = max(limit, ranges.get(name, 0.0))
+    if not ranges:
         raise CalibrationError("No calibration image was given. Name real images with --data.")
-    return limits
+    return ranges
 
 
 def extremes(

@@ -76,7 +76,7 @@ def _graph_of_means(onnx_path: Path, plan: QuantPlan) -> tuple[Any, list[str]]:
         weight = add_constant(graph, f"{name}/snapped", plan.weights[name].weights())
         beside = ir.node("Conv", [rounded[source.name], weight], dict(node.attributes))
         graph.insert_after(node, [beside])
-        other_axes = [0, *range(2, plan.weights[name].codes.ndim)]
+        other_axes = [0, *range(2, plan.weights[name].values.ndim)]
         axes = add_constant(graph, f"{name}/axes", np.array(other_axes, np.int64))
         for value, label in zip((node.outputs[0], beside.outputs[0]), _labels(name), strict=True):
             mean = ir.node("ReduceMean", [value, axes], {"keepdims": 0})
@@ -88,7 +88,7 @@ def _graph_of_means(onnx_path: Path, plan: QuantPlan) -> tuple[Any, list[str]]:
 
 def _rounded_copy(ir: Any, graph: Any, source: Any, plan: QuantPlan) -> Any:
     """What an INT8 convolution reads in place of `source`; nobody else reads it."""
-    if source.name not in plan.limits:
+    if source.name not in plan.ranges:
         return source
     scale = np.asarray(plan.scale(source.name), np.float32)
     zero_point = np.asarray(plan.zero_point(source.name), np.int8)

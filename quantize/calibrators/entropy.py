@@ -25,7 +25,7 @@ class EntropyCalibrator(RangeCalibrator):
     name = "entropy"
     passes = 2
 
-    def choose_limits(self, observe: Pass) -> dict[str, float]:
+    def choose_ranges(self, observe: Pass) -> dict[str, float]:
         largest = largest_magnitudes(observe())
         counts = count_magnitudes(observe(), largest, BINS)
         return {name: entropy_limit(counts[name], largest[name]) for name in largest}
@@ -54,10 +54,10 @@ def divergence_of_range(counts: NDArray[np.int64], end: int) -> float:
     filled = values > 0
     sums = np.bincount(level_of, weights=inside, minlength=LEVELS)
     shares = np.bincount(level_of, weights=filled, minlength=LEVELS)
-    codes = np.where(filled, (sums / np.maximum(shares, 1))[level_of], 0.0)
-    if not codes.sum():
+    quantized = np.where(filled, (sums / np.maximum(shares, 1))[level_of], 0.0)
+    if not quantized.sum():
         return np.inf
-    values, codes = values / values.sum(), codes / codes.sum()
-    if (codes[filled] == 0).any():
+    values, quantized = values / values.sum(), quantized / quantized.sum()
+    if (quantized[filled] == 0).any():
         return np.inf
-    return float(np.sum(values[filled] * np.log(values[filled] / codes[filled])))
+    return float(np.sum(values[filled] * np.log(values[filled] / quantized[filled])))

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ..plan.quant_plan import require_limits
+from ..plan.quant_plan import require_ranges
 
 
 def count_magnitudes(
     observations: Iterable[Mapping[str, NDArray[np.float32]]],
-    limits: Mapping[str, float],
+    ranges: Mapping[str, float],
     bins: int,
 ) -> dict[str, NDArray[np.int64]]:
     """Histogram of the absolute values of each tensor, in equal bins from 0 to its limit.
@@ -28,12 +28,12 @@ def count_magnitudes(
     Raises:
         CalibrationError: A limit is not a positive number.
     """
-    require_limits(limits)
-    counts = {name: np.zeros(bins, np.int64) for name in limits}
+    require_ranges(ranges)
+    counts = {name: np.zeros(bins, np.int64) for name in ranges}
     for values in observations:
         for name, value in values.items():
             # The largest value itself belongs to the last bin.
-            places = np.minimum(np.abs(value) * np.float64(bins / limits[name]), bins - 1)
+            places = np.minimum(np.abs(value) * np.float64(bins / ranges[name]), bins - 1)
             counts[name] += np.bincount(places.astype(np.int32).ravel(), minlength=bins)
     return counts
 

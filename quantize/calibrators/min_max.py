@@ -15,5 +15,5 @@ class MinMaxCalibrator(RangeCalibrator):
 
     name = "min-max"
 
-    def choose_limits(self, observe: Pass) -> dict[str, float]:
+    def choose_ranges(self, observe: Pass) -> dict[str, float]:
         return largest_magnitudes(observe())

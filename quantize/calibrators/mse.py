@@ -26,7 +26,7 @@ class MseCalibrator(RangeCalibrator):
     name = "mse"
     passes = 2
 
-    def choose_limits(self, observe: Pass) -> dict[str, float]:
+    def choose_ranges(self, observe: Pass) -> dict[str, float]:
         largest = largest_magnitudes(observe())
         counts = count_magnitudes(observe(), largest, BINS)
         return {name: mse_limit(counts[name], largest[name]) for name in largest}

@@ -46,7 +46,7 @@ class PercentileCalibrator(RangeCalibrator):
     options: PercentileOptions
     passes = 2
 
-    def choose_limits(self, observe: Pass) -> dict[str, float]:
+    def choose_ranges(self, observe: Pass) -> dict[str, float]:
         largest = largest_magnitudes(observe())
         counts = count_magnitudes(observe(), largest, BINS)
         return {

@@ -19,14 +19,15 @@ from edgeseg.records import sha256_of_file
 
 from ..base import Calibrator, MethodOptions
 from ..calibration_images import CalibrationImages
+from ..plan.older_plans import RENAMED_OPTIONS
 from ..plan.quant_plan import (
-    HIGHEST_CODE,
+    HIGHEST_VALUE,
     INT8_STEPS,
-    LOWEST_CODE,
+    LOWEST_VALUE,
     Provenance,
     QuantPlan,
     WeightGrid,
-    require_limits,
+    require_ranges,
 )
 from ..plan.weight_grids import covering_grid
 from ..qdq_onnx import activations_to_quantize, quantizable_convolutions
@@ -41,20 +42,24 @@ Pass = Callable[[], Iterator[dict[str, NDArray[np.float32]]]]
 class RangeOptions(MethodOptions):
     """
     Attributes:
-        bias_correction: Choose the biases too (see `bias_correction.py`).
-        zero_points: Let the codes of each activation cover what lies between its smallest and its
-            largest value, where the range reaches further. Not for TensorRT.
-        results: Round the results of INT8 convolutions too, also those that only float operators
-            read. ONNX Runtime computes in INT8 only then; TensorRT and OpenVINO go from codes to
-            float within the convolution, which costs no accuracy. So does LiteRT, but for
-            depthwise convolutions, if each image decides the range of what the convolution reads.
-        depthwise_results: Round those of depthwise convolutions all the same, for LiteRT.
+        bias_correction: Correct the biases too (see `bias_correction.py`).
+        zero_points: Let the quantized values of each activation cover the interval from its
+            smallest to its largest value where the symmetric range is wider. TensorRT does not
+            take such plans.
+        quantize_outputs: Quantize the outputs of INT8 convolutions too, also those that only float
+            operators read. ONNX Runtime computes in INT8 only then. TensorRT and OpenVINO
+            dequantize within the convolution, which costs no accuracy. LiteRT does so too, except
+            for depthwise convolutions, if it takes the range of the convolution's input from each
+            image.
+        quantize_depthwise_outputs: Quantize the outputs of depthwise convolutions even if
+            `quantize_outputs` is false, as LiteRT needs it.
     """
 
+    aliases: ClassVar[Mapping[str, str]] = RENAMED_OPTIONS
     bias_correction: bool = False
     zero_points: bool = False
-    results: bool = True
-    depthwise_results: bool = False
+    quantize_outputs: bool = True
+    quantize_depthwise_outputs: bool = False
 
 
 class RangeCalibrator(Calibrator):
@@ -73,7 +78,7 @@ class RangeCalibrator(Calibrator):
         return self.options.to_json()
 
     @abc.abstractmethod
-    def choose_limits(self, observe: Pass) -> dict[str, float]:
+    def choose_ranges(self, observe: Pass) -> dict[str, float]:
         """The largest absolute value that the codes of each tensor cover.
 
         Args:
@@ -94,8 +99,8 @@ class RangeCalibrator(Calibrator):
         graph = ir.load(onnx_path).graph
         tensors = activations_to_quantize(
             graph,
-            results=self.options.results,
-            depthwise_results=self.options.depthwise_results,
+            quantize_outputs=self.options.quantize_outputs,
+            quantize_depthwise_outputs=self.options.quantize_depthwise_outputs,
         )
         require_work(onnx_path, tensors, images)
         passes = self.passes + self.options.bias_correction + self.options.zero_points
@@ -109,16 +114,16 @@ class RangeCalibrator(Calibrator):
             def observe() -> Iterator[dict[str, NDArray[np.float32]]]:
                 return observe_activations(onnx_path, tensors, watched())
 
-            limits = self.choose_limits(observe)
+            ranges = self.choose_ranges(observe)
             zero_points: dict[str, int] = {}
             if self.options.zero_points:
-                limits, zero_points = shift_ranges(limits, extremes(observe()))
+                ranges, zero_points = shift_ranges(ranges, extremes(observe()))
             weights = {
                 node.outputs[0].name: self.choose_grid(constant_of(node.inputs[1]))
                 for node in quantizable_convolutions(graph)
             }
             plan = QuantPlan(
-                limits,
+                ranges,
                 weights=weights,
                 zero_points=zero_points,
                 provenance=self._provenance(onnx_path, images),
@@ -137,7 +142,7 @@ class RangeCalibrator(Calibrator):
 
 
 def shift_ranges(
-    limits: Mapping[str, float], extremes: Mapping[str, tuple[float, float]]
+    ranges: Mapping[str, float], extremes: Mapping[str, tuple[float, float]]
 ) -> tuple[dict[str, float], dict[str, int]]:
     """Let 256 codes cover the part of each range -limit..limit in which there are values.
 
@@ -154,14 +159,14 @@ def shift_ranges(
 
     Source: Jacob et al. 2018, arXiv:1712.05877, section 3: range nudged such that 0 is a code.
     """
-    require_limits(limits)
+    require_ranges(ranges)
     shifted, zero_points = {}, {}
-    for name, limit in limits.items():
+    for name, limit in ranges.items():
         low, high = max(extremes[name][0], -limit), min(extremes[name][1], limit)
         low, high = min(low, 0.0), max(high, 0.0)
-        scale = (high - low) / (HIGHEST_CODE - LOWEST_CODE)
+        scale = (high - low) / (HIGHEST_VALUE - LOWEST_VALUE)
         shifted[name] = scale * INT8_STEPS
-        zero_points[name] = round(LOWEST_CODE - low / scale)
+        zero_points[name] = round(LOWEST_VALUE - low / scale)
     return shifted, zero_points
 
 

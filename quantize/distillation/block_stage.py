@@ -20,7 +20,7 @@ from .rounding import Convolution, Rounding
 STRETCH_LOW, STRETCH_HIGH = -0.1, 1.1
 SHARPNESS_FIRST, SHARPNESS_LAST = 20.0, 2.0  # of what draws each weight to one of its two codes
 WARM_UP = 0.2  # part of the steps before that begins
-ROUNDING_RATE, LIMIT_RATE = 1e-2, 1e-3
+ROUNDING_RATE, RANGE_RATE = 1e-2, 1e-3
 
 Frontier = dict[str, Tensor]
 
@@ -98,11 +98,11 @@ def _reconstruct(
 ) -> None:
     exact, rounded, targets = frontiers
     soft = {name: SoftRounding(rounding.convolutions[name]) for name in block.convolutions}
-    limits = _limits_of(graph, block, rounding)
+    ranges = _ranges_of(graph, block, rounding)
     optimizer = torch.optim.Adam(
         [
             {"params": [one.logits for one in soft.values()], "lr": ROUNDING_RATE},
-            {"params": [limit.requires_grad_() for limit in limits], "lr": LIMIT_RATE},
+            {"params": [limit.requires_grad_() for limit in ranges], "lr": RANGE_RATE},
         ]
     )
     powers = {name: _power(targets, name) for name in block.results}
@@ -132,7 +132,7 @@ def _reconstruct(
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    for limit in limits:
+    for limit in ranges:
         limit.requires_grad_(False)
     for name, one in soft.items():
         rounding.convolutions[name] = one.decided()
@@ -146,15 +146,15 @@ def drop_in(exact: Tensor, rounded: Tensor, chance: float, generator: torch.Gene
     return torch.where(places, exact, rounded)
 
 
-def _limits_of(graph: TorchGraph, block: Block, rounding: Rounding) -> list[Tensor]:
+def _ranges_of(graph: TorchGraph, block: Block, rounding: Rounding) -> list[Tensor]:
     """Ranges that the block decides: of what it makes, and of the graph's input for the first."""
     made = {name for step in block.steps for name in step.outputs}
     names = [
         name
-        for name in rounding.log_limits
+        for name in rounding.log_ranges
         if name in made or (name == graph.input_name and name in block.inputs)
     ]
-    return [rounding.log_limits[name] for name in names]
+    return [rounding.log_ranges[name] for name in names]
 
 
 def _power(frontiers: list[Frontier], name: str) -> float:
@@ -200,5 +200,5 @@ class SoftRounding:
     def decided(self) -> Convolution:
         """The convolution with the nearer code of each weight."""
         with torch.no_grad():
-            codes = self.floor + (self.upward() >= 0.5)
-        return replace(self.convolution, codes=codes.clamp(-INT8_STEPS, INT8_STEPS))
+            quantized = self.floor + (self.upward() >= 0.5)
+        return replace(self.convolution, values=quantized.clamp(-INT8_STEPS, INT8_STEPS))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgeseg.errors import CalibrationError, UsageError
 from edgeseg.lazy import require
@@ -16,6 +16,7 @@ from ..base import Calibrator, MethodOptions
 from ..calibration_images import CalibrationImages
 from ..calibrators.mse import MseCalibrator
 from ..calibrators.range_calibrator import RangeOptions
+from ..plan.older_plans import RENAMED_OPTIONS
 from ..plan.quant_plan import QuantPlan
 
 if TYPE_CHECKING:
@@ -26,21 +27,23 @@ if TYPE_CHECKING:
 class DistillOptions(MethodOptions):
     """
     Attributes:
-        seed: Of the order of images, and of what is left in float at random.
-        zero_points, results, depthwise_results: See `RangeOptions`.
-        held_back: Part of the images, 0..1, that is not learned from: it decides what is kept.
-        block_images: At most so many are used in the first stage, which keeps values of each.
-        block_steps: Of the first stage for each block, an image each; 0 leaves the stage out.
-        steps: Of the second stage; 0 leaves it out.
-        batch: Images for each step of the second stage.
-        drop: Chance of an element to stay in float in the first stage, 0..1.
-        band_weight: Weight of uncertain pixels in the second stage.
+        seed: Seed of the order of images and of the elements that stay in float at random.
+        zero_points, quantize_outputs, quantize_depthwise_outputs: See `RangeOptions`.
+        held_back: Share of the images, 0..1, that only decides which plan is kept.
+        block_images: Largest number of images in the first stage, which keeps activations of each.
+        block_steps: Steps of the first stage for each block, with one image each; 0 skips the
+            stage.
+        steps: Steps of the second stage; 0 skips it.
+        batch: Images in each step of the second stage.
+        drop: Probability, 0..1, that an element stays in float in the first stage.
+        band_weight: Weight of uncertain pixels in the loss of the second stage.
     """
 
+    aliases: ClassVar[Mapping[str, str]] = RENAMED_OPTIONS
     seed: int = 0
     zero_points: bool = False
-    results: bool = True
-    depthwise_results: bool = False
+    quantize_outputs: bool = True
+    quantize_depthwise_outputs: bool = False
     held_back: float = 0.25
     block_images: int = 32
     block_steps: int = 60
@@ -97,8 +100,8 @@ class DistillCalibrator(Calibrator):
             RangeOptions(
                 bias_correction=True,
                 zero_points=self.options.zero_points,
-                results=self.options.results,
-                depthwise_results=self.options.depthwise_results,
+                quantize_outputs=self.options.quantize_outputs,
+                quantize_depthwise_outputs=self.options.quantize_depthwise_outputs,
             )
         ).calibrate(onnx_path, learned, progress)
         with _one_thread():

@@ -17,7 +17,7 @@ from .graph import TorchGraph
 from .loss import distillation_loss
 from .rounding import Rounding
 
-CODE_RATE, LIMIT_RATE, SCALE_RATE, BIAS_RATE = 0.005, 2e-3, 2e-4, 0.005
+VALUE_RATE, RANGE_RATE, SCALE_RATE, BIAS_RATE = 0.005, 2e-3, 2e-4, 0.005
 AVERAGING = 0.97  # of the moving average of all that is learned; what is checked and kept
 
 
@@ -109,8 +109,8 @@ def _exchanged(values: Sequence[Tensor], others: Sequence[Tensor]) -> Iterator[N
 def _parameters(rounding: Rounding) -> list[dict[str, Any]]:
     found = list(rounding.convolutions.values())
     return [
-        {"params": [one.codes for one in found], "lr": CODE_RATE},
+        {"params": [one.values for one in found], "lr": VALUE_RATE},
         {"params": [one.log_scales for one in found], "lr": SCALE_RATE},
         {"params": [one.bias for one in found], "lr": BIAS_RATE},
-        {"params": list(rounding.log_limits.values()), "lr": LIMIT_RATE},
+        {"params": list(rounding.log_ranges.values()), "lr": RANGE_RATE},
     ]

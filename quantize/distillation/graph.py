@@ -15,7 +15,7 @@ from torch import Tensor
 from edgeseg.errors import CalibrationError
 from edgeseg.lazy import require
 
-from ..qdq_onnx import quantizable_convolutions, rounded_result
+from ..qdq_onnx import quantizable_convolutions, quantized_output
 from .operators import OPERATORS, Operator
 
 # Takes the name of a tensor and its value, and gives what its readers get.
@@ -172,7 +172,7 @@ def load_graph(onnx_path: Path) -> TorchGraph:
         bias_name = bias.name if bias is not None else f"{name}/no_bias"
         constants.setdefault(bias_name, torch.zeros(len(constants[weight])))
         convolutions[name] = Place(
-            weight, bias_name, node.inputs[0].name, rounded_result(node).name
+            weight, bias_name, node.inputs[0].name, quantized_output(node).name
         )
     steps = []
     for node in graph:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..plan.quant_plan import HIGHEST_CODE, INT8_STEPS, LOWEST_CODE, QuantPlan, WeightGrid
+from ..plan.quant_plan import HIGHEST_VALUE, INT8_STEPS, LOWEST_VALUE, QuantPlan, WeightGrid
 from .graph import Place, TorchGraph
 
 
@@ -25,18 +25,18 @@ class _RoundActivation(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, x: Tensor, scale: Tensor, zero_point: int) -> Tensor:
         ratio = x / scale
-        codes = torch.round(ratio).clamp_(LOWEST_CODE - zero_point, HIGHEST_CODE - zero_point)
-        context.save_for_backward(ratio, codes)
-        context.bounds = LOWEST_CODE - zero_point, HIGHEST_CODE - zero_point
-        return codes * scale
+        quantized = torch.round(ratio).clamp_(LOWEST_VALUE - zero_point, HIGHEST_VALUE - zero_point)
+        context.save_for_backward(ratio, quantized)
+        context.bounds = LOWEST_VALUE - zero_point, HIGHEST_VALUE - zero_point
+        return quantized * scale
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        ratio, codes = context.saved_tensors
+        ratio, quantized = context.saved_tensors
         low, high = context.bounds
         (gradient,) = gradients
         inside = (ratio >= low) & (ratio <= high)
-        to_scale = gradient * torch.where(inside, codes - ratio, codes)
+        to_scale = gradient * torch.where(inside, quantized - ratio, quantized)
         return gradient * inside, to_scale.sum(), None
 
 
@@ -57,20 +57,20 @@ class Convolution:
     Attributes:
         weight: Of the float network, (O, I/groups, kh, kw).
         log_scales: (O, 1, 1, 1), natural logarithm of the weight's scales.
-        codes: As `weight`, real numbers whose nearest whole ones are the codes.
+        values: Of the shape of `weight`: real numbers, rounded to give the quantized values.
         bias: (O,), in units of `bias_unit`.
         bias_unit: About one step of the codes of the result.
     """
 
     weight: Tensor
     log_scales: Tensor
-    codes: Tensor
+    values: Tensor
     bias: Tensor
     bias_unit: float
 
     def snapped_weight(self) -> Tensor:
-        codes = round_straight_through(self.codes.clamp(-INT8_STEPS, INT8_STEPS))
-        return codes * torch.exp(self.log_scales).float()
+        quantized = round_straight_through(self.values.clamp(-INT8_STEPS, INT8_STEPS))
+        return quantized * torch.exp(self.log_scales).float()
 
     def real_bias(self) -> Tensor:
         return self.bias * self.bias_unit
@@ -87,9 +87,9 @@ class Rounding:
     def __init__(self, graph: TorchGraph, plan: QuantPlan) -> None:
         self.graph = graph
         self.plan = plan
-        self.log_limits = {
+        self.log_ranges = {
             name: torch.tensor(math.log(limit), dtype=torch.float64)
-            for name, limit in plan.limits.items()
+            for name, limit in plan.ranges.items()
         }
         self.convolutions = {
             name: self._convolution(name, place) for name, place in graph.convolutions.items()
@@ -104,22 +104,22 @@ class Rounding:
         unit = self._bias_unit(place, original)
         scales = torch.from_numpy(grid.scales.astype(np.float64))
         log_scales = torch.log(scales).reshape(-1, *[1] * (original.ndim - 1))
-        codes = torch.from_numpy(grid.codes.astype(np.float32))
-        return Convolution(original, log_scales, codes, bias / unit, unit)
+        quantized = torch.from_numpy(grid.values.astype(np.float32))
+        return Convolution(original, log_scales, quantized, bias / unit, unit)
 
     def _bias_unit(self, place: Place, weight: Tensor) -> float:
         """A step of the result's codes; where it is not rounded, of what a channel can reach."""
-        if place.result in self.plan.limits:
+        if place.result in self.plan.ranges:
             return self.plan.scale(place.result)
         reach = self.plan.scale(place.source) * float(weight.abs().flatten(1).sum(1).mean())
         return reach or 1.0  # all weights may be zero
 
     def exchange(self, name: str, value: Tensor) -> Tensor:
         """Round the activations of the plan; see `graph.Exchange`."""
-        log_limit = self.log_limits.get(name)
-        if log_limit is None:
+        log_range = self.log_ranges.get(name)
+        if log_range is None:
             return value
-        scale = (torch.exp(log_limit) / INT8_STEPS).float()
+        scale = (torch.exp(log_range) / INT8_STEPS).float()
         return round_activation(value, scale, self.plan.zero_point(name))
 
     def constants(self, names: Iterable[str] | None = None) -> dict[tuple[str, str], Tensor]:
@@ -140,9 +140,9 @@ class Rounding:
         weights, biases = {}, {}
         with torch.no_grad():
             for name, convolution in self.convolutions.items():
-                codes = torch.round(convolution.codes.clamp(-INT8_STEPS, INT8_STEPS))
+                quantized = torch.round(convolution.values.clamp(-INT8_STEPS, INT8_STEPS))
                 scales = torch.exp(convolution.log_scales).float().reshape(-1)
-                weights[name] = WeightGrid(codes.numpy().astype(np.int8), scales.numpy().copy())
+                weights[name] = WeightGrid(quantized.numpy().astype(np.int8), scales.numpy().copy())
                 biases[name] = convolution.real_bias().numpy().astype(np.float32)
-            limits = {name: float(torch.exp(value)) for name, value in self.log_limits.items()}
-        return replace(self.plan, limits=limits, weights=weights, biases=biases)
+            ranges = {name: float(torch.exp(value)) for name, value in self.log_ranges.items()}
+        return replace(self.plan, ranges=ranges, weights=weights, biases=biases)

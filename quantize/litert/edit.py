@@ -38,7 +38,7 @@ VERSIONS = {
     "QUANTIZE": 1,
 }
 DYNAMIC_VERSION = 5  # of CONV_2D, with int8 weights by channel between float activations
-LARGEST_BIAS_CODE = 2**30
+LARGEST_BIAS_VALUE = 2**30
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class TfliteEdit:
 
     def __init__(self, content: bytes) -> None:
         self.file = TfliteFile(content)
-        self._codes: dict[tuple[int, Grid], int] = {}  # (float tensor, grid) -> int8 tensor
+        self._quantized: dict[tuple[int, Grid], int] = {}  # (float tensor, grid) -> int8 tensor
         self._results: dict[int, Grid] = {}  # float tensor that an INT8 convolution gave -> grid
 
     def make_int8(
@@ -83,7 +83,7 @@ class TfliteEdit:
         output = int(operator.outputs[0])
         weight, bias = self._parameters_of(operator, weight, bias)
         scales = _scales_that_hold(weight, bias, source.scale, self.file.name(output))
-        codes = self._codes[output, result] = self._add_codes(output, result)
+        quantized = self._quantized[output, result] = self._add_quantized(output, result)
         operator.inputs = np.array(
             [
                 self._int8_of(inputs[0], source),
@@ -92,10 +92,10 @@ class TfliteEdit:
             ],
             np.int32,
         )
-        operator.outputs = np.array([codes], np.int32)
+        operator.outputs = np.array([quantized], np.int32)
         operator.opcodeIndex = self.file.opcode(kind, VERSIONS[kind])
         self._results[output] = result
-        self.file.insert(place, self._conversion("DEQUANTIZE", codes, output))
+        self.file.insert(place, self._conversion("DEQUANTIZE", quantized, output))
 
     def make_dynamic(
         self, place: int, weight: WeightGrid | None, bias: NDArray[np.float32] | None
@@ -122,7 +122,7 @@ class TfliteEdit:
         )
         operator.opcodeIndex = self.file.opcode(kind, DYNAMIC_VERSION)
 
-    def move_codes(self) -> None:
+    def move_quantized(self) -> None:
         """Let operators that move values move codes, where they have dequantised ones. At the end.
 
         A pooling of maps then reads and gives a quarter of the bytes, and less is dequantised.
@@ -141,26 +141,26 @@ class TfliteEdit:
                 self.file.size(result) < self.file.size(source)
                 or self.file.count_readers(source) == 1
             ):
-                codes = self._int8_of(result, grid)
+                quantized = self._int8_of(result, grid)
                 self.file.drop(place)
-                self.file.insert(place, self._conversion("DEQUANTIZE", codes, result))
+                self.file.insert(place, self._conversion("DEQUANTIZE", quantized, result))
 
     # Activations
 
     def _int8_of(self, tensor: int, grid: Grid) -> int:
         """The tensor with the codes of a float one, made where there is none yet."""
-        if (tensor, grid) in self._codes:
-            return self._codes[tensor, grid]
+        if (tensor, grid) in self._quantized:
+            return self._quantized[tensor, grid]
         place = self.file.maker(tensor)
-        maker = self._on_codes(place, grid)
-        codes = self._add_codes(tensor, grid)
+        maker = self._on_quantized(place, grid)
+        quantized = self._add_quantized(tensor, grid)
         if maker is None:
-            self.file.insert(place, self._conversion("QUANTIZE", tensor, codes))
+            self.file.insert(place, self._conversion("QUANTIZE", tensor, quantized))
         else:
-            maker.outputs = np.array([codes], np.int32)
+            maker.outputs = np.array([quantized], np.int32)
             self.file.insert(place, maker)
-        self._codes[tensor, grid] = codes
-        return codes
+        self._quantized[tensor, grid] = quantized
+        return quantized
 
     def _grid_of(self, tensor: int) -> Grid | None:
         """The grid that a float tensor lies on: a convolution's result, wherever it was moved."""
@@ -171,7 +171,7 @@ class TfliteEdit:
             return None
         return self._grid_of(int(self.file.operators[place].inputs[0]))
 
-    def _on_codes(self, place: int, grid: Grid) -> Any:
+    def _on_quantized(self, place: int, grid: Grid) -> Any:
         """A copy of an operator that gives codes and computes from codes; None if it cannot.
 
         The codes are those of its float result, but for the rounding of what lies halfway.
@@ -188,8 +188,10 @@ class TfliteEdit:
             sources = [self._int8_of(*one) for one in zip(sources, grids, strict=True)]
         else:
             # Padding belongs to the convolution in ONNX, which reads what is not padded yet.
-            is_coded = (sources[0], grid) in self._codes or self._grid_of(sources[0]) == grid
-            if kind != "PAD" and not is_coded:
+            is_quantized = (sources[0], grid) in self._quantized or self._grid_of(
+                sources[0]
+            ) == grid
+            if kind != "PAD" and not is_quantized:
                 return None
             sources[0] = self._int8_of(sources[0], grid)
         made.inputs = np.array(sources, np.int32)
@@ -199,7 +201,7 @@ class TfliteEdit:
     def _kind_at(self, place: int) -> str:
         return "" if place == BEFORE_ALL else self.file.kind_of(self.file.operators[place])
 
-    def _add_codes(self, tensor: int, grid: Grid) -> int:
+    def _add_quantized(self, tensor: int, grid: Grid) -> int:
         quantization = self._quantization([grid.scale], [grid.zero_point], 0)
         return self.file.add_int8_like(tensor, quantization)
 
@@ -228,18 +230,18 @@ class TfliteEdit:
         return self.file.constant(tensor).transpose(np.argsort(LAYOUTS[kind]))
 
     def _add_weight(self, weight: WeightGrid, scales: NDArray[np.float32], kind: str) -> int:
-        codes = np.ascontiguousarray(weight.codes.transpose(LAYOUTS[kind]))
+        quantized = np.ascontiguousarray(weight.values.transpose(LAYOUTS[kind]))
         channel_axis = LAYOUTS[kind].index(0)
         quantization = self._quantization(scales, np.zeros(len(scales), np.int64), channel_axis)
-        return self.file.add_constant(codes, self.file.schema.TensorType.INT8, quantization)
+        return self.file.add_constant(quantized, self.file.schema.TensorType.INT8, quantization)
 
     def _add_bias(
         self, bias: NDArray[np.float32], scales: NDArray[np.float32], source_scale: float
     ) -> int:
         steps = (scales * np.float32(source_scale)).astype(np.float32)
-        codes = np.rint(bias.astype(np.float64) / steps).astype(np.int32)
+        quantized = np.rint(bias.astype(np.float64) / steps).astype(np.int32)
         quantization = self._quantization(steps, np.zeros(len(steps), np.int64), 0)
-        return self.file.add_constant(codes, self.file.schema.TensorType.INT32, quantization)
+        return self.file.add_constant(quantized, self.file.schema.TensorType.INT32, quantization)
 
     def _quantization(self, scales: Any, zero_points: Any, axis: int) -> Any:
         parameters = self.file.schema.QuantizationParametersT()
@@ -264,8 +266,8 @@ def _scales_that_hold(
     Raises:
         CalibrationError: A bias is too large for the steps of its channel.
     """
-    least = (np.abs(bias) / (LARGEST_BIAS_CODE * source_scale)).astype(np.float32)
-    is_empty = ~weight.codes.reshape(len(weight.codes), -1).any(axis=1)
+    least = (np.abs(bias) / (LARGEST_BIAS_VALUE * source_scale)).astype(np.float32)
+    is_empty = ~weight.values.reshape(len(weight.values), -1).any(axis=1)
     too_large = np.flatnonzero((least > weight.scales) & ~is_empty)
     if too_large.size:
         channel = int(too_large[0])

@@ -47,7 +47,7 @@ class LiteRtEmitter(Emitter):
         model = TfliteEdit(path.read_bytes())
         for match in matches:
             weight, bias = plan.weights.get(match.name), plan.biases.get(match.name)
-            if match.result in plan.limits:
+            if match.result in plan.ranges:
                 source, result = (
                     Grid(plan.scale(name), plan.zero_point(name))
                     for name in (match.source, match.result)
@@ -59,16 +59,16 @@ class LiteRtEmitter(Emitter):
                 raise CalibrationError(
                     f"The plan does not round '{match.result}', the result of a depthwise "
                     "convolution; LiteRT computes such a one in INT8 only with a rounded result. "
-                    "Calibrate with --method-option depthwise_results=true."
+                    "Calibrate with --method-option quantize_depthwise_outputs=true."
                 )
-        model.move_codes()
+        model.move_quantized()
         content = model.file.packed()
         folder.mkdir(parents=True, exist_ok=True)
         (folder / artifact.files[0]).write_bytes(content)
         return artifact.quantized(folder), {
             "convolutions": model.file.count("CONV_2D", "DEPTHWISE_CONV_2D"),
             "int8_convolutions": len(matches),
-            "dynamic_convolutions": sum(match.result not in plan.limits for match in matches),
+            "dynamic_convolutions": sum(match.result not in plan.ranges for match in matches),
             "not_found_convolutions": len(missing),
             "conversions": model.file.count("QUANTIZE", "DEQUANTIZE"),
         }

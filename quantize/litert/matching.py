@@ -16,7 +16,7 @@ from edgeseg.lazy import require
 
 from ..calibrators.activations import observe_activations
 from ..plan.quant_plan import QuantPlan
-from ..qdq_onnx import quantizable_convolutions, rounded_result
+from ..qdq_onnx import quantizable_convolutions, quantized_output
 
 PURPOSE = "Quantising for litert"
 TOLERANCE = 1e-3  # of a tensor's largest value
@@ -67,19 +67,19 @@ def match_convolutions(
         if node.outputs[0].name not in plan.float_nodes
     ]
     for node in nodes:
-        if node.inputs[0].name not in plan.limits:
+        if node.inputs[0].name not in plan.ranges:
             raise CalibrationError(
                 f"The plan has no range for '{node.inputs[0].name}', which an INT8 convolution "
                 "reads. Calibrate anew."
             )
     candidates = _convolutions_of(tflite_path)
-    names = {value.name for node in nodes for value in (node.outputs[0], rounded_result(node))}
+    names = {value.name for node in nodes for value in (node.outputs[0], quantized_output(node))}
     (expected,) = observe_activations(onnx_path, sorted(names), [image])
     (held,) = observe_tensors(tflite_path, [image], {one.result for one in candidates})
     found: dict[int, Match] = {}
     missing = []
     for node in nodes:
-        name, result = node.outputs[0].name, rounded_result(node).name
+        name, result = node.outputs[0].name, quantized_output(node).name
         weight = constant_of(node.inputs[1])
         for one in candidates:
             if one.operator not in found and _is_close(_laid_out(weight, one.kind), one.weight):

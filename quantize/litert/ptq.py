@@ -24,7 +24,7 @@ from edgeseg.records import Artifact, QuantizationRecord
 
 from ..base import MethodOptions, Quantizer
 from ..calibration_images import CalibrationImages
-from .quantized_values import MOVED_ON_CODES, move_codes
+from .quantized_values import MOVED_QUANTIZED, move_quantized
 
 PURPOSE = "Quantising for litert"
 CONVOLUTIONS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"})
@@ -115,7 +115,7 @@ class LiteRtQuantizer(Quantizer):
                 f"{reason_of(error)}. Build with --precision fp32."
             ) from error
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / artifact.files[0]).write_bytes(move_codes(content))
+        (folder / artifact.files[0]).write_bytes(move_quantized(content))
         version = installed_version("ai_edge_quantizer") or "unknown"
         made = artifact.quantized(folder, ai_edge_quantizer=version)
         layers = count_layers(model, chosen, read_tflite(folder / artifact.files[0]))
@@ -210,7 +210,7 @@ def _is_statistic(
 def _origin(index: int, maker: Mapping[int, Operator]) -> Operator | None:
     """What computes a tensor's values, wherever they were moved since."""
     operator = maker.get(index)
-    while operator is not None and operator.kind in MOVED_ON_CODES:
+    while operator is not None and operator.kind in MOVED_QUANTIZED:
         operator = maker.get(operator.inputs[0])
     return operator
 

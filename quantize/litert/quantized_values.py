@@ -10,12 +10,12 @@ from edgeseg.lazy import require
 
 PURPOSE = "Quantising for litert"
 # ai-edge-quantizer does not know it, and leaves it in float between two conversions.
-MOVED_ON_CODES = ("DEPTH_TO_SPACE",)
+MOVED_QUANTIZED = ("DEPTH_TO_SPACE",)
 CONVERSIONS = ("DEQUANTIZE", "QUANTIZE")
 RELATIVE_ERROR = 1e-6  # of two scales that are the same
 
 
-def move_codes(content: bytes) -> bytes:
+def move_quantized(content: bytes) -> bytes:
     """Take out the conversions around operators that move values and change none.
 
     DEQUANTIZE, the operator, QUANTIZE with the same scale and zero point becomes the operator on
@@ -32,7 +32,7 @@ def move_codes(content: bytes) -> bytes:
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     graph = model.subgraphs[0]
     numbers = {
-        name: getattr(schema.BuiltinOperator, name) for name in (*MOVED_ON_CODES, *CONVERSIONS)
+        name: getattr(schema.BuiltinOperator, name) for name in (*MOVED_QUANTIZED, *CONVERSIONS)
     }
 
     def is_kind(operator: Any, *names: str) -> bool:
@@ -49,17 +49,17 @@ def move_codes(content: bytes) -> bytes:
     results = {int(index) for index in graph.outputs}
     dropped: list[Any] = []
     for operator in graph.operators:
-        if not is_kind(operator, *MOVED_ON_CODES):
+        if not is_kind(operator, *MOVED_QUANTIZED):
             continue
         before, after = makers.get(int(operator.inputs[0])), readers.get(int(operator.outputs[0]))
         if before is None or not after or len(after) > 1 or int(operator.outputs[0]) in results:
             continue
         if not is_kind(before, "DEQUANTIZE") or not is_kind(after[0], "QUANTIZE"):
             continue
-        codes, moved = int(before.inputs[0]), int(after[0].outputs[0])
-        if not _are_alike(graph.tensors[codes], graph.tensors[moved]):
+        quantized, moved = int(before.inputs[0]), int(after[0].outputs[0])
+        if not _are_alike(graph.tensors[quantized], graph.tensors[moved]):
             continue
-        operator.inputs = np.array([codes], np.int32)
+        operator.inputs = np.array([quantized], np.int32)
         operator.outputs = np.array([moved], np.int32)
         dropped.append(after[0])
         if len(readers[int(before.outputs[0])]) == 1:

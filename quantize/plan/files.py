@@ -1,4 +1,4 @@
-"""Plans on disk: `plan.json`, made to be read and compared, and `plan.safetensors` beside it."""
+"""Plans on disk: `plan.json`, which people can read and compare, and `plan.safetensors`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edgeseg.errors import CalibrationError, UsageError
 from edgeseg.storage.atomic import adding_files
 
+from .older_plans import upgrade_plan
 from .quant_plan import Provenance, QuantPlan, WeightGrid
 
 PLAN_NAME = "plan.json"
 TENSORS_NAME = "plan.safetensors"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+OLDEST_VERSION = 1
 
 
 class _Record(BaseModel):
@@ -44,8 +46,8 @@ class _ProvenanceRecord(_Record):
 
 
 class _PlanRecord(_Record):
-    schema_version: Literal[1]
-    limits: dict[str, float]
+    schema_version: Literal[2]
+    ranges: dict[str, float]
     zero_points: dict[str, int]
     float_nodes: tuple[str, ...]
     weights: dict[str, _TensorRecord]
@@ -54,7 +56,10 @@ class _PlanRecord(_Record):
 
 
 def save_plan(plan: QuantPlan, folder: Path) -> None:
-    """See `QuantPlan.save`. A reader never takes a half-written plan for a whole one."""
+    """Write `plan.json` and `plan.safetensors` to a folder, and replace the files of older plans.
+
+    The files appear together, so that a reader never finds half a plan.
+    """
     from safetensors.numpy import save_file
 
     record = {"schema_version": SCHEMA_VERSION, **plan.to_json()}
@@ -62,32 +67,40 @@ def save_plan(plan: QuantPlan, folder: Path) -> None:
     with adding_files(folder) as partial:
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         (partial / PLAN_NAME).write_text(text, encoding="utf-8")
-        contents = {name: np.ascontiguousarray(one) for name, one in plan.tensors().items()}
+        contents = {name: np.ascontiguousarray(array) for name, array in plan.tensors().items()}
         save_file(contents, partial / TENSORS_NAME)
 
 
 def load_plan(folder: Path) -> QuantPlan:
-    """See `QuantPlan.load`."""
+    """Read a plan that `save_plan` has written, also that of an older edgeseg.
+
+    Raises:
+        UsageError: The folder holds no plan.
+        CalibrationError: The plan is damaged, or a newer edgeseg wrote it.
+    """
     path = folder / PLAN_NAME
     if not path.is_file():
         raise UsageError(
-            f"{folder} holds no quantisation plan: it has no {PLAN_NAME}. Name the folder of one, "
-            "or a bundle that was built in INT8 by a calibrator."
+            f"{folder} holds no quantisation plan: it has no {PLAN_NAME}. Name the folder of a "
+            "plan, or a bundle that was built in INT8 by a calibrator."
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content.get("schema_version") if isinstance(content, dict) else None
-        if version != SCHEMA_VERSION:
+        if not isinstance(version, int) or not OLDEST_VERSION <= version <= SCHEMA_VERSION:
             raise CalibrationError(
-                f"{path} has schema version {version}; this edgeseg reads {SCHEMA_VERSION}. "
-                "Calibrate anew, or install the edgeseg that wrote it."
+                f"{path} has schema version {version}; this edgeseg reads {OLDEST_VERSION} to "
+                f"{SCHEMA_VERSION}. Calibrate anew, or install the edgeseg that wrote it."
             )
+        tensors = _read_tensors(folder / TENSORS_NAME)
+        if version < SCHEMA_VERSION:
+            content, tensors = upgrade_plan(content, tensors)
         record = _PlanRecord.model_validate(content)
-        plan = _plan_from(record, _read_tensors(folder / TENSORS_NAME))
+        plan = _plan_from(record, tensors)
     except (ValidationError, ValueError, KeyError, OSError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CalibrationError(
-            f"{path} is not a whole plan: {reason}. Copy it again, or calibrate anew."
+            f"{path} is not a complete plan: {reason}. Copy it again, or calibrate anew."
         ) from error
     if {"schema_version": SCHEMA_VERSION, **plan.to_json()} != record.model_dump(mode="json"):
         raise CalibrationError(
@@ -110,11 +123,11 @@ def _read_tensors(path: Path) -> dict[str, NDArray[Any]]:
 def _plan_from(record: _PlanRecord, tensors: dict[str, NDArray[Any]]) -> QuantPlan:
     origin = record.provenance
     return QuantPlan(
-        limits=record.limits,
+        ranges=record.ranges,
         float_nodes=record.float_nodes,
         zero_points=record.zero_points,
         weights={
-            name: WeightGrid(tensors[f"{name}.codes"], tensors[f"{name}.scales"])
+            name: WeightGrid(tensors[f"{name}.values"], tensors[f"{name}.scales"])
             for name in record.weights
         },
         biases={name: tensors[f"{name}.bias"] for name in record.biases},

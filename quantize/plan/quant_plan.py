@@ -1,6 +1,6 @@
-"""What calibration decided, in terms of the float ONNX graph: the same for every target.
+"""The result of calibration, in terms of the float ONNX graph: it is the same for every runtime.
 
-Convolutions go by the name of their result tensor, as operators may lack names.
+A convolution is named by its output tensor, because operators may lack names.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,33 +16,33 @@ from numpy.typing import NDArray
 from edgeseg.errors import CalibrationError
 from edgeseg.records import QuantizationRecord
 
-INT8_STEPS = 127  # codes -127..127: -128 is left out so that a range is symmetric about code 0
-LOWEST_CODE, HIGHEST_CODE = -128, 127  # what runtimes clip an activation to
+INT8_STEPS = 127  # -127..127: without -128 a range is symmetric about the quantized value 0
+LOWEST_VALUE, HIGHEST_VALUE = -128, 127  # runtimes clip quantized activations to these
 
 
 @dataclass(frozen=True, eq=False)
 class WeightGrid:
-    """Weights of a convolution, snapped to a grid of their own for each output channel.
+    """Quantized weights of a convolution, with one scale for each output channel.
 
     Attributes:
-        codes: int8 (O, I/groups, kh, kw), -127..127.
-        scales: float32 (O,), positive: weight = code * scale of its channel, in float32.
+        values: The quantized values, int8 (O, I/groups, kh, kw), -127..127.
+        scales: float32 (O,), positive: weight = value * scale of its channel, in float32.
     """
 
-    codes: NDArray[np.int8]
+    values: NDArray[np.int8]
     scales: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        codes, scales = self.codes, self.scales
-        if codes.dtype != np.int8 or codes.ndim < 2 or (codes < -INT8_STEPS).any():
+        values, scales = self.values, self.scales
+        if values.dtype != np.int8 or values.ndim < 2 or (values < -INT8_STEPS).any():
             raise CalibrationError(
-                f"The codes of a weight are {codes.dtype} {codes.shape}; they must be int8 of "
-                "-127..127, the output channels first. Calibrate anew."
+                f"The quantized values of a weight are {values.dtype} {values.shape}; they must be "
+                "int8 from -127 to 127, with the output channels first. Calibrate anew."
             )
-        if scales.dtype != np.float32 or scales.shape != codes.shape[:1]:
+        if scales.dtype != np.float32 or scales.shape != values.shape[:1]:
             raise CalibrationError(
                 f"The scales of a weight are {scales.dtype} {scales.shape}; they must be float32 "
-                f"({len(codes)},), one for each output channel. Calibrate anew."
+                f"({len(values)},), one for each output channel. Calibrate anew."
             )
         if not (np.isfinite(scales).all() and (scales > 0).all()):
             raise CalibrationError(
@@ -52,20 +51,20 @@ class WeightGrid:
             )
 
     def weights(self) -> NDArray[np.float32]:
-        """The snapped weights, (O, I/groups, kh, kw)."""
-        scales = self.scales.reshape(-1, *[1] * (self.codes.ndim - 1))
-        return self.codes.astype(np.float32) * scales
+        """The weights that the quantized values stand for, (O, I/groups, kh, kw)."""
+        scales = self.scales.reshape(-1, *[1] * (self.values.ndim - 1))
+        return self.values.astype(np.float32) * scales
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        return {"codes": self.codes, "scales": self.scales}
+        return {"values": self.values, "scales": self.scales}
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, WeightGrid):
             return NotImplemented
-        return _digest(self.tensors()) == _digest(other.tensors())
+        return digest_of(self.tensors()) == digest_of(other.tensors())
 
     def __hash__(self) -> int:
-        return hash(_digest(self.tensors()))
+        return hash(digest_of(self.tensors()))
 
 
 @dataclass(frozen=True)
@@ -74,12 +73,12 @@ class Provenance:
 
     Attributes:
         method: Name of the calibrator.
-        settings: Its settings, all of them.
-        graph_sha256: Of the ONNX file that it is for.
+        settings: All settings of the calibrator.
+        graph_sha256: Digest of the ONNX file that the plan is for.
         images: Name and sha256 of each calibration image.
-        seed: Of its random numbers; None where it draws none.
-        agreement: What is known of the agreement with the float network on held-back images, such
-            as flips per 10,000 pixels; empty where it was not measured.
+        seed: Seed of the calibrator's random numbers; None if it draws none.
+        agreement: Measures of agreement with the FP32 reference on held-back images, such as
+            flips per 10,000 pixels; empty if they were not measured.
     """
 
     method: str = ""
@@ -102,21 +101,22 @@ class Provenance:
 
 @dataclass(frozen=True, eq=False)
 class QuantPlan:
-    """Which convolutions become INT8, and on which grids.
+    """The convolutions that become INT8, with their ranges, weights and biases.
 
     Attributes:
-        limits: Name of an activation tensor -> largest absolute value that its codes cover, in
-            the tensor's unit. An activation without one is not rounded.
-        float_nodes: Convolutions that stay in float, though they could be INT8.
-        weights: Convolution -> its snapped weights. Those without are snapped to the nearest
-            point of the grid that covers their largest weight.
-        biases: Convolution -> its bias, float32 (O,), in place of the graph's.
-        zero_points: Activation -> the code of 0, -128..127, which shifts what its codes cover. 0
-            where it is left out: such a plan is symmetric, and fit for every target.
-        provenance: Where all this comes from.
+        ranges: Name of an activation tensor -> largest absolute value that its quantized values
+            represent, in the tensor's unit. An activation without a range is not quantized.
+        float_nodes: Convolutions that stay in float although they could be INT8.
+        weights: Convolution -> its quantized weights. A convolution without an entry gets
+            `covering_grid` of its weights.
+        biases: Convolution -> its bias, float32 (O,), which replaces the bias in the graph.
+        zero_points: Activation -> the quantized value that stands for 0, -128..127. It is 0 for
+            an activation without an entry. A plan without zero points is symmetric, and every
+            runtime takes it.
+        provenance: Where the plan comes from.
     """
 
-    limits: Mapping[str, float]
+    ranges: Mapping[str, float]
     float_nodes: tuple[str, ...] = ()
     weights: Mapping[str, WeightGrid] = field(default_factory=dict)
     biases: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
@@ -124,9 +124,9 @@ class QuantPlan:
     provenance: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
-        require_limits(self.limits)
+        require_ranges(self.ranges)
         for name, zero in self.zero_points.items():
-            if name not in self.limits or not LOWEST_CODE <= zero <= HIGHEST_CODE:
+            if name not in self.ranges or not LOWEST_VALUE <= zero <= HIGHEST_VALUE:
                 raise CalibrationError(
                     f"The activation '{name}' has the zero point {zero}; it must have a range, and "
                     "a zero point of -128..127. Calibrate anew."
@@ -139,35 +139,32 @@ class QuantPlan:
                 )
 
     def scale(self, tensor: str) -> float:
-        """Unit of an activation per step of its code: real = (code - zero point) * scale.
-
-        A float32.
-        """
-        return float(np.float32(self.limits[tensor] / INT8_STEPS))
+        """Scale of an activation, a float32: real = (quantized value - zero point) * scale."""
+        return float(np.float32(self.ranges[tensor] / INT8_STEPS))
 
     def zero_point(self, tensor: str) -> int:
-        """The code of 0."""
+        """The quantized value that stands for 0."""
         return self.zero_points.get(tensor, 0)
 
     def with_float(self, names: Collection[str]) -> QuantPlan:
         """The same plan with more convolutions left in float.
 
-        Ranges and weights that no INT8 convolution needs any more stay in the plan; emission
-        passes over them.
+        Ranges and weights that no INT8 convolution needs any more stay in the plan; emitters
+        ignore them.
         """
         return replace(self, float_nodes=tuple(sorted({*self.float_nodes, *names})))
 
     def record(self, layers: Mapping[str, int]) -> QuantizationRecord:
-        """For the manifest of an artefact that was made by the plan.
+        """The record for the manifest of an artefact that was built from the plan.
 
         Args:
-            layers: What the emitter knows of it.
+            layers: Counts from the emitter, such as the number of INT8 convolutions.
         """
         origin = self.provenance
         return QuantizationRecord(origin.method, dict(origin.settings), origin.images, dict(layers))
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """All arrays of the plan, by names of their own."""
+        """All arrays of the plan, each under a unique name."""
         grids = {
             f"{name}.{part}": content
             for name, grid in self.weights.items()
@@ -176,17 +173,17 @@ class QuantPlan:
         return {**grids, **{f"{name}.bias": bias for name, bias in self.biases.items()}}
 
     def to_json(self) -> dict[str, Any]:
-        """The plan as JSON, each array as its shape and digest: equal for equal plans only."""
+        """The plan as JSON, each array as shape and digest; only equal plans give equal JSON."""
         return {
-            "limits": dict(sorted(self.limits.items())),
+            "ranges": dict(sorted(self.ranges.items())),
             "zero_points": dict(sorted(self.zero_points.items())),
             "float_nodes": sorted(self.float_nodes),
             "weights": {
-                name: {"shape": list(grid.codes.shape), "sha256": _digest(grid.tensors())}
+                name: {"shape": list(grid.values.shape), "sha256": digest_of(grid.tensors())}
                 for name, grid in sorted(self.weights.items())
             },
             "biases": {
-                name: {"shape": list(bias.shape), "sha256": _digest({"bias": bias})}
+                name: {"shape": list(bias.shape), "sha256": digest_of({"bias": bias})}
                 for name, bias in sorted(self.biases.items())
             },
             "provenance": self.provenance.to_json(),
@@ -197,32 +194,14 @@ class QuantPlan:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def save(self, folder: Path) -> None:
-        """Write `plan.json` and `plan.safetensors` to a folder, in place of those in it."""
-        from .files import save_plan
 
-        save_plan(self, folder)
-
-    @staticmethod
-    def load(folder: Path) -> QuantPlan:
-        """Read a plan that `save` has written.
-
-        Raises:
-            UsageError: There is none.
-            CalibrationError: It is damaged or of another version.
-        """
-        from .files import load_plan
-
-        return load_plan(folder)
-
-
-def require_limits(limits: Mapping[str, float]) -> None:
+def require_ranges(ranges: Mapping[str, float]) -> None:
     """Refuse a range that is not a positive number.
 
     Raises:
-        CalibrationError: Names the activation.
+        CalibrationError: A range is not positive or not finite; the message names its activation.
     """
-    for name, limit in limits.items():
+    for name, limit in ranges.items():
         if not 0 < limit < float("inf"):
             raise CalibrationError(
                 f"The activation '{name}' has no usable range: its largest absolute value is "
@@ -230,8 +209,8 @@ def require_limits(limits: Mapping[str, float]) -> None:
             )
 
 
-def _digest(tensors: Mapping[str, NDArray[Any]]) -> str:
-    """sha256 of some arrays: their names, kinds, shapes and values."""
+def digest_of(tensors: Mapping[str, NDArray[Any]]) -> str:
+    """sha256 of the names, types, shapes and contents of arrays."""
     total = hashlib.sha256()
     for name, content in sorted(tensors.items()):
         total.update(f"{name} {content.dtype.str} {content.shape};".encode())

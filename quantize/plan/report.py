@@ -1,4 +1,4 @@
-"""Plans as tables for people: what one says, and where two differ."""
+"""Differences between two plans, as rows of a table."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .quant_plan import QuantPlan
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that two plans say differently.
+    """An entry that differs between two plans.
 
     Attributes:
         kind: "convolution", "range", "weights", "bias", or a field of the provenance.
-        name: Of the tensor; empty for the provenance.
-        before, after: What each plan says, in a few words.
+        name: Name of the tensor; empty for the provenance.
+        before, after: The entry of each plan, in a few words.
     """
 
     kind: str
@@ -55,7 +55,7 @@ def _precisions(plan: QuantPlan) -> dict[str, str]:
 
 def _ranges(plan: QuantPlan) -> dict[str, str]:
     zeros = {name: f", zero point {zero}" for name, zero in plan.zero_points.items()}
-    return {name: f"{limit!r}{zeros.get(name, '')}" for name, limit in plan.limits.items()}
+    return {name: f"{limit!r}{zeros.get(name, '')}" for name, limit in plan.ranges.items()}
 
 
 def _compare_weights(one: QuantPlan, other: QuantPlan) -> list[Difference]:
@@ -64,13 +64,13 @@ def _compare_weights(one: QuantPlan, other: QuantPlan) -> list[Difference]:
         grids = one.weights.get(name), other.weights.get(name)
         if grids[0] == grids[1]:
             continue
-        words = ["none" if grid is None else f"shape {grid.codes.shape}" for grid in grids]
-        if grids[0] and grids[1] and grids[0].codes.shape == grids[1].codes.shape:
-            codes = grids[0].codes != grids[1].codes
+        words = ["none" if grid is None else f"shape {grid.values.shape}" for grid in grids]
+        if grids[0] and grids[1] and grids[0].values.shape == grids[1].values.shape:
+            differs = grids[0].values != grids[1].values
             ratio = grids[1].scales / grids[0].scales
             words = [
-                f"{codes.size} codes",
-                f"{np.count_nonzero(codes)} codes differ, scales times "
+                f"{differs.size} quantized values",
+                f"{np.count_nonzero(differs)} values differ, scales times "
                 f"{ratio.min():.4g}..{ratio.max():.4g}",
             ]
         found.append(Difference("weights", name, *words))

@@ -18,15 +18,15 @@ def covering_scales(weight: NDArray[np.float32]) -> NDArray[np.float32]:
 
     Source: Krishnamoorthi 2018, arXiv:1806.08342, section 2.2, symmetric, per channel.
     """
-    limits = np.abs(weight).reshape(weight.shape[0], -1).max(axis=1)
-    scales: NDArray[np.float32] = np.maximum(limits / INT8_STEPS, SMALLEST_SCALE).astype(np.float32)
+    ranges = np.abs(weight).reshape(weight.shape[0], -1).max(axis=1)
+    scales: NDArray[np.float32] = np.maximum(ranges / INT8_STEPS, SMALLEST_SCALE).astype(np.float32)
     return scales
 
 
 def nearest_grid(weight: NDArray[np.float32], scales: NDArray[np.float32]) -> WeightGrid:
     """Each weight (O, I/groups, kh, kw) at the nearest point of the grid with scales (O,)."""
-    codes = np.rint(weight / scales.reshape(-1, *[1] * (weight.ndim - 1)))
-    return WeightGrid(np.clip(codes, -INT8_STEPS, INT8_STEPS).astype(np.int8), scales)
+    quantized = np.rint(weight / scales.reshape(-1, *[1] * (weight.ndim - 1)))
+    return WeightGrid(np.clip(quantized, -INT8_STEPS, INT8_STEPS).astype(np.int8), scales)
 
 
 def covering_grid(weight: NDArray[np.float32]) -> WeightGrid:

@@ -95,7 +95,7 @@ class LiteRtRuntime(Runtime):
     quantized_from = ("tflite",)
     plan_defaults: ClassVar[Mapping[str, str]] = {
         "zero_points": "true",
-        "depthwise_results": "true",
+        "quantize_depthwise_outputs": "true",
     }
     compiled_precisions = ("fp32", "fp16")
     quantized_precisions = ("int8",)

@@ -68,7 +68,10 @@ class OpenVinoRuntime(Runtime):
     build_packages = ("openvino",)
     run_packages = ("openvino",)
     backend_module = "edgeseg.targets.runners.openvino_backend"
-    plan_defaults: ClassVar[Mapping[str, str]] = {"results": "false", "zero_points": "true"}
+    plan_defaults: ClassVar[Mapping[str, str]] = {
+        "quantize_outputs": "false",
+        "zero_points": "true",
+    }
     # INT8 goes without those whose convolutions would round statistics or an identity.
     rewrites: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "fp32": (*LAYOUT_REWRITES, *SUM_REWRITES, *NORM_REWRITES),

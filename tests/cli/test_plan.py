@@ -9,6 +9,7 @@ from subprocess import CompletedProcess
 import numpy as np
 import pytest
 
+from edgeseg.quantize.plan.files import save_plan
 from edgeseg.quantize.plan.quant_plan import Provenance, QuantPlan, WeightGrid
 
 RunCli = Callable[..., "CompletedProcess[str]"]
@@ -28,7 +29,7 @@ PLAN = QuantPlan(
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    PLAN.save(tmp_path / "plan")
+    save_plan(PLAN, tmp_path / "plan")
     return tmp_path / "plan"
 
 
@@ -48,7 +49,7 @@ def test_show_gives_json(run_cli: RunCli, saved: Path) -> None:
 
 
 def test_plan_of_a_bundle_is_found_in_it(run_cli: RunCli, tmp_path: Path) -> None:
-    PLAN.save(tmp_path / "bundle" / "quantization")
+    save_plan(PLAN, tmp_path / "bundle" / "quantization")
     done = run_cli("plan", "show", tmp_path / "bundle", "--json")
     assert json.loads(done.stdout) == PLAN.to_json()
 
@@ -59,7 +60,7 @@ def test_diff_of_equal_plans_says_so(run_cli: RunCli, saved: Path) -> None:
 
 
 def test_diff_shows_both_sides_and_fails(run_cli: RunCli, saved: Path, tmp_path: Path) -> None:
-    replace(PLAN, limits={"image": 63.5}).save(tmp_path / "other")
+    save_plan(replace(PLAN, ranges={"image": 63.5}), tmp_path / "other")
     done = run_cli("plan", "diff", saved, tmp_path / "other", "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout) == [
@@ -77,4 +78,4 @@ def test_diff_shows_both_sides_and_fails(run_cli: RunCli, saved: Path, tmp_path:
 def test_folder_without_a_plan_says_what_to_name(run_cli: RunCli, tmp_path: Path) -> None:
     done = run_cli("plan", "show", tmp_path)
     assert done.returncode == 2
-    assert "Name the folder of one, or a bundle" in done.stderr
+    assert "Name the folder of a plan, or a bundle" in done.stderr

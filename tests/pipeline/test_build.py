@@ -20,7 +20,7 @@ from edgeseg.errors import (
     UsageError,
 )
 from edgeseg.pipeline.build import BuildRequest, build_bundle
-from edgeseg.quantize import QuantPlan
+from edgeseg.quantize.plan.files import load_plan
 from edgeseg.records import sha256_of_file
 from edgeseg.storage.atomic import PARTIAL
 
@@ -81,7 +81,7 @@ def test_a_graph_is_quantised_before_it_is_compiled(
     assert quantization is not None
     assert quantization.method == "min-max"
     assert len(quantization.images) == 8
-    plan = QuantPlan.load(made["int8"].folder / "quantization")
+    plan = load_plan(made["int8"].folder / "quantization")
     assert plan.record(quantization.layers).to_json() == quantization.model_dump(mode="json")
     assert not (made["fp32"].folder / "quantization").exists()
     # All but the one that gives the logits, and 18 of gates that are the same for every image,

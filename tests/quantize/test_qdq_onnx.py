@@ -35,7 +35,7 @@ FLOATS = st.floats(-1e3, 1e3, width=32, allow_subnormal=False)
 WEIGHTS = arrays(np.float32, array_shapes(min_dims=4, max_dims=4, max_side=3), elements=FLOATS)
 CODES = arrays(np.int8, (2, 2), elements=st.integers(-127, 127))
 # Weights whose largest magnitude is 127 are their own codes: the scale is 1.
-WHOLE_WEIGHTS = CODES.map(lambda codes: np.concatenate([codes, [[127], [-127]]], axis=1))
+WHOLE_WEIGHTS = CODES.map(lambda quantized: np.concatenate([quantized, [[127], [-127]]], axis=1))
 WHOLE_IMAGES = arrays(np.float32, (1, 3, 2, 2), elements=st.integers(-300, 300))
 
 
@@ -49,12 +49,12 @@ def kinds_of(path: Path) -> Counter[str]:
     return Counter(operator.op_type for operator in graph_of(path))
 
 
-def emit(path: Path, limits: Mapping[str, float], *float_nodes: str) -> tuple[Path, int]:
+def emit(path: Path, ranges: Mapping[str, float], *float_nodes: str) -> tuple[Path, int]:
     """Write the graph with Q/DQ beside `path`, and check that it is one."""
     import onnx
 
     written = path.with_name("quantized.onnx")
-    count = emit_qdq(path, QuantPlan(limits, float_nodes), written)
+    count = emit_qdq(path, QuantPlan(ranges, float_nodes), written)
     onnx.checker.check_model(written, full_check=True)
     return written, count
 
@@ -73,8 +73,8 @@ def save_chain(path: Path, *between: str) -> Path:
 def rounded(values: ArrayLike, limit: float) -> NDArray[np.float32]:
     """What QuantizeLinear and DequantizeLinear are defined to do, at zero point 0."""
     scale = np.float32(limit / 127)
-    codes = np.clip(np.rint(np.asarray(values, np.float32) / scale), -128, 127)
-    return codes.astype(np.float32) * scale
+    quantized = np.clip(np.rint(np.asarray(values, np.float32) / scale), -128, 127)
+    return quantized.astype(np.float32) * scale
 
 
 def convolved(image: NDArray[np.float32], weights: ArrayLike) -> NDArray[np.float32]:
@@ -102,13 +102,13 @@ def test_weights_get_the_nearest_codes(weight: NDArray[np.float32]) -> None:
         stored = constants_of(written)
         image = np.zeros((1, inputs, *weight.shape[2:]), np.float32)
         (seen,) = run_as_written(written, image, ["c_weight_dequantized"])
-    codes, scale = stored["c_weight_codes"], stored["c_weight_scale"]
-    assert codes.dtype == np.int8
-    assert codes.shape == weight.shape
-    assert codes.min() >= -127
+    quantized, scale = stored["c_weight_codes"], stored["c_weight_scale"]
+    assert quantized.dtype == np.int8
+    assert quantized.shape == weight.shape
+    assert quantized.min() >= -127
     assert scale.shape == (outputs,)
     # Bit for bit: what runtimes compute with is code times scale, and nothing else.
-    restored = codes.astype(np.float32) * scale[:, None, None, None]
+    restored = quantized.astype(np.float32) * scale[:, None, None, None]
     assert seen.tobytes() == restored.tobytes()
     assert (np.abs(restored - weight) <= 0.5001 * scale[:, None, None, None]).all()
 
@@ -196,7 +196,7 @@ def test_skipped_convolutions_need_no_range(tmp_path: Path) -> None:
 def test_results_that_no_int8_convolution_reads_need_no_range(tmp_path: Path) -> None:
     graph = graph_of(save_chain(tmp_path / "tiny.onnx", "Relu", "Tanh", "Tanh"))
     # b0 is read by c1; c1 is read by Tanh only, and c2 too.
-    assert activations_to_quantize(graph, results=False) == [INPUT, "b0", "b1"]
+    assert activations_to_quantize(graph, quantize_outputs=False) == [INPUT, "b0", "b1"]
 
 
 def test_result_without_a_range_is_not_rounded(tmp_path: Path) -> None:
@@ -311,8 +311,8 @@ def test_result_of_the_graph_keeps_its_name_and_is_not_rounded(tmp_path: Path) -
 
 def test_float_nodes_stay_as_they_are(tmp_path: Path) -> None:
     path = save_chain(tmp_path / "tiny.onnx", "Relu", "Tanh")
-    limits = {INPUT: 1.0, "b0": 1.0, "c1": 1.0}
-    assert emit(path, limits)[1] == 2
+    ranges = {INPUT: 1.0, "b0": 1.0, "c1": 1.0}
+    assert emit(path, ranges)[1] == 2
     written, count = emit(path, {"b0": 1.0, "c1": 1.0}, "c0")
     assert count == 1
     first = next(iter(graph_of(written)))
@@ -371,15 +371,15 @@ def test_exported_network_is_in_the_form_that_tensorrt_takes(
         assert zero.shape == scale.shape
         assert scale.dtype == np.float32
         assert (scale > 0).all()
-        codes = operator.inputs[0].const_value
-        if codes is None:
+        quantized = operator.inputs[0].const_value
+        if quantized is None:
             assert scale.shape == ()
         else:
             weights += 1
             assert operator.op_type == "DequantizeLinear"
             assert operator.attributes["axis"].value == 0
-            assert scale.shape == codes.shape[:1]
-            assert codes.numpy().dtype == np.int8
+            assert scale.shape == quantized.shape[:1]
+            assert quantized.numpy().dtype == np.int8
     assert weights == count
     assert kinds_of(tmp_path / "quantized.onnx")["QuantizeLinear"] == len(names)
 
@@ -397,9 +397,9 @@ def test_exported_network_is_in_the_form_that_tensorrt_takes(
 @FEW
 @given(CODES, arrays(np.float32, 2, elements=st.floats(2.0**-20, 2.0**20, width=32)))
 def test_snapped_weights_of_the_plan_are_kept_bit_for_bit(
-    codes: NDArray[np.int8], scales: NDArray[np.float32]
+    quantized: NDArray[np.int8], scales: NDArray[np.float32]
 ) -> None:
-    grid = WeightGrid(codes[:, :, None, None], scales)
+    grid = WeightGrid(quantized[:, :, None, None], scales)
     with TemporaryDirectory() as folder:
         path = save_conv_relu_conv(Path(folder) / "tiny.onnx", np.ones((2, 2)), [[1, 1]])
         written = path.with_name("quantized.onnx")
@@ -453,10 +453,10 @@ def test_bias_of_the_plan_takes_the_place_of_the_graphs(tmp_path: Path, has_bias
 
 def test_what_no_int8_convolution_needs_is_passed_over(tmp_path: Path) -> None:
     path = save_chain(tmp_path / "tiny.onnx", "Relu", "Tanh")
-    limits = {INPUT: 1.0, "b0": 1.0, "c1": 1.0}
+    ranges = {INPUT: 1.0, "b0": 1.0, "c1": 1.0}
     weights = {"c0": WeightGrid(np.ones((1, 1, 1, 1), np.int8), np.ones(1, np.float32))}
     biases = {"c0": np.ones(1, np.float32)}
-    plan = QuantPlan(limits, weights=weights, biases=biases).with_float(["c0"])
+    plan = QuantPlan(ranges, weights=weights, biases=biases).with_float(["c0"])
     assert emit_qdq(path, plan, tmp_path / "quantized.onnx") == 1
     stored = constants_of(tmp_path / "quantized.onnx")
     assert "x_scale" not in stored

@@ -82,6 +82,16 @@ def test_defaults_of_a_runtime_hold_for_methods_that_have_the_option() -> None:
     assert resolve_quantization(runtime, "nncf").name == "nncf"
 
 
+@pytest.mark.parametrize("method", ["min-max", "percentile", "entropy", "mse", "distill"])
+def test_options_of_earlier_plans_have_the_same_meaning(method: str) -> None:
+    runtime = Formats(("onnx",), {"quantize_outputs": "false"})
+    words = {"results": "true", "depthwise_results": "true"}
+    settings = resolve_quantization(runtime, method, words).settings()
+    assert settings["quantize_outputs"] is True
+    assert settings["quantize_depthwise_outputs"] is True
+    assert not words.keys() & settings.keys()
+
+
 @pytest.mark.parametrize(("name", "takes"), [("nncf", "openvino-ir"), ("min-max", "onnx.*")])
 def test_method_for_another_format_says_what_to_leave_out(name: str, takes: str) -> None:
     with pytest.raises(UsageError, match=rf"{name} takes {takes}, not wav or mp3\. Leave"):

@@ -28,6 +28,7 @@ from edgeseg.bundle.manifest import (
     TuningRecord,
 )
 from edgeseg.lazy import module_file
+from edgeseg.quantize.plan.files import save_plan
 from edgeseg.records import VERSION, sha256_of_file
 from edgeseg.storage import cache
 
@@ -52,7 +53,7 @@ def write_bundle(
 
     onnx_path, _ = context.exported
     if made.plan is not None:
-        made.plan.save(bundle / PLAN_FOLDER)
+        save_plan(made.plan, bundle / PLAN_FOLDER)
     (bundle / "source").mkdir()
     shutil.copyfile(onnx_path, bundle / SOURCE_ONNX)
     save_weights(bundle / SOURCE_WEIGHTS, context.network)

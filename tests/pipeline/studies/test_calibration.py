@@ -36,8 +36,8 @@ def test_default_is_1_of_itself() -> None:
 @pytest.mark.parametrize(
     ("words", "advice"),
     [
-        (["--method-option", "result=false"], "Did you mean results"),
-        (["--method-option", "results=no"], "Give it as results=true"),
+        (["--method-option", "quantize_output=false"], "Did you mean quantize_outputs"),
+        (["--method-option", "quantize_outputs=no"], "Give it as quantize_outputs=true"),
         (["--distill-option", "step=1"], "Did you mean steps"),
     ],
 )
@@ -66,7 +66,7 @@ def test_command_prints_every_way(run_cli: Callable[..., CompletedProcess[str]])
     )
     assert done.returncode == 0, done.stderr
     titles = [
-        "the target's own tool",
+        "the vendor quantiser",
         "min-max",
         "percentile",
         "entropy",

@@ -135,16 +135,16 @@ def test_limit_is_the_largest_magnitude_of_all_images() -> None:
 @FEW
 @given(IMAGES)
 def test_scaling_values_scales_limits(images: list[Image]) -> None:
-    limits = largest_magnitudes({"a": image} for image in images)
+    ranges = largest_magnitudes({"a": image} for image in images)
     larger = largest_magnitudes({"a": 4 * image} for image in images)
-    assert larger["a"] == 4 * limits["a"]
+    assert larger["a"] == 4 * ranges["a"]
 
 
 @FEW
 @given(IMAGES)
 def test_order_and_sign_of_images_do_not_matter(images: list[Image]) -> None:
-    limits = largest_magnitudes({"a": image} for image in images)
-    assert largest_magnitudes({"a": -image} for image in images[::-1]) == limits
+    ranges = largest_magnitudes({"a": image} for image in images)
+    assert largest_magnitudes({"a": -image} for image in images[::-1]) == ranges
 
 
 @FEW

@@ -121,7 +121,7 @@ def test_layers_are_those_of_the_graph(made: Made) -> None:
         layers["int8_convolutions"] + layers["quantized_activations"]
     )
     assert 0 < layers["int8_convolutions"] == len(made.plan.weights) < layers["convolutions"]
-    assert layers["quantized_activations"] == len(made.plan.limits)
+    assert layers["quantized_activations"] == len(made.plan.ranges)
 
 
 def test_progress_ends_full(made: Made) -> None:

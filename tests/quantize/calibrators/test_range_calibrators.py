@@ -59,10 +59,10 @@ def test_plan_is_whole_and_covers_no_more_than_was_seen(
 ) -> None:
     plan = calibrator(name).calibrate(graph, images)
     widest = MinMaxCalibrator().calibrate(graph, images)
-    assert set(plan.limits) == {INPUT, "r"}
+    assert set(plan.ranges) == {INPUT, "r"}
     assert set(plan.weights) == {"a"}
     assert not plan.biases
-    assert all(plan.limits[tensor] <= widest.limits[tensor] for tensor in plan.limits)
+    assert all(plan.ranges[tensor] <= widest.ranges[tensor] for tensor in plan.ranges)
     assert (plan.weights["a"].scales <= widest.weights["a"].scales).all()
     assert plan.provenance.method == name
     assert plan.provenance.graph_sha256 == sha256_of_file(graph)
@@ -122,22 +122,22 @@ def test_zero_points_are_an_option_that_makes_steps_smaller(
 def test_results_that_no_int8_convolution_reads_can_be_left_alone(
     name: str, graph: Path, images: CalibrationImages
 ) -> None:
-    plan = calibrator(name, results="false").calibrate(graph, images)
+    plan = calibrator(name, quantize_outputs="false").calibrate(graph, images)
     whole = calibrator(name).calibrate(graph, images)
-    assert plan.limits == {INPUT: whole.limits[INPUT]}
+    assert plan.ranges == {INPUT: whole.ranges[INPUT]}
     assert plan.weights == whole.weights
 
 
 def test_ranges_are_shifted_to_where_values_are() -> None:
-    limits, zero_points = shift_ranges(
+    ranges, zero_points = shift_ranges(
         {"relu": 10.0, "both": 10.0, "clipped": 10.0, "far": 10.0},
         {"relu": (0, 5.1), "both": (-5.1, 20), "clipped": (-30, 30), "far": (2, 5.1)},
     )
-    assert limits["relu"] / 127 == pytest.approx(5.1 / 255)
-    assert limits["both"] / 127 == pytest.approx(15.1 / 255)
-    assert limits["clipped"] / 127 == pytest.approx(20 / 255)
+    assert ranges["relu"] / 127 == pytest.approx(5.1 / 255)
+    assert ranges["both"] / 127 == pytest.approx(15.1 / 255)
+    assert ranges["clipped"] / 127 == pytest.approx(20 / 255)
     # 0 always has a code: padding is made of it.
-    assert limits["far"] == limits["relu"]
+    assert ranges["far"] == ranges["relu"]
     assert zero_points == {"relu": -128, "both": -42, "clipped": 0, "far": -128}
 
 

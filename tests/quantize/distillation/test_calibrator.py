@@ -82,7 +82,7 @@ def test_plan_is_never_worse_than_the_start_on_held_back_images(
 def spoilt_plan(path: Path, images: CalibrationImages) -> QuantPlan:
     """Ranges that clip half of everything."""
     plan = calibrate(path, images, block_steps=0, steps=0)
-    return replace(plan, limits={name: limit / 2 for name, limit in plan.limits.items()})
+    return replace(plan, ranges={name: limit / 2 for name, limit in plan.ranges.items()})
 
 
 @pytest.mark.parametrize("stage_name", ["blocks", "end to end"])
@@ -118,8 +118,8 @@ def test_nan_is_never_better() -> None:
 
 def test_results_can_stay_as_they_are(images: CalibrationImages, tmp_path: Path) -> None:
     path = save_network(tmp_path / "net.onnx", 1)
-    plan = calibrate(path, images, results=False)
-    assert set(plan.limits) == {INPUT, "r", "t"}
+    plan = calibrate(path, images, quantize_outputs=False)
+    assert set(plan.ranges) == {INPUT, "r", "t"}
     assert set(plan.biases) == {"a", "b", "c"}
 
 

@@ -51,8 +51,8 @@ def plan_for(path: Path) -> QuantPlan:
         for name, weight in (("a", "first"), ("b", "second"))
     }
     biases = {"a": np.array([0.5, 0, -0.25], np.float32)}
-    limits = {INPUT: 3.0, "r": 4.0, "b": 5.0}
-    return QuantPlan(limits, weights=weights, biases=biases, zero_points={"r": -128})
+    ranges = {INPUT: 3.0, "r": 4.0, "b": 5.0}
+    return QuantPlan(ranges, weights=weights, biases=biases, zero_points={"r": -128})
 
 
 def test_what_depends_on_constants_only_is_a_constant(path: Path) -> None:
@@ -91,10 +91,10 @@ def test_rounding_that_was_not_learned_gives_the_plan_back(path: Path) -> None:
     plan = plan_for(path)
     again = Rounding(load_graph(path), plan).to_plan()
     assert again.zero_points == plan.zero_points
-    for name, limit in plan.limits.items():
-        assert again.limits[name] == pytest.approx(limit, rel=1e-12)
+    for name, limit in plan.ranges.items():
+        assert again.ranges[name] == pytest.approx(limit, rel=1e-12)
     for name, grid in plan.weights.items():
-        assert np.array_equal(again.weights[name].codes, grid.codes)
+        assert np.array_equal(again.weights[name].values, grid.values)
         np.testing.assert_allclose(again.weights[name].scales, grid.scales, rtol=1e-6)
     np.testing.assert_allclose(again.biases["a"], plan.biases["a"], atol=1e-6)
 

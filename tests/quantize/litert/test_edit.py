@@ -138,7 +138,7 @@ def test_sums_and_moved_values_stay_codes(with_sum: Made, tmp_path: Path) -> Non
 
 
 def rescale(plan: QuantPlan, name: str, factor: float) -> QuantPlan:
-    return replace(plan, limits={**plan.limits, name: plan.limits[name] * factor})
+    return replace(plan, ranges={**plan.ranges, name: plan.ranges[name] * factor})
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_pooled_codes_go_to_who_reads_float(
     plan = plan_of(with_pool)
     plan = replace(
         plan,
-        limits={**plan.limits, "p": plan.limits["c0"] * factor},
+        ranges={**plan.ranges, "p": plan.ranges["c0"] * factor},
         zero_points={**plan.zero_points, "p": plan.zero_points["c0"]},
     )
     artifact, layers = emit(with_pool, plan, tmp_path / "int8")

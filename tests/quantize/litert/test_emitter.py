@@ -102,12 +102,12 @@ def test_codes_scales_and_zero_points_are_those_of_the_plan(
         assert found["scales"].tobytes() == grid.scales.tobytes()
         assert not found["zero_points"].any()
         order = (1, 2, 3, 0) if name == "c1" else (0, 2, 3, 1)
-        codes = interpreter.get_tensor(operator.inputs[1])
-        assert np.array_equal(codes, grid.codes.transpose(order))
+        quantized = interpreter.get_tensor(operator.inputs[1])
+        assert np.array_equal(quantized, grid.values.transpose(order))
         # Dequantised bit for bit, each channel along the axis that the file names.
         axis = found["quantized_dimension"]
         shape = [-1 if place == axis else 1 for place in range(4)]
-        restored = codes.astype(np.float32) * found["scales"].reshape(shape)
+        restored = quantized.astype(np.float32) * found["scales"].reshape(shape)
         assert restored.tobytes() == np.ascontiguousarray(grid.weights().transpose(order)).tobytes()
         steps = np.float32(plan.scale(tensors[name][0])) * grid.scales
         assert bias["dtype"] == np.int32
@@ -147,9 +147,11 @@ def test_float_convolutions_of_the_plan_stay_float(
 def test_result_that_is_not_rounded_stays_float(made: Made, tmp_path: Path) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
-    options = RangeOptions(bias_correction=True, results=False, depthwise_results=True)
+    options = RangeOptions(
+        bias_correction=True, quantize_outputs=False, quantize_depthwise_outputs=True
+    )
     plan = MinMaxCalibrator(options).calibrate(made.onnx_path, made.images)
-    assert set(plan.limits) == {INPUT, "c0", "r1"}
+    assert set(plan.ranges) == {INPUT, "c0", "r1"}
     artifact, layers = emit(made, plan, tmp_path / "int8")
     assert (layers["int8_convolutions"], layers["dynamic_convolutions"]) == (3, 1)
     details = details_of(artifact)
@@ -160,8 +162,8 @@ def test_result_that_is_not_rounded_stays_float(made: Made, tmp_path: Path) -> N
     assert details[dynamic.inputs[0]]["dtype"] == details[dynamic.outputs[0]]["dtype"] == np.float32
     scales = weight["quantization_parameters"]["scales"]
     assert scales.tobytes() == grid.scales.tobytes()
-    codes = interpreter.get_tensor(dynamic.inputs[1])
-    assert np.array_equal(codes, grid.codes.transpose(0, 2, 3, 1))
+    quantized = interpreter.get_tensor(dynamic.inputs[1])
+    assert np.array_equal(quantized, grid.values.transpose(0, 2, 3, 1))
     assert interpreter.get_tensor(dynamic.inputs[2]).tobytes() == plan.biases["c2"].tobytes()
     emit_qdq(made.onnx_path, plan, tmp_path / "quantized.onnx")
     for image in made.images:
@@ -174,19 +176,21 @@ def test_result_that_is_not_rounded_stays_float(made: Made, tmp_path: Path) -> N
 def test_depthwise_result_that_is_not_rounded_is_refused(
     made: Made, plan: QuantPlan, tmp_path: Path
 ) -> None:
-    limits = {name: limit for name, limit in plan.limits.items() if name not in ("r1", "c2")}
-    zero_points = {name: zero for name, zero in plan.zero_points.items() if name in limits}
-    changed = replace(plan.with_float(["c2"]), limits=limits, zero_points=zero_points)
-    with pytest.raises(CalibrationError, match=r"does not round 'r1'.*depthwise_results=true"):
+    ranges = {name: limit for name, limit in plan.ranges.items() if name not in ("r1", "c2")}
+    zero_points = {name: zero for name, zero in plan.zero_points.items() if name in ranges}
+    changed = replace(plan.with_float(["c2"]), ranges=ranges, zero_points=zero_points)
+    with pytest.raises(
+        CalibrationError, match=r"does not round 'r1'.*quantize_depthwise_outputs=true"
+    ):
         emit(made, changed, tmp_path / "int8")
     assert not (tmp_path / "int8").exists()
 
 
 def test_activation_without_a_range_is_named(made: Made, plan: QuantPlan, tmp_path: Path) -> None:
-    limits = {name: limit for name, limit in plan.limits.items() if name != INPUT}
-    zero_points = {name: zero for name, zero in plan.zero_points.items() if name in limits}
+    ranges = {name: limit for name, limit in plan.ranges.items() if name != INPUT}
+    zero_points = {name: zero for name, zero in plan.zero_points.items() if name in ranges}
     with pytest.raises(CalibrationError, match=rf"no range for '{INPUT}', which an INT8"):
-        emit(made, replace(plan, limits=limits, zero_points=zero_points), tmp_path / "int8")
+        emit(made, replace(plan, ranges=ranges, zero_points=zero_points), tmp_path / "int8")
     assert not (tmp_path / "int8").exists()
 
 
@@ -218,12 +222,12 @@ def test_channel_without_weights_keeps_its_bias(
     made: Made, plan: QuantPlan, tmp_path: Path
 ) -> None:
     grid = plan.weights["c0"]
-    codes, scales = grid.codes.copy(), grid.scales.copy()
-    codes[0], scales[0] = 0, 1e-12
+    quantized, scales = grid.values.copy(), grid.scales.copy()
+    quantized[0], scales[0] = 0, 1e-12
     biases = {**plan.biases, "c0": np.array([0.25, 0, 0, 0], np.float32)}
     changed = replace(
         plan,
-        weights={**plan.weights, "c0": replace(grid, codes=codes, scales=scales)},
+        weights={**plan.weights, "c0": replace(grid, values=quantized, scales=scales)},
         biases=biases,
     )
     artifact, _ = emit(made, changed, tmp_path)

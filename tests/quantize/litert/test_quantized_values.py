@@ -14,7 +14,7 @@ from edgeseg.formats.tflite import read_tflite
 from edgeseg.quantize.calibration_images import choose_calibration_images
 from edgeseg.quantize.litert import ptq as litert_ptq
 from edgeseg.quantize.litert.ptq import LiteRtQuantizer
-from edgeseg.quantize.litert.quantized_values import move_codes
+from edgeseg.quantize.litert.quantized_values import move_quantized
 from edgeseg.records import Artifact
 from edgeseg.targets import find_runtime
 
@@ -76,7 +76,7 @@ def test_codes_are_moved_and_the_network_stays_the_same(
     quantizer = LiteRtQuantizer()
     before, _ = quantizer.quantize(shuffling, images, tmp_path / "before")
     content = (before.folder / before.files[0]).read_bytes()
-    moved = move_codes(content)
+    moved = move_quantized(content)
 
     old, new = kinds(content, tmp_path), kinds(moved, tmp_path)
     place = old.index("DEPTH_TO_SPACE")
@@ -84,7 +84,7 @@ def test_codes_are_moved_and_the_network_stays_the_same(
     assert "QUANTIZE" in old[place + 1 :]
     assert new[new.index("DEPTH_TO_SPACE") - 1] == "CONV_2D"
     assert len(old) - len(new) == 2
-    assert move_codes(moved) == moved
+    assert move_quantized(moved) == moved
 
     runtime = find_runtime("litert")
     (tmp_path / "after").mkdir()
@@ -99,4 +99,4 @@ def test_codes_are_moved_and_the_network_stays_the_same(
 
 def test_a_float_model_is_returned_as_it_is(shuffling: Artifact) -> None:
     content = (shuffling.folder / shuffling.files[0]).read_bytes()
-    assert move_codes(content) == content
+    assert move_quantized(content) == content

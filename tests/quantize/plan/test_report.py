@@ -41,7 +41,7 @@ def test_each_kind_of_difference_is_told() -> None:
         Difference("range", "r", "1.0", "none"),
         Difference("range", "s", "none", "1.0, zero point -128"),
         Difference("range", "x", "2.0", "2.5"),
-        Difference("weights", "a", "2 codes", "1 codes differ, scales times 0.5..1"),
+        Difference("weights", "a", "2 quantized values", "1 values differ, scales times 0.5..1"),
         Difference("bias", "a", "mean magnitude 2", "mean magnitude 2.25, moved by up to 0.5"),
         Difference("settings", "", "{'bins': 9}", "{'bins': 10}"),
         Difference("images", "", "2 images, 1 of them in both", "1 images, 1 of them in both"),

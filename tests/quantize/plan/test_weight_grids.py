@@ -38,10 +38,10 @@ def test_scaling_weights_scales_their_scales(weight: NDArray[np.float32]) -> Non
     )
 
 
-def test_codes_are_the_nearest_and_clipped() -> None:
+def test_quantized_values_are_the_nearest_and_clipped() -> None:
     weight = pointwise([[0.24, 0.26, -0.76], [100, -100, 0]])
     grid = nearest_grid(weight, np.array([0.5, 0.5], np.float32))
-    assert grid.codes[:, :, 0, 0].tolist() == [[0, 1, -2], [127, -127, 0]]
+    assert grid.values[:, :, 0, 0].tolist() == [[0, 1, -2], [127, -127, 0]]
 
 
 @FEW
