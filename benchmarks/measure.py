@@ -159,7 +159,6 @@ def _score(
                     "precision": "fp32",
                     "accuracy": own.accuracy,
                     "accuracy_ci95": own.accuracy_ci95,
-                    "hd95_px": own.hd95_px,
                 }
             )
         if not participant.has_masks:

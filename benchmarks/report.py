@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Self
 
+from edgeseg.errors import UsageError
 from edgeseg.lazy import require
 
 from .accuracy import Accuracy
@@ -12,6 +14,8 @@ from .latency import paired_speedup, summarize
 from .participants import BenchSettings, Participant
 
 MEGABYTE = 1e6
+# Keys of rows before HD95 was a metric among others.
+OLDER_KEYS = {"relative_change": "hd95_growth", "relative_change_ci95": "hd95_growth_ci95"}
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class Report:
     """Attributes:
     environment: Machine, versions, date.
     data: Which images.
-    reference: Accuracy of the float torch model, for each model.
+    reference: Accuracy of the FP32 reference, for each model.
     rows: One for each participant, baselines first.
     """
 
@@ -41,6 +45,37 @@ class Report:
         """
         pandas = require("pandas", purpose="Report.to_pandas")
         return pandas.json_normalize(self.rows).set_index("name")
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
+        """Read what `to_json` gave, today or before metrics came from one table.
+
+        Raises:
+            UsageError: It is something else.
+        """
+        try:
+            return cls(
+                dict(record["environment"]),
+                dict(record["data"]),
+                [upgraded_row(row) for row in record["reference"]],
+                [upgraded_row(row) for row in record["rows"]],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"This is no report of a benchmark: {type(error).__name__} {error}. Take the file "
+                "that edgeseg bench --json has written, unchanged."
+            ) from error
+
+
+def upgraded_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as it is written today, in which HD95 is a metric among others."""
+    upgraded = {name: value for name, value in row.items() if not name.startswith("hd95_")}
+    if row.get("hd95_px") is not None:
+        upgraded["accuracy"] = {**row["accuracy"], "hd95_px": row["hd95_px"]}
+    for name, older in OLDER_KEYS.items():
+        if older in row:
+            upgraded[name] = {} if row[older] is None else {"hd95_px": row[older]}
+    return upgraded
 
 
 @dataclass

@@ -163,8 +163,7 @@ def build(
     options: Mapping[str, str] | None = None,
     size: tuple[int, int] | None = None,
     search_seconds: float = 240.0,
-    max_dice_drop: float | None = None,
-    max_hd95_growth: float | None = None,
+    max_change: Mapping[str, float] | None = None,
     min_agreement: float | None = None,
     tuning: AnyPath | None = None,
     overwrite: bool = False,
@@ -180,6 +179,8 @@ def build(
             computes on this machine.
         output: Folder of the bundle; None takes bundles/MODEL-TARGET-PRECISION.
         size: (height, width) of the input.
+        max_change: Largest loss of each metric that auto accepts, such as {"dice_pooled": 0.005};
+            the other metrics keep their defaults (`edgeseg build --help`).
         progress: Show on the terminal, or below a notebook's cell, how far the build is.
 
     Raises:
@@ -202,8 +203,7 @@ def build(
         options=dict(options or {}),
         size=size,
         search_seconds=search_seconds,
-        max_dice_drop=max_dice_drop,
-        max_hd95_growth=max_hd95_growth,
+        max_change=dict(max_change or {}),
         min_agreement=min_agreement,
         tuning=_path(tuning),
         overwrite=overwrite,

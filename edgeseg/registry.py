@@ -43,6 +43,10 @@ class Registry:
             self._places = places
         return self._places
 
+    def __contains__(self, name: object) -> bool:
+        # Other packages are looked for only where it is not edgeseg's own: that takes time.
+        return name in self._built_in or name in self.places()
+
     def names(self) -> tuple[str, ...]:
         return tuple(self.places())
 

@@ -94,8 +94,9 @@ class TrialRecord(Record):
     `stage` says what it tried: "float", "rewrites", "precision", "variant", "int8" or "region";
     `region` names the convolutions whose precision it changed. `speedup` with its interval is over
     the candidate `against` ("plain": the plain export), `speedup_over_plain` the product of those
-    that lead there; None where it was not timed. Flips are per 10,000 pixels, the drop is of pooled
-    Dice against the float network (None without labels), both on the images of the search.
+    that lead there; None where it was not timed. Flips are per 10,000 pixels, `changes` is what
+    it changed of the FP32 reference's scores, by metric and in its terms (empty without labels;
+    see `edgeseg.metrics.metric.Metric`), both on the images of the search.
     `verdict` is "leads" when it became the one to beat, "slower" or "refused", and `reason` says
     why it was refused. `layers`: see `edgeseg.records.QuantizationRecord`.
     """
@@ -111,7 +112,7 @@ class TrialRecord(Record):
     speedup_ci95: tuple[float, float] | None
     speedup_over_plain: float | None
     flips_per_10k: float | None
-    dice_drop: float | None
+    changes: dict[str, float]
     artifact_bytes: int | None
     peak_rss_bytes: int | None
     layers: dict[str, int]
@@ -128,6 +129,13 @@ class FinalRecord(Record):
     speedup_over_first_ci95: tuple[float, float]
 
 
+class ConstraintsRecord(Record):
+    """See `edgeseg.tuning.constraints.Constraints`."""
+
+    max_change: dict[str, float]
+    min_agreement: float | None
+
+
 class TuningRecord(Record):
     """How `--precision auto` chose.
 
@@ -140,12 +148,11 @@ class TuningRecord(Record):
     candidate: dict[str, Any]
     identity: dict[str, Any]
     machine: dict[str, Any]
-    constraints: dict[str, float | None]
+    constraints: ConstraintsRecord
     images: dict[str, Any]
     plain: dict[str, int]
     flips_per_10k: float
-    dice_drop: float | None
-    hd95_growth: float | None = None
+    changes: dict[str, float]
     violation: str
     trials: tuple[TrialRecord, ...]
     final: tuple[FinalRecord, ...]

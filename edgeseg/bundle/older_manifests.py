@@ -53,9 +53,29 @@ def upgraded_tuning(record: Mapping[str, Any]) -> dict[str, Any]:
     tuning["identity"] = {**identity, "runtime": _runtime_of(identity["target"])}
     for name in ("trials", "final"):
         tuning[name] = [_renamed(row, TUNING_KEYS_OF_SCHEMA_2) for row in record[name]]
+    tuning["constraints"] = _constraints_of(record["limits"])
+    for row in (tuning, *tuning["trials"]):
+        row["changes"] = _changes_of(row)
     for row in (tuning, *tuning["trials"], *tuning["final"]):
         row["candidate"] = _renamed(row["candidate"], CANDIDATE_KEYS_OF_SCHEMA_2)
     return tuning
+
+
+def _constraints_of(limits: Mapping[str, Any]) -> dict[str, Any]:
+    """Schema 2 had a field for each metric."""
+    fields = {"dice_pooled": "max_dice_drop", "hd95_px": "max_hd95_growth"}
+    allowed = {metric: limits.get(name) for metric, name in fields.items()}
+    return {
+        "max_change": {metric: most for metric, most in allowed.items() if most is not None},
+        "min_agreement": limits["min_agreement"],
+    }
+
+
+def _changes_of(row: dict[str, Any]) -> dict[str, float]:
+    """Take what schema 2 had of each metric out of a row: the loss of Dice, the growth of HD95."""
+    drop, growth = row.pop("dice_drop"), row.pop("hd95_growth", None)
+    changes = {"dice_pooled": None if drop is None else 0.0 - drop, "hd95_px": growth}
+    return {metric: change for metric, change in changes.items() if change is not None}
 
 
 def _runtime_of(target: str) -> str:

@@ -33,6 +33,7 @@ from .studies import calibration as calibration_study
 from .studies import distillation as distill_study
 from .terminal.captured_output import DEBUG, CapturedCommand, notes_of
 from .terminal.console import print_error
+from .terminal.metric_options import ScoringCommand, TuningCommand
 
 app = typer.Typer(
     name="edgeseg",
@@ -57,8 +58,10 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": doctor.doctor,
     "cache": cache.cache,
 }
+LISTS_METRICS = {"build": TuningCommand, "evaluate": ScoringCommand}  # at the end of their help
 for command_name, command in COMMANDS.items():
-    app.command(command_name, cls=CapturedCommand)(command)
+    kind = LISTS_METRICS.get(command_name, CapturedCommand)
+    app.command(command_name, cls=kind)(command)
 app.add_typer(plan.plan, name="plan")
 
 

@@ -18,6 +18,7 @@ from .terminal.console import (
     print_result,
     print_table,
 )
+from .terminal.metric_options import parse_max_change
 
 if TYPE_CHECKING:
     from ..bundle.bundle import Bundle
@@ -87,12 +88,20 @@ def build(
     ] = DEFAULT_SEARCH_SECONDS,
     max_dice_drop: Annotated[
         float | None,
-        typer.Option(help="Of pooled Dice that auto may lose (default: 0.005)."),
+        typer.Option(help="Largest loss of pooled Dice that auto accepts (default: 0.005)."),
     ] = None,
     max_hd95_growth: Annotated[
         float | None,
         typer.Option(
-            help="Share by which HD95 may grow in auto (default: 0.02 where MONAI is installed)."
+            help="Largest share by which HD95 may grow in auto (default: 0.02 where MONAI is "
+            "installed)."
+        ),
+    ] = None,
+    max_change: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="METRIC=VALUE, the largest loss of any metric that auto accepts; see the list "
+            "below; may be repeated."
         ),
     ] = None,
     min_agreement: Annotated[
@@ -143,8 +152,9 @@ def build(
         options=parse_options(option or []),
         size=parse_size(size),
         search_seconds=search_seconds,
-        max_dice_drop=max_dice_drop,
-        max_hd95_growth=max_hd95_growth,
+        max_change=parse_max_change(
+            max_change or [], {"dice_pooled": max_dice_drop, "hd95_px": max_hd95_growth}
+        ),
         min_agreement=min_agreement,
         tuning=tuning,
         overwrite=overwrite,
@@ -182,12 +192,12 @@ def build(
 def _print_explanation(bundle: Bundle) -> None:
     from rich.table import Table
 
-    from ..tuning.explain import TITLES, describe_race, rows, summary
+    from ..tuning.explain import describe_race, rows, summary, titles
 
     tuning = bundle.manifest.tuning
     assert tuning is not None
     table = Table()
-    for title in TITLES:
+    for title in titles(tuning):
         table.add_column(title)
     for row in rows(tuning):
         table.add_row(*row)

@@ -32,7 +32,9 @@ def evaluate(
     ] = None,
     metrics: Annotated[
         str | None,
-        typer.Option(help="paper: what the model's paper prints; all. See docs/measuring.md."),
+        typer.Option(
+            help="Set of metrics: paper (those of the model's paper) or all (see the list below)."
+        ),
     ] = None,
     against: Annotated[
         str | None, typer.Option(help="Another of edgeseg's networks, to compare with.")
@@ -42,7 +44,7 @@ def evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Score the float network on labelled images, with 95 % bootstrap intervals."""
+    """Score the FP32 reference on labelled images, with 95 % bootstrap intervals."""
     from ..models import find_model
     from ..pipeline.build import open_split
     from ..pipeline.evaluate import evaluate_model
@@ -65,27 +67,33 @@ def evaluate(
         _print_scores(scores["accuracy"], scores["accuracy_ci95"])
     if other is not None:
         theirs = scores["against"]
+        compared = theirs.get("metrics", theirs)
         print_result(f"{theirs['model']}, {theirs['weights']}")
-        _print_scores(theirs["accuracy"], theirs["accuracy_ci95"])
+        _print_scores(compared["accuracy"], compared["accuracy_ci95"])
         print_result(f"{model} minus {theirs['model']}, image by image")
-        _print_scores(theirs["difference"], theirs["difference_ci95"], "+.4f")
+        _print_scores(compared["difference"], compared["difference_ci95"], "+")
 
 
 def _print_scores(
-    scores: dict[str, float], intervals: dict[str, tuple[float, float]], form: str = ".4f"
+    scores: dict[str, float], intervals: dict[str, tuple[float, float]], sign: str = ""
 ) -> None:
-    for name, value in scores.items():
-        low, high = intervals[name]
-        print_result(f"  {name:12} {value:{form}}  ({low:{form}}..{high:{form}})")
+    from ..metrics.table import find_metric
+
+    for name, score in scores.items():
+        form = find_metric(name).format_score
+        value, low, high = (form(number, sign) for number in (score, *intervals[name]))
+        print_result(f"  {name:12} {value}  ({low}..{high})")
 
 
 def _print_metrics(record: dict[str, Any], source: str) -> None:
+    from ..metrics.table import find_metric
+
     print_result("All metrics" if record["set"] == "all" else f"Metrics of the paper ({source})")
     if record["stretches_maps"]:
         print_result("Each map is first stretched to 0..1 from its own minimum and maximum.")
     for name, score in record["scores"].items():
-        digits = 2 if name.endswith("_px") else 4
-        value, low, high = (f"{number:.{digits}f}" for number in (score["value"], *score["ci95"]))
+        form = find_metric(name).format_score
+        value, low, high = (form(number) for number in (score["value"], *score["ci95"]))
         interval = f"({low}..{high})"
         meaning = f"{score['definition']} [{score['source']}]"
         print_result(f"  {name:18} {value:>7}  {interval:18}  {meaning}")

@@ -11,7 +11,7 @@ import typer
 from ..errors import UsageError
 from .bench import DEFAULT_SPLITS
 from .terminal.bench_table import (
-    TITLES,
+    bench_titles,
     describe_report,
     markdown_table,
     reference_cells,
@@ -115,6 +115,7 @@ def sweep(
 
 def sweep_table(cells: Sequence[Cell], reports: dict[str, Report]) -> str:
     """Markdown: a row for each float model, each baseline, each bundle, each refusal."""
+    titles = bench_titles()
     rows = []
     for model in dict.fromkeys(cell.request.model for cell in cells):
         if model in reports:
@@ -122,11 +123,11 @@ def sweep_table(cells: Sequence[Cell], reports: dict[str, Report]) -> str:
             rows += [reference_cells(row) for row in report.reference]
             rows += [row_cells(row) for row in report.rows]
         rows += [
-            [cell.name, f"refused: {cell.refusal}", *[""] * (len(TITLES) - 2)]
+            [cell.name, f"refused: {cell.refusal}", *[""] * (len(titles) - 2)]
             for cell in cells
             if cell.request.model == model and cell.refusal
         ]
-    return markdown_table(TITLES, rows)
+    return markdown_table(titles, rows)
 
 
 def _paths_by_model(words: Sequence[str], option: str) -> dict[str, Path]:

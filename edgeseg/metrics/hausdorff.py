@@ -9,37 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..lazy import is_installed, require
+from ..lazy import require
+from .metric import Metric, ScoredImage
 
 PACKAGES = ("torch", "monai", "scipy")
 HD95 = 95.0
-
-
-def can_measure_distances() -> bool:
-    """Whether what `hausdorff_distances` needs is installed."""
-    return all(is_installed(name) for name in PACKAGES)
-
-
-def hd95_per_image(
-    predicted: NDArray[np.integer[Any]], truth: NDArray[np.integer[Any]], class_count: int
-) -> NDArray[np.float64]:
-    """HD95 of each image, mean over foreground classes, (images,), in pixels.
-
-    Args:
-        predicted, truth: Class indices, (images, H, W).
-
-    Raises:
-        MissingBackendError: As `hausdorff_distances`.
-    """
-    pairs = zip(predicted, truth, strict=True)
-    return np.array(
-        [hausdorff_distances(*pair, class_count, percentile=HD95).mean() for pair in pairs]
-    )
-
-
-def relative_growth(ours: float, reference: float) -> float | None:
-    """ours / reference - 1; None where the reference is 0."""
-    return ours / reference - 1 if reference else None
+HUTTENLOCHER = "Huttenlocher et al. 1993, as MONAI computes it"
 
 
 def hausdorff_distances(
@@ -82,3 +57,46 @@ def hausdorff_distances(
         elif ours.any() or theirs.any():
             distances[index - 1] = math.hypot(*truth.shape)
     return distances
+
+
+def mean_distance(image: ScoredImage) -> float:
+    """Hausdorff distance, mean over foreground classes, in pixels."""
+    return float(hausdorff_distances(image.predicted, image.truth, image.class_count).mean())
+
+
+def mean_distance_95(image: ScoredImage) -> float:
+    """HD95, mean over foreground classes, in pixels."""
+    distances = hausdorff_distances(
+        image.predicted, image.truth, image.class_count, percentile=HD95
+    )
+    return float(distances.mean())
+
+
+HD_PX = Metric(
+    name="hd_px",
+    title="HD",
+    definition="larger of the two directions' largest distance from one border to the other, in "
+    "pixels of the network's input, mean over images",
+    source=HUTTENLOCHER,
+    better="lower",
+    unit="px",
+    from_image=mean_distance,
+    packages=PACKAGES,
+    is_change_relative=True,
+    needs_many_images=True,
+)
+HD95_PX = Metric(
+    name="hd95_px",
+    title="HD95",
+    definition="as hd_px, with the 95th percentile of each direction's distances",
+    source=HUTTENLOCHER,
+    better="lower",
+    unit="px",
+    from_image=mean_distance_95,
+    packages=PACKAGES,
+    bench="line",
+    allowed_change=0.02,
+    is_change_relative=True,
+    needs_many_images=True,
+    option="--max-hd95-growth",
+)

@@ -7,12 +7,14 @@ code decides and the docstring says so.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..lazy import require
+from .metric import Metric, ScoredImage
 
 Map = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
@@ -116,3 +118,49 @@ def e_measure(foreground: Map, truth: Mask) -> float:
     ours, theirs = found - found.mean(), truth - truth.mean()
     alignment = 2 * ours * theirs / (ours**2 + theirs**2)
     return float(np.square(alignment + 1).mean() / 4)
+
+
+def _of_map(measure: Callable[[Map, Mask], float]) -> Callable[[ScoredImage], float]:
+    return lambda image: measure(image.foreground[0], image.truth == 1)
+
+
+WEIGHTED_F = Metric(
+    name="weighted_f",
+    title="weighted F measure",
+    definition="F measure whose errors count less beside hits and more far from the object, "
+    "beta 1, mean over images",
+    source="Margolin et al. 2014, CVPR",
+    from_image=_of_map(weighted_f_measure),
+    needs_probabilities=True,
+    is_binary=True,
+    packages=("scipy",),
+)
+S_MEASURE = Metric(
+    name="s_measure",
+    title="S measure",
+    definition="structural similarity of objects and of regions, half each, mean over images",
+    source="Fan et al. 2017, ICCV",
+    from_image=_of_map(s_measure),
+    needs_probabilities=True,
+    is_binary=True,
+)
+E_MEASURE = Metric(
+    name="e_measure",
+    title="E measure",
+    definition="enhanced alignment of the map, cut at twice its mean, with the truth, mean over "
+    "images",
+    source="Fan et al. 2018, IJCAI",
+    from_image=_of_map(e_measure),
+    needs_probabilities=True,
+    is_binary=True,
+)
+MAE = Metric(
+    name="mae",
+    title="mean absolute error",
+    definition="mean of abs(p - t) over pixels, then over images",
+    source="Perazzi et al. 2012, CVPR",
+    better="lower",
+    from_image=_of_map(mean_absolute_error),
+    needs_probabilities=True,
+    is_binary=True,
+)

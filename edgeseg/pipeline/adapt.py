@@ -17,7 +17,6 @@ from ..data.label_subset import forget_labels
 from ..distillation.settings import find_method
 from ..errors import UsageError
 from ..lazy import require
-from ..metrics.counts import delta_intervals, delta_scores, score_intervals, scores_from_counts
 from ..models import ModelSpec, find_model
 from ..models.variants import TWIN_ENDINGS, split_twin_name, twin_of
 from ..progress import SILENT, Progress
@@ -253,26 +252,26 @@ def _compare(
     val: Any,
 ) -> dict[str, Any]:
     """Both networks on the val images."""
-    from ..training.predict import predict_counts
+    from ..training.predict import predict_overlap
 
     networks = {spec.name: (spec, weights), twin.name: (twin, twin_weights)}
-    counts = {
-        name: predict_counts(one.load_network(path), val, one.inputs, one.outputs)
-        for name, (one, path) in networks.items()
+    tables = {
+        name: predict_overlap(own.load_network(path), val, own.inputs, own.outputs)
+        for name, (own, path) in networks.items()
     }
-    ours, theirs = counts[twin.name], counts[spec.name]
+    ours, theirs = tables[twin.name], tables[spec.name]
     return {
         "truth": _truth(request, spec),
         "images": len(val),
         "networks": {
             name: {
                 "weights_sha256": sha256_of_file(path),
-                "parameters": one.parameters,
-                "accuracy": scores_from_counts(counts[name]),
-                "accuracy_ci95": score_intervals(counts[name]),
+                "parameters": own.parameters,
+                "accuracy": tables[name].scores(),
+                "accuracy_ci95": tables[name].intervals(),
             }
-            for name, (one, path) in networks.items()
+            for name, (own, path) in networks.items()
         },
-        "difference": delta_scores(ours, theirs),
-        "difference_ci95": delta_intervals(ours, theirs),
+        "difference": ours.differences(theirs),
+        "difference_ci95": ours.difference_intervals(theirs),
     }

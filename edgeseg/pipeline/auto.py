@@ -14,22 +14,14 @@ from edgeseg.quantize import quick_calibrators, usual_methods
 from edgeseg.targets import Runtime
 
 from ..bundle.bundle import open_bundle
-from ..bundle.manifest import FinalRecord, TrialRecord, TuningRecord
+from ..bundle.manifest import ConstraintsRecord, FinalRecord, TrialRecord, TuningRecord
 from ..bundle.older_manifests import upgraded_tuning
 from ..errors import TargetError, UsageError
-from ..lazy import require_installed
 from ..lower.rewrites import REWRITES, STATISTICS
-from ..metrics.hausdorff import PACKAGES as DISTANCE_PACKAGES
-from ..metrics.hausdorff import can_measure_distances
 from ..progress import Progress, Stage
 from ..storage import cache
 from ..tuning.candidate import Candidate
-from ..tuning.constraints import (
-    DEFAULT_AGREEMENT,
-    DEFAULT_DICE_DROP,
-    DEFAULT_HD95_GROWTH,
-    Constraints,
-)
+from ..tuning.constraints import Constraints, choose_constraints
 from ..tuning.evaluator import CachedEvaluator, Evaluator
 from ..tuning.leaderboard import Trial
 from ..tuning.search import Search, TuningResult
@@ -73,7 +65,13 @@ def tune(context: BuildContext, builder: Builder, progress: Progress) -> TuningR
     context.require_packages(fixed)
     with tempfile.TemporaryDirectory(prefix="edgeseg-place-") as name:
         validation = ValidationSet(context, Path(name), progress)
-        constraints = choose_constraints(context, has_labels=validation.has_labels)
+        request = context.request
+        constraints = choose_constraints(
+            request.max_change,
+            request.min_agreement,
+            len(context.spec.outputs.classes),
+            has_labels=validation.has_labels,
+        )
         # Each shows its own progress, which cannot be done within that of the search.
         _ = context.references, context.exported, validation.float_labels
         identity = {**context.identity(), "calibration": list(context.calibration.digests)}
@@ -172,31 +170,6 @@ def fixed_candidates(context: BuildContext) -> tuple[Candidate, ...]:
     return tuple(chosen)
 
 
-def choose_constraints(context: BuildContext, *, has_labels: bool) -> Constraints:
-    """What was asked for; without labels it is agreement that counts."""
-    request = context.request
-    for option, asked in (
-        ("--max-dice-drop", request.max_dice_drop),
-        ("--max-hd95-growth", request.max_hd95_growth),
-    ):
-        if not has_labels and asked is not None:
-            raise UsageError(
-                f"{option} needs masks of the val images, and there are none. Add them to "
-                "--data, or use --min-agreement."
-            )
-    if request.max_hd95_growth is not None:
-        require_installed(DISTANCE_PACKAGES, purpose="--max-hd95-growth")
-    drop = request.max_dice_drop if request.max_dice_drop is not None else DEFAULT_DICE_DROP
-    growth = request.max_hd95_growth
-    growth = growth if growth is not None else DEFAULT_HD95_GROWTH
-    agreement = request.min_agreement
-    if agreement is None and not has_labels:
-        agreement = DEFAULT_AGREEMENT
-    if not has_labels:
-        return Constraints(None, agreement)
-    return Constraints(drop, agreement, growth if can_measure_distances() else None)
-
-
 def _menu(context: BuildContext, fixed: Sequence[Candidate], evaluator: Evaluator) -> SearchSpace:
     runtime = context.runtime
     return SearchSpace(
@@ -263,15 +236,14 @@ def _record(
         candidate=outcome.candidate.to_json(),
         identity=identity,
         machine=machine,
-        constraints=constraints.to_json(),
+        constraints=ConstraintsRecord(**constraints.to_json()),
         images=images,
         plain={
             "artifact_bytes": plain.artifact_bytes,
             "peak_rss_bytes": plain.peak_rss_bytes,
         },
         flips_per_10k=outcome.score.flips_per_10k,
-        dice_drop=outcome.score.dice_drop,
-        hd95_growth=outcome.score.hd95_growth,
+        changes=dict(outcome.score.changes),
         violation=outcome.violation,
         trials=tuple(_trial_record(trial) for trial in outcome.trials),
         final=tuple(
@@ -306,7 +278,7 @@ def _trial_record(trial: Trial) -> TrialRecord:
         speedup_ci95=ratio.interval if ratio else None,
         speedup_over_plain=trial.over_plain,
         flips_per_10k=evaluation.flips_per_10k if was_made else None,
-        dice_drop=evaluation.dice_drop if was_made else None,
+        changes=dict(evaluation.changes),
         artifact_bytes=evaluation.artifact_bytes if was_made else None,
         peak_rss_bytes=evaluation.peak_rss_bytes if was_made else None,
         layers=dict(evaluation.layers),

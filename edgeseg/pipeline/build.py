@@ -15,10 +15,12 @@ from edgeseg.targets.devices import find_device
 from ..bundle.bundle import Bundle, open_bundle, require_free_output
 from ..bundle.manifest import RuntimeRecord, TuningRecord
 from ..errors import EdgesegError, TargetError, UsageError
+from ..metrics.table import find_metric
 from ..progress import SILENT, Progress
 from ..storage import cache
 from ..storage.atomic import writing_folder
 from ..tuning.candidate import Candidate
+from ..tuning.constraints import MIN_AGREEMENT
 from .builder.builder import Builder
 from .builder.context import BuildContext
 from .builder.request import AUTO, BuildRequest, completed, open_split
@@ -197,12 +199,9 @@ def _require_search(request: BuildRequest) -> None:
     Raises:
         UsageError: Names the option.
     """
-    constraints = {
-        "--max-dice-drop": request.max_dice_drop,
-        "--max-hd95-growth": request.max_hd95_growth,
-        "--min-agreement": request.min_agreement,
-    }
-    named = [name for name, value in constraints.items() if value is not None]
+    named = [find_metric(name).limit_option for name in request.max_change]
+    if request.min_agreement is not None:
+        named.append(MIN_AGREEMENT)
     if named and request.precision != AUTO:
         raise UsageError(
             f"{named[0]} limits what --precision auto may choose, and --precision "

@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from ..data.folder import FolderDataset
 from ..errors import UnknownNameError, UsageError
 from ..lazy import require_installed
-from ..metrics.counts import (
-    Counts,
-    count_overlap,
-    delta_intervals,
-    delta_scores,
-    score_intervals,
-    scores_from_counts,
-)
-from ..metrics.scores import (
-    ALL_METRICS,
-    METRICS,
-    ImageScores,
-    MetricSet,
-    ScoreTable,
-    gather_scores,
-    score_image,
-)
+from ..metrics.scores import OVERLAP, MetricSet, ScoreTable, every_metric
 from ..models import ModelSpec
 from ..progress import SILENT, Progress
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -57,7 +37,7 @@ def choose_metrics(spec: ModelSpec, name: str) -> ChosenMetrics:
         UnknownNameError: No such set.
         MissingBackendError: A package that the set needs is not installed.
     """
-    sets = {"paper": spec.paper_metrics or ALL_METRICS, "all": ALL_METRICS}
+    sets = {"paper": spec.paper_metrics or every_metric(), "all": every_metric()}
     if name not in sets:
         raise UnknownNameError("set of metrics", name, sets)
     left_out = sets[name].binary_names() if len(spec.outputs.classes) > 2 else ()
@@ -74,16 +54,16 @@ def evaluate_model(
     metrics: str | None = None,
     against: tuple[ModelSpec, Path | None] | None = None,
 ) -> dict[str, Any]:
-    """Score the float torch network.
+    """Score the FP32 reference of a network.
 
     Args:
         metrics: "paper" or "all" adds that set.
         against: Another network with its weights, to be compared with image by image.
 
     Returns:
-        JSON record: `model`, `images`, `accuracy` and `accuracy_ci95` by score; `metrics` where a
+        JSON record: `model`, `images`, `accuracy` and `accuracy_ci95` by metric; `metrics` where a
         set was asked for; `against` with the other network's scores and, as `difference` and
-        `difference_ci95`, this network's minus those.
+        `difference_ci95`, this network's minus those, also of the metrics of that set.
 
     Raises:
         UsageError: The other network looks for other classes, or a checkpoint is missing.
@@ -94,76 +74,80 @@ def evaluate_model(
             f"{len(spec.outputs.classes)}. Compare networks of the same classes."
         )
     chosen = None if metrics is None else choose_metrics(spec, metrics)
+    sets = (OVERLAP,) if chosen is None else (OVERLAP, chosen.metrics)
     weights_path = spec.resolve_weights(weights)
     if against is not None:
         against[0].resolve_weights(against[1], "--against-weights")
     with progress.stage("load the model"):
         network = spec.load_network(weights_path)
-    from ..training.predict import predict_pairs
+    from ..training.predict import predict_scores
 
-    overlaps = []
-    images: list[ImageScores] = []
     with progress.stage("evaluate", total=len(dataset)) as stage:
-        pairs = predict_pairs(network, dataset, spec.inputs, spec.outputs, stage=stage)
-        for mask, truth in pairs:
-            predicted = spec.outputs.labels(mask)
-            overlaps.append(count_overlap(predicted, truth, len(spec.outputs.classes)))
-            if chosen is not None:
-                images.append(score_image(mask, truth, spec.outputs, chosen.metrics))
-    counts = np.stack(overlaps)
+        tables = predict_scores(network, dataset, spec.inputs, spec.outputs, *sets, stage=stage)
     record = {
         "model": spec.name,
         "weights": weights_path.name,
         "splits": list(dataset.splits),
         "images": len(dataset),
-        "accuracy": scores_from_counts(counts),
-        "accuracy_ci95": score_intervals(counts),
+        "accuracy": tables[0].scores(),
+        "accuracy_ci95": tables[0].intervals(),
     }
     if chosen is not None:
-        names = [pair.name for pair in dataset]
-        record["metrics"] = _metrics_record(chosen, gather_scores(images, chosen.metrics), names)
+        record["metrics"] = _metrics_record(chosen, tables[1], [pair.name for pair in dataset])
     if against is not None:
-        record["against"] = _compare_with(*against, counts, dataset, progress)
+        record["against"] = _compare_with(*against, tables, dataset, progress)
     return record
 
 
 def _compare_with(
     spec: ModelSpec,
     weights: Path | None,
-    counts: Counts,
+    tables: Sequence[ScoreTable],
     dataset: FolderDataset,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Scores of another network, and what `counts` differ from it."""
-    from ..training.predict import predict_counts
+    """Scores of another network, and what the first one's `tables` differ from them."""
+    from ..training.predict import predict_scores
 
     weights_path = spec.resolve_weights(weights, "--against-weights")
     network = spec.load_network(weights_path)
+    # Only a map of one channel can be stretched.
+    comparable = [
+        table
+        for table in tables
+        if not (table.metrics.stretches_maps and spec.outputs.channels > 1)
+    ]
+    sets = [table.metrics for table in comparable]
     with progress.stage(f"evaluate {spec.name}", total=len(dataset)) as stage:
-        theirs = predict_counts(network, dataset, spec.inputs, spec.outputs, stage=stage)
-    return {
-        "model": spec.name,
-        "weights": weights_path.name,
-        "accuracy": scores_from_counts(theirs),
-        "accuracy_ci95": score_intervals(theirs),
-        "difference": delta_scores(counts, theirs),
-        "difference_ci95": delta_intervals(counts, theirs),
-    }
+        theirs = predict_scores(network, dataset, spec.inputs, spec.outputs, *sets, stage=stage)
+    accuracy, *others = (
+        {
+            "accuracy": other.scores(),
+            "accuracy_ci95": other.intervals(),
+            "difference": own.differences(other),
+            "difference_ci95": own.difference_intervals(other),
+        }
+        for own, other in zip(comparable, theirs, strict=True)
+    )
+    record: dict[str, Any] = {"model": spec.name, "weights": weights_path.name, **accuracy}
+    if others:
+        (record["metrics"],) = others
+    return record
 
 
 def _metrics_record(chosen: ChosenMetrics, table: ScoreTable, names: list[str]) -> dict[str, Any]:
-    intervals = table.intervals()
+    intervals, scores = table.intervals(), table.scores()
     return {
         "set": chosen.name,
         "stretches_maps": chosen.metrics.stretches_maps,
         "scores": {
-            name: {
-                "value": value,
-                "ci95": intervals[name],
-                "definition": METRICS[name].definition,
-                "source": METRICS[name].source,
+            metric.name: {
+                "value": scores[metric.name],
+                "ci95": intervals[metric.name],
+                "definition": metric.definition,
+                "source": metric.source,
             }
-            for name, value in table.scores().items()
+            for metric in chosen.metrics.metrics
         },
         "left_out": list(chosen.left_out),
         "empty_images": table.count_empty(),

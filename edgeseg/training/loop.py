@@ -16,7 +16,6 @@ from ..contract import InputContract, OutputContract
 from ..data.folder import FolderDataset
 from ..errors import TrainingError, UsageError
 from ..lazy import require
-from ..metrics.counts import scores_from_counts
 from ..models.weights import save_weights
 from ..progress import SILENT, Progress, Stage
 from .batches import Feed, rescale_batch
@@ -24,7 +23,7 @@ from .checkpoint import RunFolder, describe_images
 from .losses import find_features, make_loss
 from .objective import MakeObjective, Objective
 from .optimization import Schedule, make_optimizer
-from .predict import predict_counts
+from .predict import predict_overlap
 from .recipes import Recipe
 from .samples import TrainingImages, class_shares
 
@@ -166,10 +165,15 @@ class Trainer:
                 losses = self._train_epoch(
                     network, optimizer, schedule, objective, feed, epoch, stage
                 )
-                counts = predict_counts(
-                    network, val, self.inputs, self.outputs, self.fabric.device, stage
+                table = predict_overlap(
+                    network,
+                    val,
+                    self.inputs,
+                    self.outputs,
+                    device=self.fabric.device,
+                    stage=stage,
                 )
-                scores = scores_from_counts(counts)
+                scores = table.scores()
                 stage.note(f"loss {losses['loss']:.4f}, val Dice {scores['dice_pooled']:.4f}")
             schedule.end_epoch(scores["dice_pooled"])
             self.history.append({"epoch": epoch, **losses, **scores})

@@ -1,4 +1,4 @@
-"""Answers of a network on labelled images."""
+"""Predictions of a network on labelled images, and their scores."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..contract import InputContract, OutputContract
-from ..metrics.counts import Counts, count_overlap
+from ..metrics.scores import OVERLAP, MetricSet, ScoreTable, score_probabilities
 from ..progress import Stage
 
 
@@ -38,15 +38,31 @@ def predict_pairs(
             stage.advance()
 
 
-def predict_counts(
+def predict_scores(
     network: nn.Module,
     dataset: Iterable[Any],
     inputs: InputContract,
     outputs: OutputContract,
+    *sets: MetricSet,
     device: torch.device | str = "cpu",
     stage: Stage | None = None,
-) -> Counts:
-    """Overlap counts of a network on labelled pairs, at the network's size."""
-    pairs = predict_pairs(network, dataset, inputs, outputs, device, stage)
-    count = len(outputs.classes)
-    return np.stack([count_overlap(outputs.labels(mask), truth, count) for mask, truth in pairs])
+) -> tuple[ScoreTable, ...]:
+    """Scores of a network on labelled pairs, at the network's size: a table for each set."""
+    predictions = predict_pairs(network, dataset, inputs, outputs, device, stage)
+    return score_probabilities(predictions, outputs, *sets)
+
+
+def predict_overlap(
+    network: nn.Module,
+    dataset: Iterable[Any],
+    inputs: InputContract,
+    outputs: OutputContract,
+    *,
+    device: torch.device | str = "cpu",
+    stage: Stage | None = None,
+) -> ScoreTable:
+    """As `predict_scores`, of Dice and IoU."""
+    (table,) = predict_scores(
+        network, dataset, inputs, outputs, OVERLAP, device=device, stage=stage
+    )
+    return table

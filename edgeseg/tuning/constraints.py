@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..errors import UsageError
+from ..lazy import require_installed
 from ..metrics.agreement import PER
+from ..metrics.metric import Metric
+from ..metrics.table import find_metric, metrics_of_label_maps
 
-DEFAULT_DICE_DROP = 0.005
-DEFAULT_HD95_GROWTH = 0.02
 DEFAULT_AGREEMENT = 0.99
+MIN_AGREEMENT = "--min-agreement"
 FEW_SLACK = 4.0
 # Two runs of one artefact differ by so much in peak memory.
 MEMORY_SHARE = 0.03
@@ -26,12 +29,12 @@ class Evaluation:
         refusal: Why it cannot be made, or does not run; the rest is then nothing.
         artifact_bytes: Size on disk of what ships.
         peak_rss_bytes: Most memory while loading and running, above that of the bare runtime.
-        flips_per_10k: Pixels per 10,000 whose label is not the float network's.
-        dice_drop: Pooled Dice of the float network minus its own; None without labels.
+        flips_per_10k: Pixels per 10,000 whose label is not the FP32 reference's.
+        changes: What it changed of the reference's score, by metric and in its terms
+            (`edgeseg.metrics.metric.Metric.change`). Empty without labels; a metric that needs
+            many images is missing on the few that reject a candidate.
         images: How many these were counted on.
         layers: What is known of its INT8 part, such as how many convolutions are in it.
-        hd95_growth: By which share mean HD95 is above the float network's; None where it is not
-            measured, as on the few images that reject a candidate.
         is_accident: Whether the refusal is the machine's, which may be another time: no memory, no
             disk, a process killed from outside.
     """
@@ -40,10 +43,9 @@ class Evaluation:
     artifact_bytes: int = 0
     peak_rss_bytes: int = 0
     flips_per_10k: float = 0.0
-    dice_drop: float | None = None
+    changes: Mapping[str, float] = field(default_factory=dict)
     images: int = 0
     layers: Mapping[str, int] = field(default_factory=dict)
-    hd95_growth: float | None = None
     is_accident: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -53,32 +55,45 @@ class Evaluation:
 @dataclass(frozen=True)
 class Constraints:
     """Attributes:
-    max_dice_drop: Of pooled Dice, 0..1; None where there are no labels.
-    min_agreement: Share of pixels with the float network's label, 0..1; None leaves it free.
-    max_hd95_growth: Share, 0..1; None leaves it free.
+    max_change: How much of each metric may be lost, by name and in its terms: the difference of
+        the scores, or a share of the FP32 reference's. Metrics that are not named are free.
+    min_agreement: Share of pixels with the reference's label, 0..1; None leaves it free.
+
+    Raises:
+        UnknownNameError: There is no such metric.
+        UsageError: A share is not between 0 and 1, or another value is negative or no number.
     """
 
-    max_dice_drop: float | None
-    min_agreement: float | None
-    max_hd95_growth: float | None = None
+    max_change: Mapping[str, float] = field(default_factory=dict)
+    min_agreement: float | None = None
 
     def __post_init__(self) -> None:
-        for switch, value in (
-            ("--max-dice-drop", self.max_dice_drop),
-            ("--min-agreement", self.min_agreement),
-            ("--max-hd95-growth", self.max_hd95_growth),
-        ):
-            if value is not None and not 0 <= value <= 1:
-                raise UsageError(f"{switch} {value:g} is not between 0 and 1. It is a share.")
+        for name, allowed in self.max_change.items():
+            metric = find_metric(name)
+            if metric.unit and not metric.is_change_relative:
+                if not 0 <= allowed < math.inf:
+                    raise UsageError(
+                        f"{metric.limit_option} {allowed:g} is no allowed change. Give a number of "
+                        f"{metric.unit} from 0 on."
+                    )
+            else:
+                _require_share(metric.limit_option, allowed)
+        if self.min_agreement is not None:
+            _require_share(MIN_AGREEMENT, self.min_agreement)
+
+    @property
+    def options(self) -> list[str]:
+        """The options that loosen them."""
+        options = [find_metric(name).limit_option for name in self.max_change]
+        return options + [MIN_AGREEMENT] * (self.min_agreement is not None)
 
     def relaxed(self) -> Constraints:
         """Those for a first look at few images, of which one may decide the score: what loses so
         much there is hopeless, and the rest is decided on all."""
-        drop, agreement = self.max_dice_drop, self.min_agreement
+        agreement = self.min_agreement
         return Constraints(
-            None if drop is None else min(FEW_SLACK * drop, 1.0),
+            {name: _relaxed(find_metric(name), most) for name, most in self.max_change.items()},
             None if agreement is None else max(1 - FEW_SLACK * (1 - agreement), 0.0),
-            self.max_hd95_growth,
         )
 
     def violation(self, evaluation: Evaluation, plain: Evaluation) -> str:
@@ -92,22 +107,22 @@ class Constraints:
         return self.accuracy_violation(evaluation) or self.cost_violation(evaluation, plain)
 
     def accuracy_violation(self, evaluation: Evaluation) -> str:
-        """Why what a candidate finds is not good enough."""
-        drop, flips = evaluation.dice_drop, evaluation.flips_per_10k
-        if self.max_dice_drop is not None and drop is not None and not drop <= self.max_dice_drop:
-            return (
-                f"pooled Dice falls by {drop:.4f} on {evaluation.images} images, allowed is "
-                f"{self.max_dice_drop:g}"
-            )
-        growth, most = evaluation.hd95_growth, self.max_hd95_growth
-        if most is not None and growth is not None and not growth <= most:
-            return (
-                f"HD95 grows by {growth:.1%} on {evaluation.images} images, allowed are {most:.1%}"
-            )
+        """Why the predictions of a candidate are not good enough."""
+        for name, most in self.max_change.items():
+            metric, change = find_metric(name), evaluation.changes.get(name)
+            # A change that is no number is never allowed.
+            if change is not None and not metric.loss(change) <= most:
+                verb = "falls" if metric.better == "higher" else "grows"
+                return (
+                    f"{metric.title} {verb} by {metric.format_change(metric.loss(change), '')} on "
+                    f"{evaluation.images} images, and at most {metric.format_limit(most)} is "
+                    "allowed"
+                )
+        flips = evaluation.flips_per_10k
         if self.min_agreement is not None and not 1 - flips / PER >= self.min_agreement:
             return (
                 f"{1 - flips / PER:.2%} of the pixels of {evaluation.images} images agree with the "
-                f"float network, asked for are {self.min_agreement:.2%}"
+                f"FP32 reference, and at least {self.min_agreement:.2%} must"
             )
         return ""
 
@@ -127,5 +142,89 @@ class Constraints:
             )
         return ""
 
-    def to_json(self) -> dict[str, float | None]:
-        return asdict(self)
+    def to_json(self) -> dict[str, Any]:
+        return {"max_change": dict(self.max_change), "min_agreement": self.min_agreement}
+
+
+def limited_metrics(asked: Mapping[str, float], class_count: int) -> tuple[Metric, ...]:
+    """The metrics that constraints limit: those with a default that can be computed here, and
+    those that were asked for.
+
+    Args:
+        asked: Allowed changes by metric.
+        class_count: Of the network, background included.
+
+    Raises:
+        UnknownNameError: There is no such metric.
+        UsageError: Label maps of so many classes cannot be scored by it.
+        MissingBackendError: A package that it needs is not installed.
+    """
+    by_default = metrics_of_label_maps(
+        class_count, lambda metric: metric.allowed_change is not None
+    )
+    chosen = {metric.name: metric for metric in by_default}
+    for name in asked:
+        metric = find_metric(name)
+        if metric.needs_probabilities:
+            raise UsageError(
+                f"{metric.limit_option}: auto compares label maps, and {metric.title} is computed "
+                f"from probabilities. {_limitable(class_count)}"
+            )
+        if metric.is_binary and class_count > 2:
+            raise UsageError(
+                f"{metric.limit_option}: {metric.title} is defined for one foreground class, and "
+                f"this network has {class_count - 1}. {_limitable(class_count)}"
+            )
+        require_installed(metric.packages, purpose=metric.limit_option)
+        chosen[name] = metric
+    return tuple(chosen.values())
+
+
+def choose_constraints(
+    asked: Mapping[str, float],
+    min_agreement: float | None,
+    class_count: int,
+    *,
+    has_labels: bool,
+) -> Constraints:
+    """What was asked for and the defaults; without labels it is agreement that counts.
+
+    Args:
+        asked: Allowed changes by metric.
+
+    Raises:
+        UsageError: A metric is asked for, and there are no labels; or as `limited_metrics`.
+    """
+    if not has_labels:
+        for name in asked:
+            raise UsageError(
+                f"{find_metric(name).limit_option} needs masks of the val images, and there are "
+                f"none. Add them to --data, or use {MIN_AGREEMENT}."
+            )
+        return Constraints({}, DEFAULT_AGREEMENT if min_agreement is None else min_agreement)
+    allowed = {
+        metric.name: asked.get(metric.name, metric.allowed_change)
+        for metric in limited_metrics(asked, class_count)
+    }
+    return Constraints(
+        {name: most for name, most in allowed.items() if most is not None}, min_agreement
+    )
+
+
+def _limitable(class_count: int) -> str:
+    names = [metric.name for metric in metrics_of_label_maps(class_count, lambda metric: True)]
+    return f"Limit one of these: {', '.join(names)}."
+
+
+def _relaxed(metric: Metric, allowed: float) -> float:
+    if metric.needs_many_images:
+        return allowed
+    is_share = metric.is_change_relative or not metric.unit
+    return min(FEW_SLACK * allowed, 1.0) if is_share else FEW_SLACK * allowed
+
+
+def _require_share(option: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise UsageError(
+            f"{option} {value:g} is not between 0 and 1. It is a share: write 0.01 for 1 %."
+        )

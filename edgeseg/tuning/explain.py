@@ -3,29 +3,58 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..bundle.manifest import RuntimeRecord, TrialRecord, TuningRecord
+from ..metrics.metric import Metric
+from ..metrics.table import METRICS, find_metric
 
 QUANTIZED = ("int8", "region")
 LONGEST_REASON = 240
-TITLES = ("candidate", "speed-up", "flips/10k", "Dice drop", "kB", "MB", "verdict")
+
+
+def titles(record: TuningRecord) -> list[str]:
+    """Headings of `rows`: each metric that a candidate was compared by has a column."""
+    changes = [f"{_title(name)} change" for name in _compared(record)]
+    return ["candidate", "speed-up", "flips/10k", *changes, "kB", "MB", "verdict"]
 
 
 def rows(record: TuningRecord) -> list[list[str]]:
-    """Cells of each candidate, in the order of `TITLES`."""
+    """Cells of each candidate, in the order of `titles`."""
     return [
         [
             f"{trial.name}; {trial.region}" if trial.region else trial.name,
             "" if trial.speedup_over_plain is None else f"{trial.speedup_over_plain:.2f}",
             _number(trial.flips_per_10k, ".1f"),
-            _number(trial.dice_drop, "+.4f"),
+            *(_change(name, trial.changes) for name in _compared(record)),
             _number(trial.artifact_bytes, ".0f", 1e3),
             _number(trial.peak_rss_bytes, ".1f", 1e6),
             verdict(trial),
         ]
         for trial in record.trials
     ]
+
+
+def _compared(record: TuningRecord) -> list[str]:
+    """Names of the metrics that candidates were compared by."""
+    return list(dict.fromkeys(name for trial in record.trials for name in trial.changes))
+
+
+def _metric(name: str) -> Metric | None:
+    """None for a metric of a package that this machine does not have."""
+    return find_metric(name) if name in METRICS else None
+
+
+def _title(name: str) -> str:
+    metric = _metric(name)
+    return metric.title if metric is not None else name
+
+
+def _change(name: str, changes: Mapping[str, float]) -> str:
+    metric = _metric(name)
+    if name not in changes:
+        return ""
+    return metric.format_change(changes[name]) if metric is not None else f"{changes[name]:+.4g}"
 
 
 def verdict(trial: TrialRecord) -> str:
@@ -53,12 +82,10 @@ def summary(record: TuningRecord) -> list[str]:
     lines = [
         f"Chosen: {chosen.name}. {chosen.speedup_over_plain:.2f} ({low:.2f}..{high:.2f}) times as "
         f"fast as the plain export; {record.flips_per_10k:.1f} of 10,000 pixels flip"
-        + (
-            f", pooled Dice changes by {-record.dice_drop:+.4f}"
-            if record.dice_drop is not None
-            else ""
+        + "".join(
+            f", {_title(name)} changes by {_change(name, record.changes)}"
+            for name in record.changes
         )
-        + (f", HD95 by {record.hd95_growth:+.1%}" if record.hd95_growth is not None else "")
         + f" on {record.images['final']} images."
     ]
     if record.violation:

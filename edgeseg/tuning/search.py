@@ -364,6 +364,6 @@ class Search:
                     return trial.candidate, score, trial.violation
         reasons = "; ".join(f"{trial.candidate.name}: {trial.violation}" for trial in trials)
         raise TargetError(
-            f"No form of the network can be chosen. {reasons}. Loosen --max-dice-drop or "
-            "--min-agreement, or name a --precision."
+            f"No form of the network can be chosen. {reasons}. Loosen "
+            f"{' or '.join(self.constraints.options)}, or name a --precision."
         )

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from support import needs
 
-from edgeseg.benchmarks import accuracy
-from edgeseg.benchmarks.accuracy import Labels, Reference, count_all, true_labels
+from edgeseg.benchmarks.accuracy import Reference, true_labels
 from edgeseg.contract import OutputContract
 from edgeseg.data.folder import open_folder
+from edgeseg.metrics.scores import Labels
 from edgeseg.models import find_model
 
 OUTPUTS = OutputContract(("background", "lesion"), 1)
@@ -28,8 +28,9 @@ FLOAT = labels_of([[1, 1], [0, 0]], [[0, 0], [0, 1]])  # sees one too many in th
 
 def test_counts_by_hand() -> None:
     # True positives, false positives, false negatives.
-    assert count_all(OURS, TRUTH, OUTPUTS).tolist() == [[[1, 0, 1]], [[0, 0, 0]]]
-    assert count_all(FLOAT, TRUTH, OUTPUTS).tolist() == [[[2, 0, 0]], [[0, 1, 0]]]
+    reference = Reference(FLOAT, TRUTH, NAMES, OUTPUTS).scores
+    assert reference.score(OURS).counts[:, 1:].tolist() == [[[1, 0, 1]], [[0, 0, 0]]]
+    assert reference.table.counts[:, 1:].tolist() == [[[2, 0, 0]], [[0, 1, 0]]]
 
 
 def test_scores_by_hand() -> None:
@@ -40,7 +41,7 @@ def test_scores_by_hand() -> None:
         "iou_pooled": 1 / 2,
         "iou_image": (1 / 2 + 1) / 2,
     }
-    assert accuracy == pytest.approx(expected)
+    assert {name: accuracy[name] for name in expected} == pytest.approx(expected)
 
 
 def test_delta_is_ours_minus_the_float_models() -> None:
@@ -51,7 +52,7 @@ def test_delta_is_ours_minus_the_float_models() -> None:
         "iou_pooled": 1 / 2 - 2 / 3,
         "iou_image": 3 / 4 - (1 + 0) / 2,
     }
-    assert delta == pytest.approx(expected)
+    assert {name: delta[name] for name in expected} == pytest.approx(expected)
 
 
 def test_flips_and_worst_image_by_hand() -> None:
@@ -82,6 +83,7 @@ def test_intervals_hold_their_scores() -> None:
     for values, intervals in (
         (result.accuracy, result.accuracy_ci95),
         (result.delta, result.delta_ci95),
+        (result.relative_change, result.relative_change_ci95),
     ):
         assert values.keys() == intervals.keys()
         for name, (low, high) in intervals.items():
@@ -112,17 +114,22 @@ def test_border_distance_by_hand() -> None:
     truth = labels_of(row(1), row(4))
     ours, theirs = labels_of(row(3), row(5)), labels_of(row(4), row(5))
     result = Reference(theirs, truth, NAMES, OUTPUTS).compare(ours)
-    assert result.hd95_px == pytest.approx((2 + 1) / 2)
-    assert result.hd95_growth == pytest.approx(3 / 4 - 1)
+    assert result.accuracy["hd95_px"] == pytest.approx((2 + 1) / 2)
+    assert result.delta["hd95_px"] == pytest.approx((3 - 4) / 2)
+    assert result.relative_change["hd95_px"] == pytest.approx(3 / 4 - 1)
     # Resamples hold the first image twice, once or not at all: 4/6, 3/4, 2/2.
-    assert result.hd95_growth_ci95 == pytest.approx((4 / 6 - 1, 0.0))
+    assert result.relative_change_ci95["hd95_px"] == pytest.approx((4 / 6 - 1, 0.0))
     same = Reference(truth, truth, NAMES, OUTPUTS).compare(truth)
-    assert (same.hd95_px, same.hd95_growth, same.hd95_growth_ci95) == (0, None, None)
+    assert same.accuracy["hd95_px"] == 0
+    assert "hd95_px" not in same.relative_change
+    assert "hd95_px" not in same.relative_change_ci95
     alike = Reference(theirs, truth, NAMES, OUTPUTS).compare(theirs)
-    assert (alike.hd95_growth, alike.hd95_growth_ci95) == (0, (0, 0))
+    assert alike.relative_change["hd95_px"] == 0
+    assert alike.relative_change_ci95["hd95_px"] == (0, 0)
 
 
 def test_without_monai_there_is_no_border_distance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accuracy, "can_measure_distances", lambda: False)
+    monkeypatch.setattr("edgeseg.metrics.table.is_installed", lambda name: name != "monai")
     result = Reference(FLOAT, TRUTH, NAMES, OUTPUTS).compare(OURS)
-    assert (result.hd95_px, result.hd95_growth, result.hd95_growth_ci95) == (None, None, None)
+    for scores in (result.accuracy, result.accuracy_ci95, result.delta, result.relative_change):
+        assert list(scores) == ["dice_pooled", "dice_image", "iou_pooled", "iou_image"]

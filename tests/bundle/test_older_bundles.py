@@ -191,7 +191,11 @@ def test_its_placement_reads_as_a_tuning(older: dict[str, Path], placement: Path
     assert tuning.candidate["rewrites"] == list(REWRITES)
     assert tuning.candidate["variant"] == ""
     assert tuning.identity["runtime"] == "onnxruntime"
-    assert tuning.constraints["max_dice_drop"] == 0.005
+    assert tuning.constraints.max_change == {"dice_pooled": 0.005, "hd95_px": 0.02}
+    assert tuning.constraints.min_agreement is None
+    assert tuning.changes == {"dice_pooled": 0.0, "hd95_px": 0.0}
+    changes = [trial.changes["dice_pooled"] for trial in tuning.trials if trial.changes]
+    assert changes == [0.0, 0.0, -0.0033239280984176944]
     assert tuning.violation == ""
     for row in (*tuning.trials, *tuning.final):
         assert Candidate.from_json(row.candidate).to_json() == row.candidate

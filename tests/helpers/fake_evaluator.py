@@ -39,7 +39,7 @@ class FakeEvaluator:
         self,
         latency_ms: Callable[[Candidate], float],
         evaluation: Callable[[Candidate], Evaluation] = lambda candidate: Evaluation(
-            "", 100, 100, 1.0, 0.0, 4
+            "", 100, 100, 1.0, {"dice_pooled": 0.0}, 4
         ),
         ineffective: tuple[str, ...] = (),
     ) -> None:

@@ -5,26 +5,33 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support import ROOT, needs
+from support import needs
 
 from edgeseg.contract import OutputContract
 from edgeseg.errors import UnknownNameError
-from edgeseg.metrics.counts import score_intervals, scores_from_counts
+from edgeseg.metrics import scores as scores_module
+from edgeseg.metrics.metric import ScoredImage
 from edgeseg.metrics.scores import (
-    ALL_METRICS,
-    METRICS,
+    OVERLAP,
+    ImageScores,
     MetricSet,
+    ReferenceScores,
     ScoreTable,
+    every_metric,
     gather_scores,
     score_image,
+    score_probabilities,
     stretch_map,
 )
+from edgeseg.metrics.table import all_metrics
 from edgeseg.models import MODELS
 
 SIGMOID = OutputContract(("background", "lesion"), 1)
 SOFTMAX = OutputContract(("background", "infection"), 2)
 THREE = OutputContract(("background", "disc", "centre"), 3)
-LIGHT = MetricSet(tuple(name for name, metric in METRICS.items() if not metric.packages))
+ALL_METRICS = every_metric()
+NAMES = ALL_METRICS.names
+LIGHT = MetricSet(tuple(metric.name for metric in all_metrics() if not metric.packages))
 COUNTED = LIGHT.without(LIGHT.binary_names())
 
 # Two images of eight pixels. First: 2 hits, 1 too many, 1 missed, 4 others. Second: 1 hit, 3
@@ -41,11 +48,9 @@ def table_of(
 ) -> ScoreTable:
     """Scores of foreground maps (images, H, W), or of probabilities (images, C, H, W)."""
     batch = maps[:, None] if maps.ndim == 3 else maps
-    images = [
-        score_image(probabilities[None], truth, outputs, metrics)
-        for probabilities, truth in zip(batch, truths, strict=True)
-    ]
-    return gather_scores(images, metrics)
+    predictions = ((one[None], truth) for one, truth in zip(batch, truths, strict=True))
+    (table,) = score_probabilities(predictions, outputs, metrics)
+    return table
 
 
 def one_hot(labels: NDArray[np.uint8], class_count: int) -> NDArray[np.float32]:
@@ -71,11 +76,13 @@ def test_scores_from_counts_by_hand() -> None:
     )
 
 
-def test_dice_and_iou_are_those_of_evaluate() -> None:
-    table = table_of(FOUND.astype(np.float32), TRUTH, COUNTED)
-    scores = table.scores()
-    for name, value in scores_from_counts(table.counts[:, 1:]).items():
-        assert scores[name] == pytest.approx(value)
+def test_a_metric_scores_the_same_in_every_set_and_from_label_maps() -> None:
+    scores = table_of(FOUND.astype(np.float32), TRUTH, COUNTED).scores()
+    for table in (
+        table_of(FOUND.astype(np.float32), TRUTH, OVERLAP),
+        ReferenceScores(FOUND, TRUTH, 2, OVERLAP).table,
+    ):
+        assert table.scores() == {name: scores[name] for name in OVERLAP.names}
 
 
 @needs("torch", "monai", "scipy")
@@ -83,7 +90,7 @@ def test_a_perfect_prediction() -> None:
     truth = np.zeros((2, 24, 24), np.uint8)
     truth[0, 4:12, 4:12] = truth[1, 6:20, 3:9] = 1
     table = table_of(truth.astype(np.float32), truth, ALL_METRICS)
-    best = {name: 0.0 if name in ("hd_px", "hd95_px", "mae") else 1.0 for name in METRICS}
+    best = {name: 0.0 if name in ("hd_px", "hd95_px", "mae") else 1.0 for name in NAMES}
     assert table.scores() == pytest.approx(best)
     for name, (low, high) in table.intervals().items():
         assert (low, high) == pytest.approx((best[name], best[name])), name
@@ -171,24 +178,17 @@ def test_intervals_have_the_seed_of_evaluate() -> None:
     table = table_of(generator.uniform(0, 1, (12, 6, 6)), truth, LIGHT)
     intervals = table.intervals()
     assert intervals.keys() == set(LIGHT.names)
-    for name, expected in score_intervals(table.counts[:, 1:]).items():
-        assert intervals[name] == pytest.approx(expected)
+    weights = np.random.default_rng(20260).multinomial(12, np.full(12, 1 / 12), size=2000)
+    hits, extra, missed = np.moveaxis(weights @ table.counts[:, 1], -1, 0)
+    means = weights @ table.per_image["iou_image"] / 12
+    for name, values in (
+        ("dice_pooled", 2 * hits / (2 * hits + extra + missed)),
+        ("iou_image", means),
+    ):
+        assert intervals[name] == pytest.approx(tuple(np.percentile(values, (2.5, 97.5))))
     for name, value in table.scores().items():
         low, high = intervals[name]
         assert low <= value <= high, name
-
-
-def test_every_metric_is_computed_in_one_way_and_says_whose_it_is() -> None:
-    for name, metric in METRICS.items():
-        ways = (metric.pooled, metric.counted, metric.imaged)
-        assert sum(way is not None for way in ways) == 1, name
-        assert metric.definition, name
-        assert metric.source, name
-
-
-def test_every_metric_is_defined_in_the_document() -> None:
-    document = (ROOT / "docs" / "measuring.md").read_text(encoding="utf-8")
-    assert [name for name in METRICS if f"`{name}`" not in document] == []
 
 
 def test_a_teacher_that_no_paper_segments_with_has_no_papers_metrics() -> None:
@@ -209,5 +209,67 @@ def test_an_unknown_metric_names_the_nearest() -> None:
 
 
 def test_no_image_is_refused() -> None:
-    with pytest.raises(ValueError, match="no image"):
+    with pytest.raises(ValueError, match=r"no image to score\. Name a split"):
         gather_scores([], COUNTED)
+
+
+def labels_of(*rows: list[int]) -> NDArray[np.uint8]:
+    """An image of one row each."""
+    return np.array([[row] for row in rows], np.uint8)
+
+
+class TestReference:
+    """Label maps against those of a reference: its Dice is 1 and 2/3, of the other 2/3 and 2/3."""
+
+    truth = labels_of([1, 1, 0, 0], [1, 1, 0, 0])
+    reference = ReferenceScores(labels_of([1, 1, 0, 0], [1, 0, 0, 0]), truth, 2, OVERLAP)
+    other = reference.score(labels_of([1, 0, 0, 0], [1, 0, 0, 0]))
+
+    def test_differences_and_relative_changes_by_hand(self) -> None:
+        differences = self.other.differences(self.reference.table)
+        # Pooled: 3 of 4 pixels are hit, then 2 of 4.
+        assert differences["dice_pooled"] == pytest.approx(4 / 6 - 6 / 7)
+        assert differences["dice_image"] == pytest.approx(2 / 3 - 5 / 6)
+        relative = self.other.relative_changes(self.reference.table)
+        assert relative["dice_image"] == pytest.approx((2 / 3) / (5 / 6) - 1)
+        assert relative["iou_pooled"] == pytest.approx((2 / 4) / (3 / 4) - 1)
+
+    def test_intervals_of_changes_are_paired(self) -> None:
+        # A resample holds the first image twice, once or not at all.
+        low, high = self.other.relative_change_intervals(self.reference.table)["dice_image"]
+        assert (low, high) == pytest.approx((2 / 3 - 1, 0))
+        low, high = self.other.difference_intervals(self.reference.table)["dice_image"]
+        assert (low, high) == pytest.approx((2 / 3 - 1, 0))
+
+    def test_a_reference_of_nothing_has_no_relative_change(self) -> None:
+        missed = ReferenceScores(labels_of([0, 0, 0, 1]), labels_of([1, 0, 0, 0]), 2, OVERLAP)
+        found = missed.score(labels_of([1, 0, 0, 0]))
+        assert found.relative_changes(missed.table) == {}
+        assert found.relative_change_intervals(missed.table) == {}
+        assert found.differences(missed.table)["dice_image"] == 1
+
+    def test_only_images_that_differ_are_scored_again(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scored = []
+
+        def count(image: ScoredImage, metrics: MetricSet) -> ImageScores:
+            scored.append(image)
+            return score_image(image, metrics)
+
+        monkeypatch.setattr(scores_module, "score_image", count)
+        self.reference.score(labels_of([1, 1, 0, 0], [1, 1, 0, 0]))
+        assert [image.predicted.tolist() for image in scored] == [[[1, 1, 0, 0]]]
+
+    def test_other_images_or_metrics_are_not_compared(self) -> None:
+        with pytest.raises(ValueError, match="zip"):
+            self.reference.score(self.truth[:1])
+        fewer = ReferenceScores(self.truth[:1], self.truth[:1], 2, OVERLAP).table
+        less = ReferenceScores(self.truth, self.truth, 2, MetricSet(("accuracy",))).table
+        for table in (fewer, less):
+            with pytest.raises(ValueError, match="by one set on the same images"):
+                self.other.differences(table)
+
+    def test_label_maps_have_no_probabilities(self) -> None:
+        with pytest.raises(ValueError, match="computed from probabilities"):
+            ReferenceScores(self.truth, self.truth, 2, MetricSet(("mae",)))

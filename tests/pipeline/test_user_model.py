@@ -20,7 +20,7 @@ from support import needs
 from edgeseg.contract import OutputContract
 from edgeseg.data.folder import open_sample
 from edgeseg.errors import UsageError
-from edgeseg.metrics.scores import METRICS
+from edgeseg.metrics.table import METRICS
 from edgeseg.models import find_model
 from edgeseg.models.weights import save_weights
 from edgeseg.pipeline.build import BuildRequest
@@ -182,7 +182,7 @@ def test_scores_for_one_foreground_class_are_left_out_of_three_classes(
     record = json.loads(done.stdout)["metrics"]
     assert record["set"] == "all"  # there is no paper
     assert record["left_out"] == ["weighted_f", "s_measure", "e_measure", "mae"]
-    assert set(record["scores"]) == set(METRICS) - set(record["left_out"])
+    assert set(record["scores"]) == set(METRICS.names()) - set(record["left_out"])
     printed = run_cli("evaluate", *words, "--metrics", "paper").stdout
     assert "Left out, defined for one foreground class: weighted_f, s_measure" in printed
 

@@ -23,7 +23,7 @@ from edgeseg.models.weights import load_state, save_weights
 from edgeseg.pipeline.train import TrainRequest, train_model
 from edgeseg.training.loop import Trainer
 from edgeseg.training.lossnet import VggFeatures
-from edgeseg.training.predict import predict_counts
+from edgeseg.training.predict import predict_overlap
 
 pytestmark = needs("monai", "lightning_fabric")
 
@@ -134,8 +134,8 @@ def test_best_weights_are_those_of_the_best_epoch(data: Path, tmp_path: Path) ->
     result = RUN.train(data, tmp_path / "run")
     images = open_folder(data)
     network = RUN.SPEC.load_network(result.weights_path)
-    counts = predict_counts(network, images, RUN.SPEC.inputs, RUN.SPEC.outputs)
-    hits, false_positives, false_negatives = counts.sum(axis=(0, 1))
+    table = predict_overlap(network, images, RUN.SPEC.inputs, RUN.SPEC.outputs)
+    hits, false_positives, false_negatives = table.counts[:, 1:].sum(axis=(0, 1))
     dice = 2 * hits / (2 * hits + false_positives + false_negatives)
     dices = [row["dice_pooled"] for row in result.history]
     assert result.best_dice == max(dices) == pytest.approx(dice, abs=1e-9)
@@ -336,9 +336,9 @@ def test_counts_are_of_the_network_at_its_size(data: Path) -> None:
             return torch.ones_like(image[:, :1])
 
     images = open_folder(data)
-    counts = predict_counts(Everything(), images, RUN.SPEC.inputs, RUN.SPEC.outputs)
+    table = predict_overlap(Everything(), images, RUN.SPEC.inputs, RUN.SPEC.outputs)
     inside = [int(pair.read_labels(2).sum()) for pair in images]
-    assert counts[:, 0].tolist() == [[count, 32 * 32 - count, 0] for count in inside]
+    assert table.counts[:, 1].tolist() == [[count, 32 * 32 - count, 0] for count in inside]
 
 
 def test_saved_weights_have_the_names_of_the_network(data: Path, tmp_path: Path) -> None:

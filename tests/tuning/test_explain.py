@@ -6,7 +6,7 @@ import pytest
 
 from edgeseg.bundle.manifest import FinalRecord, TrialRecord, TuningRecord
 from edgeseg.tuning.candidate import Candidate
-from edgeseg.tuning.explain import TITLES, rows, summary, verdict
+from edgeseg.tuning.explain import rows, summary, titles, verdict
 
 FLOAT = Candidate("fp32", ("fold",))
 INT8 = Candidate("int8", method="mse")
@@ -25,7 +25,7 @@ def trial(candidate: Candidate, **changes: Any) -> TrialRecord:
         "speedup_ci95": (1.4, 1.6),
         "speedup_over_plain": 1.5,
         "flips_per_10k": 2.0,
-        "dice_drop": 0.001,
+        "changes": {"dice_pooled": -0.001},
         "artifact_bytes": 1500,
         "peak_rss_bytes": 2_500_000,
         "layers": {},
@@ -59,11 +59,11 @@ def record(*trials: TrialRecord, candidate: Candidate = FLOAT, **changes: Any) -
         "candidate": candidate.to_json(),
         "identity": {},
         "machine": {},
-        "constraints": {},
+        "constraints": {"max_change": {}, "min_agreement": None},
         "images": {"final": 100},
         "plain": {},
         "flips_per_10k": 3.0,
-        "dice_drop": 0.0012,
+        "changes": {"dice_pooled": -0.0012},
         "violation": "",
         "trials": trials,
         "final": (final,),
@@ -74,11 +74,11 @@ def record(*trials: TrialRecord, candidate: Candidate = FLOAT, **changes: Any) -
 
 
 def test_each_candidate_is_a_row_that_says_why() -> None:
-    cells = rows(record(trial(FLOAT), slower_int8(stage="region", region="region 1 in INT8")))
-    assert [len(row) for row in cells] == [len(TITLES)] * 2
-    leader, slower = (dict(zip(TITLES, row, strict=True)) for row in cells)
+    tuning = record(trial(FLOAT), slower_int8(stage="region", region="region 1 in INT8"))
+    leader, slower = (dict(zip(titles(tuning), row, strict=True)) for row in rows(tuning))
     assert leader["verdict"] == "leads: 1.50 (1.40..1.60) times as fast as plain"
-    assert (leader["kB"], leader["MB"], leader["Dice drop"]) == ("2", "2.5", "+0.0010")
+    assert (leader["kB"], leader["MB"]) == ("2", "2.5")
+    assert leader["pooled Dice change"] == "-0.0010"
     assert slower["candidate"] == "int8 by mse; region 1 in INT8"
     assert slower["verdict"] == (
         "0.80 (0.70..0.90) times as fast as fp32, 1 rewrite (3 INT8 operators bring 5 conversions)"
@@ -87,9 +87,11 @@ def test_each_candidate_is_a_row_that_says_why() -> None:
 
 def test_a_refusal_gives_its_reason_and_no_numbers() -> None:
     speed = dict.fromkeys(("speedup", "speedup_ci95", "speedup_over_plain"))
-    costs = dict.fromkeys(("flips_per_10k", "dice_drop", "artifact_bytes", "peak_rss_bytes"))
-    refused = trial(INT8, verdict="refused", reason="it has collapsed", **speed, **costs)
-    (cells,) = rows(record(refused))
+    costs = dict.fromkeys(("flips_per_10k", "artifact_bytes", "peak_rss_bytes"))
+    refused = trial(
+        INT8, verdict="refused", reason="it has collapsed", changes={}, **speed, **costs
+    )
+    _, cells = rows(record(trial(FLOAT), refused))
     assert cells[1:] == ["", "", "", "", "", "refused: it has collapsed"]
 
 
@@ -160,3 +162,18 @@ def test_one_that_leads_by_its_masks_says_so() -> None:
     nearer = trial(INT8, against="fp32", **level)
     assert verdict(nearer).endswith("times as fast as fp32, and fewer pixels flip")
     assert verdict(trial(INT8, **level)).endswith("times as fast as plain")
+
+
+def test_each_metric_that_was_compared_has_a_column() -> None:
+    changes = {"dice_pooled": -0.001, "hd95_px": 0.0123}
+    tuning = record(trial(FLOAT, changes=changes), slower_int8(), changes=changes)
+    assert titles(tuning)[3:5] == ["pooled Dice change", "HD95 change"]
+    assert [row[4] for row in rows(tuning)] == ["+1.23%", ""]
+    assert "pooled Dice changes by -0.0010, HD95 changes by +1.23% on 100" in summary(tuning)[0]
+
+
+def test_a_metric_that_is_not_installed_here_keeps_its_name() -> None:
+    tuning = record(trial(FLOAT, changes={"tversky": 0.25}), changes={"tversky": 0.25})
+    assert titles(tuning)[3] == "tversky change"
+    assert rows(tuning)[0][3] == "+0.25"
+    assert "tversky changes by +0.25 on" in summary(tuning)[0]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from fake_evaluator import CONVS, FIXED, SPACE, FakeEvaluator
@@ -14,9 +15,14 @@ from edgeseg.tuning.regions import QuantizableConv
 from edgeseg.tuning.search import Search, TuningResult
 from edgeseg.tuning.space import SearchSpace
 
-LIMITS = Constraints(max_dice_drop=0.005, min_agreement=None)
+LIMITS = Constraints({"dice_pooled": 0.005})
 ALL = {conv.name for conv in CONVS}
-GOOD = Evaluation("", 100, 100, 1.0, 0.0, 4)
+GOOD = Evaluation("", 100, 100, 1.0, {"dice_pooled": 0.0}, 4)
+
+
+def dropping(drop: float, **changes: Any) -> Evaluation:
+    """One that loses so much of pooled Dice."""
+    return replace(GOOD, changes={"dice_pooled": -drop}, **changes)
 
 
 def search(
@@ -101,11 +107,11 @@ def test_convolutions_of_statistics_stay_in_float_and_others_of_rewrites_do_not(
 @pytest.mark.parametrize(
     ("evaluation", "reason"),
     [
-        (replace(GOOD, dice_drop=0.03), "pooled Dice falls by 0.0300 on 4 images, allowed is"),
+        (dropping(0.03), "pooled Dice falls by 0.0300 on 4 images, and at most 0.005 is"),
         (replace(GOOD, artifact_bytes=101), "more than the 0 kB of the plain export"),
         (replace(GOOD, peak_rss_bytes=3_000_000), "3.0 MB of memory"),
         (Evaluation("OpenVINO does not read it."), "OpenVINO does not read it."),
-        (replace(GOOD, dice_drop=float("nan")), "pooled Dice falls by nan"),
+        (dropping(float("nan")), "pooled Dice falls by nan"),
     ],
 )
 def test_what_breaks_a_limit_is_not_even_timed(evaluation: Evaluation, reason: str) -> None:
@@ -125,9 +131,9 @@ def test_few_images_reject_the_hopeless_only_and_all_decide() -> None:
     times = {"fp32": 10.0, "bf16": 6.0, "int8": 8.0}
     evaluator = FakeEvaluator(
         lambda candidate: times[candidate.precision],
-        lambda candidate: replace(GOOD, dice_drop=0.015 if candidate.precision == "bf16" else 0.0),
+        lambda candidate: dropping(0.015 if candidate.precision == "bf16" else 0.0),
     )
-    evaluator.scores[Candidate("bf16")] = replace(GOOD, dice_drop=0.002, images=100)
+    evaluator.scores[Candidate("bf16")] = dropping(0.002, images=100)
     assert search(evaluator).candidate.precision == "bf16"
 
 
@@ -135,10 +141,10 @@ def test_agreement_counts_where_it_is_asked_for() -> None:
     evaluator = FakeEvaluator(
         lambda candidate: 1.0 if candidate.precision == "bf16" else 10.0,
         lambda candidate: replace(
-            GOOD, dice_drop=None, flips_per_10k=101.0 if candidate.precision == "bf16" else 99.0
+            GOOD, changes={}, flips_per_10k=101.0 if candidate.precision == "bf16" else 99.0
         ),
     )
-    outcome = search(evaluator, constraints=Constraints(None, 0.99))
+    outcome = search(evaluator, constraints=Constraints({}, 0.99))
     assert outcome.candidate.precision == "fp32"
     (refused, *_) = [trial for trial in outcome.trials if trial.violation]
     assert "98.99% of the pixels of 4 images agree" in refused.violation
@@ -149,7 +155,7 @@ def test_other_calibrators_are_tried_where_the_masks_are_not_good_enough() -> No
 
     def evaluation(candidate: Candidate) -> Evaluation:
         drop = 0.03 if candidate.method and candidate.method != "mse" else 0.001
-        return replace(GOOD, dice_drop=drop)
+        return dropping(drop)
 
     evaluator = FakeEvaluator(lambda candidate: 5.0 if candidate.method else 10.0, evaluation)
     outcome = search(evaluator, space=space)
@@ -187,7 +193,7 @@ def test_where_a_plan_is_as_fast_as_any_its_ranges_are_chosen(
 def test_the_winner_must_keep_the_limits_on_all_images() -> None:
     times = {"fp32": 10.0, "bf16": 6.0, "int8": 8.0}
     evaluator = FakeEvaluator(lambda candidate: times[candidate.precision])
-    evaluator.scores[Candidate("bf16")] = replace(GOOD, dice_drop=0.1, images=100)
+    evaluator.scores[Candidate("bf16")] = dropping(0.1, images=100)
     outcome = search(evaluator)
     assert outcome.candidate.precision != "bf16" or outcome.candidate.rewrites
     trials = {trial.candidate: trial for trial in outcome.trials}

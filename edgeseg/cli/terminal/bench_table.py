@@ -9,35 +9,57 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from edgeseg.benchmarks.report import Report
+    from edgeseg.metrics.metric import Metric
 
 BASELINE_FLIPS = 1.0  # per 10,000 pixels; a right FP32 artefact flips some on the threshold at most
-TITLES = (
-    "artefact", "p50 ms", "p90 ms", "FPS", "speed-up", "RAM MB", "size kB", "load ms", "Dice",
-    "difference", "flips/10k",
+TIMING_TITLES = (
+    "artefact", "p50 ms", "p90 ms", "FPS", "speed-up", "RAM MB", "size kB", "load ms",
 )  # fmt: skip
 
 
+def bench_titles() -> list[str]:
+    """Headings: timing, two columns for each metric that asks for them, flips."""
+    metrics = (title for metric in _shown("column") for title in (metric.title, "difference"))
+    return [*TIMING_TITLES, *metrics, "flips/10k"]
+
+
+def _shown(place: str) -> list[Metric]:
+    from edgeseg.metrics.table import all_metrics
+
+    return [metric for metric in all_metrics() if metric.bench == place]
+
+
 def reference_cells(row: dict[str, Any]) -> list[str]:
-    """Cells of a float torch model."""
-    dice = f"{row['accuracy']['dice_pooled']:.4f}"
-    return [f"{row['model']} float torch", *[""] * 7, dice, "", ""]
+    """Cells of an FP32 reference, in the order of `bench_titles`."""
+    cells = [f"{row['model']} float torch", *[""] * (len(TIMING_TITLES) - 1)]
+    for metric in _shown("column"):
+        cells += [_score_cell(metric, row), ""]
+    return [*cells, ""]
 
 
 def row_cells(row: dict[str, Any]) -> list[str]:
-    """Cells of a measured artefact, in the order of `TITLES`."""
+    """Cells of a measured artefact, in the order of `bench_titles`."""
     name = f"{row['name']} *" if row["stand_in"] else row["name"]
-    return [name, *_timing_cells(row), *_accuracy_cells(row)]
+    cells = [name, *_timing_cells(row)]
+    for metric in _shown("column"):
+        cells += [_score_cell(metric, row), _change_text(metric, row)]
+    flips = row["flips_per_10k"]
+    return [*cells, "" if flips is None else f"{flips:.1f}"]
 
 
-def _accuracy_cells(row: dict[str, Any]) -> list[str]:
-    if row["accuracy"] is None:
-        return ["", "", ""]
-    low, high = row["delta_ci95"]["dice_pooled"]
-    return [
-        f"{row['accuracy']['dice_pooled']:.4f}",
-        f"{row['delta']['dice_pooled']:+.4f} ({low:+.4f}..{high:+.4f})",
-        f"{row['flips_per_10k']:.1f}",
-    ]
+def _score_cell(metric: Metric, row: dict[str, Any]) -> str:
+    scores = row["accuracy"] or {}
+    return metric.format_score(scores[metric.name]) if metric.name in scores else ""
+
+
+def _change_text(metric: Metric, row: dict[str, Any]) -> str:
+    """What an artefact changed of a metric, with its interval; empty where that is not known."""
+    key = "relative_change" if metric.is_change_relative else "delta"
+    changes = row.get(key) or {}
+    if metric.name not in changes:
+        return ""
+    low, high = (metric.format_change(end) for end in row[f"{key}_ci95"][metric.name])
+    return f"{metric.format_change(changes[metric.name])} ({low}..{high})"
 
 
 def _timing_cells(row: dict[str, Any]) -> list[str]:
@@ -61,8 +83,9 @@ def bench_table(reference: list[dict[str, Any]], rows: list[dict[str, Any]]) -> 
     from rich.table import Table
 
     table = Table()
-    table.add_column(TITLES[0])
-    for title in TITLES[1:]:
+    first, *others = bench_titles()
+    table.add_column(first)
+    for title in others:
         table.add_column(title, justify="right", no_wrap=True)
     for row in reference:
         table.add_row(*reference_cells(row))
@@ -82,7 +105,7 @@ def describe_run(environment: dict[str, Any], data: dict[str, Any]) -> str:
     where = f"{environment['device']}: " if "device" in environment else ""
     return (
         f"{where}{environment['cpu']}, {environment['threads']} thread(s), batch 1; speed-up with "
-        f"95 % interval over interleaved rounds. Dice pooled over {data['images']} images of "
+        f"95 % interval over interleaved rounds. Scored on {data['images']} images of "
         f"{data['folder']} ({'+'.join(data['splits'])}); difference to float torch with 95 % "
         "bootstrap interval."
     )
@@ -99,22 +122,22 @@ def describe_choices(rows: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def describe_borders(reference: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[str]:
-    """HD95 of each network, and what its artefacts have changed of it; nothing without MONAI."""
+def describe_metrics(reference: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[str]:
+    """A sentence for each network and metric that is shown in one: the reference's score, and what
+    its artefacts have changed of it; none where it could not be computed."""
     lines = []
-    for float_row in reference:
-        if float_row.get("hd95_px") is None:
-            continue
-        changes = []
-        for row in rows:
-            is_its = row["reference_key"] == float_row["reference_key"]
-            if is_its and row.get("hd95_growth") is not None:
-                low, high = row["hd95_growth_ci95"]
-                changes.append(f"{row['name']} {row['hd95_growth']:+.2%} ({low:+.2%}..{high:+.2%})")
-        lines.append(
-            f"HD95 of {float_row['model']} float torch {float_row['hd95_px']:.2f} px; "
-            f"{', '.join(changes)}."
-        )
+    for metric in _shown("line"):
+        for float_row in reference:
+            if metric.name not in float_row["accuracy"]:
+                continue
+            own = [row for row in rows if row["reference_key"] == float_row["reference_key"]]
+            texts = [(row["name"], _change_text(metric, row)) for row in own]
+            changes = ", ".join(f"{name} {text}" for name, text in texts if text)
+            score = metric.format_score(float_row["accuracy"][metric.name])
+            unit = f" {metric.unit}" if metric.unit else ""
+            lines.append(
+                f"{metric.title} of {float_row['model']} float torch {score}{unit}; {changes}."
+            )
     return lines
 
 
@@ -155,6 +178,6 @@ def describe_report(report: Report) -> list[str]:
     return [
         describe_run(report.environment, report.data),
         *describe_choices(report.rows),
-        *describe_borders(report.reference, report.rows),
+        *describe_metrics(report.reference, report.rows),
         *(f"Warning: {warning}" for warning in row_warnings(report.rows)),
     ]

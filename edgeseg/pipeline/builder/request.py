@@ -38,8 +38,8 @@ class BuildRequest:
         options: Of the runtime, by name.
         size: (height, width) of the input; None is the model's default.
         search_seconds: For "auto": from then on it only asks what it must know.
-        max_dice_drop: For "auto": of pooled Dice; None is the default.
-        max_hd95_growth: For "auto": share of mean HD95; None is the default.
+        max_change: For "auto": how much of a metric may be lost, by its name in
+            `edgeseg.metrics.table`; of others the default holds.
         min_agreement: For "auto": share of pixels with the float network's label; None asks for it
             only without labels.
         tuning: For "auto": a bundle or file whose tuning is taken, so that nothing is
@@ -62,8 +62,7 @@ class BuildRequest:
     options: Mapping[str, str] = field(default_factory=dict)
     size: tuple[int, int] | None = None
     search_seconds: float = 240.0
-    max_dice_drop: float | None = None
-    max_hd95_growth: float | None = None
+    max_change: Mapping[str, float] = field(default_factory=dict)
     min_agreement: float | None = None
     tuning: Path | None = None
     overwrite: bool = False

@@ -163,10 +163,9 @@ class LocalEvaluator:
             artifact.size_bytes,
             participant.peak_rss_bytes,
             change.flips_per_10k,
-            change.dice_drop,
+            change.changes,
             images,
             layers,
-            change.hd95_growth,
         )
 
     def _artifact(self, candidate: Candidate | None) -> tuple[Artifact, dict[str, int]]:

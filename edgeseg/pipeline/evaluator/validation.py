@@ -1,4 +1,4 @@
-"""The images that candidates are judged by, with the float network's answers."""
+"""The images that candidates are scored on, with the predictions of the FP32 reference."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgeseg.benchmarks.accuracy import count_all, true_labels
+from edgeseg.benchmarks.accuracy import true_labels
 from edgeseg.contract import OutputContract
 from edgeseg.data.folder import SAMPLE_CLASSES, FolderDataset
 from edgeseg.errors import DataError, ParityError
 from edgeseg.metrics.agreement import PER, has_collapsed
-from edgeseg.metrics.counts import scores_from_counts
-from edgeseg.metrics.hausdorff import can_measure_distances, hd95_per_image, relative_growth
+from edgeseg.metrics.scores import Labels, MetricSet, ReferenceScores
 from edgeseg.progress import Progress
 from edgeseg.records import sha256_of_file
 from edgeseg.reference.reference import onnx_predictor
 from edgeseg.storage import cache
+from edgeseg.tuning.constraints import limited_metrics
 
 from ..builder.context import BuildContext
 from ..builder.request import open_split
@@ -31,21 +30,18 @@ MANY = 256  # decide about the last ones: HD95 needs many, one outlier among few
 TIMED = 4
 LABELS_NAME, IMAGES_NAME = "labels.npy", "images.npy"
 
-Labels = NDArray[np.uint8]  # (images, h, w)
-
 
 @dataclass(frozen=True)
-class ScoreChange:
+class AccuracyChange:
     """Attributes:
-    flips_per_10k: Pixels per 10,000 whose label is not the float network's.
-    dice_drop: Pooled Dice of the float network minus the candidate's; None without labels.
-    hd95_growth: By which share mean HD95 is above the float network's; None without labels or
-        MONAI, where that is 0, and where only some of the images were asked for: one may decide it.
+    flips_per_10k: Pixels per 10,000 whose label is not the FP32 reference's.
+    changes: What changed of the reference's scores, by metric and in its terms
+        (`edgeseg.metrics.metric.Metric.change`). Empty without labels; where only some of the
+        images were asked for, metrics that one of them may decide are missing.
     """
 
     flips_per_10k: float
-    dice_drop: float | None
-    hd95_growth: float | None = None
+    changes: dict[str, float]
 
 
 class ValidationSet:
@@ -60,10 +56,12 @@ class ValidationSet:
         self._folder = folder
         self._progress = progress
         val = open_split(context.request.data, "val", labelled=False)
+        self._references: dict[int, ReferenceScores] = {}
         self.dataset = FolderDataset(val.root, val.splits, spread(val.pairs, MANY))
         # The sample's masks say nothing about a network that looks for something else.
         is_apt = context.request.data is not None or self._outputs.classes == SAMPLE_CLASSES
         self.has_labels = is_apt and self._count_masks() > 0
+        self._metrics = limited_metrics(context.request.max_change, len(self._outputs.classes))
 
     def _count_masks(self) -> int:
         """How many of the images have a mask.
@@ -100,6 +98,7 @@ class ValidationSet:
         return {
             "images": list(self.digests),
             "masks": [sha256_of_file(path) for path in masks if path is not None],
+            "metrics": [metric.name for metric in self._metrics],
         }
 
     @cached_property
@@ -153,39 +152,37 @@ class ValidationSet:
     def truth(self) -> Labels:
         return true_labels(self.dataset, self._preparation.spec.inputs, self._outputs)
 
-    def compare(self, labels: Labels) -> ScoreChange:
+    def compare(self, labels: Labels) -> AccuracyChange:
         """Compare label maps of the first images, as many as are given.
 
         Raises:
-            ParityError: One is empty where the float network finds something.
+            ParityError: One is empty where the FP32 reference finds something.
         """
-        count = len(labels)
-        ours = self.float_labels[:count]
-        for pair, own, expected in zip(self.dataset, labels, ours, strict=False):
+        expected_labels = self.float_labels[: len(labels)]
+        for pair, own, expected in zip(self.dataset, labels, expected_labels, strict=False):
             if has_collapsed(expected, own):
                 raise ParityError(
-                    f"It finds only background in {pair.name}, where the float network finds "
+                    f"It finds only background in {pair.name}, where the FP32 reference finds "
                     f"{(expected > 0).mean():.0%} foreground: it has collapsed."
                 )
-        flips = float((labels != ours).mean()) * PER
+        flips = float((labels != expected_labels).mean()) * PER
         if not self.has_labels:
-            return ScoreChange(flips, None)
-        dice = [
-            scores_from_counts(count_all(one, self.truth[:count], self._outputs))["dice_pooled"]
-            for one in (ours, labels)
-        ]
-        return ScoreChange(flips, dice[0] - dice[1], self._hd95_growth(labels))
+            return AccuracyChange(flips, {})
+        reference = self._reference(len(labels))
+        return AccuracyChange(flips, reference.score(labels).changes(reference.table))
 
-    def _hd95_growth(self, labels: Labels) -> float | None:
-        if len(labels) < len(self.dataset) or not can_measure_distances():
-            return None
-        ours = hd95_per_image(labels, self.truth, len(self._outputs.classes)).mean()
-        return relative_growth(float(ours), self._float_hd95)
-
-    @cached_property
-    def _float_hd95(self) -> float:
-        distances = hd95_per_image(self.float_labels, self.truth, len(self._outputs.classes))
-        return float(distances.mean())
+    def _reference(self, count: int) -> ReferenceScores:
+        """Scores of the FP32 reference on the first images."""
+        if count not in self._references:
+            is_whole = count == len(self.dataset)
+            names = [one.name for one in self._metrics if is_whole or not one.needs_many_images]
+            self._references[count] = ReferenceScores(
+                self.float_labels[:count],
+                self.truth[:count],
+                len(self._outputs.classes),
+                MetricSet(tuple(names)),
+            )
+        return self._references[count]
 
 
 def spread(items: Sequence[Any], most: int) -> tuple[Any, ...]:

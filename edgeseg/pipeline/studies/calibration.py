@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.metrics.agreement import PER
-from edgeseg.metrics.counts import bootstrap_intervals
+from edgeseg.metrics.bootstrap import bootstrap_intervals
 from edgeseg.progress import SILENT, Progress
 from edgeseg.quantize import Quantizer
 from edgeseg.quantize.onnxruntime_ptq import quantize_by_onnxruntime

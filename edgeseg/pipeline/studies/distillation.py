@@ -319,7 +319,7 @@ class _Scores:
 
     def add(self, row: str, seed: int, spec: ModelSpec, weights: Path, progress: Progress) -> None:
         """Score a network unless the same was scored before."""
-        from edgeseg.training.predict import predict_counts
+        from edgeseg.training.predict import predict_overlap
 
         key = {
             "row": row,
@@ -333,10 +333,10 @@ class _Scores:
             return
         network = spec.load_network(weights)
         with progress.stage(f"score {row}, seed {seed}", total=len(self.dataset)) as stage:
-            counts = predict_counts(network, self.dataset, spec.inputs, spec.outputs, stage=stage)
+            table = predict_overlap(network, self.dataset, spec.inputs, spec.outputs, stage=stage)
         # Read again: another process may have scored other seeds of the same study meanwhile.
         self.runs = [run for run in self._read() if (run["row"], run["seed"]) != (row, seed)]
-        self.runs.append({**key, "counts": counts.tolist()})
+        self.runs.append({**key, "counts": table.counts[:, 1:].tolist()})
         self.write(())
 
     def counts_by_row(self) -> dict[str, list[Counts]]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.metrics.counts import Counts, bootstrap_intervals, dice_from_counts
+from edgeseg.metrics.bootstrap import bootstrap_intervals
+from edgeseg.metrics.counts import Counts, dice_from_counts
 
 PLAIN = "labels only"  # the row that the others are compared with
 TEACHER = "teacher "  # begins the rows of teachers

@@ -3,8 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 from edgeseg.cli.terminal.bench_table import (
-    TITLES,
-    describe_borders,
+    bench_titles,
+    describe_metrics,
     describe_run,
     row_cells,
     row_warnings,
@@ -30,7 +30,7 @@ ROW: dict[str, Any] = {
 
 
 def cells(**changes: Any) -> dict[str, str]:
-    return dict(zip(TITLES, row_cells({**ROW, **changes}), strict=True))
+    return dict(zip(bench_titles(), row_cells({**ROW, **changes}), strict=True))
 
 
 def test_a_whole_row_fills_every_cell() -> None:
@@ -48,7 +48,7 @@ def test_without_a_baseline_the_speedup_is_empty_and_said() -> None:
 
 def test_without_masks_the_accuracy_is_empty_and_said() -> None:
     row = {"accuracy": None, "delta": None, "delta_ci95": None, "flips_per_10k": None}
-    assert [cells(**row)[title] for title in TITLES[-3:]] == ["", "", ""]
+    assert [cells(**row)[title] for title in bench_titles()[-3:]] == ["", "", ""]
     (warning,) = row_warnings([{**ROW, **row, "is_baseline": True, "device": "adb://x"}])
     assert "net-android-int8 has no accuracy" in warning
     # Other toolkits are timed only.
@@ -67,22 +67,38 @@ def test_a_run_on_a_device_names_it() -> None:
     assert there.startswith("ssh://pi@board: Cortex-A78")
 
 
-def test_borders_are_told_for_each_network_that_has_them() -> None:
-    def row(name: str, key: str, growth: Any, interval: Any) -> dict[str, Any]:
-        fields = {"hd95_growth": growth, "hd95_growth_ci95": interval}
-        return {"name": name, "reference_key": key, **fields}
+def test_a_metric_of_the_table_has_two_columns() -> None:
+    assert bench_titles()[-3:] == ["pooled Dice", "difference", "flips/10k"]
+    assert cells()["pooled Dice"] == "0.9000"
+    assert cells()["difference"] == "-0.0010 (-0.0020..+0.0000)"
+
+
+def test_distances_are_told_for_each_network_that_has_them() -> None:
+    def row(name: str, key: str, **changes: Any) -> dict[str, Any]:
+        fields: dict[str, Any] = {
+            "accuracy": {},
+            "relative_change": {},
+            "relative_change_ci95": {},
+        }
+        return {"name": name, "reference_key": key, **fields, **changes}
+
+    def changed(change: float, interval: tuple[float, float]) -> dict[str, Any]:
+        return {
+            "relative_change": {"hd95_px": change},
+            "relative_change_ci95": {"hd95_px": interval},
+        }
 
     rows = [
-        row("a-fp32", "1", 0.0, (0.0, 0.0)),
-        row("a-int8", "1", 0.0123, (-0.01, 0.03)),
-        row("a-peer", "1", None, None),
-        row("a-fp32 of other weights", "2", None, None),
+        row("a-fp32", "1", **changed(0.0, (0.0, 0.0))),
+        row("a-int8", "1", **changed(0.0123, (-0.01, 0.03))),
+        row("a-toolkit", "1", accuracy=None, relative_change=None, relative_change_ci95=None),
+        row("a-fp32 of other weights", "2"),
     ]
     reference = [
-        {"reference_key": "1", "model": "a", "hd95_px": 12.345},
-        {"reference_key": "2", "model": "a", "hd95_px": None},
+        {"reference_key": "1", "model": "a", "accuracy": {"hd95_px": 12.345}},
+        {"reference_key": "2", "model": "a", "accuracy": {}},
     ]
-    assert describe_borders(reference, rows) == [
+    assert describe_metrics(reference, rows) == [
         "HD95 of a float torch 12.35 px; a-fp32 +0.00% (+0.00%..+0.00%), "
         "a-int8 +1.23% (-1.00%..+3.00%)."
     ]

@@ -116,7 +116,7 @@ def test_study_trains_scores_and_goes_on(
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("scored again")
 
-    monkeypatch.setattr("edgeseg.training.predict.predict_counts", refuse)
+    monkeypatch.setattr("edgeseg.training.predict.predict_overlap", refuse)
     again = run_cli("distill-study", *words)
     assert (again.returncode, again.stdout) == (0, done.stdout), again.stderr
 
