@@ -60,7 +60,7 @@ class Report:
                 [upgraded_row(row) for row in record["reference"]],
                 [upgraded_row(row) for row in record["rows"]],
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(
                 f"This is no report of a benchmark: {type(error).__name__} {error}. Take the file "
                 "that edgeseg bench --json has written, unchanged."
@@ -68,8 +68,9 @@ class Report:
 
 
 def upgraded_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as it is written today, in which HD95 is a metric among others."""
+    """A row as it is written today: HD95 is a metric among others, and a reference has a key."""
     upgraded = {name: value for name, value in row.items() if not name.startswith("hd95_")}
+    upgraded.setdefault("reference_key", row["model"])
     if row.get("hd95_px") is not None:
         upgraded["accuracy"] = {**row["accuracy"], "hd95_px": row["hd95_px"]}
     for name, older in OLDER_KEYS.items():

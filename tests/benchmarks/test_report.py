@@ -18,24 +18,30 @@ DOCUMENTS = sorted((ROOT / "docs" / "results").glob("auto_*.json"))
 
 def test_a_report_comes_back_as_it_was() -> None:
     scores = {"accuracy": {"dice_pooled": 0.9}, "relative_change": {"dice_pooled": -0.1}}
-    report = Report({"cpu": "x"}, {"images": 3}, [{"model": "a"}], [{"name": "a", **scores}])
+    names = {"model": "a", "reference_key": "1"}
+    report = Report({"cpu": "x"}, {"images": 3}, [names], [{**names, **scores}])
     assert Report.from_json(json.loads(json.dumps(report.to_json()))) == report
 
 
 def test_hd95_of_an_older_row_is_a_metric_among_others() -> None:
     older = {
+        "model": "a",
         "accuracy": {"dice_pooled": 0.9},
         "hd95_px": 12.5,
         "hd95_growth": 0.25,
         "hd95_growth_ci95": [0.1, 0.4],
     }
     assert upgraded_row(older) == {
+        "model": "a",
+        "reference_key": "a",
         "accuracy": {"dice_pooled": 0.9, "hd95_px": 12.5},
         "relative_change": {"hd95_px": 0.25},
         "relative_change_ci95": {"hd95_px": [0.1, 0.4]},
     }
     nothing = dict.fromkeys(("hd95_px", "hd95_growth", "hd95_growth_ci95"))
-    assert upgraded_row({"accuracy": None, **nothing}) == {
+    assert upgraded_row({"model": "a", "reference_key": "1", "accuracy": None, **nothing}) == {
+        "model": "a",
+        "reference_key": "1",
         "accuracy": None,
         "relative_change": {},
         "relative_change_ci95": {},

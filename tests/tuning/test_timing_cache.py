@@ -31,7 +31,7 @@ def latency_ms(candidate: Candidate) -> float:
 
 def search(evaluator: FakeEvaluator, timing_cache: TimingCache) -> TuningResult:
     remembering = CachedEvaluator(evaluator, timing_cache)
-    constraints = Constraints(0.005, 0.9)
+    constraints = Constraints({"dice_pooled": 0.005}, 0.9)
     return Search(SPACE, remembering, constraints, 1e6, lambda: timing_cache.seconds).run()
 
 
