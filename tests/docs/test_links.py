@@ -11,10 +11,10 @@ from support import ROOT
 
 
 def anchors_of(document: Path) -> set[str]:
-    """Anchors of a document's headings, as GitHub and Zensical make them."""
+    """Anchors of the headings for which GitHub and Zensical agree; double hyphens differ."""
     headings = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
     plain = [re.sub(r"[^\w\s-]", "", heading.lower()).strip() for heading in headings]
-    return {re.sub(r"\s", "-", heading) for heading in plain}
+    return {anchor for anchor in (re.sub(r"\s", "-", text) for text in plain) if "--" not in anchor}
 
 
 TABLES = tuple("|┏┃┡│└")  # of Markdown, and as the commands print them
