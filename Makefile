@@ -26,8 +26,10 @@ demo: $(INSTALLED)
 	$(BIN)/edgeseg bench $(addprefix $(DEMO)/,intel onnxruntime android) --json demo/bench.json
 	@echo "Bundles: $(DEMO)   figures: demo/bench.json   masks beside images: demo/gallery.png"
 
+# A worker for each core, at most four: each loads torch. make test JOBS=0 runs all in one process.
+JOBS ?= logical
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # tests/docs looks at what is built: no page asks another machine for anything.
 docs: $(INSTALLED)

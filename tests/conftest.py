@@ -9,17 +9,48 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import fake_adb
 import pytest
 from loopback_sshd import LoopbackSshd, missing_programs
 from PIL import Image
+from sharing import compile_once, folder_of_run, one_worker_at_a_time
 from support import DATA_ENVIRONMENT, INSTALL_SCRIPT, REPORTED, ROOT, UNTESTED, draw_pair
+
+if TYPE_CHECKING:
+    from edgeseg.records import Artifact
 
 # OpenMP's threads wait by spinning: beside other work, tiny networks get a hundred times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the files that take longest, so that no worker is left alone with one of them.
+
+    Workers take whole files: fixtures of a module are made once, by the worker that has its file.
+    """
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow") is not None)
+    items.sort(key=lambda item: -slow[item.path])  # stable: within a file nothing moves
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker hands what the summary tells to the process that prints it."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["untested"], output["reported"] = sorted(UNTESTED), REPORTED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Of pytest-xdist: a worker has ended."""
+    output = getattr(node, "workeroutput", {})  # a worker that died has none
+    UNTESTED.update(output.get("untested", ()))
+    REPORTED.extend(output.get("reported", ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -30,10 +61,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"Not tested, because it is not here: {names}")
 
 
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all workers; see `sharing`."""
+    return folder_of_run(tmp_path_factory)
+
+
 @pytest.fixture(scope="session", autouse=True)
-def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def cache_folder(shared_folder: Path) -> Iterator[Path]:
     """Keep the tests out of the user's cache; one cache for the whole run saves exports."""
-    folder = tmp_path_factory.mktemp("cache")
+    folder = shared_folder / "cache"
+    folder.mkdir(exist_ok=True)
     before = os.environ.get("EDGESEG_CACHE_DIR")
     os.environ["EDGESEG_CACHE_DIR"] = str(folder)
     yield folder
@@ -110,7 +148,7 @@ def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def built(tmp_path_factory: pytest.TempPathFactory, shared_folder: Path) -> dict[str, Path]:
     """Bundles of the shipped egeunet for target intel, by precision. Copy one to change it."""
     for package in ("torch", "onnxruntime", "openvino", "nncf"):
         pytest.importorskip(package)
@@ -120,13 +158,17 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made = {}
     for precision in ("fp32", "int8"):
         request = BuildRequest("egeunet", "intel", precision, folder / precision)
-        bundle, _ = build_bundle(request)
+        # The second worker takes it from the cache.
+        with one_worker_at_a_time(shared_folder, f"built-{precision}"):
+            bundle, _ = build_bundle(request)
         made[precision] = bundle.folder
     return made
 
 
 @pytest.fixture(scope="session")
-def small_onnx(random_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_onnx(
+    random_weights: Path, tmp_path_factory: pytest.TempPathFactory, shared_folder: Path
+) -> Path:
     """ONNX file of that network for 64x64; exporting takes seconds, so it is done once.
 
     It comes from the cache of the run: `export_checked` of the same thing finds it there.
@@ -142,10 +184,21 @@ def small_onnx(random_weights: Path, tmp_path_factory: pytest.TempPathFactory) -
     spec = find_model("egeunet").at_size(64, 64)
     network = spec.load_network(random_weights)
     pairs = [Pair("disc", path, None)]
-    onnx_path, _ = export_checked(
-        network, spec, random_weights, lambda: reference_images(network, spec, pairs)
-    )
+    with one_worker_at_a_time(shared_folder, "small_onnx"):
+        onnx_path, _ = export_checked(
+            network, spec, random_weights, lambda: reference_images(network, spec, pairs)
+        )
     return onnx_path
+
+
+@pytest.fixture(scope="session")
+def small_artifact(small_onnx: Path, shared_folder: Path) -> Callable[..., Artifact]:
+    """What a runtime makes of `small_onnx`, by its name and a precision. Copy it to change it."""
+
+    def compiled(runtime: str, precision: str = "fp32") -> Artifact:
+        return compile_once(shared_folder, runtime, small_onnx, precision)
+
+    return compiled
 
 
 @pytest.fixture
@@ -183,7 +236,7 @@ def adb_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def small_bundles(tmp_path_factory: pytest.TempPathFactory, shared_folder: Path) -> dict[str, Path]:
     """Bundles of the shipped egeunet for runtime onnxruntime at 64x64, by precision."""
     for package in ("torch", "onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
@@ -200,5 +253,6 @@ def small_bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             size=(64, 64),
             calibration_images=8,
         )
-        made[precision] = build_bundle(request)[0].folder
+        with one_worker_at_a_time(shared_folder, f"small-{precision}"):
+            made[precision] = build_bundle(request)[0].folder
     return made

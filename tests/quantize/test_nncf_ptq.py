@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -36,13 +37,13 @@ class Made(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def made(small_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(small_artifact: Callable[..., Artifact], tmp_path_factory: pytest.TempPathFactory) -> Made:
     root = tmp_path_factory.mktemp("nncf")
     (root / "images").mkdir()
     for index in range(IMAGES):
         Image.fromarray(draw_pair((64, 64), seed=index)[0]).save(root / f"images/{index}.png")
     images = choose_calibration_images(open_folder(root, labelled=False), SPEC.inputs, IMAGES)
-    source = find_runtime("openvino").compile(small_onnx, root / "float", "fp32")
+    source = small_artifact("openvino")
     counter = Counter()
     artifact, record = NncfQuantizer().quantize(source, images, root / "int8", progress=counter)
     return Made(source, images, artifact, record, counter.steps, counter.total)

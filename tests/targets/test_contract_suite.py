@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,10 +37,8 @@ def runtime(request: pytest.FixtureRequest) -> Runtime:
 
 
 @pytest.fixture(scope="module")
-def artifact(
-    runtime: Runtime, small_onnx: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Artifact:
-    return runtime.compile(small_onnx, tmp_path_factory.mktemp(runtime.name) / "new", "fp32")
+def artifact(runtime: Runtime, small_artifact: Callable[..., Artifact]) -> Artifact:
+    return small_artifact(runtime.name)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,13 +48,13 @@ class Made(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def made(small_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(small_artifact: Callable[..., Artifact], tmp_path_factory: pytest.TempPathFactory) -> Made:
     root = tmp_path_factory.mktemp("litert")
     (root / "images").mkdir()
     for index in range(IMAGES):
         Image.fromarray(draw_pair((64, 64), seed=index)[0]).save(root / f"images/{index}.png")
     images = choose_calibration_images(open_folder(root, labelled=False), SPEC.inputs, IMAGES)
-    source = find_runtime("litert").compile(small_onnx, root / "float", "fp32")
+    source = small_artifact("litert")
     counter = Counter()
     artifact, record = LiteRtQuantizer().quantize(source, images, root / "int8", progress=counter)
     return Made(source, images, artifact, record, counter.steps, counter.total)
@@ -295,7 +296,7 @@ def test_a_network_of_one_convolution_says_what_to_build() -> None:
 def test_failure_says_what_to_build_instead(made: Made, tmp_path: Path) -> None:
     (tmp_path / "float").mkdir()
     (tmp_path / "float" / made.source.files[0]).write_bytes(b"this is no network")
-    broken = Artifact("android", "fp32", "tflite", tmp_path / "float", made.source.files)
+    broken = Artifact("litert", "fp32", "tflite", tmp_path / "float", made.source.files)
     with pytest.raises(
         CalibrationError,
         match=r"ai-edge-quantizer cannot quantise model\.tflite: .*Build with --precision fp32",

@@ -6,6 +6,7 @@ import sys
 import types
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +39,8 @@ INT8_TENSOR = {
 
 
 @pytest.fixture(scope="module")
-def compile_to(
-    small_onnx: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Artifact]:
-    made: dict[str, Artifact] = {}
-
-    def compile_to(precision: str) -> Artifact:
-        if precision not in made:
-            folder = tmp_path_factory.mktemp(precision)
-            made[precision] = RUNTIME.compile(small_onnx, folder, precision)
-        return made[precision]
-
-    return compile_to
+def compile_to(small_artifact: Callable[..., Artifact]) -> Callable[[str], Artifact]:
+    return partial(small_artifact, RUNTIME.name)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,18 +31,8 @@ class CoreWithoutBf16:
 
 
 @pytest.fixture(scope="module")
-def compile_to(
-    small_onnx: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Artifact]:
-    made: dict[str, Artifact] = {}
-
-    def compile_to(precision: str) -> Artifact:
-        if precision not in made:
-            folder = tmp_path_factory.mktemp(precision)
-            made[precision] = RUNTIME.compile(small_onnx, folder, precision)
-        return made[precision]
-
-    return compile_to
+def compile_to(small_artifact: Callable[..., Artifact]) -> Callable[[str], Artifact]:
+    return partial(small_artifact, RUNTIME.name)
 
 
 def load(artifact: Artifact, threads: int = 1) -> Any:

@@ -1,0 +1,62 @@
+"""What workers of one test run share: a folder, and who of them makes what.
+
+Each pytest-xdist worker has its own session fixtures. What takes long is made by the first that
+asks for it; the others wait, and read it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from edgeseg.records import Artifact, sha256_of_file
+from edgeseg.targets import find_runtime
+
+
+def folder_of_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all workers of this run; that of the only process where there are none."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@contextlib.contextmanager
+def one_worker_at_a_time(folder: Path, name: str) -> Iterator[None]:
+    """Wait until no other worker is in the block of that name."""
+    with (folder / f"{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # given up when the file is closed
+        yield
+
+
+def make_once(folder: Path, name: str, make: Callable[[Path], None]) -> Path:
+    """Path that the first worker fills, for all to read.
+
+    Args:
+        make: Takes a path that does not exist yet, and makes a file or a folder there.
+    """
+    path, done = folder / name, folder / f"{name}.done"
+    with one_worker_at_a_time(folder, name):
+        if not done.exists():
+            make(path)
+            done.touch()
+    return path
+
+
+def compile_once(folder: Path, runtime: str, onnx_path: Path, precision: str) -> Artifact:
+    """What a runtime with its default options makes of a graph. Copy it to change it."""
+    name = f"{runtime}-{precision}-{sha256_of_file(onnx_path)[:16]}"
+
+    def make(path: Path) -> None:
+        path.mkdir()
+        artifact = find_runtime(runtime).compile(onnx_path, path / "new", precision)
+        (path / "artifact.json").write_text(json.dumps(artifact.to_json()), encoding="utf-8")
+
+    made = make_once(folder, name, make)
+    return Artifact.from_json(json.loads((made / "artifact.json").read_text(encoding="utf-8")))
