@@ -6,7 +6,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +150,19 @@ def require(module: str, *, purpose: str) -> Any:
             f"{purpose} needs the package '{distribution_of(top)}', which is installed but does "
             f"not load ({error}). Reinstall it with: {install_command(top)}{again}"
         ) from error
+
+
+def attributes_on_demand(package: str, **submodules: str) -> Callable[[str], Any]:
+    """`__getattr__` of a package (PEP 562) that imports a name when somebody asks for it.
+
+    Args:
+        package: The package's `__name__`.
+        submodules: Submodule of the package that defines each name.
+    """
+
+    def get_attribute(name: str) -> Any:
+        if name not in submodules:
+            raise AttributeError(f"module '{package}' has no attribute '{name}'")
+        return getattr(importlib.import_module(f"{package}.{submodules[name]}"), name)
+
+    return get_attribute

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json.decoder
 import re
 import sys
 import tomllib
@@ -17,6 +18,7 @@ from edgeseg import lazy
 from edgeseg.errors import MissingBackendError
 from edgeseg.lazy import (
     BACKENDS,
+    attributes_on_demand,
     install_command,
     installed_version,
     is_installed,
@@ -126,3 +128,12 @@ def test_a_package_of_a_plug_in_is_installed_by_its_own_name() -> None:
     assert install_command("coremltools") == "pip install coremltools"
     with pytest.raises(MissingBackendError, match="pip install coremltools_not_there"):
         require("coremltools_not_there", purpose="A plug-in")
+
+
+def test_an_attribute_is_imported_when_it_is_asked_for() -> None:
+    get_attribute = attributes_on_demand("json", JSONDecodeError="decoder", Lost="no_such_part")
+    assert get_attribute("JSONDecodeError") is json.decoder.JSONDecodeError
+    with pytest.raises(ModuleNotFoundError, match=r"json\.no_such_part"):
+        get_attribute("Lost")
+    with pytest.raises(AttributeError, match="module 'json' has no attribute 'other'"):
+        get_attribute("other")

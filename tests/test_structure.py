@@ -53,7 +53,7 @@ COMMANDS = "commands"
 FLOORS = (("studies",), (COMMANDS,), ("evaluator", "devices"), ("builder",))
 
 # What breaks a rule today. Whoever mends it sees an XPASS, and takes the line away.
-KNOWN_CIRCLES = (["edgeseg.models.registry", "edgeseg.models.user", "edgeseg.models.variants"],)
+KNOWN_CIRCLES: tuple[list[str], ...] = ()
 KNOWN_LONG_FILES = (
     "tests/lower/test_depthwise.py",
     "tests/quantize/test_qdq_onnx.py",

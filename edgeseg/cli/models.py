@@ -13,17 +13,17 @@ def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the networks: parameters, MACs, input contract, weights."""
-    from ..models import MODELS
+    from ..models import list_models
 
     if as_json:
-        print_json([spec.to_json() for spec in MODELS.values()])
+        print_json([spec.to_json() for spec in list_models()])
         return
     from rich.table import Table
 
     table = Table()
     for title in ("model", "title", "parameters", "MACs", "input", "classes", "shipped weights"):
         table.add_column(title)
-    for spec in MODELS.values():
+    for spec in list_models():
         inputs = spec.inputs
         weights = f"{spec.weights.data}, {spec.weights.licence}" if spec.weights else "none"
         table.add_row(

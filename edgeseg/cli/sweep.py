@@ -62,7 +62,7 @@ def sweep(
     """
     from edgeseg.benchmarks.participants import BenchSettings
 
-    from ..models import MODELS
+    from ..models import list_models
     from ..pipeline.build import BuildRequest, open_split
     from ..pipeline.sweep import (
         SWEEP_NAME,
@@ -75,7 +75,7 @@ def sweep(
     weights_of = _paths_by_model(weights or [], "--weights")
     data_of = _paths_by_model(data or [], "--data")
     models = list(dict.fromkeys(model or ())) or [
-        name for name, spec in MODELS.items() if spec.weights or name in weights_of
+        spec.name for spec in list_models() if spec.weights or spec.name in weights_of
     ]
     for option, named in (("--weights", weights_of), ("--data", data_of)):
         for name in named:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..models.egeunet import resize_bilinear
+from ..models.egeunet.network import resize_bilinear
 from ..models.twin import ConvolutionBridge
 
 RIDGE = 1e-2

@@ -13,48 +13,34 @@ from ..contract import InputContract
 from ..errors import TrainingError, UnknownNameError, UsageError
 from ..models import ModelSpec
 from ..models.logits import inner_network
-from ..models.variants import split_twin_name
-
-# Two layers of the encoder, the deepest, two of the decoder; of equal strides in all networks.
-DEFAULT_TAPS: dict[str, tuple[str, ...]] = {
-    "egeunet": ("encoder3", "encoder5", "encoder6", "decoder3", "decoder5"),
-    "ulite": ("e2", "e4", "b5", "d4", "d2"),
-    "efficientunet": (
-        "encoder._blocks.2",
-        "encoder._blocks.10",
-        "encoder._blocks.15",
-        "decoder.0",
-        "decoder.2",
-    ),
-    "msnet": ("resnet.layer1", "resnet.layer3", "resnet.layer4", "output3", "output1"),
-    "m2snet": ("resnet.layer1", "resnet.layer3", "resnet.layer4", "output3", "output1"),
-}
 
 
 def find_taps(spec: ModelSpec, names: Sequence[str], option: str) -> tuple[str, ...]:
-    """Names as given, or those that edgeseg has for a model of its own or its twin.
+    """Names of the modules to compare: as given, else those that the model states.
+
+    Args:
+        names: Given by the user; may be empty.
+        option: Option of the command line that `names` come from.
 
     Raises:
-        UsageError: Neither.
+        UsageError: Neither the user nor the model names any.
     """
-    if names:
-        return tuple(names)
-    original, _ = split_twin_name(spec.name)
-    if not spec.is_own or original not in DEFAULT_TAPS:
+    taps = tuple(names) or spec.taps
+    if not taps:
         raise UsageError(
             f"No layers are known whose features of {spec.name} to compare. Name two or more of "
             f"its modules, from the input to the output, with {option}."
         )
-    return DEFAULT_TAPS[original]
+    return taps
 
 
 class FeatureTaps:
-    """Listens to modules of a network.
+    """Records the outputs of some modules of a network during its forward pass.
 
     Args:
-        network: Any.
-        names: Of submodules, as `named_modules` gives them.
-        what: The network in error messages.
+        network: The network to listen to.
+        names: Names of its submodules, as `named_modules` gives them.
+        what: How error messages call the network.
 
     Raises:
         UnknownNameError: No such module.
@@ -68,12 +54,12 @@ class FeatureTaps:
                 raise UnknownNameError(f"module of {what}", name, [key for key in modules if key])
         self.modules = {name: modules[name] for name in names}
         self.what = what
-        self._found: dict[str, Tensor] = {}
+        self._heard: dict[str, Tensor] = {}
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """While open, forward passes leave their features here; the last one's count."""
-        self._found = {}
+        """While this context is open, each forward pass replaces the recorded features."""
+        self._heard = {}
         handles = [
             module.register_forward_hook(self._listener(name))
             for name, module in self.modules.items()
@@ -85,23 +71,23 @@ class FeatureTaps:
                 handle.remove()
 
     def take(self) -> list[Tensor]:
-        """What was heard, (N, C, H, W) each in the order of the names; forgotten afterwards.
+        """The recorded features, each (N, C, H, W), in the order of the names; they are forgotten.
 
         Raises:
             TrainingError: A module was not run.
         """
-        silent = [name for name in self.modules if name not in self._found]
+        silent = [name for name in self.modules if name not in self._heard]
         if silent:
             raise TrainingError(
                 f"The module '{silent[0]}' of {self.what} takes no part in its forward pass. Tap "
                 "another."
             )
-        found = [self._found[name] for name in self.modules]
-        self._found = {}
-        return found
+        features = [self._heard[name] for name in self.modules]
+        self._heard = {}
+        return features
 
     def count_channels(self, network: nn.Module, inputs: InputContract) -> list[int]:
-        """Channels of the features, from one pass over a black image."""
+        """Number of channels of each module's features, from one pass over a black image."""
         was_training = network.training
         network.eval()
         with self.listening(), torch.no_grad():
@@ -120,7 +106,7 @@ class FeatureTaps:
                     f"The module '{name}' of {self.what} gives {shape}, not a feature map "
                     "(N, C, H, W). Tap another."
                 )
-            self._found[name] = features
+            self._heard[name] = features
 
         return listen
 
@@ -129,7 +115,8 @@ class Projections(nn.Module):
     """Learned 1x1 convolutions that bring features to `width` channels each.
 
     Args:
-        channels: Of the features of each layer.
+        channels: Number of channels of each layer's features.
+        width: Number of channels that every projection returns.
     """
 
     def __init__(self, channels: Sequence[int], width: int) -> None:
@@ -137,4 +124,5 @@ class Projections(nn.Module):
         self.layers = nn.ModuleList(nn.Conv2d(count, width, 1) for count in channels)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        return [layer(one.float()) for layer, one in zip(self.layers, features, strict=True)]
+        pairs = zip(self.layers, features, strict=True)
+        return [layer(feature.float()) for layer, feature in pairs]

@@ -1,5 +1,12 @@
-"""Networks by name: what they are, without importing torch, and how to make one."""
+"""Networks by name: what they are, without importing torch, and how to make one.
 
-from .registry import MODELS, ModelSpec, ShippedWeights, find_model
+Each network is a folder: its `__init__.py` states SPEC, with RECIPES and TAPS, and `network.py`
+holds the module, which loads torch when it is asked for.
+"""
 
-__all__ = ["MODELS", "ModelSpec", "ShippedWeights", "find_model"]
+from .find import find_model, list_models
+from .recipe import Recipe
+from .registry import MODELS
+from .spec import ModelSpec, ShippedWeights
+
+__all__ = ["MODELS", "ModelSpec", "Recipe", "ShippedWeights", "find_model", "list_models"]

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .egeunet import ChannelLayerNorm, Gab, resize_bilinear
+from .egeunet.network import ChannelLayerNorm, Gab, resize_bilinear
 from .logits import WrappedNetwork
 
 KEPT_STRIDE = 8
@@ -47,8 +47,8 @@ class ChannelAffine(nn.Module):
 class ConvolutionBridge(nn.Module):
     """resize(H * high) + L * low + M * mask_logit, with 3x3 kernels H, L and M; L has a bias.
 
-    Takes what `edgeseg.models.egeunet.Gab` takes. H runs at the size of `high`, where it reaches
-    twice as far.
+    Its inputs are those of `edgeseg.models.egeunet.network.Gab`. H runs at the size of `high`,
+    where it reaches twice as far.
     """
 
     def __init__(self, high_channels: int, low_channels: int) -> None:

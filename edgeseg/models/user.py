@@ -27,18 +27,18 @@ from typing import Any
 from ..contract import InputContract, MeanStd, MinMax, OutputContract
 from ..errors import UsageError
 from ..lazy import require_installed
-from .registry import ModelSpec
+from .spec import ModelSpec
 
 REQUIRED = ("classes", "channels", "returns", "height", "width", "stride", "normalization")
 OPTIONAL = ("title", "arguments")
 NORMALIZATIONS = {"mean_std": MeanStd, "min_max": MinMax}
 
 
-def read_user_model(place: str, spec_path: Path | None) -> ModelSpec:
+def read_user_model(import_path: str, spec_path: Path | None) -> ModelSpec:
     """Spec of a user's network; parameters and MACs are counted on it.
 
     Args:
-        place: "package.module:Class", importable from here or from the working folder.
+        import_path: "package.module:Class", importable from here or from the working folder.
         spec_path: TOML file as this module describes.
 
     Raises:
@@ -46,18 +46,18 @@ def read_user_model(place: str, spec_path: Path | None) -> ModelSpec:
     """
     if spec_path is None:
         raise UsageError(
-            f"The network {place} is not one of edgeseg's own. Describe it in a TOML file and "
-            "give that with --spec (edgeseg distill: --teacher-spec, --student-spec); "
+            f"The network {import_path} is not one of edgeseg's own. Describe it in a TOML file "
+            "and give that with --spec (edgeseg distill: --teacher-spec, --student-spec); "
             "docs/custom-models.md shows one. Commands without that option take edgeseg's own."
         )
     record = _read_toml(spec_path)
     try:
-        spec = _spec_of_record(place, record)
+        spec = _spec_of_record(import_path, record)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"{spec_path} describes no network: {error} Correct that entry."
         ) from error
-    require_installed(["torch"], purpose=f"The model {place}")
+    require_installed(["torch"], purpose=f"The model {import_path}")
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.append(folder)  # at the end: nothing there hides a library
@@ -81,16 +81,16 @@ def _read_toml(path: Path) -> dict[str, Any]:
     return record
 
 
-def _spec_of_record(place: str, record: dict[str, Any]) -> ModelSpec:
-    module, _, name = place.partition(":")
+def _spec_of_record(import_path: str, record: dict[str, Any]) -> ModelSpec:
+    module, _, name = import_path.partition(":")
     if not module or not name:
-        raise ValueError(f"the model is written package.module:Class, not {place}.")
+        raise ValueError(f"the model is written package.module:Class, not {import_path}.")
     settings = dict(record["normalization"])
     normalization = NORMALIZATIONS[settings.pop("kind")](**settings)
     inputs = InputContract(record["height"], record["width"], record["stride"], normalization)
     return ModelSpec(
         name=name.lower(),
-        place=place,
+        import_path=import_path,
         title=record.get("title", name),
         source="brought by the user",
         parameters=0,

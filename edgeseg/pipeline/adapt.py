@@ -18,7 +18,7 @@ from ..distillation.settings import find_method
 from ..errors import UsageError
 from ..lazy import require
 from ..models import ModelSpec, find_model
-from ..models.variants import TWIN_ENDINGS, split_twin_name, twin_of
+from ..models.variants import VARIANT_ENDINGS, split_variant_name, variant_of
 from ..progress import SILENT, Progress
 from ..records import sha256_of_file
 from ..storage.atomic import write_text
@@ -132,7 +132,7 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
         EdgesegError: Of any kind; an epoch that was finished stays in `output`.
     """
     spec = _find_original(request)
-    twin = twin_of(spec, request.ending)
+    twin = variant_of(spec, request.ending)
     weights = spec.resolve_weights(request.weights)
     settings = find_method(METHOD).changed({"mixup": request.mixup})
     recipe = find_recipe(twin, request.recipe)
@@ -199,9 +199,9 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
 
 
 def _find_original(request: AdaptRequest) -> ModelSpec:
-    if request.ending not in TWIN_ENDINGS:
-        raise ValueError(f"A twin's ending is one of {', '.join(TWIN_ENDINGS)}.")
-    if ":" in request.model or split_twin_name(request.model)[1]:
+    if request.ending not in VARIANT_ENDINGS:
+        raise ValueError(f"A twin's ending is one of {', '.join(VARIANT_ENDINGS)}.")
+    if ":" in request.model or split_variant_name(request.model)[1]:
         raise UsageError(
             f"{request.model} has no twin by name: edgeseg adapt makes those of its own networks. "
             "Name one of edgeseg models."
@@ -209,7 +209,7 @@ def _find_original(request: AdaptRequest) -> ModelSpec:
     spec = find_model(request.model, None, request.size)
     from ..models.twin import ACTIVATIONS, replace_slow_parts
 
-    if not replace_slow_parts(spec.make_network(), ACTIVATIONS[TWIN_ENDINGS[request.ending]]):
+    if not replace_slow_parts(spec.make_network(), ACTIVATIONS[VARIANT_ENDINGS[request.ending]]):
         raise UsageError(
             f"{spec.name} has no LayerNorm, GroupNorm or GELU that a twin would replace. Build it "
             "as it is."

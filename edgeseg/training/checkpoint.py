@@ -108,7 +108,7 @@ def describe_start(spec: ModelSpec, **checkpoints: Path | None) -> dict[str, Any
         checkpoints: By the name of the part that takes them; None where there is none.
     """
     return {
-        "network": spec.place,
+        "network": spec.import_path,
         "arguments": spec.arguments,
         **{
             f"{name} from": sha256_of_file(path)[:8]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..models.registry import IMAGENET_MEAN, IMAGENET_STD
+from ..models.backbones.statistics import IMAGENET_MEAN, IMAGENET_STD
 from ..models.weights import load_weights
 
 STAGE_WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512))

@@ -1,211 +1,20 @@
-"""Training settings by name."""
+"""The training recipe of a model by its name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
-
-from ..errors import UnknownNameError, UsageError
+from ..errors import UnknownNameError
 from ..models import ModelSpec
-from ..models.variants import split_twin_name
+from ..models.recipe import Recipe
 
-OPTIMIZERS = ("adamw", "adam", "sgd")
-SCHEDULES = ("cosine", "one_cycle", "plateau", "poly", "triangle")
-ROTATIONS = ("none", "quarter", "any")
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All that decides a training run beside the model and the data.
-
-    Attributes:
-        name: Of the preset it started from.
-        loss: Key of `LOSSES` or `PERCEPTUAL_LOSSES` of `edgeseg.training.losses`.
-        epochs: Times that the network is scored on val.
-        epoch_steps: Batches between two of them; 0 for one pass over the training images. With
-            few labelled images a pass is short: many of them make an epoch then.
-        batch_size: Images a step.
-        optimizer: "adamw", "adam" or "sgd" (Nesterov).
-        learning_rate: Its highest.
-        weight_decay: Of the optimiser.
-        momentum: Of "sgd".
-        backbone: Submodule whose parameters learn more slowly; empty for none.
-        backbone_rate: Their share of the learning rate.
-        schedule: "cosine" (by epoch, down and up again every `2 * cosine_period`), "one_cycle"
-            (by step), "plateau" (halved after 10 epochs without a better val Dice), "poly" (by
-            step, power 0.9) or "triangle" (by step, up to the middle and down).
-        cosine_period: Epochs from the highest to the lowest rate.
-        min_learning_rate: Lowest rate of the cosine.
-        scales: Of the input size; each batch is brought to one of them. Empty for none.
-        flip_probability: Of a flip along each axis.
-        rotation: "none", "quarter" (multiples of 90 degrees) or "any" (0 to 360, half of the
-            time, border filled with zeros).
-        precision: As Lightning Fabric names it.
-        channels_last: Keep the channels of a pixel side by side in memory. Twice as fast on a
-            CPU where depthwise convolutions rule; the same function.
-        seed: Of weights, order and augmentation.
-    """
-
-    name: str
-    loss: str = "deep_supervised_bce_dice"
-    epochs: int = 300
-    epoch_steps: int = 0
-    batch_size: int = 8
-    optimizer: str = "adamw"
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    momentum: float = 0.9
-    backbone: str = ""
-    backbone_rate: float = 1.0
-    schedule: str = "cosine"
-    cosine_period: int = 50
-    min_learning_rate: float = 1e-5
-    scales: tuple[float, ...] = ()
-    flip_probability: float = 0.5
-    rotation: str = "any"
-    precision: str = "32-true"
-    channels_last: bool = False
-    seed: int = 42
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "scales", tuple(self.scales))
-        for name, known in (
-            ("optimizer", OPTIMIZERS),
-            ("schedule", SCHEDULES),
-            ("rotation", ROTATIONS),
-            ("precision", PRECISIONS),
-        ):
-            if getattr(self, name) not in known:
-                raise UnknownNameError(name, str(getattr(self, name)), known)
-        for name in ("epochs", "batch_size", "learning_rate", "cosine_period"):
-            if getattr(self, name) <= 0:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be above zero.")
-        for name in ("seed", "epoch_steps"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must not be below zero.")
-        if not 0 <= self.flip_probability <= 1:
-            raise UsageError(f"flip_probability is {self.flip_probability}; it lies in 0..1.")
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "scales": list(self.scales)}
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Recipe:
-        known = {field.name for field in fields(cls)}
-        for name in record:
-            if name not in known:
-                raise UnknownNameError("recipe setting", name, known)
-        return cls(**record)
-
-    def changed(self, **settings: Any) -> Recipe:
-        """Copy with the settings that are not None replaced."""
-        given = {name: value for name, value in settings.items() if value is not None}
-        return replace(self, **given)
-
-
-def _polyp_recipes() -> dict[str, Recipe]:
-    """arXiv:2303.10894; and what two CPU cores can do, without VGG-16 in the loss."""
-    return {
-        "published": Recipe(
-            "published",
-            loss="weighted_bce_iou_lossnet",
-            epochs=50,
-            batch_size=16,
-            optimizer="sgd",
-            learning_rate=0.05,
-            weight_decay=5e-4,
-            backbone="resnet",
-            backbone_rate=0.1,
-            schedule="triangle",
-        ),
-        "short": Recipe(
-            "short",
-            loss="weighted_bce_iou",
-            epochs=12,
-            schedule="one_cycle",
-            rotation="quarter",
-            precision="bf16-mixed",
-            channels_last=True,
-        ),
-    }
-
-
-# "published" is the paper's settings. "short" is a one-cycle schedule that gets there in a fraction
-# of the epochs; shipped weights were made with it.
-RECIPES: dict[str, dict[str, Recipe]] = {
-    "egeunet": {
-        "published": Recipe("published"),
-        "short": Recipe(
-            "short",
-            epochs=35,
-            learning_rate=2e-3,
-            schedule="one_cycle",
-            rotation="quarter",
-            channels_last=True,
-        ),
-    },
-    "ulite": {
-        # arXiv:2306.16103
-        "published": Recipe(
-            "published",
-            loss="batch_dice",
-            epochs=200,
-            optimizer="adam",
-            learning_rate=2e-3,
-            weight_decay=0.0,
-            schedule="plateau",
-            rotation="none",
-        ),
-        "short": Recipe(
-            "short",
-            loss="bce_dice",
-            epochs=20,
-            learning_rate=2e-3,
-            schedule="one_cycle",
-            rotation="quarter",
-            precision="bf16-mixed",
-            channels_last=True,
-        ),
-    },
-    "miniseg": {
-        # arXiv:2004.09750; the scales are 768, 640, 384 and 512 of 512 pixels.
-        "published": Recipe(
-            "published",
-            loss="deep_supervised_cross_entropy",
-            epochs=80,
-            batch_size=5,
-            optimizer="adam",
-            weight_decay=1e-4,
-            schedule="poly",
-            scales=(1.5, 1.25, 0.75, 1.0),
-            rotation="none",
-            channels_last=True,
-        ),
-    },
-    "efficientunet": {
-        "short": Recipe(
-            "short",
-            loss="bce_dice",
-            epochs=20,
-            learning_rate=2e-3,
-            backbone="encoder",
-            backbone_rate=0.3,
-            schedule="one_cycle",
-            scales=(0.75, 1.0, 1.25),
-            rotation="quarter",
-            precision="bf16-mixed",
-            channels_last=True,
-        ),
-    },
-    "msnet": _polyp_recipes(),
-    "m2snet": _polyp_recipes(),
-}
+__all__ = ["Recipe", "find_recipe", "generic_recipes"]
 
 
 def generic_recipes(channels: int) -> dict[str, Recipe]:
-    """Presets of networks that have none of their own."""
+    """Recipes of networks that state none.
+
+    Args:
+        channels: Output channels of the network: 1 for a sigmoid mask, else one a class.
+    """
     loss = "bce_dice" if channels == 1 else "cross_entropy_dice"
     return {
         "generic": Recipe("generic", loss=loss, epochs=50, schedule="one_cycle", rotation="quarter")
@@ -213,17 +22,14 @@ def generic_recipes(channels: int) -> dict[str, Recipe]:
 
 
 def find_recipe(spec: ModelSpec, name: str | None) -> Recipe:
-    """Preset `name` of a model, or of a twin's original; None gives its first.
+    """Recipe `name` of a model; None gives its first.
 
     Raises:
-        UnknownNameError: The model has no such preset.
+        UnknownNameError: The model has no such recipe.
     """
-    original, _ = split_twin_name(spec.name)
-    presets = generic_recipes(spec.outputs.channels)
-    if spec.is_own:
-        presets = RECIPES.get(original, presets)
+    recipes = spec.recipes or generic_recipes(spec.outputs.channels)
     if name is None:
-        return next(iter(presets.values()))
-    if name not in presets:
-        raise UnknownNameError(f"recipe of {spec.name}", name, presets)
-    return presets[name]
+        return next(iter(recipes.values()))
+    if name not in recipes:
+        raise UnknownNameError(f"recipe of {spec.name}", name, recipes)
+    return recipes[name]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edgeseg.distillation.logits import logits_divergence
 from edgeseg.distillation.outputs import main_logits, match_channels, match_size, some_images
 from edgeseg.errors import UsageError
-from edgeseg.models.egeunet import EgeUnetLogits
+from edgeseg.models.egeunet.network import EgeUnetLogits
 
 LOGIT_3 = math.log(3)  # sigmoid 3/4
 

@@ -8,9 +8,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from edgeseg.contract import InputContract, MeanStd
-from edgeseg.distillation.taps import DEFAULT_TAPS, FeatureTaps, Projections, find_taps
+from edgeseg.distillation.taps import FeatureTaps, Projections, find_taps
 from edgeseg.errors import TrainingError, UnknownNameError, UsageError
-from edgeseg.models import find_model
+from edgeseg.models import find_model, list_models
 from edgeseg.models.logits import LogitsNetwork
 
 INPUTS = InputContract(8, 8, 1, MeanStd())
@@ -77,7 +77,7 @@ def test_names_are_those_of_the_network_behind_logits() -> None:
     assert network.training
 
 
-@pytest.mark.parametrize("model", sorted(DEFAULT_TAPS))
+@pytest.mark.parametrize("model", [spec.name for spec in list_models() if spec.taps])
 def test_default_taps_are_maps_of_equal_strides_in_all_networks(model: str) -> None:
     spec = find_model(model, None, (96, 96))
     network = spec.make_network().eval()
@@ -90,7 +90,7 @@ def test_default_taps_are_maps_of_equal_strides_in_all_networks(model: str) -> N
 
 
 def test_network_without_default_taps_needs_names() -> None:
-    own = replace(find_model("egeunet"), place="mypackage:EgeUnet")
+    own = replace(find_model("egeunet"), import_path="mypackage:EgeUnet", taps=())
     assert find_taps(own, ("a", "b"), "--student-taps") == ("a", "b")
     with pytest.raises(UsageError, match=r"features of egeunet.*with --student-taps"):
         find_taps(own, (), "--student-taps")

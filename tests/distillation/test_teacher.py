@@ -63,7 +63,7 @@ class Silent(torch.nn.Module):
 
 def test_a_teacher_without_logits_is_refused(tmp_path: Path) -> None:
     save_weights(tmp_path / "none.safetensors", Silent())
-    spec = replace(find_model("ulite"), place=f"{__name__}:Silent")
+    spec = replace(find_model("ulite"), import_path=f"{__name__}:Silent")
     with pytest.raises(UsageError, match=r"teacher ulite has no forward_logits.*--teacher-spec"):
         Teacher(spec, tmp_path / "none.safetensors")
     assert spec.source_digest() is not None

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 from edgeseg.distillation.bridge_start import BridgeFit
 from edgeseg.distillation.twin_start import Line, start_twin
 from edgeseg.models import find_model
-from edgeseg.models.egeunet import ChannelLayerNorm
+from edgeseg.models.egeunet.network import ChannelLayerNorm
 from edgeseg.models.twin import ACTIVATIONS, ConvolutionBridge, replace_slow_parts
 
 

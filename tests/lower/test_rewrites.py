@@ -51,7 +51,7 @@ class Normalized:
         return self.nn.Sequential(layer, self.nn.MaxPool2d(2))
 
     def layer_norm(self) -> Any:
-        from edgeseg.models.egeunet import ChannelLayerNorm
+        from edgeseg.models.egeunet.network import ChannelLayerNorm
 
         layer = ChannelLayerNorm(CHANNELS)
         self.nn.init.normal_(layer.weight, 1.0, 0.3)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch")
 
 from edgeseg.models.complexity import count_parameters
-from edgeseg.models.egeunet import EgeUnet, Ghpa, resize_bilinear
+from edgeseg.models.egeunet.network import EgeUnet, Ghpa, resize_bilinear
 
 GOLDEN = Path(__file__).parent / "golden"
 OUTPUTS = ("mask", "deep0", "deep1", "deep2", "deep3", "deep4")

@@ -16,10 +16,10 @@ torch = pytest.importorskip("torch")
 
 from torch.nn import functional as F
 
-from edgeseg.models import MODELS
-from edgeseg.models.m2snet import BoxFilter
-from edgeseg.models.miniseg import MiniSeg
-from edgeseg.models.ulite import AxialDepthwise
+from edgeseg.models import find_model
+from edgeseg.models.m2snet.network import BoxFilter
+from edgeseg.models.miniseg.network import MiniSeg
+from edgeseg.models.ulite.network import AxialDepthwise
 
 GOLDEN = Path(__file__).parent / "golden"
 TOLERANCE = 1e-4  # of the standard deviation of the output
@@ -52,7 +52,7 @@ def read_record(name: str) -> dict[str, Any]:
 def load_by_rule(name: str) -> tuple[Any, dict[str, Any]]:
     """The network with drawn weights, in eval mode, and its record."""
     record = read_record(name)
-    network = MODELS[name].make_network()
+    network = find_model(name).make_network()
     state = network.state_dict()
     for key, shape, dtype in record["state_dict"]:
         if "int" not in dtype:
@@ -75,7 +75,7 @@ def test_outputs_equal_those_of_the_published_module(name: str) -> None:
         for key, output in zip(record["outputs"], outputs, strict=True):
             error = np.abs(output.numpy() - golden[key]).max()
             assert error <= TOLERANCE * golden[key].std(), key
-    channels = MODELS[name].outputs.channels
+    channels = find_model(name).outputs.channels
     last = torch.sigmoid(outputs[0]) if channels == 1 else torch.softmax(outputs[0], dim=1)
     assert mask.shape[1] == channels
     torch.testing.assert_close(mask, last)
@@ -83,7 +83,7 @@ def test_outputs_equal_those_of_the_published_module(name: str) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_published_checkpoint_fits_without_a_change(name: str) -> None:
-    state = MODELS[name].make_network().state_dict()
+    state = find_model(name).make_network().state_dict()
     layout = {key: tuple(tensor.shape) for key, tensor in state.items()}
     assert layout == {key: tuple(shape) for key, shape, _ in read_record(name)["state_dict"]}
 
@@ -94,7 +94,7 @@ def random_axial_pair() -> AxialDepthwise:
 
 
 def trained_axial_pair() -> AxialDepthwise:
-    network = MODELS["ulite"].load_network(MODELS["ulite"].resolve_weights(None))
+    network = find_model("ulite").load_network(find_model("ulite").resolve_weights(None))
     block: AxialDepthwise = network.get_submodule("e3.dw")
     return block
 
@@ -127,7 +127,7 @@ def test_a_box_filter_is_the_convolution_of_ones(size: int) -> None:
 
 
 def load_shipped_miniseg() -> Any:
-    return MODELS["miniseg"].load_network(MODELS["miniseg"].resolve_weights(None))
+    return find_model("miniseg").load_network(find_model("miniseg").resolve_weights(None))
 
 
 @pytest.mark.parametrize("load", [lambda: load_by_rule("miniseg")[0], load_shipped_miniseg])

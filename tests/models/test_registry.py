@@ -2,21 +2,23 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support import needs
 
-from edgeseg.errors import UnknownNameError, UsageError, WeightsError
-from edgeseg.models import MODELS, ModelSpec, ShippedWeights, find_model
+from edgeseg.errors import EdgesegError, UnknownNameError, UsageError, WeightsError
+from edgeseg.models import MODELS, ModelSpec, ShippedWeights, find_model, list_models
 
 WEIGHTS_LIMIT_BYTES = 5_000_000
 
 
-@pytest.fixture(params=sorted(MODELS))
+@pytest.fixture(params=sorted(MODELS.names()))
 def spec(request: pytest.FixtureRequest) -> ModelSpec:
-    return MODELS[request.param]
+    return find_model(request.param)
 
 
 @needs("torch")
@@ -45,8 +47,82 @@ def test_network_keeps_its_contracts(spec: ModelSpec) -> None:
     assert float(mask.max()) <= 1
 
 
+# As edgeseg 0.1 wrote them into manifests, tunings and checkpoints of training runs.
+KNOWN_PLACES = {
+    "egeunet": "edgeseg.models.egeunet:EgeUnet",
+    "egeunet-twin-relu": "edgeseg.models.twin:Twin",
+    "ulite": "edgeseg.models.ulite:ULite",
+    "miniseg": "edgeseg.models.miniseg:MiniSeg",
+    "msnet": "edgeseg.models.msnet:MsNet",
+    "m2snet": "edgeseg.models.m2snet:M2SNet",
+    "efficientunet": "edgeseg.models.efficient_unet:EfficientUnet",
+}
+
+
+@pytest.mark.parametrize(("name", "place"), KNOWN_PLACES.items())
+def test_import_paths_are_those_of_older_manifests(name: str, place: str) -> None:
+    assert find_model(name).to_json()["place"] == place
+
+
+@needs("torch")
+def test_a_spec_of_an_older_manifest_loads_the_shipped_weights() -> None:
+    record = {
+        "name": "egeunet-twin-relu",
+        "place": "edgeseg.models.twin:Twin",
+        "arguments": {
+            "place": "edgeseg.models.egeunet:EgeUnet",
+            "arguments": {},
+            "activation": "relu",
+        },
+        "returns": "probabilities",
+        "title": "Edge twin of EGE-UNet, skin lesions",
+        "source": "Ruan et al., MICCAI 2023",
+        "parameters": 59022,
+        "macs": 90823168,
+        "input": find_model("egeunet").inputs.to_json(),
+        "output": find_model("egeunet").outputs.to_json(),
+        "weights": {"data": "isic2018_task1", "licence": "CC-BY-NC-4.0"},
+    }
+    spec = ModelSpec.from_json(record)
+    network = spec.load_network(find_model("egeunet-twin-relu").resolve_weights(None))
+    assert sum(parameter.numel() for parameter in network.parameters()) == 59022
+
+
+@pytest.mark.parametrize("command", [("models",), ("models", "--json"), ("doctor",), ("--help",)])
+def test_listing_models_does_not_import_torch(command: tuple[str, ...]) -> None:
+    script = f"""
+import sys
+sys.argv = ["edgeseg", *{command!r}]
+from edgeseg.cli import main
+try:
+    main()
+except SystemExit:
+    pass
+print("TORCH", "torch" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.endswith("TORCH False\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("edgeseg.models.egeunet:SPEC", "which is of the name 'egeunet'"),
+        ("edgeseg.models.egeunet:TAPS", "which is no ModelSpec"),
+    ],
+)
+def test_a_place_that_is_no_spec_of_the_name_says_what_to_state(
+    place: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MODELS, "_places", {**MODELS.places(), "mine": place})
+    with pytest.raises(EdgesegError, match=rf"'mine' is registered as {place}, {reason}\. State"):
+        find_model("mine")
+
+
 def test_names_are_their_keys() -> None:
-    assert [spec.name for spec in MODELS.values()] == list(MODELS)
+    assert [spec.name for spec in list_models()] == list(MODELS.names())
 
 
 def test_record_is_json(spec: ModelSpec) -> None:
@@ -74,7 +150,7 @@ def test_other_size_keeps_the_rest() -> None:
 
 def test_a_model_is_found_at_another_size() -> None:
     assert find_model("egeunet", size=(64, 96)) == find_model("egeunet").at_size(64, 96)
-    assert find_model("egeunet", size=None) == MODELS["egeunet"]
+    assert find_model("egeunet", size=None) == find_model("egeunet")
 
 
 def test_a_map_of_two_channels_is_not_stretched() -> None:
@@ -106,16 +182,16 @@ def test_lost_shipped_weights_tell_what_to_do(spec: ModelSpec) -> None:
         gone.resolve_weights(None)
 
 
-@pytest.fixture(params=[name for name, spec in MODELS.items() if spec.weights is not None])
+@pytest.fixture(params=[spec.name for spec in list_models() if spec.weights is not None])
 def shipped(request: pytest.FixtureRequest) -> ShippedWeights:
-    weights = MODELS[request.param].weights
+    weights = find_model(request.param).weights
     assert weights is not None
     return weights
 
 
 @needs("torch")
 def test_shipped_weights_load(shipped: ShippedWeights) -> None:
-    (spec,) = (spec for spec in MODELS.values() if spec.weights == shipped)
+    (spec,) = (spec for spec in list_models() if spec.weights == shipped)
     assert not spec.load_network(spec.resolve_weights(None)).training
 
 

@@ -10,9 +10,9 @@ torch = pytest.importorskip("torch")
 
 from edgeseg.errors import UnknownNameError, WeightsError
 from edgeseg.models import find_model
-from edgeseg.models.egeunet import ChannelLayerNorm, Gab
+from edgeseg.models.egeunet.network import ChannelLayerNorm, Gab
 from edgeseg.models.logits import inner_network
-from edgeseg.models.registry import ModelSpec
+from edgeseg.models.spec import ModelSpec
 from edgeseg.models.twin import (
     ChannelAffine,
     ConvolutionBridge,
@@ -20,7 +20,7 @@ from edgeseg.models.twin import (
     parts_that_stay,
     replace_slow_parts,
 )
-from edgeseg.models.variants import split_twin_name, twin_of
+from edgeseg.models.variants import split_variant_name, variant_of
 from edgeseg.models.weights import load_state, save_weights
 from edgeseg.training.recipes import find_recipe
 
@@ -35,7 +35,7 @@ from edgeseg.training.recipes import find_recipe
     ],
 )
 def test_names(name: str, parts: tuple[str, str]) -> None:
-    assert split_twin_name(name) == parts
+    assert split_variant_name(name) == parts
 
 
 def test_spec_is_that_of_another_network_under_the_same_contracts() -> None:
@@ -55,10 +55,10 @@ def test_spec_is_that_of_another_network_under_the_same_contracts() -> None:
     assert ModelSpec.from_json(twin.to_json()).make_network().replaced
 
 
-def test_shipped_twin_is_the_twin_of_its_original() -> None:
+def test_shipped_twin_is_the_variant_of_its_original() -> None:
     shipped = find_model("egeunet-twin-relu")
     assert shipped.weights is not None
-    assert replace(shipped, weights=None) == twin_of(find_model("egeunet"), "-twin-relu")
+    assert replace(shipped, weights=None) == variant_of(find_model("egeunet"), "-twin-relu")
     assert find_model("egeunet-twin-relu", None, (64, 64)).inputs.height == 64
 
 

@@ -10,7 +10,7 @@ from support import needs
 torch = pytest.importorskip("torch")
 
 from edgeseg.errors import UnknownNameError, UsageError
-from edgeseg.models.egeunet import EgeUnetLogits
+from edgeseg.models.egeunet.network import EgeUnetLogits
 from edgeseg.training.losses import BceDice, find_features, make_loss
 from edgeseg.training.lossnet import LossNet, VggFeatures
 

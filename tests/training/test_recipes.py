@@ -7,12 +7,12 @@ import pytest
 
 from edgeseg.contract import OutputContract
 from edgeseg.errors import UnknownNameError, UsageError
-from edgeseg.models import MODELS
-from edgeseg.training.recipes import RECIPES, Recipe, find_recipe
+from edgeseg.models import ModelSpec, find_model, list_models
+from edgeseg.training.recipes import Recipe, find_recipe
 
 
 def test_published_recipe_is_that_of_the_paper() -> None:
-    recipe = find_recipe(MODELS["egeunet"], "published")
+    recipe = find_recipe(find_model("egeunet"), "published")
     assert recipe.loss == "deep_supervised_bce_dice"
     assert (recipe.epochs, recipe.batch_size) == (300, 8)
     assert (recipe.learning_rate, recipe.weight_decay) == (1e-3, 1e-2)
@@ -22,7 +22,7 @@ def test_published_recipe_is_that_of_the_paper() -> None:
 
 @pytest.mark.parametrize("model", ["msnet", "m2snet"])
 def test_polyp_networks_have_the_whole_loss_of_the_paper_and_a_light_one(model: str) -> None:
-    published, short = find_recipe(MODELS[model], None), find_recipe(MODELS[model], "short")
+    published, short = find_recipe(find_model(model), None), find_recipe(find_model(model), "short")
     assert published.name == "published"
     assert (published.loss, published.epochs) == ("weighted_bce_iou_lossnet", 50)
     assert short.loss == "weighted_bce_iou"
@@ -31,26 +31,26 @@ def test_polyp_networks_have_the_whole_loss_of_the_paper_and_a_light_one(model: 
     assert short.epochs < published.epochs
 
 
-@pytest.mark.parametrize("model", sorted(RECIPES))
-def test_recipes_belong_to_models_and_know_their_names(model: str) -> None:
-    assert model in MODELS
-    assert [recipe.name for recipe in RECIPES[model].values()] == list(RECIPES[model])
+@pytest.mark.parametrize("spec", list_models(), ids=lambda spec: spec.name)
+def test_every_model_states_recipes_that_know_their_names(spec: ModelSpec) -> None:
+    assert spec.recipes
+    assert [recipe.name for recipe in spec.recipes.values()] == list(spec.recipes)
 
 
-@pytest.mark.parametrize("model", sorted(RECIPES))
-def test_recipes_survive_json(model: str) -> None:
-    for recipe in RECIPES[model].values():
+@pytest.mark.parametrize("spec", list_models(), ids=lambda spec: spec.name)
+def test_recipes_survive_json(spec: ModelSpec) -> None:
+    for recipe in spec.recipes.values():
         assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
 
 
 def test_unknown_recipe_names_nearest() -> None:
     with pytest.raises(UnknownNameError, match=r"recipe of egeunet 'shrt'\. Did you mean short\?"):
-        find_recipe(MODELS["egeunet"], "shrt")
+        find_recipe(find_model("egeunet"), "shrt")
 
 
 @pytest.mark.parametrize("name", ["mynet", "egeunet"])
 def test_a_network_of_the_users_gets_a_generic_recipe_whatever_its_name(name: str) -> None:
-    own = replace(MODELS["egeunet"], name=name, place="mypackage:Net")
+    own = replace(find_model("egeunet"), name=name, import_path="mypackage:Net", recipes={})
     assert find_recipe(own, None).loss == "bce_dice"
     three = replace(own, outputs=OutputContract(("a", "b", "c"), 3))
     assert find_recipe(three, None).loss == "cross_entropy_dice"
@@ -59,7 +59,8 @@ def test_a_network_of_the_users_gets_a_generic_recipe_whatever_its_name(name: st
 
 
 def test_no_name_gives_the_published_recipe() -> None:
-    assert find_recipe(MODELS["egeunet"], None) == find_recipe(MODELS["egeunet"], "published")
+    spec = find_model("egeunet")
+    assert find_recipe(spec, None) == find_recipe(spec, "published")
 
 
 def test_misspelt_setting_names_nearest() -> None:

@@ -16,13 +16,13 @@ torch = pytest.importorskip("torch")
 from torch.nn import functional as F
 
 from edgeseg.errors import UsageError, WeightsError
-from edgeseg.models import MODELS
+from edgeseg.models import find_model
 from edgeseg.models.backbones.efficientnet import (
     FEATURE_CHANNELS,
     EfficientNetLite0,
     pad_as_tensorflow,
 )
-from edgeseg.models.efficient_unet import EfficientUnet
+from edgeseg.models.efficient_unet.network import EfficientUnet
 from edgeseg.models.weights import load_backbone, save_weights
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -103,10 +103,10 @@ def test_logits_are_those_of_the_mask() -> None:
 
 
 def test_a_backbone_loads_into_a_network_of_polyps(tmp_path: Path) -> None:
-    network = MODELS["m2snet"].make_network()
+    network = find_model("m2snet").make_network()
     path = tmp_path / "res2net.safetensors"
     save_weights(path, network.resnet)
-    other = MODELS["m2snet"].make_network()
+    other = find_model("m2snet").make_network()
     load_backbone(other, "resnet", path)
     wanted = network.resnet.state_dict()
     assert all(torch.equal(value, wanted[key]) for key, value in other.resnet.state_dict().items())
@@ -121,4 +121,4 @@ def test_checkpoint_of_another_classifier_is_refused(tmp_path: Path) -> None:
 
 def test_network_without_a_backbone_says_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no backbone .* Leave --backbone-weights out"):
-        load_backbone(MODELS["ulite"].make_network(), "", tmp_path / "any.pth")
+        load_backbone(find_model("ulite").make_network(), "", tmp_path / "any.pth")

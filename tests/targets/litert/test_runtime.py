@@ -276,7 +276,7 @@ def test_doctor_names_the_runtime() -> None:
 
 @pytest.mark.slow
 @needs("torch", "onnxscript")
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", sorted(MODELS.names()))
 def test_every_registered_model_goes_through(name: str, tmp_path: Path) -> None:
     import torch
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .msnet import WIDTH, MsNet
+from ..msnet.network import WIDTH, MsNet
 
 
 class BoxFilter(nn.Module):

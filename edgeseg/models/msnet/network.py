@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .backbones.res2net import Res2Net
+from ..backbones.res2net import Res2Net
 
 WIDTH = 64
 FEATURE_CHANNELS = {2: 256, 3: 512, 4: 1024, 5: 2048}

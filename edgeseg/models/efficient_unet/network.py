@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .backbones.efficientnet import FEATURE_CHANNELS, EfficientNetLite0
+from ..backbones.efficientnet import FEATURE_CHANNELS, EfficientNetLite0
 
 DECODER_CHANNELS = (128, 64, 48, 32)
 

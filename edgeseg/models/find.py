@@ -1,0 +1,66 @@
+"""From the name of a model to its spec."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import EdgesegError, UnknownNameError, UsageError
+from .registry import MODELS
+from .spec import ModelSpec
+from .user import read_user_model
+from .variants import split_variant_name, variant_of
+
+
+def find_model(
+    name: str, spec_path: Path | None = None, size: tuple[int, int] | None = None
+) -> ModelSpec:
+    """Spec of a model.
+
+    Args:
+        name: Name of a registered model or of its edge variant (NAME-twin, NAME-twin-relu), or
+            "package.module:Class" of a network of the user's own.
+        spec_path: TOML file that describes the user's own network.
+        size: (height, width) of the input; None is the model's default.
+
+    Raises:
+        UnknownNameError: No such model.
+        UsageError: See `edgeseg.models.user.read_user_model` and `ModelSpec.at_size`.
+        EdgesegError: Another package registered something that is no spec.
+    """
+    spec = _find_spec(name, spec_path)
+    return spec if size is None else spec.at_size(*size)
+
+
+def list_models() -> list[ModelSpec]:
+    """Specs of all registered models.
+
+    Raises:
+        EdgesegError: Another package registered something that does not load or is no spec.
+    """
+    return [_registered(name) for name in MODELS.names()]
+
+
+def _find_spec(name: str, spec_path: Path | None) -> ModelSpec:
+    if ":" in name:
+        return read_user_model(name, spec_path)
+    known = MODELS.names()
+    original, ending = (name, "") if name in known else split_variant_name(name)
+    if original not in known:
+        raise UnknownNameError("model", name, known)
+    if spec_path is not None:
+        raise UsageError(
+            f"--spec describes networks of your own; {name} is registered. Leave it out."
+        )
+    spec = _registered(original)
+    return variant_of(spec, ending) if ending else spec
+
+
+def _registered(name: str) -> ModelSpec:
+    spec = MODELS.find(name)
+    if not isinstance(spec, ModelSpec) or spec.name != name:
+        stated = f"of the name '{spec.name}'" if isinstance(spec, ModelSpec) else "no ModelSpec"
+        raise EdgesegError(
+            f"The model '{name}' is registered as {MODELS.places()[name]}, which is {stated}. "
+            f"State SPEC = ModelSpec(name='{name}', ...) there, or uninstall the package."
+        )
+    return spec

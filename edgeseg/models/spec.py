@@ -1,0 +1,258 @@
+"""What is known of a network before it is built; nothing here imports torch."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..contract import InputContract, OutputContract
+from ..errors import UsageError, WeightsError, reason_of
+from ..lazy import require
+from ..metrics.scores import MetricSet
+from ..records import sha256_of_file
+from .recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+RETURNS = ("probabilities", "logits")
+WEIGHTS_FOLDER = Path(__file__).parent / "shipped"
+# The class around the original of an edge variant, see `edgeseg.models.twin`.
+TWIN_PATH = "edgeseg.models.twin:Twin"
+
+
+@dataclass(frozen=True)
+class ShippedWeights:
+    """Weights that a package carries; the model card lies beside the file as NAME.md.
+
+    Attributes:
+        name: File name without its ending `.safetensors`.
+        data: Data set that the weights were trained on.
+        licence: SPDX name of the licence that binds whoever uses the weights.
+        folder: Folder of the file; edgeseg's own unless another package ships the weights.
+    """
+
+    name: str
+    data: str
+    licence: str
+    folder: Path = WEIGHTS_FOLDER
+
+    @property
+    def path(self) -> Path:
+        """The safetensors file."""
+        return self.folder / f"{self.name}.safetensors"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What is known of a network before it is built.
+
+    Attributes:
+        name: Name of the model on the command line.
+        import_path: "module:class" of an `nn.Module` with `forward(image) -> probabilities` and
+            `forward_logits(image)` for training. Manifests call it "place".
+        title: One line that names the network and its task.
+        source: Paper that describes the network.
+        parameters: Number of trainable parameters.
+        macs: Multiply-accumulates of convolutions and matrix products of one forward pass at
+            the default input size.
+        inputs, outputs: The contracts.
+        weights: Shipped weights; None when the user must bring a checkpoint.
+        arguments: Keyword arguments of the class.
+        returns: What `forward` returns: "probabilities", or "logits", to which edgeseg adds the
+            sigmoid or softmax.
+        paper_metrics: Metrics that the paper prints; None where no paper segments with this
+            network, as for a teacher made here, a network of the user's or a spec from a record.
+        recipes: Training recipes by name, the default first; empty gives the generic recipe.
+        taps: Names of the modules whose features a distillation compares, from input to output;
+            empty where the user has to name them.
+    """
+
+    name: str
+    import_path: str
+    title: str
+    source: str
+    parameters: int
+    macs: int
+    inputs: InputContract
+    outputs: OutputContract
+    weights: ShippedWeights | None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    returns: str = "probabilities"
+    paper_metrics: MetricSet | None = None
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    taps: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.returns not in RETURNS:
+            raise ValueError(f"returns is one of {', '.join(RETURNS)}, not {self.returns!r}.")
+        if self.paper_metrics and self.paper_metrics.stretches_maps and self.outputs.channels > 1:
+            raise ValueError(f"{self.name}: only a map of one channel can be stretched.")
+
+    def at_size(self, height: int, width: int) -> ModelSpec:
+        """The same network at another input size.
+
+        Raises:
+            UsageError: The size is no multiple of the network's stride.
+        """
+        try:
+            inputs = replace(self.inputs, height=height, width=width)
+        except ValueError as error:
+            raise UsageError(f"{self.name}: {error}") from error
+        return replace(self, inputs=inputs)
+
+    def source_digest(self) -> str | None:
+        """Hash of the network's code where edgeseg does not contain it, for cache keys.
+
+        Returns:
+            SHA-256 over all Python files of the package that holds the network, or over its one
+            file and the files beside it; None for edgeseg's own networks, whose code is part of
+            every cache key.
+        """
+        path = self.import_path
+        if path == TWIN_PATH:
+            path = self.arguments["place"]
+        top_name = path.partition(":")[0].partition(".")[0]
+        if top_name == __name__.partition(".")[0]:
+            return None
+        top = importlib.import_module(top_name)
+        if hasattr(top, "__path__"):
+            files = [file for folder in top.__path__ for file in Path(folder).rglob("*.py")]
+        else:
+            files = list(Path(top.__file__).parent.glob("*.py")) if top.__file__ else []
+        lines = [f"{file.name} {sha256_of_file(file)}" for file in sorted(files)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def make_network(self) -> nn.Module:
+        """A freshly initialised network: `forward` gives probabilities, `forward_logits` logits.
+
+        Raises:
+            MissingBackendError: torch is not installed.
+            UsageError: `import_path` names no network, or the class does not take `arguments`.
+        """
+        torch = require("torch", purpose=f"The model {self.name}")
+        module, _, attribute = self.import_path.partition(":")
+        try:
+            network_class = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UsageError(
+                f"Cannot find the network {self.import_path} ({error}). Run the command where "
+                "Python can import it, or set PYTHONPATH."
+            ) from error
+        if not (isinstance(network_class, type) and issubclass(network_class, torch.nn.Module)):
+            raise UsageError(f"{self.import_path} is no torch.nn.Module. Name the network's class.")
+        try:
+            network: nn.Module = network_class(**self.arguments)
+        except TypeError as error:
+            raise UsageError(
+                f"{self.import_path} does not take the arguments {self.arguments} ({error}). "
+                "Correct [arguments] in the spec."
+            ) from error
+        if self.returns == "logits":
+            from .logits import LogitsNetwork
+
+            return LogitsNetwork(network)
+        return network
+
+    def counted(self) -> ModelSpec:
+        """The same spec with parameters and MACs counted on a fresh network.
+
+        Raises:
+            UsageError: The network does not take the image or does not return the mask that the
+                contracts describe.
+        """
+        from .complexity import count_parameters, try_forward
+
+        network = self.make_network()
+        try:
+            macs, shape = try_forward(network, self.inputs)
+        except Exception as error:
+            # A user's code may raise any kind of exception.
+            raise UsageError(
+                f"{self.import_path} does not take an image of {self.inputs.height}x"
+                f"{self.inputs.width}, or gives no tensor ({reason_of(error)}). Correct height, "
+                "width and stride in the spec; its forward returns a tensor, or a sequence that "
+                "begins with one."
+            ) from error
+        wanted = (1, self.outputs.channels, self.inputs.height, self.inputs.width)
+        if shape != wanted:
+            raise UsageError(
+                f"{self.import_path} gives {shape} where the spec says {wanted}: one image, "
+                "channels, height, width. Correct channels in the spec, or let forward return maps "
+                "of the image's size."
+            )
+        return replace(self, parameters=count_parameters(network), macs=macs)
+
+    def resolve_weights(self, path: Path | None, option: str = "--weights") -> Path:
+        """The checkpoint to load: `path`, or the shipped weights when `path` is None.
+
+        Args:
+            option: Option of the command line that `path` came from.
+
+        Raises:
+            UsageError: `path` does not exist, or no weights are shipped.
+            WeightsError: The shipped file was removed.
+        """
+        if path is not None and not path.is_file():
+            raise UsageError(f"No weights file at {path}. Check {option}.")
+        if path is not None:
+            return path
+        if self.weights is None:
+            raise UsageError(f"No weights are shipped for {self.name}. Give them with {option}.")
+        if not self.weights.path.is_file():
+            raise WeightsError(
+                f"The shipped weights {self.weights.path} are missing. Reinstall edgeseg, or "
+                f"give your own with {option}."
+            )
+        return self.weights.path
+
+    def load_network(self, weights_path: Path) -> nn.Module:
+        """The network with weights, in eval mode.
+
+        Raises:
+            WeightsError: See `edgeseg.models.weights.load_weights`.
+        """
+        from .weights import load_weights
+
+        network = self.make_network()
+        load_weights(network, weights_path)
+        return network.eval()
+
+    def to_json(self) -> dict[str, Any]:
+        """What decides the network, and what a reader of a manifest wants to know of it."""
+        return {
+            "name": self.name,
+            "place": self.import_path,
+            "arguments": self.arguments,
+            "returns": self.returns,
+            "title": self.title,
+            "source": self.source,
+            "parameters": self.parameters,
+            "macs": self.macs,
+            "input": self.inputs.to_json(),
+            "output": self.outputs.to_json(),
+            "weights": None
+            if self.weights is None
+            else {"data": self.weights.data, "licence": self.weights.licence},
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> ModelSpec:
+        """Spec of a record that `to_json` made, without shipped weights, recipes and taps."""
+        return cls(
+            name=record["name"],
+            import_path=record["place"],
+            title=record["title"],
+            source=record["source"],
+            parameters=record["parameters"],
+            macs=record["macs"],
+            inputs=InputContract.from_json(record["input"]),
+            outputs=OutputContract.from_json(record["output"]),
+            weights=None,
+            arguments=record["arguments"],
+            returns=record["returns"],
+        )
