@@ -10,7 +10,7 @@ from typing import Any
 from edgeseg.records import VERSION
 from edgeseg.storage.cache import code_digest, toolchain_versions
 
-from .cpu import allowed_cores, read_cpu
+from .workers.cpu import allowed_cores, read_cpu
 
 
 def describe_environment(threads: int) -> dict[str, Any]:

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from edgeseg.data.folder import FolderDataset
 from edgeseg.progress import SILENT, Progress
-from edgeseg.records import RunnerSpec
 
 from .accuracy import Accuracy, Reference, true_labels
 from .environment import describe_environment
 from .latency import TimeBlock, block_size, interleave, round_count, warm_up
-from .participants import BenchSettings, Participant
-from .process import OpenWorker, Worker, WorkerProcess
+from .participants import Participant
+from .process import Runner
 from .report import Report, Timing, describe_row
+from .settings import BenchSettings
+from .workers.protocol import Label, Worker
 
 
 def measure(
@@ -29,13 +30,11 @@ def measure(
     settings: BenchSettings,
     progress: Progress = SILENT,
     *,
-    open_worker: OpenWorker = WorkerProcess,
     environment: dict[str, Any] | None = None,
 ) -> Report:
     """Measure latency, memory and accuracy.
 
     Args:
-        open_worker: Starts what runs a participant, here or on a device.
         environment: Of the device; None describes this machine.
 
     Raises:
@@ -43,11 +42,11 @@ def measure(
         DataError: An image or mask cannot be read.
     """
     environment = environment or describe_environment(settings.threads)
-    with tempfile.TemporaryDirectory(prefix="edgeseg-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="edgeseg-bench-") as name:
         timed = [participant for participant in participants if not participant.fallback_runtime]
-        place = Path(folder)
-        timings = _time(timed, dataset, settings, place, progress, open_worker) if timed else {}
-        accuracies, reference = _score(participants, dataset, place, progress, open_worker)
+        folder = Path(name)
+        timings = _time(timed, dataset, settings, folder, progress) if timed else {}
+        accuracies, reference = _score(participants, dataset, folder, progress)
     names = {participant.key: participant.name for participant in participants}
     rows = [
         describe_row(
@@ -75,7 +74,6 @@ def _time(
     settings: BenchSettings,
     folder: Path,
     progress: Progress,
-    open_worker: OpenWorker,
 ) -> dict[str, Timing]:
     timings: dict[str, Timing] = {}
     with contextlib.ExitStack() as stack:
@@ -85,21 +83,20 @@ def _time(
             for participant in participants:
                 # One that does not count: it brings the files into the system's cache, which
                 # otherwise the first participant would pay for.
-                with open_worker(participant.name, participant.runner) as worker:
-                    worker.ask("load", runner=participant.runner.to_json())
+                with participant.runner.open_worker(participant.name) as worker:
+                    worker.load()
             for number, participant in enumerate(participants):
-                worker = stack.enter_context(open_worker(participant.name, participant.runner))
+                worker = stack.enter_context(participant.runner.open_worker(participant.name))
                 workers.append(worker)
                 images = _timing_images(participant, dataset, settings, folder / f"{number}.npy")
-                runner = participant.runner.to_json()
-                loaded = worker.ask("load", runner=runner, images=str(images))
-                first = worker.ask("first")
+                loaded = worker.load(str(images))
+                first = worker.first()
                 warm = warm_up(_time_block(worker))
                 # Memory is read before other work; loading and running are what it is for.
-                peak = worker.ask("memory")["peak_rss_bytes"] - loaded["bare_rss_bytes"]
+                peak = worker.memory().peak_rss_bytes - loaded.bare_rss_bytes
                 sizes.append(block_size(warm.median_ms, settings.runs))
                 timings[participant.key] = Timing(
-                    loaded["load_ms"], first["first_ms"], peak, warm.to_json(), sizes[-1], []
+                    loaded.load_ms, first.first_ms, peak, warm.to_json(), sizes[-1], []
                 )
                 stage.advance()
         with progress.stage("time", total=round_count(sizes, settings.runs)) as stage:
@@ -113,8 +110,7 @@ def _time(
 
 def _time_block(worker: Worker) -> TimeBlock:
     def time_block(count: int) -> Sequence[float]:
-        latencies: list[float] = worker.ask("time", count=count)["latencies_ms"]
-        return latencies
+        return worker.time(count).latencies_ms
 
     return time_block
 
@@ -132,7 +128,6 @@ def _score(
     dataset: FolderDataset,
     folder: Path,
     progress: Progress,
-    open_worker: OpenWorker,
 ) -> tuple[dict[str, Accuracy | None], list[dict[str, Any]]]:
     """Accuracy of each participant, and of each float model that they are compared with."""
     accuracies: dict[str, Accuracy | None] = {}
@@ -146,7 +141,7 @@ def _score(
             title = f"masks of {participant.model} in torch"
             path = folder / f"reference{number}.npy"
             float_labels = _label(
-                title, participant.reference, participant, dataset, path, progress, WorkerProcess
+                title, participant.reference, participant, dataset, path, progress
             )
             truth = true_labels(dataset, participant.inputs, outputs)
             references[key] = Reference(float_labels, truth, names, outputs)
@@ -161,7 +156,7 @@ def _score(
                     "accuracy_ci95": own.accuracy_ci95,
                 }
             )
-        if not participant.has_masks:
+        if not participant.runner.has_masks:
             accuracies[participant.key] = None
             continue
         title = f"masks of {participant.name}"
@@ -172,7 +167,6 @@ def _score(
             dataset,
             folder / f"labels{number}.npy",
             progress,
-            open_worker,
         )
         accuracies[participant.key] = references[key].compare(labels)
     return accuracies, reference_rows
@@ -180,25 +174,23 @@ def _score(
 
 def _label(
     title: str,
-    runner: RunnerSpec,
+    runner: Runner,
     participant: Participant,
     dataset: FolderDataset,
     path: Path,
     progress: Progress,
-    open_worker: OpenWorker,
 ) -> NDArray[np.uint8]:
     with (
         progress.stage(title, total=len(dataset)) as stage,
-        open_worker(title, runner) as worker,
+        runner.open_worker(title) as worker,
     ):
-        worker.ask("load", runner=runner.to_json())
-        worker.ask(
-            "label",
-            on_step=stage.advance,
+        worker.load()
+        request = Label(
             images=[str(pair.image_path.resolve()) for pair in dataset],
+            result=str(path),
             inputs=participant.inputs.to_json(),
             outputs=participant.outputs.to_json(),
-            result=str(path),
         )
+        worker.label(request, stage.advance)
     labels: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     return labels

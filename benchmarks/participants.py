@@ -1,40 +1,12 @@
-"""What a benchmark measures, and how much of it."""
+"""What a benchmark measures."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from edgeseg.contract import InputContract, OutputContract
-from edgeseg.errors import UsageError
-from edgeseg.records import RunnerSpec
 
-from .cpu import allowed_cores
-
-
-@dataclass(frozen=True)
-class BenchSettings:
-    """Attributes:
-    threads: CPU threads of each artefact; its process is kept on so many cores.
-    runs: Counted inferences of each artefact, at least.
-    timing_images: How many different images are timed in turn.
-    """
-
-    threads: int = 1
-    runs: int = 200
-    timing_images: int = 4
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if value < 1:
-                raise UsageError(f"The number of {name} is {value}; it must be at least 1.")
-
-    def require_cores(self) -> None:
-        """Refuse more threads than this machine lets the process use."""
-        if self.threads > len(allowed_cores()):
-            raise UsageError(
-                f"{self.threads} threads were asked for, but this process may use "
-                f"{len(allowed_cores())} cores. Lower --threads."
-            )
+from .process import Runner
 
 
 @dataclass(frozen=True)
@@ -45,18 +17,16 @@ class Participant:
         key: Unique in the run.
         name: For people.
         model, target, precision: For the row.
-        runner: What its process opens.
-        reference: What opens the float torch model, whose masks it is compared with.
-        reference_key: Equal for equal float models, so that each answers once.
+        runner: How to start the worker that measures it.
+        reference: How to start that of the FP32 reference, with whose masks it is compared.
+        reference_key: Equal for equal references, so that each predicts once.
         inputs, outputs: Its contracts.
         artifact_bytes: Size on disk of what ships.
         baseline_key: Participant that its latency is compared with; itself for a baseline, empty
             where there is none.
-        stand_in: What computes it here in place of its device; then it is scored, not timed.
-            Empty where the artefact itself runs.
+        fallback_runtime: What computes it here in place of its own runtime; it is then scored and
+            not timed. Empty where the artefact itself runs.
         device: Where it runs; empty is this machine.
-        times_blocks: Its worker tells the mean latency of a block, not that of each inference.
-        has_masks: Its worker gives label maps; without them there is no accuracy.
     """
 
     key: str
@@ -64,8 +34,8 @@ class Participant:
     model: str
     target: str
     precision: str
-    runner: RunnerSpec
-    reference: RunnerSpec
+    runner: Runner
+    reference: Runner
     reference_key: str
     inputs: InputContract
     outputs: OutputContract
@@ -73,8 +43,6 @@ class Participant:
     baseline_key: str
     fallback_runtime: str = ""
     device: str = ""
-    times_blocks: bool = False
-    has_masks: bool = True
 
     @property
     def is_baseline(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import json
 import os
@@ -10,59 +11,92 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any
 
 from edgeseg.errors import BenchmarkError, WorkerKilledError
-from edgeseg.records import RunnerSpec
+
+from .workers.protocol import (
+    Answer,
+    Done,
+    First,
+    FirstInference,
+    Label,
+    LabelPrepared,
+    Latencies,
+    Load,
+    Loaded,
+    Memory,
+    MemoryUse,
+    Request,
+    Time,
+    Worker,
+    do_nothing,
+    encode_request,
+)
 
 STDERR_TAIL = 600
 END_SECONDS = 10  # for a process that has closed its answers
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-class Worker(Protocol):
-    """Something that measures one artefact; it ends when the block ends, however it ends."""
+class WorkerProxy(Worker):
+    """A worker in another process, which is asked in the words of `protocol`.
 
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
-
-    def ask(
-        self, command: str, *, on_step: Callable[[], None] | None = None, **arguments: Any
-    ) -> dict[str, Any]:
-        """Do what `worker.py` says of the command, and answer so."""
-
-
-OpenWorker = Callable[[str, RunnerSpec], Worker]
-
-
-class WorkerProcess:
-    """One worker, ended when the block ends, however it ends.
-
-    Args:
-        name: For messages.
-        runner: What it opens.
-        command: Starts a worker of another environment that speaks the same.
+    Attributes:
+        name: What it measures, for messages.
     """
 
-    def __init__(self, name: str, runner: RunnerSpec, command: Sequence[str] | None = None) -> None:
+    name: str
+
+    @abc.abstractmethod
+    def ask(self, request: Request[Answer], on_step: Callable[[], None] = do_nothing) -> Answer:
+        """Send a request and wait for its answer; `on_step` is called for each step it reports.
+
+        Raises:
+            BenchmarkError: The worker reports an error or dies.
+        """
+
+    def load(self, images: str | None = None) -> Loaded:
+        return self.ask(Load(images))
+
+    def first(self) -> FirstInference:
+        return self.ask(First())
+
+    def time(self, count: int) -> Latencies:
+        return self.ask(Time(count))
+
+    def memory(self) -> MemoryUse:
+        return self.ask(Memory())
+
+    def label(self, request: Label, on_step: Callable[[], None] = do_nothing) -> Done:
+        return self.ask(request, on_step)
+
+    def label_prepared(self, request: LabelPrepared) -> Done:
+        return self.ask(request)
+
+
+class WorkerProcess(WorkerProxy):
+    """A worker in a process of this machine.
+
+    Args:
+        name: What it measures, for messages.
+        command: Starts a program that serves `protocol`.
+        threads: CPU threads that its numeric libraries may use; 0 leaves that to them.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], threads: int) -> None:
         self.name = name
-        self.runner = runner
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in __exit__)
+        self.command = list(command)
+        self._threads = threads
+
+    def start(self, stack: contextlib.ExitStack) -> None:
+        self._stderr = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (closed by the stack)
         environment = dict(os.environ)
-        if runner.threads > 0:
+        if self._threads > 0:
             # Numeric libraries read these at their first import.
-            for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-                environment[variable] = str(runner.threads)
-        # -P: what lies in the working folder must not be taken for a library.
-        own = [sys.executable, "-P", "-m", "edgeseg.benchmarks.worker", str(runner.threads)]
+            environment.update(dict.fromkeys(THREAD_VARIABLES, str(self._threads)))
         self._process = subprocess.Popen(
-            own if command is None else list(command),
+            self.command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -70,37 +104,22 @@ class WorkerProcess:
             text=True,
             encoding="utf-8",
         )
+        stack.callback(self._end)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def _end(self) -> None:
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
-        self._stderr.close()
 
-    def ask(
-        self, command: str, *, on_step: Callable[[], None] | None = None, **arguments: Any
-    ) -> dict[str, Any]:
-        """Send a command and wait for its answer; `on_step` is called for each step it reports.
-
-        Raises:
-            BenchmarkError: The worker reports an error or dies.
-        """
+    def ask(self, request: Request[Answer], on_step: Callable[[], None] = do_nothing) -> Answer:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
         try:
-            stdin.write(json.dumps({"command": command, **arguments}) + "\n")
+            stdin.write(encode_request(request) + "\n")
             stdin.flush()
         except OSError as error:
             raise self._death() from error
@@ -108,16 +127,16 @@ class WorkerProcess:
             line = stdout.readline()
             if not line:
                 raise self._death()
-            answer: dict[str, Any] = json.loads(line)
-            if "error" in answer:
+            record: dict[str, Any] = json.loads(line)
+            if "error" in record:
                 raise BenchmarkError(
-                    f"Measuring {self.name} failed: {answer['error'].rstrip('.')}. Check the "
+                    f"Measuring {self.name} failed: {record['error'].rstrip('.')}. Check the "
                     "bundle with edgeseg verify."
                 )
-            if "done" not in answer:
+            if "done" not in record:
+                answer: Answer = request.answer(**record)
                 return answer
-            if on_step is not None:
-                on_step()
+            on_step()
 
     @property
     def has_ended(self) -> bool:
@@ -130,12 +149,66 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         self._stderr.seek(0)
         tail = self._stderr.read()[-STDERR_TAIL:].decode(errors="replace").strip()
-        said = f" It said: {tail}" if tail else ""
+        stderr = f" Its last output: {tail}" if tail else ""
         kind = WorkerKilledError if code == -signal.SIGKILL else BenchmarkError
         return kind(
-            f"The process that ran {self.name} ended with {how}.{said} Check the bundle with "
+            f"The process that ran {self.name} ended with {reason}.{stderr} Check the bundle with "
             "edgeseg verify, and that the machine has enough free memory."
         )
+
+
+class Runner(abc.ABC):
+    """Something that maps prepared images to masks, and how to start a worker that measures it.
+
+    Attributes:
+        times_blocks: Its worker reports the mean latency of a block, not that of each inference.
+        has_masks: Its worker writes label maps; without them there is no accuracy.
+    """
+
+    times_blocks: bool = False
+    has_masks: bool = True
+
+    @abc.abstractmethod
+    def open_worker(self, name: str) -> Worker:
+        """The worker, not started yet.
+
+        Args:
+            name: What it measures, for messages.
+        """
+
+
+class ProcessRunner(Runner):
+    """A runner that a new Python process of this environment opens.
+
+    Subclasses can be imported by their name, and are made from what `to_json` gives.
+    """
+
+    threads: int  # CPU threads that it may use; its process is kept on so many cores, 0 leaves it
+
+    @abc.abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """Arguments of `from_json`, in JSON values."""
+
+    @classmethod
+    @abc.abstractmethod
+    def from_json(cls, record: dict[str, Any]) -> ProcessRunner:
+        """Read what `to_json` gave."""
+
+    @abc.abstractmethod
+    def modules(self) -> Sequence[str]:
+        """Modules of the runtime, to be loaded before memory is looked at."""
+
+    @abc.abstractmethod
+    def open(self) -> Any:
+        """Open what has `run(image)`, in the process that measures it."""
+
+    def open_worker(self, name: str) -> WorkerProcess:
+        kind = type(self)
+        record = {"class": f"{kind.__module__}:{kind.__qualname__}", "fields": self.to_json()}
+        # -P: what lies in the working folder must not be taken for a library.
+        module = f"{__package__}.workers.worker"
+        command = [sys.executable, "-P", "-m", module, str(self.threads), json.dumps(record)]
+        return WorkerProcess(name, command, self.threads)

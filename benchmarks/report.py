@@ -11,7 +11,8 @@ from edgeseg.lazy import require
 
 from .accuracy import Accuracy
 from .latency import paired_speedup, summarize
-from .participants import BenchSettings, Participant
+from .participants import Participant
+from .settings import BenchSettings
 
 MEGABYTE = 1e6
 # Keys of rows before HD95 was a metric among others.
@@ -152,7 +153,7 @@ def _timing_of(participant: Participant, timing: Timing | None) -> dict[str, Any
     latency: dict[str, Any] = summarize(timing.blocks).to_json()
     runs = sum(len(block) for block in timing.blocks)
     fps = 1e3 / latency["mean"]
-    if participant.times_blocks:
+    if participant.runner.times_blocks:
         # Means of blocks hide how far single inferences spread.
         latency.update(p90=None, p99=None)
         runs *= timing.block_size

@@ -242,7 +242,7 @@ def bench(
     Returns:
         A row for each artefact; `Report.to_pandas()` gives a table.
     """
-    from .pipeline.device_bench import DeviceSettings
+    from .pipeline.devices.settings import DeviceSettings
     from .pipeline.measure import BenchRequest, run_bench
 
     folders = (each.folder if isinstance(each, Bundle) else Path(each) for each in bundles)

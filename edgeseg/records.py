@@ -116,23 +116,3 @@ class Diagnosis:
         record = asdict(self)
         record["missing"] = [{"package": name, "install": how} for name, how in self.missing]
         return record
-
-
-@dataclass(frozen=True)
-class RunnerSpec:
-    """How another process opens something that maps prepared images to masks.
-
-    Attributes:
-        place: "module:function"; called with `arguments`, it returns an object with `run(image)`.
-        arguments: JSON values only.
-        packages: Import names of the runtime, loaded before memory is first looked at.
-        threads: CPU threads that it may use.
-    """
-
-    place: str
-    arguments: dict[str, Any]
-    packages: tuple[str, ...]
-    threads: int
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)

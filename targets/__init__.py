@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from edgeseg.records import Artifact
 from edgeseg.registry import Registry
@@ -58,16 +57,9 @@ def find_runtime(name: str, options: Mapping[str, str] | None = None) -> Runtime
     return found(found.options_class.from_text(name, options or {}))
 
 
-def open_backend(artifact: Mapping[str, Any], threads: int) -> Backend:
-    """Load an artefact by plain values, as another process receives them.
-
-    Where the artefact's runtime does not run, its fallback runtime is loaded.
-
-    Args:
-        artifact: As `Artifact.to_json` gives it.
-    """
-    opened = Artifact.from_json(artifact)
-    runtime = find_runtime(opened.runtime)
+def open_backend(artifact: Artifact, threads: int) -> Backend:
+    """Load an artefact, by its runtime's fallback runtime where that does not run."""
+    runtime = find_runtime(artifact.runtime)
     if runtime.fallback_runtime():
-        return runtime.load_for_check(opened)[0]
-    return runtime.load(opened, threads)
+        return runtime.load_for_check(artifact)[0]
+    return runtime.load(artifact, threads)

@@ -25,6 +25,8 @@ from edgeseg.lazy import (
 from edgeseg.options import Options
 from edgeseg.records import ONNX_FORMAT, Artifact, Diagnosis
 
+from .device_program import DeviceProgram
+
 FP32_TOLERANCE = 1e-3  # of a probability
 
 
@@ -73,6 +75,8 @@ class Runtime(abc.ABC):
         build_packages, run_packages: Import names that compiling and running need; quantisers
             name their own.
         backend_module: Module with the standalone class `Backend`.
+        device_program: What runs artefacts on devices without Python, reached with adb; None where
+            the runtime has no such program.
         rewrites: Names of the exact rewrites of the ONNX graph (`edgeseg.lower.rewrites`) that make
             it faster here, by precision.
         runner_modules: Further standalone modules for the bundle's runner/, by file name.
@@ -90,6 +94,7 @@ class Runtime(abc.ABC):
     build_packages: ClassVar[tuple[str, ...]]
     run_packages: ClassVar[tuple[str, ...]]
     backend_module: ClassVar[str]
+    device_program: ClassVar[DeviceProgram | None] = None
     tolerances: ClassVar[Mapping[str, float]] = {"fp32": FP32_TOLERANCE}
     rewrites: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     runner_modules: ClassVar[Mapping[str, str]] = {}

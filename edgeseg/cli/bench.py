@@ -8,14 +8,12 @@ from typing import Annotated
 
 import typer
 
+from edgeseg.benchmarks.settings import BenchSettings
+
 from ..errors import UsageError
+from ..pipeline.devices.settings import DeviceSettings
 from .terminal.bench_table import bench_table, describe_report
 from .terminal.console import make_progress, print_note, print_table
-
-DEFAULT_SPLITS = ["val", "test"]
-DEFAULT_BASELINE = "plain"
-DEFAULT_PYTHON = "python3"
-DEFAULT_TIMEOUT_S = 600.0
 
 
 def bench(
@@ -28,67 +26,75 @@ def bench(
         typer.Option(help="Split to measure on; may be repeated (default: val, test)."),
     ] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Also write to FILE.")] = None,
-    threads: Annotated[int, typer.Option(help="CPU threads of each artefact.", min=1)] = 1,
-    runs: Annotated[int, typer.Option(help="Counted inferences of each artefact.", min=1)] = 200,
+    threads: Annotated[
+        int, typer.Option(help="CPU threads of each artefact.", min=1)
+    ] = BenchSettings.threads,
+    runs: Annotated[
+        int, typer.Option(help="Least number of counted inferences of each artefact.", min=1)
+    ] = BenchSettings.runs,
     record: Annotated[bool, typer.Option(help="Add the rows to the bundles' manifests.")] = False,
     baseline: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="What speed is compared with: plain (the exported graph through the runtime's own "
-            "tool) or target (the same, mended)."
+            "tool, the default) or target (the same, repaired)."
         ),
-    ] = DEFAULT_BASELINE,
+    ] = None,
     images: Annotated[
-        int | None, typer.Option(help="Measure on so many images at most.", min=1)
+        int | None, typer.Option(help="Largest number of images to measure on.", min=1)
     ] = None,
     toolkit: Annotated[
         list[str] | None,
         typer.Option(
             "--toolkit",
             "--peer",
-            help="NAME=PYTHON: also run the float network by another toolkit (litert-torch, "
-            "executorch, torch) in that environment; may be repeated.",
+            help="NAME=PYTHON: also measure the FP32 network in an external toolkit (litert-torch, "
+            "executorch, torch), run by that interpreter; may be repeated.",
         ),
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(help="Measure there: ssh://USER@HOST[:PORT] or adb://SERIAL."),
+        typer.Option(help="Device to measure on: ssh://USER@HOST[:PORT] or adb://SERIAL."),
     ] = None,
-    device_python: Annotated[str, typer.Option(help="Python of an ssh device.")] = DEFAULT_PYTHON,
-    benchmark_model: Annotated[
+    device_python: Annotated[
+        str, typer.Option(help="Python interpreter of an ssh device.")
+    ] = DeviceSettings.python,
+    device_program: Annotated[
         str | None,
-        typer.Option(help="LiteRT's benchmark_model, for adb: a file here, or its path there."),
+        typer.Option(
+            "--device-program",
+            "--benchmark-model",
+            help="Program that runs artefacts over adb, such as LiteRT's benchmark_model: a file "
+            "here, or its path on the device.",
+        ),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(help="Seconds that one step on the device may take.")
-    ] = DEFAULT_TIMEOUT_S,
+        float, typer.Option(help="Longest time that one step on the device may take, in seconds.")
+    ] = DeviceSettings.timeout_s,
 ) -> None:
-    """Measure speed, memory and accuracy of bundles against their float baseline."""
-    from ..pipeline.device_bench import DeviceSettings
+    """Measure speed, memory and accuracy of bundles against their FP32 baseline."""
     from ..pipeline.external_toolkits import parse_toolkits
     from ..pipeline.measure import BenchRequest, run_bench
     from ..storage.atomic import write_text
 
     if json_path is not None and json_path.is_dir():
         raise UsageError(f"--json {json_path} is a folder. Name a file in it.")
-    remote = None
-    if device is not None:
-        remote = DeviceSettings(device, device_python, benchmark_model, timeout)
-    elif (device_python, benchmark_model, timeout) != (DEFAULT_PYTHON, None, DEFAULT_TIMEOUT_S):
+    remote = DeviceSettings(device or "", device_python, device_program, timeout)
+    if device is None and remote != DeviceSettings(""):
         raise UsageError(
-            "--device-python, --benchmark-model and --timeout say how to measure on a device. Name "
+            "--device-python, --device-program and --timeout say how to measure on a device. Name "
             "it with --device."
         )
     request = BenchRequest(
         bundles=tuple(bundles),
         data=data,
-        splits=tuple(split or DEFAULT_SPLITS),
+        splits=tuple(split or BenchRequest.splits),
         images=images,
         threads=threads,
         runs=runs,
-        baseline=baseline,
+        baseline=baseline or BenchRequest.baseline,
         toolkits=parse_toolkits(toolkit or []),
-        device=remote,
+        device=None if device is None else remote,
         record=record,
     )
     report = run_bench(request, make_progress())

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UsageError
-from .bench import DEFAULT_SPLITS
 from .terminal.bench_table import (
     bench_titles,
     describe_report,
@@ -60,10 +59,11 @@ def sweep(
 
     What is refused stands in the table with its reason. Equal builds come from the cache.
     """
-    from edgeseg.benchmarks.participants import BenchSettings
+    from edgeseg.benchmarks.settings import BenchSettings
 
     from ..models import list_models
     from ..pipeline.build import BuildRequest, open_split
+    from ..pipeline.measure import BenchRequest
     from ..pipeline.sweep import (
         SWEEP_NAME,
         build_cells,
@@ -98,7 +98,9 @@ def sweep(
     settings = BenchSettings(threads=threads, runs=runs)
     # What can be wrong with the measurement is told before anything is built.
     settings.require_cores()
-    datasets = {name: open_split(data_of.get(name), *(split or DEFAULT_SPLITS)) for name in models}
+    datasets = {
+        name: open_split(data_of.get(name), *(split or BenchRequest.splits)) for name in models
+    }
     progress = make_progress()
     cells = build_cells(requests, progress)
     cells, reports = measure_cells(cells, datasets, settings, progress)

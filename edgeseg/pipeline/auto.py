@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeseg.benchmarks.cpu import read_cpu
+from edgeseg.benchmarks.workers.cpu import read_cpu
 from edgeseg.quantize import quick_calibrators, usual_methods
 from edgeseg.targets import Runtime
 

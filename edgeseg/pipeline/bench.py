@@ -1,4 +1,4 @@
-"""Measuring bundles: says what the benchmark processes open, and puts the rows together."""
+"""Measuring bundles on this machine: what is compared with what."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from pathlib import Path
 from types import MappingProxyType
 
 from edgeseg.benchmarks.measure import measure
-from edgeseg.benchmarks.participants import BenchSettings, Participant
+from edgeseg.benchmarks.participants import Participant
 from edgeseg.benchmarks.report import Report
+from edgeseg.benchmarks.settings import BenchSettings
 from edgeseg.targets import find_runtime
 
 from ..bundle.bundle import SOURCE_ONNX, SOURCE_WEIGHTS, Bundle
 from ..data.folder import FolderDataset
 from ..errors import BenchmarkError, TargetError, UnknownNameError, UsageError
 from ..progress import SILENT, Progress
-from ..records import RunnerSpec, sha256_of_file
-from .builder.baselines import BASELINES, PLAIN, artifact_runner, baseline_artifact
-from .external_toolkits import open_worker, toolkit_participants
+from ..records import sha256_of_file
+from .builder.baselines import BASELINES, PLAIN, baseline_artifact
+from .builder.runners import ArtifactRunner, ReferenceRunner
+from .external_toolkits import toolkit_participants
 
 
 def bench_bundles(
@@ -31,14 +33,14 @@ def bench_bundles(
     baseline_kind: str = PLAIN,
     toolkits: Mapping[str, Path] = MappingProxyType({}),
 ) -> Report:
-    """Measure bundles in one interleaved run, each against its float baseline.
+    """Measure bundles in one interleaved run, each against its FP32 baseline.
 
     Args:
         bundles: Of one model, weights and contract each; several targets may be mixed.
         dataset: Labelled images for accuracy.
         baseline_kind: "plain" is what the runtime's own tool makes of the exported graph, "target"
-            what edgeseg compiles from it in FP32, not rewritten but mended.
-        peers: Interpreters with other toolkits, which run each model too.
+            what edgeseg compiles from it in FP32, not rewritten but repaired.
+        toolkits: Interpreters with external toolkits, by name; they run each network too.
 
     Raises:
         UnknownNameError: No such kind of baseline.
@@ -59,16 +61,16 @@ def bench_bundles(
         participants += [toolkit for toolkit in others if toolkit.key not in known]
         participant = bundle_participant(bundle, baseline, settings)
         participants.append(replace(participant, name=names[participant.key]))
-    report = measure(participants, dataset, settings, progress, open_worker=open_worker)
+    report = measure(participants, dataset, settings, progress)
     note_candidates(report, bundles)
     return report
 
 
 def note_candidates(report: Report, bundles: Sequence[Bundle]) -> None:
-    """Say in the rows of `--precision auto` what that consists of: `candidate`, None in others."""
-    found = {bundle_key(bundle): bundle.manifest.tuning for bundle in bundles}
+    """Add `candidate` to each row: what `--precision auto` chose, None for other precisions."""
+    tunings = {bundle_key(bundle): bundle.manifest.tuning for bundle in bundles}
     for row in report.rows:
-        tuning = found.get(row["key"])
+        tuning = tunings.get(row["key"])
         row["candidate"] = tuning.candidate if tuning is not None else None
 
 
@@ -115,7 +117,7 @@ def bundle_participant(
         model=manifest.model.name,
         target=manifest.target,
         precision=manifest.precision,
-        runner=artifact_runner(bundle.artifact, settings.threads),
+        runner=ArtifactRunner(bundle.artifact, settings.threads),
         reference=baseline.reference,
         reference_key=baseline.reference_key,
         inputs=bundle.inputs,
@@ -156,8 +158,8 @@ def baseline_participant(
         model=manifest.model.name,
         target=manifest.target,
         precision="fp32",
-        runner=artifact_runner(artifact, settings.threads),
-        reference=torch_runner(bundle),
+        runner=ArtifactRunner(artifact, settings.threads),
+        reference=reference_runner(bundle),
         reference_key=reference_key(bundle),
         inputs=bundle.inputs,
         outputs=bundle.outputs,
@@ -167,16 +169,10 @@ def baseline_participant(
     )
 
 
-def torch_runner(bundle: Bundle) -> RunnerSpec:
-    return RunnerSpec(
-        place="edgeseg.reference.reference:open_torch",
-        arguments={
-            "model": bundle.manifest.model.spec,
-            "weights": str((bundle.folder / SOURCE_WEIGHTS).resolve()),
-            "folder": str(Path.cwd()),
-        },
-        packages=("torch",),
-        threads=0,
+def reference_runner(bundle: Bundle) -> ReferenceRunner:
+    """How to run a bundle's FP32 reference; a user's class is looked for in the present folder."""
+    return ReferenceRunner(
+        bundle.manifest.model.spec, bundle.folder / SOURCE_WEIGHTS, folder=Path.cwd()
     )
 
 

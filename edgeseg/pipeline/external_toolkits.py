@@ -1,58 +1,82 @@
-"""Other toolkits beside the bundles, each in an environment of its own."""
+"""External toolkits that run a bundle's network too, each in an environment of its own."""
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeseg.benchmarks.participants import BenchSettings, Participant
-from edgeseg.benchmarks.process import Worker, WorkerProcess
-from edgeseg.benchmarks.toolkit_worker import TOOLKITS
+from edgeseg.benchmarks.participants import Participant
+from edgeseg.benchmarks.process import Runner, WorkerProcess
+from edgeseg.benchmarks.settings import BenchSettings
+from edgeseg.benchmarks.workers import toolkit_worker
+from edgeseg.benchmarks.workers.toolkit_worker import TOOLKITS
 
 from ..bundle.bundle import SOURCE_WEIGHTS, Bundle
 from ..errors import BenchmarkError, UnknownNameError, UsageError
 from ..lazy import module_file
 from ..models import ModelSpec
 from ..progress import Progress
-from ..records import RunnerSpec, sha256_of_file
+from ..records import sha256_of_file
 from ..storage import cache
 
-PLACE = "peer"
-TOOLKIT_WORKER = "edgeseg.benchmarks.toolkit_worker"  # runs in the peer's environment
+WORKER = module_file(toolkit_worker.__name__)  # runs in the toolkit's environment
 PROGRAM = "program.pt2"
 CONVERTED = "network"
 STDERR_TAIL = 400
 VERSIONS = """
 from importlib.metadata import distributions
-print(sorted((str(one.metadata["Name"]), one.version) for one in distributions()))
+print(sorted((str(item.metadata["Name"]), item.version) for item in distributions()))
 """
 
 
+@dataclass(frozen=True)
+class ToolkitRunner(Runner):
+    """The network as an external toolkit runs it. It is timed, not scored.
+
+    Attributes:
+        toolkit: Its name.
+        python: Interpreter of its environment.
+        network: What it made of the network.
+        threads: CPU threads.
+    """
+
+    toolkit: str
+    python: Path
+    network: Path
+    threads: int
+
+    has_masks = False
+
+    def open_worker(self, name: str) -> WorkerProcess:
+        words = (self.python, WORKER, "measure", self.toolkit, self.network, self.threads)
+        return WorkerProcess(name, [str(word) for word in words], self.threads)
+
+
 def parse_toolkits(words: list[str]) -> dict[str, Path]:
-    """Interpreters by peer, from words NAME=PYTHON.
+    """Interpreters by toolkit, from words NAME=PYTHON.
 
     Raises:
         UsageError: A word is of another form, or there is no such interpreter.
-        UnknownNameError: No such peer.
+        UnknownNameError: No such toolkit.
     """
-    found = {}
+    interpreters = {}
     for word in words:
         name, separator, python = word.partition("=")
         if not separator or not python:
             raise UsageError(
-                f"--peer {word} has no interpreter. Give it as {name}=PATH/bin/python."
+                f"--toolkit {word} has no interpreter. Give it as {name}=PATH/bin/python."
             )
         if name not in TOOLKITS:
-            raise UnknownNameError("peer", name, TOOLKITS)
+            raise UnknownNameError("toolkit", name, TOOLKITS)
         if not Path(python).is_file():
             raise UsageError(
                 f"There is no interpreter at {python} for {name}. Make an environment with the "
-                "peer and numpy in it, and name its bin/python."
+                "toolkit and numpy in it, and name its bin/python."
             )
-        found[name] = Path(python).absolute()
-    return found
+        interpreters[name] = Path(python).absolute()
+    return interpreters
 
 
 def toolkit_participants(
@@ -62,28 +86,27 @@ def toolkit_participants(
     settings: BenchSettings,
     progress: Progress,
 ) -> list[Participant]:
-    """The float network of a bundle, as peers convert and run it; they are timed, not scored.
+    """The FP32 network of a bundle, as each toolkit converts and runs it.
 
     Args:
         baseline: What their latency is compared with.
-        peers: Interpreters by name.
+        toolkits: Interpreters by name.
 
     Raises:
-        BenchmarkError: A peer does not convert the network.
-        UsageError: The target does not run on this machine.
+        BenchmarkError: A toolkit does not convert the network.
+        UsageError: The bundle's runtime does not run on this machine.
     """
     if not toolkits:
         return []
     if baseline.fallback_runtime:
         raise UsageError(
-            f"--peer measures on this machine, where target {baseline.target} does not run. Leave "
-            f"--peer out, or {bundle.folder}."
+            f"--toolkit measures on this machine, where target {baseline.target} does not run. "
+            f"Leave out --toolkit or {bundle.folder}."
         )
     program = _export(bundle, progress)
     participants = []
     for name, python in toolkits.items():
         converted = _convert(name, python, program, bundle.manifest.model.name, progress)
-        command = [str(python), str(module_file(TOOLKIT_WORKER)), "measure", name, str(converted)]
         participants.append(
             replace(
                 baseline,
@@ -91,27 +114,15 @@ def toolkit_participants(
                 name=f"{bundle.manifest.model.name} by {name}",
                 target=name,
                 precision="fp32",
-                runner=RunnerSpec(
-                    place=PLACE,
-                    arguments={"command": [*command, str(settings.threads)]},
-                    packages=(),
-                    threads=settings.threads,
-                ),
+                runner=ToolkitRunner(name, python, converted, settings.threads),
                 artifact_bytes=converted.stat().st_size,
-                has_masks=False,
             )
         )
     return participants
 
 
-def open_worker(name: str, runner: RunnerSpec) -> Worker:
-    """The process of a participant, a peer or not."""
-    command = runner.arguments["command"] if runner.place == PLACE else None
-    return WorkerProcess(name, runner, command)
-
-
 def _export(bundle: Bundle, progress: Progress) -> Path:
-    """The bundle's float network as a file of torch.export, cached."""
+    """The bundle's FP32 network as a file of torch.export, cached."""
     weights = bundle.folder / SOURCE_WEIGHTS
     spec = ModelSpec.from_json(bundle.manifest.model.spec)
     record = {
@@ -123,7 +134,7 @@ def _export(bundle: Bundle, progress: Progress) -> Path:
     def make(folder: Path) -> None:
         import torch
 
-        with progress.stage("export for the peers"):
+        with progress.stage("export for external toolkits"):
             network = spec.load_network(weights).eval()
             example = torch.zeros(bundle.inputs.shape)
             torch.export.save(torch.export.export(network, (example,)), folder / PROGRAM)
@@ -136,19 +147,12 @@ def _convert(name: str, python: Path, program: Path, model: str, progress: Progr
     versions = subprocess.run(
         [str(python), "-c", VERSIONS], capture_output=True, text=True, check=False
     ).stdout
-    record = {"peer": name, "packages": versions, "program": sha256_of_file(program)}
+    record = {"toolkit": name, "packages": versions, "program": sha256_of_file(program)}
 
     def make(folder: Path) -> None:
         with progress.stage(f"{name} converts {model}"):
             done = subprocess.run(
-                [
-                    str(python),
-                    str(module_file(TOOLKIT_WORKER)),
-                    "convert",
-                    name,
-                    str(program),
-                    CONVERTED,
-                ],
+                [str(python), str(WORKER), "convert", name, str(program), CONVERTED],
                 cwd=folder,
                 capture_output=True,
                 text=True,
@@ -156,10 +160,10 @@ def _convert(name: str, python: Path, program: Path, model: str, progress: Progr
                 check=False,
             )
         if done.returncode != 0:
-            said = " ".join(done.stderr.split())[-STDERR_TAIL:]
+            stderr = " ".join(done.stderr.split())[-STDERR_TAIL:]
             raise BenchmarkError(
-                f"{name} does not convert {model}: {said}. Leave its --peer out, or mend its "
-                "environment."
+                f"{name} does not convert {model}: {stderr}. Leave its --toolkit out, or repair "
+                "its environment."
             )
 
     folder, _ = cache.get_or_make("toolkits", record, make)

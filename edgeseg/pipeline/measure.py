@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgeseg.benchmarks.participants import BenchSettings
 from edgeseg.benchmarks.report import Report
+from edgeseg.benchmarks.settings import BenchSettings
 
 from ..bundle.bundle import Bundle, open_bundle
 from ..errors import UsageError
@@ -15,7 +15,8 @@ from ..progress import SILENT, Progress
 from .bench import bench_bundles, require_baseline_kind
 from .builder.baselines import PLAIN
 from .builder.request import open_split
-from .device_bench import DeviceSettings, bench_on_device
+from .device_bench import bench_on_device
+from .devices.settings import DeviceSettings
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class BenchRequest:
         splits: Splits of the data to score on.
         images: Largest number of images; None takes all.
         threads: CPU threads of each artefact.
-        runs: Counted inferences of each artefact, at least.
+        runs: Least number of counted inferences of each artefact.
         baseline: What speed is compared with: "plain" or "target"; see `bench_bundles`.
         toolkits: Interpreters of external toolkits by name.
         device: Where to measure, and how; None measures here.
@@ -39,8 +40,8 @@ class BenchRequest:
     data: Path | None = None
     splits: tuple[str, ...] = ("val", "test")
     images: int | None = None
-    threads: int = 1
-    runs: int = 200
+    threads: int = BenchSettings.threads
+    runs: int = BenchSettings.runs
     baseline: str = PLAIN
     toolkits: Mapping[str, Path] = field(default_factory=dict)
     device: DeviceSettings | None = None

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgeseg.benchmarks.participants import BenchSettings
 from edgeseg.benchmarks.report import Report
+from edgeseg.benchmarks.settings import BenchSettings
 from edgeseg.targets import find_runtime
 from edgeseg.targets.devices import device_names, find_device
 

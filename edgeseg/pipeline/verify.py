@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from edgeseg.targets import find_runtime
 
 from ..bundle.bundle import Bundle, open_bundle
-from ..errors import BundleError, ParityError
+from ..bundle.golden import check_golden
+from ..errors import BundleError
 from ..metrics.agreement import Agreement
-from ..reference.reference import ReferenceImages
+
+ADVICE = "Build it anew with the runtime that is installed here."
 
 
 def verify_bundle(folder: Path) -> tuple[Bundle, Agreement, str]:
@@ -27,23 +31,15 @@ def verify_bundle(folder: Path) -> tuple[Bundle, Agreement, str]:
     """
     bundle = open_bundle(folder)
     bundle.check_files()
-    image, mask = bundle.golden_pair()
-    reference = ReferenceImages(("golden",), (bundle.inputs.prepare(image),), (mask,))
+    image, expected = bundle.golden_pair()
     runtime = find_runtime(bundle.manifest.runtime)
     backend, computed_by = runtime.load_for_check(bundle.artifact)
-    advice = "Build it anew with the runtime that is installed here."
+    mask = np.asarray(backend.run(bundle.inputs.prepare(image)), np.float32)
     try:
-        agreement = reference.compare(backend.run, bundle.outputs, f"The artefact of {folder}")
-    except ParityError as error:
-        raise BundleError(f"{folder} does not give its golden mask here. {advice}") from error
-    golden = bundle.manifest.golden
-    holds = (
-        agreement.flips_per_10k <= golden.max_flips_per_10k
-        and agreement.max_abs_diff <= golden.max_abs_diff
-    )
-    if not holds:
-        raise BundleError(
-            f"{folder} does not give its golden mask here: {agreement}; allowed are "
-            f"{golden.max_abs_diff:.0e} and {golden.max_flips_per_10k:g} flips. {advice}"
-        )
-    return bundle, agreement, computed_by
+        check = check_golden(bundle.manifest.golden.model_dump(), bundle.outputs, expected, mask)
+    except ValueError as error:
+        raise BundleError(f"{folder} does not give its golden mask here. {ADVICE}") from error
+    if not check.holds:
+        raise BundleError(f"{folder} does not give its golden mask here: {check}. {ADVICE}")
+    difference = check.max_abs_diff, check.mean_abs_diff
+    return bundle, Agreement(1, *difference, check.flips_per_10k, "golden"), computed_by

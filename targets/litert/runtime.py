@@ -23,6 +23,7 @@ from edgeseg.records import Artifact
 
 from ..base import FP32_TOLERANCE, Backend, Runtime, Written
 from ..onnx_file import open_reference, read_typed_graph
+from .benchmark_model import BenchmarkModel
 from .conversion import FAILURE, FLOAT_FILE, GRAPH_FILE, HALF_FILE, smooth_noise
 from .first_difference import first_difference
 from .rewrites import prepare_for_onnx2tf
@@ -102,6 +103,7 @@ class LiteRtRuntime(Runtime):
     build_packages = ("onnx2tf",)
     run_packages = ("ai_edge_litert",)
     backend_module = "edgeseg.targets.runners.litert_backend"
+    device_program = BenchmarkModel()
     rewrites: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "fp32": REWRITES,
         "fp16": REWRITES,

@@ -41,6 +41,7 @@ def load_beside(name: str) -> Any:
 
 contract = load_beside("contract")
 backend = load_beside("backend")
+golden = load_beside("golden")
 
 
 class Network:
@@ -67,19 +68,12 @@ class Network:
 
     def verify(self) -> tuple[bool, str]:
         """Replay the golden pair; returns whether it holds, and the numbers."""
-        golden = self.manifest["golden"]
-        image = np.load(self.folder / golden["image"])
-        expected = np.load(self.folder / golden["mask"]).astype(np.float32)
-        got = self.backend.run(self.inputs.prepare(image))
-        difference = float(np.abs(got - expected).max())
-        flips = float((self.outputs.labels(got) != self.outputs.labels(expected)).mean()) * 1e4
-        limit, flip_limit = golden["max_abs_diff"], golden["max_flips_per_10k"]
-        # Written so that NaN fails.
-        holds = flips <= flip_limit and difference <= limit
-        return holds, (
-            f"largest difference {difference:.2e} (allowed {limit:.0e}), "
-            f"{flips:.2f} of 10,000 pixels flip (allowed {flip_limit:g})"
-        )
+        record = self.manifest["golden"]
+        image = np.load(self.folder / record["image"])
+        expected = np.load(self.folder / record["mask"]).astype(np.float32)
+        computed = self.backend.run(self.inputs.prepare(image))
+        check = golden.check_golden(record, self.outputs, expected, computed)
+        return check.holds, str(check)
 
 
 def main() -> int:

@@ -10,13 +10,10 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shlex
-import shutil
 import subprocess
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from edgeseg.errors import DeviceError
 
@@ -27,10 +24,8 @@ from .base import Finished, Transport, check_name
 TEMPORARY = "/data/local/tmp"  # where adb's user may write files and run them
 READY = "edgeseg-ready"
 EXIT = "edgeseg-exit "
-BEAT_S = 5.0
 SILENCE_S = 30
 CONNECT_S = 30.0
-END_S = 15.0
 # For Android's mksh and toybox.
 GUARD = """trap '' HUP INT PIPE; umask 077; mkdir {folder} || exit 1; echo {ready}
 while read -r -t {silence} word; do [ "$word" = end ] && break; done
@@ -45,57 +40,56 @@ class AdbTransport(Transport):
 
     Args:
         address: Which device.
-        timeout_s: How long one step on the device may take.
-        silence_s: After so long without a sign of this machine the device cleans up.
+        timeout_s: Longest time that one step on the device may take.
+        silence_s: After so many seconds without a sign of this machine the device cleans up.
 
     Attributes:
         folder: The private folder, a path on the device.
     """
 
+    client = "adb"
+    client_advice = "Android's platform tools (Debian: apt install adb)"
+
     def __init__(
-        self, address: AdbAddress, *, timeout_s: float = 600.0, silence_s: int = SILENCE_S
+        self, address: AdbAddress, *, timeout_s: float, silence_s: int = SILENCE_S
     ) -> None:
-        self.address = str(address)
-        self.timeout_s = timeout_s
+        super().__init__(str(address), timeout_s)
         self.folder = f"{TEMPORARY}/edgeseg-{secrets.token_hex(6)}"
         self._serial = address.serial
         self._silence_s = silence_s
-        self._ended = threading.Event()
-        self._client = ""
 
-    def __enter__(self) -> Self:
-        client = shutil.which("adb")
-        if client is None:
-            raise DeviceError(
-                f"{self.address} needs the program adb, which is not on this machine. Install "
-                "Android's platform tools (Debian: apt install adb)."
-            )
-        self._client = client
+    def _connect(self, stack: contextlib.ExitStack) -> None:
         self._adb("find the device", "get-state", timeout_s=CONNECT_S)
         script = GUARD.format(folder=self.folder, ready=READY, silence=self._silence_s)
-        self._guard = subprocess.Popen(
-            [client, "-s", self._serial, "shell", script],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            # An interrupt from the terminal is for this process, which ends adb in its own way.
-            start_new_session=True,
-        )
-        try:
-            self._await_guard()
-        except BaseException:
-            self._close()
-            raise
-        threading.Thread(target=self._beat, daemon=True).start()
-        return self
+        words = ("-s", self._serial, "shell", script)
+        self._guard = self._start_client(stack, words, stderr=subprocess.STDOUT)
+        self._await_guard()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._close()
+    def _await_guard(self) -> None:
+        assert self._guard.stdout is not None
+        late = threading.Timer(CONNECT_S, self._guard.kill)
+        late.start()
+        output = b""
+        try:
+            for line in self._guard.stdout:
+                output += line
+                if line.strip() == READY.encode():
+                    return
+        finally:
+            late.cancel()
+        what = f"make a folder in {TEMPORARY}"
+        raise DeviceError(explain_adb_failure(self.address, what, output.decode(errors="replace")))
+
+    def _tell_guard(self, word: bytes) -> None:
+        assert self._guard.stdin is not None
+        self._guard.stdin.write(word + b"\n")
+        self._guard.stdin.flush()
+
+    def _send_beat(self) -> None:
+        self._tell_guard(b"")
+
+    def _send_end(self) -> None:
+        self._tell_guard(b"end")
 
     def push(self, source: Path, name: str) -> None:
         path = self.path(name)
@@ -108,18 +102,14 @@ class AdbTransport(Transport):
     def pull(self, name: str, destination: Path, *, limit_bytes: int) -> None:
         path = self.path(name)
         size = int(self.shell(f"wc -c <{shlex.quote(path)}").split()[0])
-        if size > limit_bytes:
-            raise DeviceError(
-                f"{self.address} sends {size} bytes as {name}, where there can be {limit_bytes} at "
-                "most. Check what runs on the device."
-            )
+        self._require_size(name, size, limit_bytes)
         self._adb(f"send {name}", "pull", path, str(destination))
 
     def remove(self, name: str) -> None:
         self.shell(f"rm -rf {shlex.quote(self.path(name))}")
 
     def path(self, name: str) -> str:
-        """Of a file in the folder, on the device."""
+        """Path on the device of a file in the folder."""
         return f"{self.folder}/{check_name(name)}"
 
     def shell(self, script: str) -> str:
@@ -140,14 +130,11 @@ class AdbTransport(Transport):
             done = self._call("shell", script, timeout_s=self.timeout_s)
         except subprocess.TimeoutExpired as error:
             self._kill_command()
-            raise DeviceError(
-                f"{self.address} took more than {self.timeout_s:g} s to {what}; what ran there was "
-                "killed. Give it more time with --timeout, or see what else keeps the device busy."
-            ) from error
+            raise self._too_slow(what) from error
         stdout, mark, code = done.stdout.rpartition(EXIT)
         if not mark:
-            said = done.stdout + done.stderr
-            raise DeviceError(explain_adb_failure(self.address, what, said, is_cut=True))
+            output = done.stdout + done.stderr
+            raise DeviceError(explain_adb_failure(self.address, what, output, is_cut=True))
         return Finished(int(code), stdout, done.stderr)
 
     def _kill_command(self) -> None:
@@ -159,8 +146,8 @@ class AdbTransport(Transport):
         try:
             done = self._call(*words, timeout_s=timeout_s or self.timeout_s)
         except subprocess.TimeoutExpired as error:
-            said = f"no answer within {error.timeout:g} s"
-            raise DeviceError(explain_adb_failure(self.address, what, said)) from error
+            reason = f"no answer within {error.timeout:g} s"
+            raise DeviceError(explain_adb_failure(self.address, what, reason)) from error
         if done.returncode != 0:
             raise DeviceError(explain_adb_failure(self.address, what, done.stdout + done.stderr))
         return done.stdout
@@ -176,44 +163,3 @@ class AdbTransport(Transport):
             check=False,
             start_new_session=True,
         )
-
-    def _await_guard(self) -> None:
-        assert self._guard.stdout is not None
-        late = threading.Timer(CONNECT_S, self._guard.kill)
-        late.start()
-        said = b""
-        try:
-            for line in self._guard.stdout:
-                said += line
-                if line.strip() == READY.encode():
-                    return
-        finally:
-            late.cancel()
-        what = f"make a folder in {TEMPORARY}"
-        raise DeviceError(explain_adb_failure(self.address, what, said.decode(errors="replace")))
-
-    def _tell_guard(self, word: bytes) -> None:
-        assert self._guard.stdin is not None
-        with contextlib.suppress(OSError, ValueError):
-            self._guard.stdin.write(word + b"\n")
-            self._guard.stdin.flush()
-
-    def _beat(self) -> None:
-        while not self._ended.wait(BEAT_S):
-            self._tell_guard(b"")
-
-    def _close(self) -> None:
-        """Let the guard clean up, and wait until it has."""
-        self._ended.set()
-        try:
-            self._tell_guard(b"end")
-            self._guard.wait(END_S)
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            self._guard.kill()
-            self._guard.wait()
-            for pipe in (self._guard.stdin, self._guard.stdout):
-                assert pipe is not None
-                with contextlib.suppress(OSError):
-                    pipe.close()

@@ -10,23 +10,20 @@ from __future__ import annotations
 import collections
 import contextlib
 import json
-import os
-import select
 import shlex
-import shutil
 import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from edgeseg.errors import DeviceError
 
 from . import agent
 from .address import SshAddress
-from .base import Finished, Transport, check_name
+from .base import END_S, Finished, Transport, check_name
+from .pipes import Pipes
 from .ssh_failures import explain_loss, explain_refusal, explain_system_error
 
 OPTIONS = {
@@ -49,9 +46,7 @@ OPTIONS = {
 BOOTSTRAP = "import sys;exec(sys.stdin.buffer.read({size}))"
 HELLO_S = 60.0
 GRACE_S = 30.0  # after the device should have answered that time is up
-BEAT_S = 5.0
 SILENCE_S = 30.0
-END_S = 15.0
 PIECE_BYTES = 1 << 20
 NOISE_BYTES = 1 << 20  # of login messages, before the agent speaks
 
@@ -60,66 +55,79 @@ class SshTransport(Transport):
     """See `Transport`.
 
     Args:
-        address: Where.
+        address: Which device.
         python: Interpreter on the device, found by its PATH or absolute.
-        timeout_s: How long one step on the device may take.
-        silence_s: After so long without a sign of this machine the device cleans up.
+        timeout_s: Longest time that one step on the device may take.
+        silence_s: After so many seconds without a sign of this machine the device cleans up.
 
     Attributes:
-        facts: What the device says of itself: `python` (path of the interpreter),
+        facts: What the agent reports of the device: `python` (path of the interpreter),
             `python_version`, `machine`, `cores`, `folder`, `free_bytes`.
     """
+
+    client = "ssh"
+    client_advice = "the OpenSSH client (Debian: apt install openssh-client)"
 
     def __init__(
         self,
         address: SshAddress,
         *,
-        python: str = "python3",
-        timeout_s: float = 600.0,
+        python: str,
+        timeout_s: float,
         silence_s: float = SILENCE_S,
     ) -> None:
-        self.address = str(address)
-        self.timeout_s = timeout_s
+        super().__init__(str(address), timeout_s)
         self.facts: dict[str, Any] = {}
         self._where = address
         self._python = python
         self._silence_s = silence_s
-        self._ended = threading.Event()
-        self._sending = threading.Lock()
-        self._received = b""
-        self._said: collections.deque[str] = collections.deque(maxlen=60)
+        self._stderr: collections.deque[str] = collections.deque(maxlen=60)
         self._listener = threading.Thread(target=self._listen, daemon=True)
 
-    def __enter__(self) -> Self:
-        client = shutil.which("ssh")
-        if client is None:
-            raise DeviceError(
-                f"{self.address} needs the program ssh, which is not on this machine. Install the "
-                "OpenSSH client (Debian: apt install openssh-client)."
-            )
+    def _connect(self, stack: contextlib.ExitStack) -> None:
         source = Path(agent.__file__).read_bytes()
-        self._process = subprocess.Popen(
-            [client, *self._arguments(len(source))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            # An interrupt from the terminal is for this process, which ends ssh in its own way.
-            start_new_session=True,
-        )
-        try:
-            self._connect(source)
-        except BaseException:
-            self._close()
-            raise
-        return self
+        words = self._arguments(len(source))
+        self._process = self._start_client(stack, words, stderr=subprocess.PIPE)
+        self._pipes = Pipes(self._process)
+        self._listener.start()
+        self.facts = self._greet(source)
+        if "error" in self.facts:
+            number, reason = self.facts["errno"], self.facts["error"]
+            what = "make a temporary folder"
+            raise DeviceError(explain_system_error(self.address, what, number, reason))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._close()
+    def _greet(self, source: bytes) -> dict[str, Any]:
+        """Send the agent, and read what it reports first."""
+        deadline = time.monotonic() + HELLO_S
+        try:
+            self._pipes.send(source, deadline)
+            noise = 0
+            while not (line := self._pipes.read_line(deadline)).startswith(agent.MAGIC.encode()):
+                noise += len(line)
+                if noise > NOISE_BYTES:
+                    raise EOFError
+        except TimeoutError as error:
+            raise DeviceError(
+                f"{self.address} let ssh in, but {self._python} did not start within "
+                f"{HELLO_S:.0f} s. Check the load of the device, and what its shell runs at login."
+            ) from error
+        except (OSError, EOFError) as error:
+            code = self._wait()
+            stderr = self._read_stderr()
+            raise DeviceError(explain_refusal(self._where, self._python, code, stderr)) from error
+        facts: dict[str, Any] = json.loads(line[len(agent.MAGIC) :])
+        return facts
+
+    def _send_beat(self) -> None:
+        # While something else is being sent the device hears us anyway.
+        self._pipes.send_at_once(b"\n")
+
+    def _send_end(self) -> None:
+        self._pipes.close_input()
+
+    def _close_pipes(self, process: subprocess.Popen[bytes]) -> None:
+        self._listener.join(1)
+        super()._close_pipes(process)
 
     def push(self, source: Path, name: str) -> None:
         name = check_name(name)
@@ -138,11 +146,7 @@ class SshTransport(Transport):
         with destination.open("wb") as file:
             while True:
                 answer, piece = self._ask(what, b"", deadline, offset=file.tell(), **request)
-                if answer["total"] > limit_bytes:
-                    raise DeviceError(
-                        f"{self.address} sends {answer['total']} bytes as {name}, where there can "
-                        f"be {limit_bytes} at most. Check what runs on the device."
-                    )
+                self._require_size(name, answer["total"], limit_bytes)
                 file.write(piece)
                 if not piece or file.tell() >= answer["total"]:
                     return
@@ -165,7 +169,7 @@ class SshTransport(Transport):
         )
         return Finished(answer["code"], answer["stdout"], answer["stderr"])
 
-    def start(self, command: Sequence[str], environment: Mapping[str, str]) -> RemoteWorker:
+    def start(self, command: Sequence[str], environment: Mapping[str, str]) -> LineProcess:
         """Start a process that answers each line with one.
 
         Args:
@@ -177,7 +181,7 @@ class SshTransport(Transport):
             command=list(command),
             environment=dict(environment),
         )
-        return RemoteWorker(self, answer["worker"])
+        return LineProcess(self, answer["worker"])
 
     def _arguments(self, size: int) -> list[str]:
         options = [word for name, value in OPTIONS.items() for word in ("-o", f"{name}={value}")]
@@ -187,38 +191,8 @@ class SshTransport(Transport):
         command = f"exec {quote_path(self._python)} -I -u -c '{code}' {self._silence_s:g}"
         return ["-T", *options, *port, "--", self._where.destination, command]
 
-    def _connect(self, source: bytes) -> None:
-        self._listener.start()
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            os.set_blocking(pipe.fileno(), False)
-        deadline = time.monotonic() + HELLO_S
-        try:
-            self._send(source, deadline)
-            noise = 0
-            while not (line := self._read_line(deadline)).startswith(agent.MAGIC.encode()):
-                noise += len(line)
-                if noise > NOISE_BYTES:
-                    raise EOFError
-        except TimeoutError as error:
-            raise DeviceError(
-                f"{self.address} let ssh in, but {self._python} did not start within "
-                f"{HELLO_S:.0f} s. Check the load of the device, and what its shell runs at login."
-            ) from error
-        except (OSError, EOFError) as error:
-            code = self._wait()
-            raise DeviceError(
-                explain_refusal(self._where, self._python, code, self._words())
-            ) from error
-        self.facts = json.loads(line[len(agent.MAGIC) :])
-        if "error" in self.facts:
-            number, said = self.facts["errno"], self.facts["error"]
-            what = "make a temporary folder"
-            raise DeviceError(explain_system_error(self.address, what, number, said))
-        threading.Thread(target=self._beat, daemon=True).start()
-
     def _deadline(self) -> float:
-        """Until when a step that begins now may take."""
+        """End of a step that begins now."""
         return time.monotonic() + self.timeout_s + GRACE_S
 
     def _ask(
@@ -228,89 +202,36 @@ class SshTransport(Transport):
 
         Args:
             what: What the device is to do, for messages.
-            deadline: Of a step that takes several requests.
+            deadline: End of a step that takes several requests.
         """
         deadline = self._deadline() if deadline is None else deadline
         if content:
             request["size"] = len(content)
         try:
-            self._send(json.dumps(request).encode() + b"\n" + content, deadline)
-            answer = json.loads(self._read_line(deadline))
-            payload = self._read(answer.pop("size", 0), deadline)
+            self._pipes.send(json.dumps(request).encode() + b"\n" + content, deadline)
+            answer = json.loads(self._pipes.read_line(deadline))
+            payload = self._pipes.read(answer.pop("size", 0), deadline)
         except (OSError, EOFError, ValueError) as error:
             if isinstance(error, TimeoutError):
-                raise self._too_long(what) from error
+                raise self._too_slow(what) from error
             self._wait()
-            raise DeviceError(explain_loss(self.address, what, self._words())) from error
+            raise DeviceError(explain_loss(self.address, what, self._read_stderr())) from error
         if "timed_out" in answer:
-            raise self._too_long(what)
+            raise self._too_slow(what)
         if "error" in answer:
-            said, number = answer["error"], answer["errno"]
-            raise DeviceError(explain_system_error(self.address, what, number, said))
+            reason, number = answer["error"], answer["errno"]
+            raise DeviceError(explain_system_error(self.address, what, number, reason))
         return answer, payload
-
-    def _too_long(self, what: str) -> DeviceError:
-        return DeviceError(
-            f"{self.address} took more than {self.timeout_s:g} s to {what}; what ran there was "
-            "killed. Give it more time with --timeout, or see what else keeps the device busy."
-        )
-
-    def _send(self, content: bytes, deadline: float) -> None:
-        assert self._process.stdin is not None
-        pipe = self._process.stdin.fileno()
-        left = memoryview(content)
-        with self._sending:
-            while left:
-                if not select.select([], [pipe], [], max(deadline - time.monotonic(), 0))[1]:
-                    raise TimeoutError
-                with contextlib.suppress(BlockingIOError):
-                    left = left[os.write(pipe, left[: 1 << 16]) :]
-
-    def _receive(self, deadline: float) -> None:
-        assert self._process.stdout is not None
-        pipe = self._process.stdout.fileno()
-        if not select.select([pipe], [], [], max(deadline - time.monotonic(), 0))[0]:
-            raise TimeoutError
-        piece = os.read(pipe, 1 << 16)
-        if not piece:
-            raise EOFError
-        self._received += piece
-
-    def _read_line(self, deadline: float) -> bytes:
-        while b"\n" not in self._received:
-            self._receive(deadline)
-        line, _, self._received = self._received.partition(b"\n")
-        return line
-
-    def _read(self, count: int, deadline: float) -> bytes:
-        while len(self._received) < count:
-            self._receive(deadline)
-        content, self._received = self._received[:count], self._received[count:]
-        return content
 
     def _listen(self) -> None:
         assert self._process.stderr is not None
         for line in self._process.stderr:
-            self._said.append(line[-1000:].decode(errors="replace"))
+            self._stderr.append(line[-1000:].decode(errors="replace"))
 
-    def _words(self) -> str:
-        """What ssh and the device said on standard error, once ssh has ended."""
+    def _read_stderr(self) -> str:
+        """Standard error of ssh and the device, once ssh has ended."""
         self._listener.join(END_S)
-        return "".join(self._said)
-
-    def _beat(self) -> None:
-        assert self._process.stdin is not None
-        while not self._ended.wait(BEAT_S):
-            # While something is being sent the device hears us anyway.
-            if self._sending.acquire(blocking=False):
-                try:
-                    os.write(self._process.stdin.fileno(), b"\n")
-                except BlockingIOError:
-                    pass
-                except (OSError, ValueError):
-                    return
-                finally:
-                    self._sending.release()
+        return "".join(self._stderr)
 
     def _wait(self) -> int:
         try:
@@ -319,24 +240,6 @@ class SshTransport(Transport):
             self._process.kill()
             return self._process.wait()
 
-    def _close(self) -> None:
-        """End the agent's input, upon which it cleans up and ends, and ssh with it."""
-        self._ended.set()
-        try:
-            with self._sending, contextlib.suppress(OSError):
-                assert self._process.stdin is not None
-                self._process.stdin.close()
-            self._process.wait(END_S)
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            self._process.kill()
-            self._process.wait()
-            self._listener.join(1)
-            for pipe in (self._process.stdout, self._process.stderr):
-                assert pipe is not None
-                pipe.close()
-
 
 def quote_path(path: str) -> str:
     """For the device's shell, which knows what ~ is."""
@@ -344,7 +247,7 @@ def quote_path(path: str) -> str:
     return home + shlex.quote(path.removeprefix(home))
 
 
-class RemoteWorker:
+class LineProcess:
     """A process on the device that answers lines with lines."""
 
     def __init__(self, transport: SshTransport, number: int) -> None:

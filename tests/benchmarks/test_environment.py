@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeseg.benchmarks import cpu, environment
+from edgeseg.benchmarks import environment
+from edgeseg.benchmarks.workers import cpu
 
 CPU_INFO = """processor : 0
 model name : Example CPU @ 2.00GHz

@@ -4,23 +4,24 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from fake_runners import FakeRunner
 
 from edgeseg.benchmarks.latency import LEAST_ROUNDS
 from edgeseg.benchmarks.measure import measure
-from edgeseg.benchmarks.participants import BenchSettings, Participant
-from edgeseg.benchmarks.process import WorkerProcess
+from edgeseg.benchmarks.participants import Participant
+from edgeseg.benchmarks.process import Runner, WorkerProcess
 from edgeseg.benchmarks.report import Report
+from edgeseg.benchmarks.settings import BenchSettings
+from edgeseg.benchmarks.workers.protocol import Latencies
 from edgeseg.contract import OutputContract
 from edgeseg.data.folder import FolderDataset, open_folder
-from edgeseg.errors import BenchmarkError, UsageError
+from edgeseg.errors import BenchmarkError
 from edgeseg.models import find_model
-from edgeseg.records import RunnerSpec
 
-FakeRunner = Callable[..., RunnerSpec]
+MakeRunner = Callable[..., FakeRunner]
 INPUTS = find_model("egeunet").at_size(32, 32).inputs
 OUTPUTS = OutputContract(("background", "dark"), 1)
 SETTINGS = BenchSettings(runs=10)
@@ -32,7 +33,7 @@ def dataset(make_data_folder: Callable[..., Path]) -> FolderDataset:
 
 
 @pytest.fixture
-def baseline(fake_runner: FakeRunner) -> Participant:
+def baseline(fake_runner: MakeRunner) -> Participant:
     return Participant(
         key="float",
         name="threshold fp32",
@@ -50,7 +51,7 @@ def baseline(fake_runner: FakeRunner) -> Participant:
 
 
 @pytest.fixture
-def report(baseline: Participant, fake_runner: FakeRunner, dataset: FolderDataset) -> Report:
+def report(baseline: Participant, fake_runner: MakeRunner, dataset: FolderDataset) -> Report:
     shifted = replace(
         baseline,
         key="small",
@@ -108,7 +109,7 @@ def test_equal_float_models_answer_once(report: Report) -> None:
 
 
 def test_participant_that_dies_is_named(
-    baseline: Participant, fake_runner: FakeRunner, dataset: FolderDataset
+    baseline: Participant, fake_runner: MakeRunner, dataset: FolderDataset
 ) -> None:
     dying = replace(baseline, key="dying", name="bad one", runner=fake_runner("open_killed"))
     with pytest.raises(BenchmarkError, match="ran bad one ended with signal SIGKILL"):
@@ -125,20 +126,25 @@ def test_without_a_baseline_there_is_no_speedup(
     assert (row["baseline"], row["speedup"], row["speedup_ci95"]) == (None, None, None)
 
 
-def test_means_of_blocks_have_no_percentiles(baseline: Participant, dataset: FolderDataset) -> None:
-    asked = []
+def test_means_of_blocks_have_no_percentiles(
+    baseline: Participant, fake_runner: MakeRunner, dataset: FolderDataset
+) -> None:
+    asked: list[int] = []
 
     class OneMean(WorkerProcess):
-        def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
-            answer = super().ask(command, **arguments)
-            if command == "time":
-                asked.append(arguments["count"])
-                answer["latencies_ms"] = [float(np.mean(answer["latencies_ms"]))]
-            return answer
+        def time(self, count: int) -> Latencies:
+            asked.append(count)
+            return Latencies([float(np.mean(super().time(count).latencies_ms))])
 
-    participant = replace(baseline, times_blocks=True)
+    class BlockRunner(Runner):
+        times_blocks = True
+
+        def open_worker(self, name: str) -> WorkerProcess:
+            return OneMean(name, fake_runner("open_threshold").open_worker(name).command, 1)
+
+    participant = replace(baseline, runner=BlockRunner())
     settings = BenchSettings(runs=2 * LEAST_ROUNDS)
-    (row,) = measure([participant], dataset, settings, open_worker=OneMean).rows
+    (row,) = measure([participant], dataset, settings).rows
     latency = row["latency_ms"]
     assert (latency["p90"], latency["p99"]) == (None, None)
     assert latency["p50"] > 0
@@ -146,21 +152,13 @@ def test_means_of_blocks_have_no_percentiles(baseline: Participant, dataset: Fol
     assert row["runs"] == 2 * LEAST_ROUNDS
 
 
-def test_without_masks_there_is_no_accuracy(baseline: Participant, dataset: FolderDataset) -> None:
-    report = measure([replace(baseline, has_masks=False)], dataset, SETTINGS)
+def test_without_masks_there_is_no_accuracy(
+    baseline: Participant, fake_runner: MakeRunner, dataset: FolderDataset
+) -> None:
+    runner = replace(fake_runner("open_threshold"), has_masks=False)
+    report = measure([replace(baseline, runner=runner)], dataset, SETTINGS)
     (row,) = report.rows
     for name in ("accuracy", "delta", "delta_ci95", "flips_per_10k", "worst_image"):
         assert row[name] is None
     assert row["latency_ms"]["p50"] > 0
     assert report.reference[0]["accuracy"]["dice_pooled"] > 0.98
-
-
-def test_more_threads_than_cores_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"9999 threads were asked for.*Lower --threads"):
-        BenchSettings(threads=9999).require_cores()
-
-
-@pytest.mark.parametrize("setting", ["threads", "runs", "timing_images"])
-def test_settings_are_at_least_one(setting: str) -> None:
-    with pytest.raises(UsageError, match=f"number of {setting} is 0; it must be at least 1"):
-        BenchSettings(**{setting: 0})

@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 import pytest
 from support import needs
 
-from edgeseg.benchmarks.participants import BenchSettings
+from edgeseg.benchmarks.settings import BenchSettings
 from edgeseg.bundle.bundle import open_bundle
 from edgeseg.cli.sweep import sweep_table
 from edgeseg.cli.terminal.bench_table import markdown_table, row_cells, row_warnings

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+import edgeseg.bundle.golden
 import edgeseg.contract
 import edgeseg.targets.runners
 from edgeseg.contract import OutputContract
@@ -19,6 +20,7 @@ from edgeseg.models import find_model
 
 RUNNERS = Path(edgeseg.targets.runners.__path__[0])
 SIZE = 32
+SHARED = (edgeseg.contract.__file__, edgeseg.bundle.golden.__file__)
 
 FAKE_BACKEND = """
 import numpy as np
@@ -35,11 +37,11 @@ def make_bundle(folder: Path, artifact: Mapping[str, Any], runner: Mapping[str, 
 
     Args:
         artifact: Its part of the manifest.
-        runner: Files beside run.py and contract.py.
+        runner: Files beside run.py, contract.py and golden.py.
     """
     for name in ("runner", "golden"):
         (folder / name).mkdir()
-    for source in (RUNNERS / "run.py", Path(edgeseg.contract.__file__)):
+    for source in (RUNNERS / "run.py", *map(Path, SHARED)):
         (folder / "runner" / source.name).write_bytes(source.read_bytes())
     for file, content in runner.items():
         (folder / "runner" / file).write_bytes(content)

@@ -213,7 +213,6 @@ def test_masks_of_some_images_only_are_refused(
 def test_a_process_that_was_killed_is_started_anew(tmp_path: Path) -> None:
     from edgeseg.benchmarks.process import WorkerProcess
     from edgeseg.errors import WorkerKilledError
-    from edgeseg.records import RunnerSpec
 
     class Brief(LocalEvaluator):
         """Its processes do nothing."""
@@ -226,8 +225,7 @@ def test_a_process_that_was_killed_is_started_anew(tmp_path: Path) -> None:
 
         def _start(self, candidate: Candidate | None, artifact: Any, stack: Any) -> Any:
             sleeper = [sys.executable, "-c", "input()"]
-            runner: Any = RunnerSpec("", {}, (), 1)
-            worker = stack.enter_context(WorkerProcess("sleeper", runner, sleeper))
+            worker = stack.enter_context(WorkerProcess("sleeper", sleeper, 1))
             return SimpleNamespace(worker=worker)
 
     with Brief() as evaluator:
@@ -235,7 +233,7 @@ def test_a_process_that_was_killed_is_started_anew(tmp_path: Path) -> None:
         assert evaluator._participant(None).worker is first
         os.kill(first._process.pid, signal.SIGKILL)
         with pytest.raises(WorkerKilledError, match="SIGKILL"):
-            first.ask("time")
+            first.time(1)
         assert evaluator._participant(None).worker is not first
 
 

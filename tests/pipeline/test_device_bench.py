@@ -242,6 +242,7 @@ def test_what_takes_too_long_is_said(
         (("--device", "raspberry"), "Write it as ssh://USER@HOST"),
         (("--device", "ssh://pi@host", "--timeout", "0"), "Give seconds above 0"),
         (("--device", "ssh://pi@host", "--timeout", "inf"), "Give seconds above 0"),
+        (("--device", "ssh://pi@host", "--device-program", "b"), "is for adb://"),
         (("--device", "ssh://pi@host", "--benchmark-model", "b"), "is for adb://"),
         (("--device", "adb://phone", "--device-python", "python3.9"), "is for ssh://"),
         (("--timeout", "5"), "Name it with --device"),

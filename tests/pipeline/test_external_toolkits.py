@@ -15,12 +15,12 @@ from edgeseg.pipeline.external_toolkits import parse_toolkits
 RunCli = Callable[..., "CompletedProcess[str]"]
 
 
-def test_peers_are_named_with_their_interpreters() -> None:
+def test_toolkits_are_named_with_their_interpreters() -> None:
     assert parse_toolkits([f"torch={sys.executable}"]) == {"torch": Path(sys.executable)}
     assert parse_toolkits([]) == {}
 
 
-def test_a_peer_may_be_named_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_toolkit_may_be_named_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "python").symlink_to(sys.executable)
     # It is run in another folder; the link itself is what belongs to the environment.
@@ -30,29 +30,29 @@ def test_a_peer_may_be_named_from_here(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("word", "reason"),
     [
-        ("torch", "--peer torch has no interpreter. Give it as torch=PATH/bin/python."),
+        ("torch", "--toolkit torch has no interpreter. Give it as torch=PATH/bin/python."),
         ("torch=", "has no interpreter"),
         ("torch=nowhere/python", "There is no interpreter at nowhere/python for torch."),
     ],
 )
-def test_a_peer_without_interpreter_is_refused(word: str, reason: str) -> None:
+def test_a_toolkit_without_interpreter_is_refused(word: str, reason: str) -> None:
     with pytest.raises(UsageError) as raised:
         parse_toolkits([word])
     assert reason in str(raised.value)
 
 
-def test_an_unknown_peer_names_the_nearest() -> None:
+def test_an_unknown_toolkit_names_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match=r"Did you mean executorch"):
         parse_toolkits([f"executorh={sys.executable}"])
 
 
 @pytest.mark.slow
 @needs("torch", "openvino", "nncf")
-def test_a_peer_is_timed_beside_the_bundle_and_converted_once(
+def test_a_toolkit_is_timed_beside_the_bundle_and_converted_once(
     built: dict[str, Path], tmp_path: Path, run_cli: RunCli
 ) -> None:
     words = ["bench", built["fp32"], "--split", "val", "--images", 1, "--runs", 12]
-    words += ["--peer", f"torch={sys.executable}", "--json", tmp_path / "bench.json"]
+    words += ["--toolkit", f"torch={sys.executable}", "--json", tmp_path / "bench.json"]
     done = run_cli(*words)
     assert done.returncode == 0, done.stderr
     assert "torch converts egeunet" in done.stderr
@@ -71,9 +71,9 @@ def test_a_peer_is_timed_beside_the_bundle_and_converted_once(
 
 @pytest.mark.slow
 @needs("torch", "openvino", "nncf")
-def test_a_peer_that_does_not_convert_says_why(built: dict[str, Path], run_cli: RunCli) -> None:
+def test_a_toolkit_that_does_not_convert_says_why(built: dict[str, Path], run_cli: RunCli) -> None:
     # Neither package is in this environment.
-    done = run_cli("bench", built["fp32"], "--peer", f"executorch={sys.executable}")
+    done = run_cli("bench", built["fp32"], "--toolkit", f"executorch={sys.executable}")
     assert done.returncode == 1
     assert "executorch does not convert egeunet" in done.stderr
     assert "No module named 'executorch'" in done.stderr
@@ -81,8 +81,8 @@ def test_a_peer_that_does_not_convert_says_why(built: dict[str, Path], run_cli: 
 
 @pytest.mark.slow
 @needs("torch", "openvino", "nncf")
-def test_peers_and_devices_exclude_each_other(built: dict[str, Path], run_cli: RunCli) -> None:
+def test_toolkits_and_devices_exclude_each_other(built: dict[str, Path], run_cli: RunCli) -> None:
     words = ["--peer", f"torch={sys.executable}", "--device", "ssh://nobody@localhost"]
     done = run_cli("bench", built["fp32"], *words)
     assert done.returncode == 2
-    assert "--peer measures on this machine" in done.stderr
+    assert "--toolkit measures on this machine" in done.stderr

@@ -149,8 +149,8 @@ def row_warnings(rows: list[dict[str, Any]]) -> list[str]:
             # Here only other toolkits have none, and they are not asked for any.
             if row["device"]:
                 warnings.append(
-                    f"{row['name']} has no accuracy: this benchmark_model cannot write what it "
-                    "computes. Take one with --output_filepath."
+                    f"{row['name']} has no accuracy: this build of the on-device program cannot "
+                    "write what it computes. Take one with --output_filepath."
                 )
         elif row["is_baseline"] and row["flips_per_10k"] > BASELINE_FLIPS:
             warnings.append(

@@ -68,6 +68,7 @@ def _write_runner(context: BuildContext, folder: Path) -> None:
     modules = {
         "contract.py": "edgeseg.contract",
         "backend.py": context.runtime.backend_module,
+        "golden.py": "edgeseg.bundle.golden",
         "run.py": "edgeseg.targets.runners.run",
         "device_bench.py": "edgeseg.targets.runners.device_bench",
         **context.runtime.runner_modules,

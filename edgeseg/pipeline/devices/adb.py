@@ -1,40 +1,43 @@
-"""What `remote_bench` needs of an Android device: LiteRT's benchmark_model there, and its calls.
+"""Android devices: the runtime's on-device program there, and its calls.
 
-Nothing of ours runs on the device. Images are prepared here, masks are finished here.
+Nothing of ours runs on the device. Images are prepared here, masks are finished here. Which program
+runs an artefact, and in which words, its runtime says.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.benchmarks.process import Worker, WorkerProcess
+from edgeseg.benchmarks.workers.protocol import (
+    Done,
+    FirstInference,
+    GoldenResult,
+    Label,
+    Latencies,
+    Loaded,
+    MemoryUse,
+    Worker,
+    do_nothing,
+)
 from edgeseg.bundle.bundle import Bundle
+from edgeseg.bundle.golden import check_golden
 from edgeseg.contract import InputContract, OutputContract
 from edgeseg.data.images import read_image
 from edgeseg.errors import BenchmarkError, DeviceError, UsageError
-from edgeseg.metrics.agreement import PER
-from edgeseg.records import VERSION, RunnerSpec
-from edgeseg.storage.cache import code_digest
+from edgeseg.targets import RUNTIMES, find_runtime, runtime_class
+from edgeseg.targets.device_program import DeviceProgram, ProgramCall, ProgramTimings
 from edgeseg.targets.transports.adb import AdbTransport
 from edgeseg.targets.transports.base import tail
-from edgeseg.targets.transports.benchmark_model import (
-    Timings,
-    benchmark_command,
-    can_write_outputs,
-    parse_timings,
-)
 
-PLACE = "device:tflite"  # of runners that this module opens
-SUFFIX = ".tflite"
-PROGRAM = "benchmark_model"
+from .base import Device, DeviceRunner, describe_code
+
 PROPERTIES = {
     "cpu": "ro.soc.model",
     "model": "ro.product.model",
@@ -44,158 +47,136 @@ PROPERTIES = {
 
 
 @dataclass(frozen=True)
-class TensorForm:
-    """How a graph takes or gives values (1, C, H, W): channels last, maybe as integers.
-
-    Attributes:
-        shape: Of the tensor, (1, H, W, C).
-        dtype: Name of its type for numpy.
-        scale, zero_point: value = scale * (code - zero_point); None where the type is a float.
+class InstalledProgram:
+    """Attributes:
+    kind: Which program it is.
+    path: Where it lies on the device.
+    writes_outputs: Whether this build writes what it computes.
     """
 
-    shape: tuple[int, ...]
-    dtype: str
-    scale: float | None
-    zero_point: int | None
-
-    @classmethod
-    def of(cls, record: dict[str, Any], shape: Sequence[int]) -> Self:
-        """From the manifest's record of a tensor of values of `shape`, (1, C, H, W).
-
-        Raises:
-            BenchmarkError: The record has another layout.
-        """
-        if record["layout"] != "NHWC":
-            raise BenchmarkError(
-                f"The graph takes images as {record['layout']}, which cannot be measured over adb. "
-                "Build the bundle anew for target android."
-            )
-        batch, channels, height, width = shape
-        return cls(
-            (batch, height, width, channels),
-            record["dtype"],
-            record["scale"],
-            record["zero_point"],
-        )
-
-    @property
-    def size_bytes(self) -> int:
-        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
-
-    def encode(self, values: NDArray[np.float32]) -> bytes:
-        """Raw tensor of values (1, C, H, W)."""
-        values = values.transpose(0, 2, 3, 1)
-        kind = np.dtype(self.dtype)
-        if self.scale is not None:
-            limits = np.iinfo(kind)
-            values = np.rint(values / np.float32(self.scale)) + np.float32(self.zero_point or 0)
-            values = values.clip(limits.min, limits.max)
-        content: bytes = values.astype(kind).tobytes()
-        return content
-
-    def decode(self, content: bytes) -> NDArray[np.float32]:
-        """Values (1, C, H, W) of a raw tensor."""
-        values = np.frombuffer(content, self.dtype).reshape(self.shape).astype(np.float32)
-        if self.scale is not None:
-            values = (values - np.float32(self.zero_point or 0)) * np.float32(self.scale)
-        return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
+    kind: DeviceProgram
+    path: str
+    writes_outputs: bool
 
 
-class AdbDevice:
-    """A device with benchmark_model and graphs on it.
+class AdbDevice(Device):
+    """A device with an on-device program and artefacts on it.
 
     Args:
         transport: Entered.
-        program: benchmark_model, a file here or an absolute path there; None is refused.
+        program: File of the program, here or as an absolute path there; None is refused.
         threads: CPU threads of each artefact.
+    """
+
+    def __init__(self, transport: AdbTransport, program: str | None, threads: int) -> None:
+        self._transport = transport
+        self._program = program
+        self._threads = threads
+        self._installed: InstalledProgram | None = None
+
+    def install(self, bundle: Bundle, folder: str) -> AdbRunner:
+        program = self._install_program(require_program(bundle))
+        for file in bundle.manifest.artifact.files:
+            self._transport.push(bundle.folder / file, f"{folder}/{file}")
+        return AdbRunner(self._transport, program, bundle, folder, self._threads)
+
+    def _install_program(self, kind: DeviceProgram) -> InstalledProgram:
+        """Bring the program there once, and ask it what it can do."""
+        if self._installed is None:
+            path = self._push_program(kind)
+            done = self._transport.run([path, "--help"])
+            text = done.stdout + done.stderr
+            if not kind.recognizes(text):
+                raise DeviceError(
+                    f"{path} on {self._transport.address} is not a {kind.name} that runs there "
+                    f"(exit code {done.code}): {tail(text)}. Take {kind.build_advice}."
+                )
+            self._installed = InstalledProgram(kind, path, kind.can_write_outputs(text))
+        if type(kind) is not type(self._installed.kind):
+            raise UsageError(
+                f"The bundles need {self._installed.kind.name} and {kind.name}, and one run takes "
+                "one program. Measure the bundles of each runtime by themselves."
+            )
+        return self._installed
+
+    def _push_program(self, kind: DeviceProgram) -> str:
+        """Path of the program on the device."""
+        if self._program is None:
+            raise UsageError(
+                f"Over adb the program {kind.name} does the work. Name it with --device-program: a "
+                "file here, built for the device, or its path there."
+            )
+        if Path(self._program).is_file():
+            self._transport.push(Path(self._program), kind.name)
+            self._transport.shell(f"chmod 755 {kind.name}")
+            return self._transport.path(kind.name)
+        if not self._program.startswith("/"):
+            raise UsageError(
+                f"There is no file {self._program}. Give --device-program a file here, or an "
+                "absolute path on the device."
+            )
+        return self._program
+
+
+def require_program(bundle: Bundle) -> DeviceProgram:
+    """The on-device program of a bundle's runtime.
+
+    Raises:
+        UsageError: The runtime has none.
+    """
+    runtime = bundle.manifest.runtime
+    program = find_runtime(runtime).device_program
+    if program is None:
+        able = [name for name in RUNTIMES.names() if runtime_class(name).device_program is not None]
+        raise UsageError(
+            f"{bundle.folder} is for runtime {runtime}, which has no program that runs without "
+            f"Python. Build for a runtime that has one ({', '.join(able)}), or use an ssh device."
+        )
+    return program
+
+
+@dataclass(frozen=True)
+class AdbRunner(DeviceRunner):
+    """A bundle's artefact on the device.
 
     Attributes:
-        times_blocks: The program tells means only.
-        has_masks: Whether the program writes what it computes.
+        folder: Where it lies there.
+        threads: CPU threads.
     """
+
+    transport: AdbTransport
+    program: InstalledProgram
+    bundle: Bundle
+    folder: str
+    threads: int
 
     times_blocks = True
 
-    def __init__(self, transport: AdbTransport, program: str | None, threads: int) -> None:
-        if program is None:
-            raise UsageError(
-                "Over adb LiteRT's program benchmark_model does the work. Name it with "
-                "--benchmark-model: a file here, built for the device, or its path there."
-            )
-        self.transport = transport
-        self.threads = threads
-        self.has_masks = False
-        self._program = program
-        self._bundles: dict[str, Bundle] = {}  # by folder there
+    @property
+    def has_masks(self) -> bool:  # type: ignore[override]
+        return self.program.writes_outputs
 
-    def install_tools(self) -> None:
-        """Bring the program there, and ask it what it can do."""
-        if Path(self._program).is_file():
-            self.transport.push(Path(self._program), PROGRAM)
-            self._program = self.transport.path(PROGRAM)
-            self.transport.shell(f"chmod 755 {PROGRAM}")
-        elif not self._program.startswith("/"):
-            raise UsageError(
-                f"There is no file {self._program}. Give --benchmark-model a file here, or an "
-                "absolute path on the device."
-            )
-        done = self.transport.run([self._program, "--help"])
-        text = done.stdout + done.stderr
-        if "--graph" not in text:
-            raise DeviceError(
-                f"{self._program} on {self.transport.address} is not a benchmark_model that runs "
-                f"there (exit code {done.code}): {tail(text)}. Take LiteRT's build for the "
-                "device's processor."
-            )
-        self.has_masks = can_write_outputs(text)
+    def open_worker(self, name: str) -> AdbWorker:
+        return AdbWorker(self, name)
 
-    def install(self, bundle: Bundle, folder: str) -> RunnerSpec:
-        """Copy the graph."""
-        file = bundle.manifest.artifact.files[0]
-        if not file.endswith(SUFFIX):
-            raise UsageError(
-                f"{bundle.folder} is for {bundle.manifest.target}; benchmark_model runs "
-                "LiteRT graphs only. Build it for target android, or use an ssh device."
-            )
-        self.transport.push(bundle.folder / file, f"{folder}/model{SUFFIX}")
-        self._bundles[folder] = bundle
-        return RunnerSpec(PLACE, {"folder": folder}, (), self.threads)
-
-    def open_worker(self, name: str, runner: RunnerSpec) -> Worker:
-        """Start what runs a participant: there, or here where the runner is of this machine."""
-        if runner.place != PLACE:
-            return WorkerProcess(name, runner)
-        return self._worker(name, runner)
-
-    def _worker(self, name: str, runner: RunnerSpec) -> AdbWorker:
-        folder = runner.arguments["folder"]
-        bundle = self._bundles[folder]
-        return AdbWorker(self.transport, self._program, name, folder, bundle, runner.threads)
-
-    def verify(self, bundle: Bundle, runner: RunnerSpec) -> tuple[str, dict[str, Any]]:
-        """Replay the golden pair, where the program writes what it computes.
-
-        Returns:
-            The numbers, and facts of the device for `Report.environment`.
-
-        Raises:
-            DeviceError: The masks differ by more than the manifest allows.
-        """
-        numbers = "not verified: this benchmark_model writes no outputs"
+    def verify(self) -> tuple[str, dict[str, Any]]:
+        kind, address = self.program.kind, self.transport.address
+        numbers = f"not verified: this {kind.name} writes no outputs"
         if self.has_masks:
-            with self._worker(bundle.name, runner) as worker:
-                holds, numbers = worker.verify()
-            if not holds:
+            with self.open_worker(self.bundle.name) as worker:
+                result = worker.verify()
+            numbers = result.numbers
+            if not result.holds:
                 raise DeviceError(
-                    f"{bundle.folder} does not give its golden mask on {self.transport.address}: "
-                    f"{numbers}. Take a benchmark_model of the LiteRT version in the manifest."
+                    f"{self.bundle.folder} does not give its golden mask on {address}: {numbers}. "
+                    f"Take a {kind.name} of the runtime's version in the manifest."
                 )
         return numbers, self._describe()
 
     def _describe(self) -> dict[str, Any]:
-        asked = " ".join(f'"$(getprop {name})"' for name in PROPERTIES.values())
-        script = f'printf \'%s\\n\' {asked} "$(uname -mrs)" "$(cat /proc/loadavg)"; date -u +%FT%TZ'
-        lines = self.transport.shell(script).splitlines()
+        properties = " ".join(f'"$(getprop {name})"' for name in PROPERTIES.values())
+        printed = f'{properties} "$(uname -mrs)" "$(cat /proc/loadavg)"'
+        lines = self.transport.shell(f"printf '%s\\n' {printed}; date -u +%FT%TZ").splitlines()
         facts = dict(zip(PROPERTIES, lines, strict=False))
         system, load, date = lines[len(PROPERTIES) :][:3]
         return {
@@ -207,113 +188,61 @@ class AdbDevice:
             "pinned_to_cores": [],
             "load_average_1min": float(load.split()[0]) if load else None,
             "os": system,
-            "benchmark_model": self._program,
-            "edgeseg": VERSION,
-            "edgeseg_code": code_digest()[:12],
+            self.program.kind.name: self.program.path,
+            **describe_code(),
         }
 
 
-class AdbWorker:
-    """A `Worker` each of whose commands is one call of benchmark_model, or one for each image.
+class AdbWorker(Worker):
+    """A worker each of whose requests is one call of the program, or one call an image.
 
     Args:
-        program: Path of benchmark_model on the device.
-        name: For messages.
-        folder: Where the bundle's graph lies there.
+        name: What it measures, for messages.
     """
 
-    def __init__(
-        self,
-        transport: AdbTransport,
-        program: str,
-        name: str,
-        folder: str,
-        bundle: Bundle,
-        threads: int,
-    ) -> None:
+    def __init__(self, runner: AdbRunner, name: str) -> None:
         self.name = name
-        self._transport = transport
-        self._program = program
-        self._folder = folder
-        self._bundle = bundle
-        self._threads = threads
-        runtime, shape = bundle.artifact.settings, bundle.inputs.shape
-        self._input = TensorForm.of(runtime["input"], shape)
-        self._output = TensorForm.of(
-            runtime["output"], (shape[0], bundle.outputs.channels, *shape[2:])
-        )
-        self._flags = (f"--use_xnnpack={str(runtime['delegate'] == 'xnnpack').lower()}",)
-        self._last: Timings | None = None
+        self._transport = runner.transport
+        self._program = runner.program
+        self._kind = runner.program.kind
+        self._runner = runner
+        self._artifact = runner.bundle.artifact
+        self._inputs, self._outputs = runner.bundle.inputs, runner.bundle.outputs
+        batch, _, height, width = self._inputs.shape
+        mask_shape = (batch, self._outputs.channels, height, width)
+        self._input_form = self._kind.input_form(self._artifact, self._inputs.shape)
+        self._output_form = self._kind.output_form(self._artifact, mask_shape)
+        self._last: ProgramTimings | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        pass
-
-    def ask(
-        self, command: str, *, on_step: Callable[[], None] | None = None, **arguments: Any
-    ) -> dict[str, Any]:
-        """See `Worker`.
-
-        Raises:
-            BenchmarkError: The program fails.
-            DeviceError: The connection is lost, time is up, or the disk is full.
-        """
-        if command == "load":
-            return self._load(**arguments)
-        if command == "first":
-            assert self._last is not None
-            return {"first_ms": self._last.first_ms}
-        if command == "time":
-            return {"latencies_ms": [self._run(arguments["count"]).mean_ms]}
-        if command == "memory":
-            return {"peak_rss_bytes": self._peak_bytes()}
-        return self._label(on_step, **arguments)
-
-    def verify(self) -> tuple[bool, str]:
-        """Replay the golden pair; returns whether it holds, and the numbers."""
-        image, expected = self._bundle.golden_pair()
-        outputs, golden = self._bundle.outputs, self._bundle.manifest.golden
-        got = self._compute(self._bundle.inputs.prepare(image))
-        difference = float(np.abs(got - expected).max())
-        flips = float((outputs.labels(got) != outputs.labels(expected)).mean()) * PER
-        holds = flips <= golden.max_flips_per_10k and difference <= golden.max_abs_diff
-        return holds, f"largest difference {difference:.2e}, {flips:.2f} of 10,000 pixels flip"
-
-    def _load(self, runner: dict[str, Any], images: str | None = None) -> dict[str, Any]:
-        shape = self._bundle.inputs.shape
-        prepared = np.zeros(shape, np.float32) if images is None else np.load(images)[0]
-        self._push_input(prepared)
+    def load(self, images: str | None = None) -> Loaded:
+        zeros = np.zeros(self._inputs.shape, np.float32)
+        self._push_input(zeros if images is None else np.load(images)[0])
         self._last = self._run(1)
-        return {"load_ms": self._last.init_ms, "bare_rss_bytes": 0}
+        return Loaded(self._last.init_ms, 0)
 
-    def _peak_bytes(self) -> int:
+    def first(self) -> FirstInference:
         assert self._last is not None
-        if self._last.footprint_mb is None:
-            raise BenchmarkError(
-                f"benchmark_model on {self._transport.address} tells no memory footprint. Take "
-                "LiteRT's build for Android or Linux."
-            )
-        return int(self._last.footprint_mb * 2**20)
+        return FirstInference(self._last.first_ms)
 
-    def _label(
-        self,
-        on_step: Callable[[], None] | None,
-        images: list[str],
-        inputs: dict[str, Any],
-        outputs: dict[str, Any],
-        result: str,
-    ) -> dict[str, Any]:
-        prepare = InputContract.from_json(inputs).prepare
-        to_labels = OutputContract.from_json(outputs).labels
+    def time(self, count: int) -> Latencies:
+        return Latencies([self._run(count).mean_ms])
+
+    def memory(self) -> MemoryUse:
+        assert self._last is not None
+        if self._last.peak_bytes is None:
+            raise BenchmarkError(
+                f"{self._kind.name} on {self._transport.address} reports no memory footprint. Take "
+                f"{self._kind.build_advice}."
+            )
+        return MemoryUse(self._last.peak_bytes)
+
+    def label(self, request: Label, on_step: Callable[[], None] = do_nothing) -> Done:
+        assert request.inputs is not None
+        assert request.outputs is not None
+        prepare = InputContract.from_json(dict(request.inputs)).prepare
+        to_labels = OutputContract.from_json(dict(request.outputs)).labels
         maps = []
-        for path in images:
+        for path in request.images:
             mask = self._compute(prepare(read_image(Path(path))))
             if not np.isfinite(mask).all():
                 raise BenchmarkError(
@@ -321,60 +250,66 @@ class AdbWorker:
                     "Check the bundle with edgeseg verify."
                 )
             maps.append(to_labels(mask))
-            if on_step is not None:
-                on_step()
-        np.save(result, np.stack(maps))
-        return {}
+            on_step()
+        np.save(request.result, np.stack(maps))
+        return Done()
+
+    def verify(self) -> GoldenResult:
+        bundle = self._runner.bundle
+        image, expected = bundle.golden_pair()
+        computed = self._compute(self._inputs.prepare(image))
+        limits = bundle.manifest.golden.model_dump()
+        check = check_golden(limits, self._outputs, expected, computed)
+        return GoldenResult(check.holds, str(check))
 
     def _compute(self, prepared: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities (1, C, H, W) of a prepared image, from the device."""
         self._push_input(prepared)
-        name = f"{self._folder}/output.bin"
+        name = f"{self._runner.folder}/output.bin"
         self._run(1, output=name)
-        size = self._output.size_bytes
+        size = self._output_form.size_bytes
         with tempfile.TemporaryDirectory(prefix="edgeseg-device-") as folder:
             path = Path(folder) / "output.bin"
             self._transport.pull(name, path, limit_bytes=size)
             content = path.read_bytes()
         if len(content) != size:
             raise BenchmarkError(
-                f"Measuring {self.name} failed: benchmark_model wrote {len(content)} bytes of "
+                f"Measuring {self.name} failed: {self._kind.name} wrote {len(content)} bytes of "
                 f"output, expected {size}. Check the free space of {self._transport.address}."
             )
-        return self._output.decode(content)
+        return self._output_form.decode(content)
 
     def _push_input(self, prepared: NDArray[np.float32]) -> None:
         with tempfile.TemporaryDirectory(prefix="edgeseg-device-") as folder:
             path = Path(folder) / "input.bin"
-            path.write_bytes(self._input.encode(prepared))
-            self._transport.push(path, f"{self._folder}/input.bin")
+            path.write_bytes(self._input_form.encode(prepared))
+            self._transport.push(path, f"{self._runner.folder}/input.bin")
 
-    def _run(self, runs: int, output: str | None = None) -> Timings:
-        command = benchmark_command(
-            self._program,
-            f"{self._folder}/model{SUFFIX}",
+    def _run(self, runs: int, output: str | None = None) -> ProgramTimings:
+        call = ProgramCall(
+            program=self._program.path,
+            graph=f"{self._runner.folder}/{self._artifact.files[0]}",
             runs=runs,
-            threads=self._threads,
+            threads=self._runner.threads,
             seconds=self._transport.timeout_s,
-            shape=self._input.shape,
-            input_file=f"{self._folder}/input.bin",
+            input_file=f"{self._runner.folder}/input.bin",
             output_file=output,
-            flags=self._flags,
         )
-        done = self._transport.run(command)
+        done = self._transport.run(self._kind.command(self._artifact, self._inputs.shape, call))
         text = done.stdout + done.stderr
+        name, address = self._kind.name, self._transport.address
         try:
             if done.code != 0:
                 raise ValueError(f"exit code {done.code}")
-            timings = parse_timings(text)
+            timings = self._kind.parse_timings(text)
         except ValueError as error:
             raise BenchmarkError(
-                f"benchmark_model fails on {self.name} on {self._transport.address}: {error}. It "
-                f"said: {tail(text)}. Check that its LiteRT version has the graph's operators."
+                f"{name} fails on {self.name} on {address}: {error}. Its last output: "
+                f"{tail(text)}. Check that its version has the graph's operators."
             ) from error
         if timings.count != runs:
             raise BenchmarkError(
-                f"benchmark_model ran {timings.count} of {runs} inferences of {self.name} on "
-                f"{self._transport.address} before time was up. Give it more with --timeout."
+                f"{name} ran {timings.count} of {runs} inferences of {self.name} on {address} "
+                "before time was up. Give it more with --timeout."
             )
         return timings

@@ -1,39 +1,53 @@
-"""What `remote_bench` needs of a device that is reached with ssh: bundles there, and their workers.
+"""Devices that are reached with ssh: bundles there, and their workers.
 
 The device has Python, numpy and the runtimes; what else it needs is copied to it each time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.benchmarks.process import Worker, WorkerProcess
+from edgeseg.benchmarks.process import THREAD_VARIABLES, WorkerProxy
+from edgeseg.benchmarks.workers import cpu, device_worker, memory, protocol, timing
+from edgeseg.benchmarks.workers.protocol import (
+    Answer,
+    Describe,
+    Description,
+    Done,
+    GoldenResult,
+    Label,
+    Load,
+    Loaded,
+    Request,
+    Verify,
+    do_nothing,
+    encode_request,
+)
 from edgeseg.bundle.bundle import Bundle
 from edgeseg.bundle.manifest import MANIFEST_NAME
 from edgeseg.data.images import read_image
 from edgeseg.errors import BenchmarkError, DeviceError, UsageError
 from edgeseg.lazy import ALTERNATIVES, NATIVE_MODULES, OWN_SOURCES, distribution_of, module_file
-from edgeseg.records import VERSION, RunnerSpec
-from edgeseg.storage.cache import code_digest
 from edgeseg.targets import find_runtime
 from edgeseg.targets.transports.base import Finished, tail
-from edgeseg.targets.transports.ssh import RemoteWorker, SshTransport
+from edgeseg.targets.transports.ssh import LineProcess, SshTransport
 from edgeseg.targets.transports.ssh_failures import explain_system_error
 
-TOOLS = {
-    "device_worker.py": "edgeseg.benchmarks.device_worker",
-    "cpu.py": "edgeseg.benchmarks.cpu",
-    "memory.py": "edgeseg.benchmarks.memory",
-}
-PLACE = "device:bundle"  # of runners that this module opens
+from .base import Device, DeviceRunner, describe_code
+
+WORKER = "tools/device_worker.py"
+# What is copied beside it.
+TOOLS = tuple(module.__name__ for module in (device_worker, protocol, timing, cpu, memory))
 NPY_HEADER_BYTES = 1024  # at most
 DISK_FULL = 28
 # Says of each group of alternatives the first that loads, and else why the first does not.
@@ -55,7 +69,7 @@ print("\\n" + json.dumps(found))
 """
 
 
-class SshDevice:
+class SshDevice(Device):
     """A device with bundles on it.
 
     Args:
@@ -63,49 +77,47 @@ class SshDevice:
         threads: CPU threads of each artefact.
     """
 
-    times_blocks = False
-    has_masks = True
-
     def __init__(self, transport: SshTransport, threads: int) -> None:
-        self.transport = transport
-        self.threads = threads
+        self._transport = transport
+        self._threads = threads
+        self._has_tools = False
         self._packages: dict[str, list[str]] = {}  # what is installed there, by runtime
 
-    def install_tools(self) -> None:
-        """Copy what measures there.
+    def _install_tools(self) -> None:
+        """Copy what measures there, once.
 
         Raises:
             UsageError: The device has fewer cores than threads were asked for.
         """
-        cores = self.transport.facts["cores"]
-        if self.threads > cores:
+        if self._has_tools:
+            return
+        cores = self._transport.facts["cores"]
+        if self._threads > cores:
             raise UsageError(
-                f"{self.threads} threads were asked for, but {self.transport.address} has {cores} "
-                "cores. Lower --threads."
+                f"{self._threads} threads were asked for, but {self._transport.address} has "
+                f"{cores} cores. Lower --threads."
             )
-        for name, module in TOOLS.items():
-            self.transport.push(module_file(module), f"tools/{name}")
+        for module in TOOLS:
+            path = module_file(module)
+            self._transport.push(path, f"tools/{path.name}")
+        self._has_tools = True
 
-    def install(self, bundle: Bundle, folder: str) -> RunnerSpec:
-        """Copy what a device needs of a bundle, and check there that it arrived whole.
-
-        Raises:
-            DeviceError: It has not the runtime, or not the space; or a file arrived changed.
-        """
+    def install(self, bundle: Bundle, folder: str) -> SshRunner:
+        """Copy what a device needs of a bundle, and check there that it arrived whole."""
+        self._install_tools()
         packages = self._require_packages(bundle.manifest.runtime)
-        self.transport.push(bundle.folder / MANIFEST_NAME, f"{folder}/{MANIFEST_NAME}")
+        self._transport.push(bundle.folder / MANIFEST_NAME, f"{folder}/{MANIFEST_NAME}")
         for file in bundle.manifest.files:
             if file.role == "source":
                 continue
             name = f"{folder}/{file.path}"
-            self.transport.push(bundle.folder / file.path, name)
-            if self.transport.sha256(name) != file.sha256:
+            self._transport.push(bundle.folder / file.path, name)
+            if self._transport.sha256(name) != file.sha256:
                 raise DeviceError(
-                    f"{file.path} of {bundle.folder} arrived changed at {self.transport.address}. "
+                    f"{file.path} of {bundle.folder} arrived changed at {self._transport.address}. "
                     "Check the device's memory and disk, and run again."
                 )
-        arguments = {"folder": folder, "target": bundle.manifest.target}
-        return RunnerSpec(PLACE, arguments, tuple(packages), self.threads)
+        return SshRunner(self._transport, bundle, folder, tuple(packages), self._threads)
 
     def _require_packages(self, runtime: str) -> list[str]:
         """Import names of numpy and the runtime's packages, as they are installed there."""
@@ -117,8 +129,8 @@ class SshDevice:
         return self._packages[runtime]
 
     def _probe(self, groups: Sequence[Sequence[str]]) -> list[str]:
-        python, address = self.transport.facts["python"], self.transport.address
-        done = self.transport.run([python, "-c", PROBE, json.dumps(groups)])
+        python, address = self._transport.facts["python"], self._transport.address
+        done = self._transport.run([python, "-c", PROBE, json.dumps(groups)])
         try:
             found = json.loads(done.stdout.splitlines()[-1])
         except (ValueError, IndexError) as error:
@@ -133,7 +145,7 @@ class SshDevice:
                 wanted = group[0].partition(".")[0]
                 package = distribution_of(wanted)
                 how = OWN_SOURCES.get(wanted, f"{python} -m pip install {package}")
-                version = self.transport.facts["python_version"]
+                version = self._transport.facts["python_version"]
                 raise DeviceError(
                     f"{address} has no usable {package} for {python} (Python {version}): "
                     f"{reason}. Install it there: {how}; or name another interpreter with "
@@ -142,133 +154,115 @@ class SshDevice:
             names.append(name)
         return names
 
-    def open_worker(self, name: str, runner: RunnerSpec) -> Worker:
-        """Start what runs a participant: there, or here where the runner is of this machine."""
-        if runner.place != PLACE:
-            return WorkerProcess(name, runner)
-        return SshWorker(self.transport, name, runner)
 
-    def verify(self, bundle: Bundle, runner: RunnerSpec) -> tuple[str, dict[str, Any]]:
-        """Replay the golden pair there.
+@dataclass(frozen=True)
+class SshRunner(DeviceRunner):
+    """A bundle on the device.
 
-        Returns:
-            The numbers, and facts of the device for `Report.environment`.
-
-        Raises:
-            DeviceError: The masks differ by more than the manifest allows.
-        """
-        with SshWorker(self.transport, bundle.name, runner) as worker:
-            worker.ask("load", runner=runner.to_json())
-            result = worker.ask("verify")
-            environment = worker.ask(
-                "describe", packages=[name.partition(".")[0] for name in runner.packages]
-            )
-        if not result["holds"]:
-            raise DeviceError(
-                f"{bundle.folder} does not give its golden mask on {self.transport.address}: "
-                f"{result['numbers']}. Build it anew with the versions that the device has "
-                f"({environment['versions']}), or bring the device to those of the manifest."
-            )
-        return result["numbers"], {
-            "device": self.transport.address,
-            **environment,
-            "edgeseg": VERSION,
-            "edgeseg_code": code_digest()[:12],
-        }
-
-
-class SshWorker:
-    """A `Worker` on the device, whose commands name files of this machine.
-
-    Args:
-        name: For messages.
-        runner: As `SshDevice.install` gives it.
+    Attributes:
+        folder: Where it lies there.
+        packages: Modules of numpy and the runtime, as they are installed there.
+        threads: CPU threads.
     """
 
-    def __init__(self, transport: SshTransport, name: str, runner: RunnerSpec) -> None:
-        self.name = name
-        self._transport = transport
-        self._runner = runner
-        self._process: RemoteWorker | None = None
-        self._scratch = ""
+    transport: SshTransport
+    bundle: Bundle
+    folder: str
+    packages: tuple[str, ...]
+    threads: int
 
-    def __enter__(self) -> Self:
-        folder, threads = self._runner.arguments["folder"], str(self._runner.threads)
-        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-        facts = self._transport.facts
-        # Engines that are built there go with the folder.
+    def open_worker(self, name: str) -> SshWorker:
+        return SshWorker(self, name)
+
+    def verify(self) -> tuple[str, dict[str, Any]]:
+        address = self.transport.address
+        with self.open_worker(self.bundle.name) as worker:
+            worker.load()
+            result = worker.verify()
+            names = [name.partition(".")[0] for name in self.packages]
+            facts = worker.describe(names).facts
+        if not result.holds:
+            raise DeviceError(
+                f"{self.bundle.folder} does not give its golden mask on {address}: "
+                f"{result.numbers}. Build it anew with the versions that the device has "
+                f"({facts['versions']}), or bring the device to those of the manifest."
+            )
+        return result.numbers, {"device": address, **facts, **describe_code()}
+
+
+class SshWorker(WorkerProxy):
+    """A worker on the device, whose requests name files of this machine.
+
+    Args:
+        name: What it measures, for messages.
+    """
+
+    def __init__(self, runner: SshRunner, name: str) -> None:
+        self.name = name
+        self._transport = runner.transport
+        self._runner = runner
+        self._scratch = f"scratch/{runner.folder}"
+
+    def start(self, stack: contextlib.ExitStack) -> None:
+        runner, facts = self._runner, self._transport.facts
         environment = {
-            **dict.fromkeys(names, threads),
+            **dict.fromkeys(THREAD_VARIABLES, str(runner.threads)),
+            # Engines that are built there go with the folder.
             "EDGESEG_CACHE_DIR": f"{facts['folder']}/cache",
         }
-        python = facts["python"]
-        command = [python, "tools/device_worker.py", folder, threads]
-        self._process = self._transport.start(command, environment)
-        self._scratch = f"scratch/{folder}"
-        return self
+        packages = json.dumps(runner.packages)
+        command = [facts["python"], WORKER, runner.folder, str(runner.threads), packages]
+        self._process: LineProcess = self._transport.start(command, environment)
+        stack.push(self._stop)
 
-    def __exit__(
+    def _stop(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
         # After an error the connection may be gone; its end kills the process as well.
-        if error is None and self._process is not None:
+        if error is None:
             self._process.stop()
             self._transport.remove(self._scratch)
 
-    def ask(
-        self, command: str, *, on_step: Callable[[], None] | None = None, **arguments: Any
-    ) -> dict[str, Any]:
-        """See `Worker`.
-
-        Raises:
-            BenchmarkError: The worker reports an error or dies.
-            DeviceError: The connection is lost, time is up, or the disk is full.
-        """
-        if command == "load":
-            return self._load(**arguments)
-        if command == "label":
-            return self._label(on_step, **arguments)
-        return self._tell(command, **arguments)
-
-    def _load(self, runner: dict[str, Any], images: str | None = None) -> dict[str, Any]:
+    def load(self, images: str | None = None) -> Loaded:
         name = None
         if images is not None:
             name = f"{self._scratch}/timing.npy"
             self._transport.push(Path(images), name)
-        return self._tell("load", packages=runner["packages"], images=name)
+        return self.ask(Load(name))
 
-    def _label(
-        self,
-        on_step: Callable[[], None] | None,
-        images: list[str],
-        inputs: dict[str, Any],
-        outputs: dict[str, Any],
-        result: str,
-    ) -> dict[str, Any]:
-        shape = (inputs["height"], inputs["width"])
+    def verify(self) -> GoldenResult:
+        return self.ask(Verify())
+
+    def describe(self, packages: Sequence[str]) -> Description:
+        return self.ask(Describe(packages))
+
+    def label(self, request: Label, on_step: Callable[[], None] = do_nothing) -> Done:
+        assert request.inputs is not None
+        assert request.outputs is not None
+        shape = (request.inputs["height"], request.inputs["width"])
+        count = len(request.outputs["classes"])
         maps = []
         with tempfile.TemporaryDirectory(prefix="edgeseg-device-") as folder:
-            for path in images:
+            for path in request.images:
                 maps.append(self._label_image(Path(path), Path(folder), shape))
-                if maps[-1].max() >= len(outputs["classes"]):
+                if maps[-1].max() >= count:
                     raise BenchmarkError(
                         f"Measuring {self.name} failed: the label map of {path} has class "
-                        f"{maps[-1].max()} of {len(outputs['classes'])}. Build the bundle anew."
+                        f"{maps[-1].max()} of {count}. Build the bundle anew."
                     )
-                if on_step is not None:
-                    on_step()
-        np.save(result, np.stack(maps))
-        return {}
+                on_step()
+        np.save(request.result, np.stack(maps))
+        return Done()
 
     def _label_image(self, path: Path, folder: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
-        """One image at a time: neither the device's disk nor its patience is known."""
+        """One image at a time: the device's disk may be small, and a step may not take long."""
         image, result = f"{self._scratch}/image.npy", f"{self._scratch}/labels.npy"
         np.save(folder / "image.npy", read_image(path))
         self._transport.push(folder / "image.npy", image)
-        self._tell("label", images=[image], result=result)
+        self.ask(Label([image], result))
         limit = int(np.prod(shape)) + NPY_HEADER_BYTES
         self._transport.pull(result, folder / "labels.npy", limit_bytes=limit)
         maps: NDArray[np.uint8] = np.load(folder / "labels.npy", allow_pickle=False)
@@ -280,24 +274,29 @@ class SshWorker:
         labels: NDArray[np.uint8] = maps[0]
         return labels
 
-    def _tell(self, command: str, **arguments: Any) -> dict[str, Any]:
-        assert self._process is not None
-        what = f"{command} {self.name}"
-        reply = self._process.ask(json.dumps({"command": command, **arguments}), what)
+    def ask(self, request: Request[Answer], on_step: Callable[[], None] = do_nothing) -> Answer:
+        """See `WorkerProxy`; the device's worker reports no steps.
+
+        Raises:
+            DeviceError: The connection is lost, time is up, or the disk is full.
+        """
         address = self._transport.address
+        what = f"{protocol.command_of(type(request))} {self.name}"
+        reply = self._process.ask(encode_request(request), what)
         if isinstance(reply, Finished):
-            how = f"signal {-reply.code}" if reply.code < 0 else f"exit code {reply.code}"
-            said = f" It said: {tail(reply.stderr)}" if reply.stderr.strip() else ""
+            reason = f"signal {-reply.code}" if reply.code < 0 else f"exit code {reply.code}"
+            stderr = f" Its last output: {tail(reply.stderr)}" if reply.stderr.strip() else ""
             raise BenchmarkError(
-                f"The process that ran {self.name} on {address} ended with {how}.{said} Check that "
-                "the device has enough free memory, and the bundle with edgeseg verify."
+                f"The process that ran {self.name} on {address} ended with {reason}.{stderr} Check "
+                "that the device has enough free memory, and the bundle with edgeseg verify."
             )
-        answer: dict[str, Any] = json.loads(reply)
-        if answer.get("errno") == DISK_FULL:
-            raise DeviceError(explain_system_error(address, what, DISK_FULL, answer["error"]))
-        if "error" in answer:
+        record: dict[str, Any] = json.loads(reply)
+        if record.get("errno") == DISK_FULL:
+            raise DeviceError(explain_system_error(address, what, DISK_FULL, record["error"]))
+        if "error" in record:
             raise BenchmarkError(
-                f"Measuring {self.name} on {address} failed: {answer['error'].rstrip('.')}. Check "
+                f"Measuring {self.name} on {address} failed: {record['error'].rstrip('.')}. Check "
                 "the bundle with edgeseg verify."
             )
+        answer: Answer = request.answer(**record)
         return answer

@@ -19,6 +19,7 @@ from edgeseg.benchmarks.latency import TimeBlock, block_size, interleave, paired
 from edgeseg.benchmarks.process import WorkerProcess
 from edgeseg.benchmarks.race import block_size as race_block_size
 from edgeseg.benchmarks.race import run_race
+from edgeseg.benchmarks.workers.protocol import LabelPrepared
 from edgeseg.errors import EdgesegError, TargetError, WorkerKilledError
 from edgeseg.lower.rewrites import REWRITES
 from edgeseg.records import Artifact
@@ -27,9 +28,10 @@ from edgeseg.tuning.constraints import Evaluation
 from edgeseg.tuning.evaluator import FinalTiming, Ratio
 from edgeseg.tuning.regions import QuantizableConv
 
-from ..builder.baselines import MENDED, PLAIN, artifact_runner, baseline_artifact
+from ..builder.baselines import MENDED, PLAIN, baseline_artifact
 from ..builder.builder import Builder
 from ..builder.context import BuildContext
+from ..builder.runners import ArtifactRunner
 from .convolutions import quantizable_convs_of
 from .validation import ValidationSet
 
@@ -49,7 +51,7 @@ class _Participant:
     peak_rss_bytes: int
 
     def time_block(self) -> TimeBlock:
-        return lambda count: self.worker.ask("time", count=count)["latencies_ms"]
+        return lambda count: self.worker.time(count).latencies_ms
 
 
 class LocalEvaluator:
@@ -150,12 +152,9 @@ class LocalEvaluator:
             # Only its size and memory count: it may compute something else.
             return Evaluation("", artifact.size_bytes, participant.peak_rss_bytes)
         result = self.folder / "labels.npy"
-        participant.worker.ask(
-            "label_prepared",
-            images=str(self.validation.images),
-            count=images,
-            outputs=self.context.spec.outputs.to_json(),
-            result=str(result),
+        outputs = self.context.spec.outputs.to_json()
+        participant.worker.label_prepared(
+            LabelPrepared(str(self.validation.images), images, outputs, str(result))
         )
         change = self.validation.compare(np.load(result))
         return Evaluation(
@@ -207,15 +206,13 @@ class LocalEvaluator:
     def _start(
         self, candidate: Candidate | None, artifact: Artifact, stack: contextlib.ExitStack
     ) -> _Participant:
-        runner = artifact_runner(artifact, THREADS)
         name = candidate.name if candidate else "the plain export"
-        worker = stack.enter_context(WorkerProcess(name, runner))
-        images = str(self.validation.timed_images)
-        loaded = worker.ask("load", runner=runner.to_json(), images=images)
-        worker.ask("first")
-        warm = warm_up(lambda count: worker.ask("time", count=count)["latencies_ms"])
+        worker = stack.enter_context(ArtifactRunner(artifact, THREADS).open_worker(name))
+        loaded = worker.load(str(self.validation.timed_images))
+        worker.first()
+        warm = warm_up(lambda count: worker.time(count).latencies_ms)
         # Memory is read before other work; loading and running are what it is for.
-        peak = worker.ask("memory")["peak_rss_bytes"] - loaded["bare_rss_bytes"]
+        peak = worker.memory().peak_rss_bytes - loaded.bare_rss_bytes
         return _Participant(worker, warm.median_ms, peak)
 
     def _close_all_but(self, count: int) -> None:

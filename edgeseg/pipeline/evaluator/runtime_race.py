@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from edgeseg.benchmarks.latency import block_size, interleave, paired_speedup, warm_up
-from edgeseg.benchmarks.process import WorkerProcess
+from edgeseg.benchmarks.workers.protocol import Worker
 
 from ...records import Artifact
 from ...tuning.evaluator import Ratio
-from ..builder.baselines import artifact_runner
 from ..builder.context import BuildContext
+from ..builder.runners import ArtifactRunner
 from .local_evaluator import FINAL_RUNS, THREADS
 from .validation import TIMED
 
@@ -57,14 +57,13 @@ def _take_turns(artifacts: Mapping[str, Artifact], images: Path) -> list[list[li
     with contextlib.ExitStack() as stack:
         time_blocks, sizes = [], []
         for name, artifact in artifacts.items():
-            runner = artifact_runner(artifact, THREADS)
-            worker = stack.enter_context(WorkerProcess(f"the artefact for {name}", runner))
-            worker.ask("load", runner=runner.to_json(), images=str(images))
-            worker.ask("first")
+            runner = ArtifactRunner(artifact, THREADS)
+            worker = stack.enter_context(runner.open_worker(f"the artefact for {name}"))
+            worker.load(str(images))
+            worker.first()
 
-            def time_block(count: int, worker: WorkerProcess = worker) -> list[float]:
-                latencies: list[float] = worker.ask("time", count=count)["latencies_ms"]
-                return latencies
+            def time_block(count: int, worker: Worker = worker) -> Sequence[float]:
+                return worker.time(count).latencies_ms
 
             median_ms = warm_up(time_block).median_ms
             time_blocks.append(time_block)

@@ -14,19 +14,15 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import fake_benchmark_model
-import numpy as np
 import pytest
 from fake_adb import SERIAL
 from support import needs
 
-from edgeseg.errors import BenchmarkError
 from edgeseg.pipeline.build import BuildRequest, build_bundle
-from edgeseg.pipeline.devices.adb import TensorForm
 
 pytestmark = needs("torch", "onnxruntime", "onnx2tf", "ai_edge_litert")
 
 RunCli = Callable[..., "CompletedProcess[str]"]
-FLOAT = {"layout": "NHWC", "dtype": "float32", "scale": None, "zero_point": None}
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +30,15 @@ def android(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of the shipped egeunet for target android at 64x64."""
     output = tmp_path_factory.mktemp("android") / "fp32"
     return build_bundle(BuildRequest("egeunet", "android", "fp32", output, size=(64, 64)))[0].folder
+
+
+@pytest.fixture
+def litert_bundle(small_bundles: dict[str, Path], tmp_path: Path) -> Path:
+    """A bundle that says that it is for LiteRT, for what is looked at before the artefact."""
+    folder = shutil.copytree(small_bundles["fp32"], tmp_path / "litert")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "runtime": "litert"}))
+    return folder
 
 
 @pytest.fixture
@@ -102,8 +107,8 @@ def test_a_program_that_writes_no_outputs_gives_no_accuracy(
 @pytest.mark.parametrize(
     ("trouble", "advice"),
     [
-        ("fails", "Check that its LiteRT version has the graph's operators"),
-        ("no memory", "tells no memory footprint"),
+        ("fails", "Check that its version has the graph's operators"),
+        ("no memory", "reports no memory footprint"),
     ],
 )
 def test_a_program_that_fails_is_quoted(
@@ -125,75 +130,54 @@ def test_a_program_that_hangs_is_ended(
     assert "more than 2 s to run benchmark_model" in done.stderr
 
 
-def test_bundles_of_other_targets_are_refused(
+def test_a_runtime_without_a_program_is_refused(
     small_bundles: dict[str, Path], bench: RunCli
 ) -> None:
     done = bench(small_bundles["fp32"])
     assert done.returncode == 2
-    assert "benchmark_model runs LiteRT graphs only" in done.stderr
+    assert "is for runtime onnxruntime, which has no program" in done.stderr
+    assert "Build for a runtime that has one (litert), or use an ssh device" in done.stderr
 
 
 def test_a_program_for_another_processor_is_said(
-    small_bundles: dict[str, Path], bench: RunCli, program: Path
+    litert_bundle: Path, bench: RunCli, program: Path
 ) -> None:
     program.write_bytes(b"\x7fELF of another machine")
-    done = bench(small_bundles["fp32"])
+    done = bench(litert_bundle)
     assert done.returncode == 1
+    assert "Take LiteRT's build for the device's system and processor" in done.stderr
     assert "is not a benchmark_model that runs there" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("given", "advice"),
     [
-        ((), "Name it with --benchmark-model"),
-        (("--benchmark-model", "nowhere"), "an absolute path"),
+        ((), "Name it with --device-program"),
+        (("--device-program", "nowhere"), "an absolute path"),
     ],
 )
 def test_the_program_has_to_be_named(
-    small_bundles: dict[str, Path],
+    litert_bundle: Path,
     adb_device: Path,
     run_cli: RunCli,
     given: tuple[str, ...],
     advice: str,
 ) -> None:
-    done = run_cli("bench", small_bundles["fp32"], "--device", f"adb://{SERIAL}", *given)
+    done = run_cli("bench", litert_bundle, "--device", f"adb://{SERIAL}", *given)
     assert done.returncode == 2
     assert advice in done.stderr
     assert list(adb_device.iterdir()) == []
 
 
 def test_a_program_that_is_on_the_device_is_taken_there(
-    small_bundles: dict[str, Path], adb_device: Path, run_cli: RunCli, program: Path
+    litert_bundle: Path, adb_device: Path, run_cli: RunCli
 ) -> None:
-    there = shutil.copy(program, adb_device / "there")
+    there = adb_device / "there"
+    there.write_text("#!/bin/sh\necho this is another program\n")
     there.chmod(0o755)
-    words = ("--device", f"adb://{SERIAL}", "--benchmark-model", "/data/local/tmp/there")
-    done = run_cli("bench", small_bundles["fp32"], *words)
-    # It got as far as to the bundle, which is of another target.
-    assert "benchmark_model runs LiteRT graphs only" in done.stderr
+    words = ("--device", f"adb://{SERIAL}", "--device-program", "/data/local/tmp/there")
+    done = run_cli("bench", litert_bundle, *words)
+    assert done.returncode == 1
+    assert "/data/local/tmp/there on adb://FAKE123 is not a benchmark_model" in done.stderr
+    assert "this is another program" in done.stderr
     assert list(adb_device.iterdir()) == [there]
-
-
-def test_integers_are_coded_by_hand() -> None:
-    record = {"layout": "NHWC", "dtype": "int8", "scale": 0.5, "zero_point": -3}
-    form = TensorForm.of(record, (1, 2, 1, 2))
-    values = np.array([[[[0.0, 1.0]], [[-70.0, 0.24]]]], np.float32)
-    # 0 is code -3, 1 is -1; -70 would be -143, 0.24 rounds to 0. Channels last.
-    assert np.frombuffer(form.encode(values), np.int8).tolist() == [-3, -128, -1, -3]
-    assert form.size_bytes == 4
-    decoded = form.decode(np.array([-3, -128, -1, 127], np.int8).tobytes())
-    assert decoded.tolist() == [[[[0.0, 1.0]], [[-62.5, 65.0]]]]
-
-
-def test_floats_are_only_turned() -> None:
-    form = TensorForm.of(FLOAT, (1, 3, 4, 5))
-    values = np.random.default_rng(0).normal(size=(1, 3, 4, 5)).astype(np.float32)
-    assert form.shape == (1, 4, 5, 3)
-    raw = np.frombuffer(form.encode(values), np.float32).reshape(1, 4, 5, 3)
-    assert np.array_equal(raw[0, 1, 2], values[0, :, 1, 2])
-    assert np.array_equal(form.decode(form.encode(values)), values)
-
-
-def test_another_layout_is_refused() -> None:
-    with pytest.raises(BenchmarkError, match="takes images as NCHW"):
-        TensorForm.of({**FLOAT, "layout": "NCHW"}, (1, 3, 4, 5))

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runner_bundle import FAKE_BACKEND, RUNNERS, make_bundle, run_script
+from runner_bundle import FAKE_BACKEND, RUNNERS, SHARED, make_bundle, run_script
 
-import edgeseg.contract
 from edgeseg.lazy import ALTERNATIVES
 from edgeseg.targets import RUNTIMES, find_runtime
 
 BACKEND_FILES = sorted(RUNNERS.glob("*_backend.py"))
-CARRIED = [*sorted(RUNNERS.glob("[!_]*.py")), Path(edgeseg.contract.__file__)]
+CARRIED = [*sorted(RUNNERS.glob("[!_]*.py")), *map(Path, SHARED)]
 YOUNGER_THAN_3_10 = {"tomllib"}
+OWN_FILES = ("contract.py", "backend.py", "golden.py", "run.py", "device_bench.py")
 
 
 def imports_of(path: Path) -> set[str]:
@@ -45,7 +45,7 @@ def packages_of(path: Path) -> set[str]:
 def test_every_carried_module_is_there() -> None:
     for name in RUNTIMES.names():
         for file, module in find_runtime(name).runner_modules.items():
-            assert file not in ("contract.py", "backend.py", "run.py", "device_bench.py")
+            assert file not in OWN_FILES
             assert (RUNNERS / f"{module.rpartition('.')[2]}.py").is_file()
 
 

@@ -29,7 +29,7 @@ def connect(timeout_s: float = 20.0, silence_s: int = 30) -> AdbTransport:
 
 
 def refusal(address: AdbAddress = ADDRESS) -> str:
-    with pytest.raises(DeviceError) as caught, AdbTransport(address):
+    with pytest.raises(DeviceError) as caught, AdbTransport(address, timeout_s=20):
         pass
     return str(caught.value)
 
@@ -155,7 +155,7 @@ HOST = """
 import sys
 from edgeseg.targets.transports.adb import AdbTransport
 from edgeseg.targets.transports.address import AdbAddress
-with AdbTransport(AdbAddress(sys.argv[1]), silence_s=2) as device:
+with AdbTransport(AdbAddress(sys.argv[1]), timeout_s=600, silence_s=2) as device:
     print(device.folder, flush=True)
     device.run(["sleep", "86403"])
 """

@@ -49,7 +49,8 @@ def lasting_command(name: str) -> list[str]:
 
 
 def refusal(sshd: LoopbackSshd, python: str = sys.executable) -> str:
-    with pytest.raises(DeviceError) as caught, SshTransport(sshd.address, python=python):
+    transport = SshTransport(sshd.address, python=python, timeout_s=30)
+    with pytest.raises(DeviceError) as caught, transport:
         pass
     return str(caught.value)
 
@@ -263,7 +264,7 @@ import json, sys
 from edgeseg.targets.transports.address import SshAddress
 from edgeseg.targets.transports.ssh import SshTransport
 address = SshAddress(*json.loads(sys.argv[1]))
-with SshTransport(address, python=sys.executable, silence_s=2) as device:
+with SshTransport(address, python=sys.executable, timeout_s=600, silence_s=2) as device:
     print("connected", flush=True)
     device.run(json.loads(sys.argv[2]))
 """

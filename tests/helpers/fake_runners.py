@@ -1,14 +1,18 @@
-"""Runner places for benchmark workers; the tests put this folder on PYTHONPATH."""
+"""Runners that benchmark workers open; the tests put this folder on PYTHONPATH."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edgeseg.benchmarks.process import ProcessRunner
 
 Images = NDArray[np.float32]
 
@@ -16,6 +20,30 @@ Images = NDArray[np.float32]
 class Runner:
     def __init__(self, function: Callable[[Images], Images]) -> None:
         self.run = function
+
+
+@dataclass(frozen=True)
+class FakeRunner(ProcessRunner):
+    """What a function of this module returns."""
+
+    function: str
+    threads: int = 1
+    arguments: dict[str, Any] = field(default_factory=dict)
+    times_blocks: bool = False
+    has_masks: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> FakeRunner:
+        return cls(**record)
+
+    def modules(self) -> Sequence[str]:
+        return ("numpy",)
+
+    def open(self) -> Any:
+        return getattr(sys.modules[__name__], self.function)(**self.arguments)
 
 
 def dark_is_foreground(image: Images) -> Images:

@@ -1,26 +1,29 @@
-"""The process in which another toolkit runs the same network, in an environment of its own.
+"""The process in which an external toolkit runs the same network, in its own environment.
 
-    PYTHON peer_worker.py convert PEER PROGRAM FILE
-    PYTHON peer_worker.py measure PEER FILE THREADS
+    PYTHON toolkit_worker.py convert TOOLKIT PROGRAM FILE
+    PYTHON toolkit_worker.py measure TOOLKIT FILE THREADS
 
-PROGRAM is what `torch.export.save` wrote; FILE is what the peer makes of it. Needs the peer and
-numpy, not EdgeSeg; `cpu.py` and `memory.py` lie beside it. "measure" speaks as `worker.py` does,
-without labels: JSON commands from standard input, a line each, and a JSON line for each answer.
+PROGRAM is what `torch.export.save` wrote; FILE is what the toolkit makes of it. Needs the toolkit
+and numpy, not EdgeSeg; `protocol.py`, `timing.py`, `cpu.py` and `memory.py` lie beside this file.
+"measure" answers the requests of `protocol`, but writes no label maps.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
 import os
-import runpy
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-HERE = Path(__file__).resolve().parent
+if TYPE_CHECKING or __package__:
+    from . import cpu, protocol, timing
+else:
+    import cpu
+    import protocol
+    import timing
+
 Run = Callable[[Any], Any]
 
 
@@ -84,7 +87,7 @@ def open_torch(path: str, threads: int) -> Run:
     return run
 
 
-# How to convert and how to open; "torch" runs the program as it is.
+# How each converts a program, and how it opens the result; "torch" runs the program as it is.
 TOOLKITS: dict[str, tuple[Callable[[Any, Any, str], None], Callable[[str, int], Run]]] = {
     "executorch": (convert_executorch, open_executorch),
     "litert-torch": (convert_litert_torch, open_litert_torch),
@@ -92,7 +95,7 @@ TOOLKITS: dict[str, tuple[Callable[[Any, Any, str], None], Callable[[str, int], 
 }
 
 
-# What is imported before memory and time of loading count.
+# Modules that each imports before memory and time count.
 RUNTIMES = {
     "executorch": (
         "torch",
@@ -112,53 +115,32 @@ def convert(toolkit: str, program: str, path: str) -> None:
     TOOLKITS[toolkit][0](loaded, example, path)
 
 
-def measure(toolkit: str, path: str, threads: int) -> None:
-    import numpy as np
+class ToolkitWorker(timing.TimedWorker):
+    """Measures what a toolkit made of the network.
 
-    # Libraries print; answers go through a copy of standard output that they do not know.
-    answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
-    os.dup2(2, 1)
-    cpu, memory = (runpy.run_path(str(HERE / name)) for name in ("cpu.py", "memory.py"))
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, cpu["allowed_cores"]()[:threads])
-    run: Run = lambda image: None  # noqa: E731
-    images: Any = None
-    turn = 0
-    for line in sys.stdin:
-        request = json.loads(line)
-        command = request["command"]
-        if command == "load":
-            if request.get("images"):
-                images = np.load(request["images"], allow_pickle=False)
-            for module in RUNTIMES[toolkit]:
-                importlib.import_module(module)
-            memory["reset_peak_rss"]()
-            bare = memory["rss_bytes"]()
-            started = time.perf_counter()
-            run = TOOLKITS[toolkit][1](path, threads)
-            answer = {"load_ms": (time.perf_counter() - started) * 1e3, "bare_rss_bytes": bare}
-        elif command == "first":
-            started = time.perf_counter()
-            run(images[0])
-            answer = {"first_ms": (time.perf_counter() - started) * 1e3}
-        elif command == "time":
-            run(images[0])  # another process ran before
-            latencies = []
-            for _ in range(request["count"]):
-                started = time.perf_counter()
-                run(images[turn])
-                latencies.append((time.perf_counter() - started) * 1e3)
-                turn = (turn + 1) % len(images)
-            answer = {"latencies_ms": latencies}
-        elif command == "memory":
-            answer = {"peak_rss_bytes": memory["peak_rss_bytes"]()}
-        else:
-            answer = {"error": f"{command} is not known here"}
-        answers.write(json.dumps(answer) + "\n")
+    Args:
+        toolkit: One of `TOOLKITS`.
+        path: The converted network.
+        threads: CPU threads of the toolkit, kept on as many cores.
+    """
+
+    def __init__(self, toolkit: str, path: str, threads: int) -> None:
+        self.toolkit = toolkit
+        self.path = path
+        self.threads = threads
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, cpu.allowed_cores()[:threads])
+
+    def import_runtime(self) -> None:
+        for module in RUNTIMES[self.toolkit]:
+            importlib.import_module(module)
+
+    def open_network(self) -> Run:
+        return TOOLKITS[self.toolkit][1](self.path, self.threads)
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "convert":
         convert(*sys.argv[2:5])
     else:
-        measure(sys.argv[2], sys.argv[3], int(sys.argv[4]))
+        protocol.serve(ToolkitWorker(sys.argv[2], sys.argv[3], int(sys.argv[4])))

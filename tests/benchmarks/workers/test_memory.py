@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from edgeseg.benchmarks.memory import peak_rss_bytes, reset_peak_rss, rss_bytes
+from edgeseg.benchmarks.workers.memory import peak_rss_bytes, reset_peak_rss, rss_bytes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeseg.benchmarks import cpu
+from edgeseg.benchmarks.workers import cpu
 
 ARM = "processor : 0\nBogoMIPS : 62.50\nFeatures : fp asimd asimddp\nCPU part : 0xd42\n"
 

@@ -1,0 +1,35 @@
+"""How much a benchmark measures. Imports nothing heavy: the command line takes defaults from it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from edgeseg.errors import UsageError
+
+from .workers.cpu import allowed_cores
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """Attributes:
+    threads: CPU threads of each artefact; its process is kept on as many cores.
+    runs: Least number of counted inferences of each artefact.
+    timing_images: How many different images are timed in turn.
+    """
+
+    threads: int = 1
+    runs: int = 200
+    timing_images: int = 4
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value < 1:
+                raise UsageError(f"The number of {name} is {value}; it must be at least 1.")
+
+    def require_cores(self) -> None:
+        """Refuse more threads than this machine lets the process use."""
+        if self.threads > len(allowed_cores()):
+            raise UsageError(
+                f"{self.threads} threads were asked for, but this process may use "
+                f"{len(allowed_cores())} cores. Lower --threads."
+            )

@@ -1,0 +1,1 @@
+"""Processes that measure one network each, and what they need. What travels stands alone."""

@@ -1,0 +1,73 @@
+"""Times a network in the process that has it open.
+
+Needs numpy and Python 3.8 and nothing else: a copy lies beside `device_worker.py` on devices, and
+beside `toolkit_worker.py` in other environments.
+"""
+
+from __future__ import annotations
+
+import abc
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+if TYPE_CHECKING or __package__:
+    from . import memory, protocol
+else:
+    import memory
+    import protocol
+
+
+class TimedWorker(protocol.Worker):
+    """A worker that runs its network in the present process.
+
+    Attributes:
+        images: Prepared images to time in turn, (N, 1, 3, H, W).
+        run: Runs the network on one prepared image, (1, 3, H, W).
+    """
+
+    images: Any = None
+    run: Callable[[Any], Any]
+    _next_image = 0
+
+    @abc.abstractmethod
+    def import_runtime(self) -> None:
+        """Import all modules that opening the network needs, which is neither timed nor counted."""
+
+    @abc.abstractmethod
+    def open_network(self) -> Callable[[Any], Any]:
+        """Open the network; returns what runs it on one prepared image."""
+
+    def load(self, images: str | None = None) -> protocol.Loaded:
+        self.import_runtime()
+        if images is not None:
+            self.images = np.load(images, allow_pickle=False)
+        memory.reset_peak_rss()
+        bare = memory.rss_bytes()
+        started = time.perf_counter()
+        self.run = self.open_network()
+        return protocol.Loaded((time.perf_counter() - started) * 1e3, bare)
+
+    def first(self) -> protocol.FirstInference:
+        started = time.perf_counter()
+        self.run(self.images[0])
+        return protocol.FirstInference((time.perf_counter() - started) * 1e3)
+
+    def time(self, count: int) -> protocol.Latencies:
+        run = self.run
+        run(self.images[0])
+        latencies = []
+        for _ in range(count):
+            image = self.images[self._next_image]
+            self._next_image = (self._next_image + 1) % len(self.images)
+            started = time.perf_counter_ns()
+            run(image)
+            latencies.append((time.perf_counter_ns() - started) / 1e6)
+        return protocol.Latencies(latencies)
+
+    def memory(self) -> protocol.MemoryUse:
+        return protocol.MemoryUse(memory.peak_rss_bytes())

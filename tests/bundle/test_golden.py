@@ -1,0 +1,68 @@
+"""What counts as the same mask on another machine."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgeseg.bundle.golden import check_golden
+from edgeseg.contract import OutputContract
+
+OUTPUTS = OutputContract(("background", "object"), 1)
+LIMITS = {"max_abs_diff": 0.5, "max_flips_per_10k": 100.0}
+
+
+def mask_of(*columns: int) -> NDArray[np.float32]:
+    """A mask of 10 x 100 pixels, 0.75 in some columns and 0.25 elsewhere."""
+    mask = np.full((1, 1, 10, 100), 0.25, np.float32)
+    mask[..., list(columns)] = 0.75
+    return mask
+
+
+def test_the_same_mask_holds() -> None:
+    check = check_golden(LIMITS, OUTPUTS, mask_of(1, 2), mask_of(1, 2))
+    assert check.holds
+    assert (check.max_abs_diff, check.mean_abs_diff, check.flips_per_10k) == (0, 0, 0)
+
+
+def test_differences_are_those_of_probabilities_and_labels() -> None:
+    # One of 100 columns flips, by half.
+    check = check_golden(LIMITS, OUTPUTS, mask_of(1, 2, 3), mask_of(1, 2))
+    assert check.max_abs_diff == 0.5
+    assert check.mean_abs_diff == pytest.approx(0.005)
+    assert check.flips_per_10k == pytest.approx(100)
+    assert check.holds
+    assert str(check) == (
+        "largest difference 5.00e-01 (allowed 5e-01), 100.00 of 10,000 pixels flip (allowed 100)"
+    )
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_either_limit_can_fail(limit: str) -> None:
+    limits = {**LIMITS, limit: LIMITS[limit] * 0.9}
+    assert not check_golden(limits, OUTPUTS, mask_of(1, 2, 3), mask_of(1, 2)).holds
+
+
+def test_nan_fails() -> None:
+    broken = mask_of(1, 2)
+    broken[0, 0, 0, 0] = np.nan
+    assert not check_golden(LIMITS, OUTPUTS, mask_of(1, 2), broken).holds
+
+
+def test_a_small_object_that_is_lost_fails_though_few_pixels_flip() -> None:
+    check = check_golden(LIMITS, OUTPUTS, mask_of(1), mask_of())
+    assert check.flips_per_10k == pytest.approx(100)
+    assert not check.holds
+    assert str(check).endswith(", the object is lost")
+
+
+def test_a_few_pixels_are_no_object() -> None:
+    specks = mask_of()
+    specks[0, 0, :9, 0] = 0.75
+    assert check_golden(LIMITS, OUTPUTS, specks, mask_of()).holds
+
+
+def test_another_shape_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"returns a mask \(1, 1, 5, 5\).*Build the bundle anew"):
+        check_golden(LIMITS, OUTPUTS, mask_of(), np.zeros((1, 1, 5, 5), np.float32))

@@ -1,0 +1,41 @@
+"""A package of somebody else, installed for one test: files and entry points in a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def install_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Make a package importable here and in the processes that are started from here."""
+
+    def install(
+        name: str, files: Mapping[str, str], entry_points: Mapping[str, Mapping[str, str]]
+    ) -> Path:
+        """Returns the folder that is searched.
+
+        Args:
+            files: Content by path inside the folder.
+            entry_points: By group, places "module:attribute" by name.
+        """
+        folder = tmp_path / "site-packages"
+        metadata = folder / f"{name}-1.0.dist-info"
+        metadata.mkdir(parents=True)
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        lines = []
+        for group, places in entry_points.items():
+            lines += [f"[{group}]", *(f"{entry} = {place}" for entry, place in places.items())]
+        (metadata / "entry_points.txt").write_text("\n".join(lines) + "\n")
+        for path, content in files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(content)
+        monkeypatch.syspath_prepend(folder)
+        paths = (str(folder), os.environ.get("PYTHONPATH", ""))
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+        return folder
+
+    return install
