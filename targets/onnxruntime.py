@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeseg.formats.onnx import add_constant, constant_of, is_constant
 from edgeseg.lazy import require
+from edgeseg.lower.rewrites import rewrites_for
 from edgeseg.records import ONNX_FORMAT, Artifact
 
 from .base import Runtime, Written
@@ -20,26 +21,9 @@ from .onnx_file import read_graph
 
 MODEL_FILE = "model.onnx"
 PURPOSE = "Building for onnxruntime"
-# What its kernels, which keep channels first or in blocks, run fastest; see `edgeseg.lower`.
-# It folds constants itself when it loads a graph, so that they need not be stored.
-FLOAT_REWRITES = (
-    "softmax-by-sigmoid",
-    "box-by-depthwise",
-    "merge-parallel",
-    "batch-norm-into-sum",
-    "batch-norm-into-next",
-    "dense-stem",
-    "stride-before-dilation",
-    "norms-after-concat",
-    "pointwise-before-norm",
-    "layer-norm-by-convolution",
-    "concat-by-sum",
-    "pointwise-before-resize",
-    "merge-pointwise",
-    "resize-maps-by-matrices",
-    "thin-pointwise-by-product",
-    "resize-of-opset-17",
-)
+# ONNX Runtime folds constants itself when it loads a graph, so that they need not be stored. Only
+# thin convolutions gain from matrix products: the others lose their layout in blocks of channels.
+FLOAT_REWRITES = rewrites_for("channels-first", without=("fold-constants", "pointwise-by-product"))
 
 
 class OnnxRuntime(Runtime):

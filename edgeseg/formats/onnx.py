@@ -2,51 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from ..lazy import require
 
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
-def add_constant(graph: Any, name: str, content: NDArray[Any]) -> Any:
+
+def add_constant(graph: ir.Graph, name: str, content: NDArray[Any]) -> ir.Value:
     """Store an array in a graph.
 
     Args:
-        graph: An `onnx_ir.Graph`, changed in place.
-        name: Of the constant; one of the same name is no longer the graph's.
-        content: Its shape and type become those of the value.
+        graph: Changed in place.
+        name: Name of the constant; it replaces a constant of that name.
+        content: Gives the value its shape and type.
 
     Returns:
-        The new `onnx_ir.Value`, an initializer of the graph.
+        The new value, an initializer of the graph.
     """
-    ir = require("onnx_ir", purpose="Changing an ONNX graph")
-    tensor = ir.tensor(content, name=name)
-    value = ir.Value(name=name, const_value=tensor, shape=tensor.shape)
+    onnx_ir = require("onnx_ir", purpose="Changing an ONNX graph")
+    tensor = onnx_ir.tensor(content, name=name)
+    value: ir.Value = onnx_ir.Value(name=name, const_value=tensor, shape=tensor.shape)
     value.dtype = tensor.dtype
     graph.initializers[name] = value
     return value
 
 
-def is_constant(value: Any) -> bool:
-    """Whether an `onnx_ir.Value` is stored in its graph; an input left out (None) is not."""
+def is_constant(value: ir.Value | None) -> bool:
+    """Whether a value is stored in its graph; an input that was left out (None) is not."""
     return value is not None and value.const_value is not None
 
 
-def constant_of(value: Any) -> NDArray[Any]:
-    """Content of a constant `onnx_ir.Value`.
+def constant_of(value: ir.Value | None) -> NDArray[Any]:
+    """Content of a constant.
 
     Raises:
-        ValueError: The value is computed.
+        ValueError: The value is computed, or left out.
     """
-    if not is_constant(value):
+    if value is None or value.const_value is None:
         raise ValueError(f"{value} is no constant.")
     content: NDArray[Any] = value.const_value.numpy()
     return content
 
 
-def fixed_shape(value: Any) -> tuple[int, ...] | None:
-    """Sizes of all axes of an `onnx_ir.Value`; None unless all are known."""
-    if value.shape is None or not all(isinstance(size, int) for size in value.shape):
+def fixed_shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    """Sizes of all axes of a value; None unless all are known."""
+    if value is None or value.shape is None:
         return None
-    return tuple(value.shape)
+    sizes = [size for size in value.shape if isinstance(size, int)]
+    return tuple(sizes) if len(sizes) == len(value.shape) else None
+
+
+def name_of(value: ir.Value | None) -> str:
+    """Name of a value of a graph in which every value has one; empty for an input left out."""
+    return "" if value is None or value.name is None else value.name

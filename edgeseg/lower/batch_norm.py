@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,30 +12,33 @@ from ..formats.onnx import constant_of, is_constant
 from .graph import (
     Editor,
     convolution_of,
+    input_of,
     is_read_once,
     made_by,
     pointwise_of,
     rewrite_each,
     summands,
 )
+from .rewrite import as_rewrite
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 DEFAULT_EPSILON = 1e-5  # of ONNX's BatchNormalization
 
 
-def batch_norm_into_sum(model: Any) -> int:
+@as_rewrite("batch-norm-into-sum")
+def batch_norm_into_sum(model: ir.Model) -> int:
     """Fold a BatchNorm into the convolutions whose sum it normalises.
 
     s (a + b) + t = s a + (s b + t): each convolution's outputs are scaled, one bias takes the
     shift. Exporters fold a BatchNorm that follows one convolution; a sum stops them.
 
-    Args:
-        model: An `onnx_ir.Model`, changed in place.
-
     Returns:
         How many layers were folded.
     """
 
-    def rewrite(edit: Editor, node: Any) -> Any | None:
+    def rewrite(edit: Editor, node: ir.Node) -> ir.Value | None:
         norm = fixed_batch_norm_of(node.outputs[0])
         if norm is None or not is_read_once(norm.source):
             return None
@@ -54,17 +57,15 @@ def batch_norm_into_sum(model: Any) -> int:
     return rewrite_each(model, rewrite)
 
 
-def batch_norm_into_next(model: Any) -> int:
+@as_rewrite("batch-norm-into-next")
+def batch_norm_into_next(model: ir.Model) -> int:
     """Fold a BatchNorm into the 1x1 convolution behind it: W (s x + t) + b = (W s) x + (W t + b).
-
-    Args:
-        model: An `onnx_ir.Model`, changed in place.
 
     Returns:
         How many layers were folded.
     """
 
-    def rewrite(edit: Editor, node: Any) -> Any | None:
+    def rewrite(edit: Editor, node: ir.Node) -> ir.Value | None:
         found = pointwise_of(node.outputs[0])
         if found is None:
             return None
@@ -87,12 +88,12 @@ class FixedBatchNorm:
         scale, shift: (C,), float64.
     """
 
-    source: Any
+    source: ir.Value
     scale: NDArray[np.float64]
     shift: NDArray[np.float64]
 
 
-def fixed_batch_norm_of(value: Any) -> FixedBatchNorm | None:
+def fixed_batch_norm_of(value: ir.Value | None) -> FixedBatchNorm | None:
     """The BatchNorm with constant statistics that computes a value, or None."""
     node = made_by(value, "BatchNormalization")
     if node is None or not all(map(is_constant, node.inputs[1:])):
@@ -103,4 +104,4 @@ def fixed_batch_norm_of(value: Any) -> FixedBatchNorm | None:
         constant_of(item).astype(np.float64) for item in node.inputs[1:]
     )
     scale = gain / np.sqrt(variance + node.attributes.get_float("epsilon", DEFAULT_EPSILON))
-    return FixedBatchNorm(node.inputs[0], scale, offset - mean * scale)
+    return FixedBatchNorm(input_of(node), scale, offset - mean * scale)

@@ -1,34 +1,39 @@
-"""Parts of a graph that no input reaches."""
+"""Folding of operators that depend on constants only."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from ..formats.onnx import add_constant
 from ..lazy import require
+from .graph import tidy
+from .rewrite import as_rewrite
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 RANDOM = frozenset({"RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"})
 
 
-def fold_constants(model: Any) -> int:
-    """Compute what depends on weights only, such as EGE-UNet's gates at a fixed size.
+def fold_constants(model: ir.Model) -> int:
+    """Compute operators that depend on weights only, such as EGE-UNet's gates at a fixed size.
 
-    Pays where a runtime's or a converter's own folding stops at an operator: OpenVINO 2026.4 keeps
-    18 convolutions of constants in EGE-UNet. Random operators stay, and so do those that give the
-    graph's outputs.
+    It pays if the folding of a runtime or a converter stops at an operator: OpenVINO 2026.4 keeps
+    18 convolutions of constants in EGE-UNet. Random operators stay, and so do operators that
+    compute the graph's outputs.
 
     Args:
-        model: An `onnx_ir.Model`, changed in place. The constants that nothing reads any more
-            stay in it.
+        model: Changed in place. Constants that no operator reads any more stay in it.
 
     Returns:
-        How many operators went.
+        How many operators were removed.
     """
-    ir = require("onnx_ir", purpose="Folding constants")
+    onnx_ir = require("onnx_ir", purpose="Folding constants")
     graph = model.graph
-    inner_graphs = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)  # may read the image
+    # Their operators may read the image.
+    inner_graphs = (onnx_ir.AttributeType.GRAPH, onnx_ir.AttributeType.GRAPHS)
     known = set(graph.initializers.values())
     folded = []
     for node in graph:
@@ -50,19 +55,32 @@ def fold_constants(model: Any) -> int:
     ]
     for value, content in zip(wanted, _compute(model, wanted), strict=True):
         constant = add_constant(graph, f"{value.name}_folded", content)
-        ir.convenience.replace_all_uses_with(value, constant)
+        onnx_ir.convenience.replace_all_uses_with(value, constant)
     graph.remove(folded, safe=True)
     return len(folded)
 
 
-def _compute(model: Any, wanted: list[Any]) -> list[NDArray[Any]]:
-    """Values inside a graph that depend on constants only."""
+@as_rewrite("fold-constants")
+def fold_stored_constants(model: ir.Model) -> int:
+    """`fold_constants`, with the unused constants removed.
+
+    Returns:
+        How many operators were removed.
+    """
+    count = fold_constants(model)
+    if count:
+        tidy(model)
+    return count
+
+
+def _compute(model: ir.Model, wanted: list[ir.Value]) -> list[NDArray[Any]]:
+    """Contents of values that depend on constants only."""
     if not wanted:
         return []
-    ir = require("onnx_ir", purpose="Folding constants")
+    onnx_ir = require("onnx_ir", purpose="Folding constants")
     onnxruntime = require("onnxruntime", purpose="Folding constants")
-    part = ir.Model(
-        ir.convenience.extract(model.graph, inputs=[], outputs=wanted),
+    part = onnx_ir.Model(
+        onnx_ir.convenience.extract(model.graph, inputs=[], outputs=wanted),
         ir_version=model.ir_version,
         functions=model.functions.values(),
     )
@@ -70,7 +88,7 @@ def _compute(model: Any, wanted: list[Any]) -> list[NDArray[Any]]:
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(
-        ir.to_proto(part).SerializeToString(), options, providers=["CPUExecutionProvider"]
+        onnx_ir.to_proto(part).SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     values: list[NDArray[Any]] = session.run(None, {})
     return values

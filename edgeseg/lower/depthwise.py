@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from .graph import (
     channels_of,
     concatenated,
     convolution_of,
+    input_of,
     integers,
     is_read_once,
     made_by,
@@ -23,25 +24,27 @@ from .graph import (
     rewrite_each,
     summands,
 )
+from .rewrite import as_rewrite
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 STEM_CHANNELS = 4  # of an image
 LARGEST_KERNEL = 5  # that runtimes have depthwise kernels for
 
 
-def box_by_depthwise(model: Any) -> int:
+@as_rewrite("box-by-depthwise")
+def box_by_depthwise(model: ir.Model) -> int:
     """Write average pooling whose padding counts as a depthwise convolution with equal weights.
 
     Only where `merge_parallel` can make one of it and of a convolution that it is added to: alone
     runtimes average faster than they convolve.
 
-    Args:
-        model: An `onnx_ir.Model`, changed in place.
-
     Returns:
         How many poolings were rewritten.
     """
 
-    def rewrite(edit: Editor, node: Any) -> Any | None:
+    def rewrite(edit: Editor, node: ir.Node) -> ir.Value | None:
         if node.op_type != "AveragePool":
             return None
         channels = channels_of(node.inputs[0])
@@ -55,7 +58,7 @@ def box_by_depthwise(model: Any) -> int:
         if not counts or ceils or auto_pad != "NOTSET" or max(height, width) > LARGEST_KERNEL:
             return None
         box = Convolution(
-            source=node.inputs[0],
+            source=input_of(node),
             weight=np.full((channels, 1, height, width), 1 / (height * width)),
             bias=np.zeros(channels),
             group=channels,
@@ -70,14 +73,14 @@ def box_by_depthwise(model: Any) -> int:
     return rewrite_each(model, rewrite)
 
 
-def _is_merged(box: Convolution, result: Any) -> bool:
+def _is_merged(box: Convolution, result: ir.Value) -> bool:
     """Whether the result is added to a convolution of the same map that `merge_parallel` lays over
     it, at once or after the map itself or other boxes of it, which merge too."""
     while is_read_once(result):
-        (reader, index) = result.uses()[0]
+        (reader, index) = next(iter(result.uses()))
         if reader.op_type != "Add":
             return False
-        other = reader.inputs[1 - index]
+        other = input_of(reader, 1 - index)
         beside = convolution_of(other)
         if beside is not None and beside.source is box.source:
             return is_read_once(other) and _laid_over(box, beside) is not None
@@ -89,21 +92,19 @@ def _is_merged(box: Convolution, result: Any) -> bool:
     return False
 
 
-def merge_parallel(model: Any) -> int:
+@as_rewrite("merge-parallel")
+def merge_parallel(model: ir.Model) -> int:
     """Write the sum of two convolutions of one map as one convolution.
 
     Depthwise kernels of other sizes or dilations are laid over each other about one centre, where
     they span at most 5x5 pixels and no more than twice as many as both have weights. The sum of a
     map and its convolution is a convolution too, with one added at the centre.
 
-    Args:
-        model: An `onnx_ir.Model`, changed in place.
-
     Returns:
         How many sums were merged.
     """
 
-    def rewrite(edit: Editor, node: Any) -> Any | None:
+    def rewrite(edit: Editor, node: ir.Node) -> ir.Value | None:
         if node.op_type != "Add":
             return None
         for one, other in both_ways(node):
@@ -179,21 +180,19 @@ def _laid_over(
     return total, attributes
 
 
-def stride_before_dilation(model: Any) -> int:
+@as_rewrite("stride-before-dilation")
+def stride_before_dilation(model: ir.Model) -> int:
     """Leave out every other pixel before a convolution of stride 2 and even dilation.
 
     Such a convolution reads even rows and columns only: it is one of stride 1 and half the
     dilation on those. Where a 1x1 convolution gives its input, that computes them alone. TFLite
     has no convolution with both stride and dilation, and computes four times as much.
 
-    Args:
-        model: An `onnx_ir.Model`, changed in place.
-
     Returns:
         How many convolutions were rewritten.
     """
 
-    def rewrite(edit: Editor, node: Any) -> Any | None:
+    def rewrite(edit: Editor, node: ir.Node) -> ir.Value | None:
         found = convolution_of(node.outputs[0])
         if found is None or found.strides != (2, 2):
             return None
@@ -213,7 +212,8 @@ def stride_before_dilation(model: Any) -> int:
     return rewrite_each(model, rewrite)
 
 
-def dense_stem(model: Any) -> int:
+@as_rewrite("dense-stem")
+def dense_stem(model: ir.Model) -> int:
     """Write a 1x1 convolution of an image and the depthwise one behind it as one dense convolution.
 
     K_o (p_o . x) = (K_o p_o) x. It is more arithmetic, 27 products instead of 12 for each pixel of
@@ -221,14 +221,11 @@ def dense_stem(model: Any) -> int:
     large as the image, is never written. The 1x1 convolution must have no bias if the other pads:
     it would not be zero outside.
 
-    Args:
-        model: An `onnx_ir.Model`, changed in place.
-
     Returns:
         How many pairs were merged.
     """
 
-    def rewrite(edit: Editor, node: Any) -> Any | None:
+    def rewrite(edit: Editor, node: ir.Node) -> ir.Value | None:
         second = convolution_of(node.outputs[0])
         if second is None or not second.is_depthwise or len(second.weight) == 1:
             return None
@@ -246,7 +243,8 @@ def dense_stem(model: Any) -> int:
     return rewrite_each(model, rewrite)
 
 
-def depthwise_after_concat(model: Any) -> int:
+@as_rewrite("depthwise-after-concat", layout="channels-last")
+def depthwise_after_concat(model: ir.Model) -> int:
     """Write a concatenation of depthwise convolutions as a sum of such over all channels.
 
     [D_1 x_1; ...; D_n x_n] = sum over kernels k of D'_k [x_1; ...; x_n], D'_k with the weights of
@@ -254,23 +252,18 @@ def depthwise_after_concat(model: Any) -> int:
     more arithmetic, but vectors of channels are full and nothing is copied: runtimes add sums up
     inside the convolutions. Parts may be sums, also running ones.
 
-    Args:
-        model: An `onnx_ir.Model`, changed in place.
-
     Returns:
         How many concatenations were rewritten.
     """
     return _convolve_after(model, _concatenation)
 
 
-def depthwise_of_copies(model: Any) -> int:
+@as_rewrite("depthwise-of-copies", layout="channels-last")
+def depthwise_of_copies(model: ir.Model) -> int:
     """As `depthwise_after_concat`, where all parts convolve one 1x1 convolution of a map.
 
     That gives its channels once for each part then. OpenVINO, which copies slowly, gains a little
     by it; runtimes that do not lose by the arithmetic.
-
-    Args:
-        model: An `onnx_ir.Model`, changed in place.
 
     Returns:
         How many concatenations were rewritten.
@@ -278,8 +271,8 @@ def depthwise_of_copies(model: Any) -> int:
     return _convolve_after(model, _copies)
 
 
-def _convolve_after(model: Any, join: Callable[[Editor, list[Any]], Any | None]) -> int:
-    def rewrite(edit: Editor, node: Any) -> Any | None:
+def _convolve_after(model: ir.Model, join: Callable[[Editor, list[Any]], Any | None]) -> int:
+    def rewrite(edit: Editor, node: ir.Node) -> ir.Value | None:
         parts = concatenated(node.outputs[0])
         if parts is None or len(parts) < 2:
             return None
@@ -326,7 +319,7 @@ def _kernel(term: Convolution) -> tuple[tuple[int, int], Any, Any, Any]:
     return (height, width), term.strides, term.dilations, term.pads
 
 
-def _terms(value: Any) -> list[Convolution] | None:
+def _terms(value: ir.Value) -> list[Convolution] | None:
     """Depthwise convolutions of one map whose sum a value is; None if it is anything else."""
     terms = []
     for part in summands(value, also_shared=True):

@@ -1,11 +1,11 @@
-"""Reading and changing an ONNX graph: what rewrites match, and how they put new nodes in place."""
+"""Reads and changes an ONNX graph: matches operators and replaces them by new ones."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,23 +13,27 @@ from numpy.typing import NDArray
 from ..formats.onnx import add_constant, constant_of, fixed_shape, is_constant
 from ..lazy import require
 
-MOST_PASSES = 100  # of one rewrite; each pass must leave less to do
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+MOST_PASSES = 100  # of one rewrite over a graph; each pass must leave less to do
 
 
-def rewrite_each(model: Any, rewrite: Callable[[Editor, Any], Any | None]) -> int:
-    """Offer each of ONNX's own operators to a rewrite until it finds nothing more, and tidy up.
+def rewrite_each(model: ir.Model, rewrite: Callable[[Editor, ir.Node], ir.Value | None]) -> int:
+    """Offer each standard ONNX operator to a rewrite until it matches none, and tidy up.
 
     Args:
-        model: An `onnx_ir.Model`, changed in place.
-        rewrite: Takes an editor, which adds operators before the one offered, and the operator.
-            Returns the result of a new operator that replaces the (only) result of the one
-            offered. None leaves that as it is; nothing must have been added then.
+        model: Changed in place.
+        rewrite: Takes an editor, which adds operators before the offered one, and the offered
+            operator. It returns the output of a new operator, which replaces the only output of
+            the offered one; or None, which leaves the graph as it is, and must then not have added
+            anything.
 
     Returns:
         How many operators were replaced.
 
     Raises:
-        RuntimeError: The rewrite finds its own results again and again.
+        RuntimeError: The rewrite matches its own results again and again.
     """
     total = 0
     for _ in range(MOST_PASSES):
@@ -52,18 +56,23 @@ def rewrite_each(model: Any, rewrite: Callable[[Editor, Any], Any | None]) -> in
 class Editor:
     """Adds operators to a graph in front of one of its nodes."""
 
-    def __init__(self, model: Any, before: Any) -> None:
+    def __init__(self, model: ir.Model, before: ir.Node) -> None:
         self.model = model
         self.before = before
         self._count = 0
 
-    def __call__(self, kind: str, *inputs: Any, **attributes: Any) -> Any:
-        """Result of a new operator.
+    def __call__(
+        self, kind: str, *inputs: ir.Value | NDArray[Any] | None, **attributes: Any
+    ) -> ir.Value:
+        """Add an operator.
 
         Args:
             inputs: Values; arrays become constants of the graph, None leaves an input out.
+
+        Returns:
+            The output of the operator.
         """
-        ir = require("onnx_ir", purpose="Lowering")
+        onnx_ir = require("onnx_ir", purpose="Lowering")
         label = self._label()
         values = [
             add_constant(self.model.graph, f"{label}_{index}", value)
@@ -71,29 +80,33 @@ class Editor:
             else value
             for index, value in enumerate(inputs)
         ]
-        node = ir.node(kind, values, attributes=attributes, name=label)
+        node: ir.Node = onnx_ir.node(kind, values, attributes=attributes, name=label)
         node.outputs[0].name = f"{label}_out"
         self.model.graph.insert_before(self.before, node)
         return node.outputs[0]
 
     def convolution(
-        self, x: Any, weight: NDArray[Any], bias: NDArray[Any] | None = None, **attributes: Any
-    ) -> Any:
-        """Result of a new convolution; arrays are stored as float32."""
-        inputs = [x, np.ascontiguousarray(weight, np.float32)]
+        self,
+        x: ir.Value | None,
+        weight: NDArray[Any],
+        bias: NDArray[Any] | None = None,
+        **attributes: Any,
+    ) -> ir.Value:
+        """Add a convolution with constant weights, stored as float32; returns its output."""
+        inputs: list[ir.Value | NDArray[Any] | None] = [x, np.ascontiguousarray(weight, np.float32)]
         if bias is not None and np.any(bias):
             inputs.append(np.ascontiguousarray(bias, np.float32))
         return self("Conv", *inputs, kernel_shape=list(weight.shape[2:]), **attributes)
 
-    def sum(self, values: Iterable[Any]) -> Any:
-        """The values added up from the first to the last; one alone is itself."""
+    def sum(self, values: Iterable[ir.Value]) -> ir.Value:
+        """Add up values from the first to the last; a single value is its own sum."""
         return functools.reduce(lambda total, value: self("Add", total, value), values)
 
     def _label(self) -> str:
         """A name that no constant begins with.
 
-        One for each result would do, but a new result of the graph takes the name of the old one:
-        another rewrite of it would give its constants the names of the first one's.
+        The name of the output with a number would do if the new output of a graph did not take the
+        name of the old one: another rewrite of it would name its constants like the first one's.
         """
         while True:
             self._count += 1
@@ -104,7 +117,7 @@ class Editor:
 
 @dataclass(frozen=True)
 class Convolution:
-    """What a convolution with constant weights computes.
+    """A convolution with constant weights.
 
     Attributes:
         source: Its input.
@@ -115,7 +128,7 @@ class Convolution:
         pads: (top, left, bottom, right).
     """
 
-    source: Any
+    source: ir.Value
     weight: NDArray[np.float64]
     bias: NDArray[np.float64]
     group: int
@@ -145,7 +158,7 @@ class Convolution:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """As ONNX names them, without the size of the kernel."""
+        """ONNX attributes, without the kernel size."""
         return {
             "group": self.group,
             "strides": list(self.strides),
@@ -163,8 +176,8 @@ class Convolution:
         return dense
 
 
-def convolution_of(value: Any) -> Convolution | None:
-    """The convolution of four axes with constant float32 weights that computes a value, or None."""
+def convolution_of(value: ir.Value | None) -> Convolution | None:
+    """The 2D convolution with constant float32 weights that computes a value, or None."""
     node = made_by(value, "Conv")
     if node is None or not is_constant(node.inputs[1]):
         return None
@@ -176,7 +189,7 @@ def convolution_of(value: Any) -> Convolution | None:
     if bias is not None and not is_constant(bias):
         return None
     return Convolution(
-        source=node.inputs[0],
+        source=input_of(node),
         weight=weight.astype(np.float64),
         bias=np.zeros(len(weight)) if bias is None else constant_of(bias).astype(np.float64),
         group=node.attributes.get_int("group", 1),
@@ -186,81 +199,98 @@ def convolution_of(value: Any) -> Convolution | None:
     )
 
 
-def pointwise_of(value: Any) -> Convolution | None:
-    """The 1x1 convolution of one group that computes a value, as `convolution_of`, or None."""
+def pointwise_of(value: ir.Value | None) -> Convolution | None:
+    """The 1x1 convolution with one group that computes a value, or None; see `convolution_of`."""
     found = convolution_of(value)
     return found if found is not None and found.is_pointwise and found.group == 1 else None
 
 
-def integers(node: Any, name: str, default: tuple[int, ...]) -> Any:
-    """An attribute of several integers, as a tuple."""
+def input_of(node: ir.Node, index: int = 0) -> ir.Value:
+    """An input that the operator must have."""
+    value = node.inputs[index]
+    assert value is not None, f"{node.op_type} without input {index}"
+    return value
+
+
+def integers(node: ir.Node, name: str, default: tuple[int, ...]) -> Any:
+    """An attribute that holds several integers, as a tuple."""
     attribute = node.attributes.get(name)
     return default if attribute is None else tuple(attribute.as_ints())
 
 
-def is_read_once(value: Any) -> bool:
-    """Whether one input of one operator is all that a value is for."""
-    return len(value.uses()) == 1 and not value.is_graph_output()
+def is_read_once(value: ir.Value | None) -> bool:
+    """Whether a value is read by one input of one operator, and is not an output of the graph."""
+    return value is not None and len(value.uses()) == 1 and not value.is_graph_output()
 
 
-def made_by(value: Any, kind: str) -> Any | None:
-    """The operator that computes a value, if it is that one of ONNX's own."""
+def made_by(value: ir.Value | None, kind: str) -> ir.Node | None:
+    """The operator that computes a value, if it is a standard ONNX operator of that kind."""
     node = None if value is None else value.producer()
     return node if node is not None and node.op_type == kind and not node.domain else None
 
 
-def channels_of(value: Any) -> int | None:
+def channels_of(value: ir.Value | None) -> int | None:
     """Channels of a float32 map (1, C, H, W); None for any other value or an unknown size."""
-    ir = require("onnx_ir", purpose="Lowering")
+    onnx_ir = require("onnx_ir", purpose="Lowering")
     shape = fixed_shape(value)
-    if shape is None or len(shape) != 4 or value.dtype != ir.DataType.FLOAT:
+    if shape is None or len(shape) != 4 or value is None or value.dtype != onnx_ir.DataType.FLOAT:
         return None
     return shape[1] if shape[0] == 1 else None
 
 
-def maps_of_one_size(values: Sequence[Any]) -> bool:
-    """Whether all are maps (1, C, H, W) with one H and one W."""
+def size_of(value: ir.Value | None) -> tuple[int, int]:
+    """Height and width of a map (1, C, H, W) whose `channels_of` are known."""
+    shape = fixed_shape(value)
+    assert shape is not None
+    return shape[2], shape[3]
+
+
+def maps_of_one_size(values: Sequence[ir.Value]) -> bool:
+    """Whether all values are maps (1, C, H, W) of the same height and width."""
     known = all(channels_of(value) is not None for value in values)
-    return known and len({tuple(value.shape[2:]) for value in values}) == 1
+    return known and len({size_of(value) for value in values}) == 1
 
 
-def both_ways(node: Any) -> list[tuple[Any, Any]]:
-    """The two inputs of an operator that does not mind their order, as they are and swapped."""
-    return [] if node is None else [tuple(node.inputs), tuple(reversed(node.inputs))]
+def both_ways(node: ir.Node | None) -> list[tuple[ir.Value, ir.Value]]:
+    """The two inputs of a commutative operator, in their order and swapped."""
+    if node is None:
+        return []
+    first, second = input_of(node, 0), input_of(node, 1)
+    return [(first, second), (second, first)]
 
 
-def replace_value(old: Any, new: Any) -> None:
-    """Let everyone read `new`, a new operator's result, in place of `old`.
+def replace_value(old: ir.Value, new: ir.Value) -> None:
+    """Let all readers of `old` read `new`, the output of a new operator.
 
-    A result of the graph keeps its name.
+    An output of the graph keeps its name.
     """
-    ir = require("onnx_ir", purpose="Lowering")
+    onnx_ir = require("onnx_ir", purpose="Lowering")
     name, is_output = old.name, old.is_graph_output()
     new.shape, new.type = old.shape, old.type
-    ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+    onnx_ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
     if is_output:
         old.name, new.name = f"{name}_replaced", name
 
 
-def concatenated(value: Any) -> list[Any] | None:
-    """Parts of a concatenation over the channels."""
+def concatenated(value: ir.Value | None) -> list[ir.Value] | None:
+    """The inputs of the concatenation of channels that computes a value, or None."""
     node = made_by(value, "Concat")
     if node is None or node.attributes.get_int("axis", 0) not in (1, -3):
         return None
-    return list(node.inputs)
+    return [part for part in node.inputs if part is not None]
 
 
-def summands(value: Any, *, also_shared: bool) -> Iterator[Any]:
-    """Values whose sum a value is.
+def summands(value: ir.Value, *, also_shared: bool) -> Iterator[ir.Value]:
+    """The values that are added up to a value.
 
     Args:
-        also_shared: Go through inner sums that others read, too.
+        also_shared: Take apart inner sums that other operators read, too.
     """
     node = made_by(value, "Add")
     if node is None:
         yield value
         return
-    for part in node.inputs:
+    for part in (input_of(node, 0), input_of(node, 1)):
         if also_shared or is_read_once(part):
             yield from summands(part, also_shared=also_shared)
         else:
@@ -268,7 +298,7 @@ def summands(value: Any, *, also_shared: bool) -> Iterator[Any]:
 
 
 def apply_rule(
-    model: Any,
+    model: ir.Model,
     pattern: Callable[..., Any],
     rewrite: Callable[..., Any],
     fits: Callable[..., bool],
@@ -276,14 +306,14 @@ def apply_rule(
     """Replace every match of a pattern, and tidy up.
 
     Args:
-        model: An `onnx_ir.Model`, changed in place.
-        pattern, rewrite, fits: As `onnxscript.rewriter.pattern.RewriteRule` takes them.
+        model: Changed in place.
+        pattern, rewrite, fits: The arguments of `onnxscript.rewriter.pattern.RewriteRule`.
 
     Returns:
         How many matches were replaced.
     """
     rules = require("onnxscript.rewriter.pattern", purpose="Lowering")
-    # Shared intermediate values, such as the centred one of a norm, stay while they have readers.
+    # Shared intermediate values, such as the centred values of a norm, stay while they are read.
     rule = rules.RewriteRule(pattern, rewrite, fits, remove_nodes=False)
     count: int = rule.apply_to_model(model)
     if count:
@@ -291,8 +321,8 @@ def apply_rule(
     return count
 
 
-def tidy(model: Any) -> None:
-    """Compute equal values once, remove what nothing reads, name the rest and infer shapes."""
+def tidy(model: ir.Model) -> None:
+    """Compute equal values once, remove unused operators, name the rest and infer shapes."""
     passes = require("onnx_ir.passes.common", purpose="Lowering")
     passes.DeduplicateInitializersPass()(model)
     passes.CommonSubexpressionEliminationPass()(model)

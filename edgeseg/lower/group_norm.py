@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,11 +11,16 @@ from ..formats.onnx import constant_of, fixed_shape, is_constant
 from ..lazy import require
 from .graph import apply_rule, channels_of
 from .layer_norm import is_by_channel
+from .rewrite import as_rewrite
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 DEFAULT_EPSILON = 1e-5  # of ONNX's InstanceNormalization
 
 
-def group_norm_by_channel(model: Any) -> int:
+@as_rewrite("group-norm-by-channel", layout="channels-last", moves_statistics=True)
+def group_norm_by_channel(model: ir.Model) -> int:
     """Write GroupNorm as x * scale + shift with (1, C, 1, 1) factors from pooled statistics.
 
     The exporter reshapes each group into one channel of an InstanceNormalization and back, for
@@ -23,13 +28,10 @@ def group_norm_by_channel(model: Any) -> int:
     average pools, mixed within the groups by a 1x1 convolution of (1, C, 1, 1): the map itself is
     read where it lies.
 
-    Args:
-        model: An `onnx_ir.Model`, changed in place.
-
     Returns:
         How many layers were rewritten.
     """
-    ir = require("onnx_ir", purpose="Lowering")
+    onnx_ir = require("onnx_ir", purpose="Lowering")
     numbers = itertools.count()  # two layers may share what they normalise
 
     def pattern(
@@ -74,7 +76,7 @@ def group_norm_by_channel(model: Any) -> int:
         label = f"{normed.name}_{next(numbers)}"
 
         def constant(name: str, content: Any) -> Any:
-            tensor = ir.tensor(np.asarray(content, np.float32))
+            tensor = onnx_ir.tensor(np.asarray(content, np.float32))
             return op.initializer(tensor, f"{label}_{name}")
 
         mix = constant("mixing", mixing[:, :, None, None])
@@ -92,14 +94,12 @@ def group_norm_by_channel(model: Any) -> int:
     return apply_rule(model, pattern, rewrite, fits)
 
 
-def affine_after_pooling(model: Any) -> int:
+@as_rewrite("affine-after-pooling", layout="channels-last")
+def affine_after_pooling(model: ir.Model) -> int:
     """Multiply and add after a max-pooling instead of before it, on a quarter of the pixels.
 
     max(a s + t) = max(a) s + t where s >= 0. That is known where s is an inverse deviation times
     positive weights, as `group_norm_by_channel` leaves it.
-
-    Args:
-        model: An `onnx_ir.Model`, changed in place.
 
     Returns:
         How many poolings were moved.
@@ -128,7 +128,7 @@ def affine_after_pooling(model: Any) -> int:
     return apply_rule(model, pattern, rewrite, fits)
 
 
-def _is_one_pixel(value: Any) -> bool:
+def _is_one_pixel(value: ir.Value) -> bool:
     """Whether a value is the same for all pixels of a map that it is combined with."""
     shape = fixed_shape(value)
     return shape is not None and shape[-2:] in ((), (1,), (1, 1))

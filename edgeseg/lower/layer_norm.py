@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..formats.onnx import constant_of, is_constant
-from .graph import Editor, both_ways, channels_of, is_read_once, made_by, pointwise_of, rewrite_each
+from .graph import (
+    Editor,
+    both_ways,
+    channels_of,
+    input_of,
+    is_read_once,
+    made_by,
+    pointwise_of,
+    rewrite_each,
+    size_of,
+)
+from .rewrite import as_rewrite
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 LARGEST_MATRIX = 1.0  # weights for each pixel of the map
 SMALLEST_WEIGHT = 1e-3  # the variance of weighted values is divided by the square of each
@@ -25,13 +39,13 @@ class ChannelNorm:
         epsilon: Added to the variance.
     """
 
-    source: Any
+    source: ir.Value
     weight: NDArray[np.float64]
     bias: NDArray[np.float64]
     epsilon: float
 
 
-def channel_norm_of(value: Any) -> ChannelNorm | None:
+def channel_norm_of(value: ir.Value) -> ChannelNorm | None:
     """The LayerNorm that computes a value, as the exporter writes it: ten operators."""
     shifted = _with_constant(value, "Add")
     scaled = _with_constant(shifted[0], "Mul") if shifted else None
@@ -43,7 +57,7 @@ def channel_norm_of(value: Any) -> ChannelNorm | None:
         power = made_by(_mean_of(floored[0]), "Pow") if floored is not None else None
         if sub is None or floored is None or power is None or power.inputs[0] is not centred:
             continue
-        source, exponent, epsilon = sub.inputs[0], power.inputs[1], floored[1]
+        source, exponent, epsilon = input_of(sub), power.inputs[1], floored[1]
         channels = channels_of(source)
         if (
             channels is not None
@@ -59,7 +73,8 @@ def channel_norm_of(value: Any) -> ChannelNorm | None:
     return None
 
 
-def layer_norm_by_convolution(model: Any) -> int:
+@as_rewrite("layer-norm-by-convolution", moves_statistics=True)
+def layer_norm_by_convolution(model: ir.Model) -> int:
     """Write channels-first LayerNorm as two 1x1 convolutions.
 
     y = w (x - mean x) / sqrt(var x + eps) + b, mean and variance over C channels. The centred and
@@ -70,19 +85,16 @@ def layer_norm_by_convolution(model: Any) -> int:
     Layers with a weight below 1e-3 are left as they are, and those with more weights in the matrix
     than the map has pixels: they cost bytes and take no time.
 
-    Args:
-        model: An `onnx_ir.Model`, changed in place.
-
     Returns:
         How many layers were rewritten.
     """
 
-    def rewrite(edit: Editor, node: Any) -> Any | None:
+    def rewrite(edit: Editor, node: ir.Node) -> ir.Value | None:
         norm = channel_norm_of(node.outputs[0])
         if norm is None or bool((np.abs(norm.weight) < SMALLEST_WEIGHT).any()):
             return None
         channels = norm.weight.size
-        if channels**2 > LARGEST_MATRIX * np.prod(norm.source.shape[2:]):
+        if channels**2 > LARGEST_MATRIX * np.prod(size_of(norm.source)):
             return None
         centring = norm.weight[:, None] * (np.eye(channels) - 1 / channels)
         squares = (1 / (channels * norm.weight**2))[None]
@@ -95,7 +107,8 @@ def layer_norm_by_convolution(model: Any) -> int:
     return rewrite_each(model, rewrite)
 
 
-def pointwise_before_norm(model: Any) -> int:
+@as_rewrite("pointwise-before-norm", moves_statistics=True)
+def pointwise_before_norm(model: ir.Model) -> int:
     """Take a 1x1 convolution behind a LayerNorm to its front, and divide its result instead.
 
     W LN(x) + d = (A c) s + (W b + d), c = x - mean x, A = W diag(w), s = 1 / sqrt(mean c^2 + eps):
@@ -103,14 +116,11 @@ def pointwise_before_norm(model: Any) -> int:
     1x1 convolutions. The variance is not mean(x^2) - mean(x)^2, which has no digits left, and may
     be negative, where the channels of a pixel are nearly equal.
 
-    Args:
-        model: An `onnx_ir.Model`, changed in place.
-
     Returns:
         How many convolutions were rewritten.
     """
 
-    def rewrite(edit: Editor, node: Any) -> Any | None:
+    def rewrite(edit: Editor, node: ir.Node) -> ir.Value | None:
         found = pointwise_of(node.outputs[0])
         if found is None:
             return None
@@ -147,7 +157,7 @@ def is_by_channel(constant: NDArray[Any], channels: int) -> bool:
     return constant.shape in ((channels, 1, 1), (1, channels, 1, 1))
 
 
-def _with_constant(value: Any, kind: str) -> tuple[Any, NDArray[Any]] | None:
+def _with_constant(value: ir.Value | None, kind: str) -> tuple[ir.Value, NDArray[Any]] | None:
     """The computed and the constant input of an operator of two."""
     for computed, constant in both_ways(made_by(value, kind)):
         if is_constant(constant) and not is_constant(computed):
@@ -155,12 +165,12 @@ def _with_constant(value: Any, kind: str) -> tuple[Any, NDArray[Any]] | None:
     return None
 
 
-def _input_of(value: Any, kind: str) -> Any | None:
+def _input_of(value: ir.Value | None, kind: str) -> ir.Value | None:
     node = made_by(value, kind)
     return None if node is None else node.inputs[0]
 
 
-def _mean_of(value: Any) -> Any | None:
+def _mean_of(value: ir.Value | None) -> ir.Value | None:
     """x of a mean over the channels of x that keeps the axis."""
     node = made_by(value, "ReduceMean")
     if node is None or node.attributes.get_int("keepdims", 1) != 1 or len(node.inputs) < 2:

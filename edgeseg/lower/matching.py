@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..formats.onnx import constant_of, is_constant
 from .graph import Editor, channels_of, concatenated, made_by
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def select(values: Sequence[Any]) -> Selection | None:
     return Selection(tuple(roots), matrix)
 
 
-def _channels(value: Any) -> list[tuple[Any, int]] | None:
+def _channels(value: ir.Value) -> list[tuple[Any, int]] | None:
     """(root, channel) of each channel of a value."""
     parts = concatenated(value)
     if parts is not None:
@@ -70,7 +73,7 @@ def _channels(value: Any) -> list[tuple[Any, int]] | None:
     return None if size is None else [(value, index) for index in range(size)]
 
 
-def sliced_channels(value: Any) -> tuple[Any, int, int] | None:
+def sliced_channels(value: ir.Value) -> tuple[Any, int, int] | None:
     """(x, start, end) of a value that is the channels start..end-1 of x."""
     split = made_by(value, "Split")
     if split is not None and split.attributes.get_int("axis", 0) in (1, -3):

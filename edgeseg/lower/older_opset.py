@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..formats.onnx import constant_of, fixed_shape, is_constant
 from ..lazy import require
 from .graph import integers, tidy
 from .resize import makes_matrix, resizing_of
+from .rewrite import as_rewrite
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 OLDER, NEWEST = 17, 20
 # Operators that opset 17 writes as opset 20 does, or with what `resize_of_opset_17` changes.
@@ -21,7 +25,8 @@ KNOWN = frozenset(
 )
 
 
-def resize_of_opset_17(model: Any) -> int:
+@as_rewrite("resize-of-opset-17", layout="channels-first")
+def resize_of_opset_17(model: ir.Model) -> int:
     """Write a graph that resizes in opset 17.
 
     ONNX Runtime 1.23 keeps maps in its blocked layout through a Resize of opset 13 only; one of
@@ -29,13 +34,13 @@ def resize_of_opset_17(model: Any) -> int:
     own operator of that name, which computes the same.
 
     Args:
-        model: An `onnx_ir.Model`, changed in place. One with an operator that is not known to be
+        model: Changed in place. One with an operator that is not known to be
             the same in opset 17 is left as it is.
 
     Returns:
         How many resizing operators profit.
     """
-    ir = require("onnx_ir", purpose="Lowering")
+    onnx_ir = require("onnx_ir", purpose="Lowering")
     nodes = list(model.graph)
     count = sum(1 for node in nodes if node.op_type == "Resize" and not makes_matrix(node))
     opset = model.opset_imports.get("", 0)
@@ -51,7 +56,7 @@ def resize_of_opset_17(model: Any) -> int:
         elif node.op_type in ("ReduceMax", "ReduceMean"):
             axes = constant_of(node.inputs[1]).ravel().tolist()
             node.attributes.pop("noop_with_empty_axes", None)
-            node.attributes["axes"] = ir.AttrInt64s("axes", axes)
+            node.attributes["axes"] = onnx_ir.AttrInt64s("axes", axes)
             node.resize_inputs(1)
         elif node.op_type == "Split":
             node.attributes.pop("num_outputs", None)
@@ -64,7 +69,7 @@ def resize_of_opset_17(model: Any) -> int:
     return count
 
 
-def _is_known(node: Any) -> bool:
+def _is_known(node: ir.Node) -> bool:
     attributes = node.attributes
     if node.domain or node.op_type not in KNOWN:
         return False

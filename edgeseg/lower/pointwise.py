@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .graph import (
     Convolution,
@@ -12,34 +13,38 @@ from .graph import (
     channels_of,
     concatenated,
     convolution_of,
+    input_of,
     is_read_once,
     pointwise_of,
     replace_value,
     rewrite_each,
+    size_of,
     summands,
     tidy,
 )
 from .resize import resizing_of
+from .rewrite import as_rewrite
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 THIN_CHANNELS = 4
 LEAST_PIXELS = 64  # of a map that a matrix product is worth it for
 DENSE_CHANNELS = 64  # up to so many, a dense product costs no more than the steps of the groups
 
 
-def dense_pointwise(model: Any) -> int:
+@as_rewrite("dense-pointwise", layout="channels-last")
+def dense_pointwise(model: ir.Model) -> int:
     """Write grouped 1x1 convolutions of few channels as dense ones.
 
     Runtimes have their fast kernels for dense and for depthwise convolutions; those of a few
     groups fall between. A group is zeros in the dense matrix.
 
-    Args:
-        model: An `onnx_ir.Model`, changed in place.
-
     Returns:
         How many convolutions were rewritten.
     """
 
-    def rewrite(edit: Editor, node: Any) -> Any | None:
+    def rewrite(edit: Editor, node: ir.Node) -> ir.Value | None:
         found = convolution_of(node.outputs[0])
         if found is None or not found.is_pointwise or found.group == 1:
             return None
@@ -51,20 +56,18 @@ def dense_pointwise(model: Any) -> int:
     return rewrite_each(model, rewrite)
 
 
-def merge_pointwise(model: Any) -> int:
+@as_rewrite("merge-pointwise")
+def merge_pointwise(model: ir.Model) -> int:
     """Write a 1x1 convolution right after another convolution as one, where that is no more work.
 
     W2 (W1 x + b1) + b2 = (W2 W1) x + (W2 b1 + b2). The first must be read by the second only, and
     have at least as many outputs.
 
-    Args:
-        model: An `onnx_ir.Model`, changed in place.
-
     Returns:
         How many pairs were merged.
     """
 
-    def rewrite(edit: Editor, node: Any) -> Any | None:
+    def rewrite(edit: Editor, node: ir.Node) -> ir.Value | None:
         second = pointwise_of(node.outputs[0])
         if second is None:
             return None
@@ -82,21 +85,19 @@ def merge_pointwise(model: Any) -> int:
     return rewrite_each(model, rewrite)
 
 
-def concat_by_sum(model: Any) -> int:
+@as_rewrite("concat-by-sum")
+def concat_by_sum(model: ir.Model) -> int:
     """Write a 1x1 convolution of a concatenation as the sum of convolutions of its parts.
 
     W [a; b] = W_a a + W_b b. Nothing is copied, runtimes add the sums up inside the convolutions,
     and a part that was resized can be convolved before that (`pointwise_before_resize`). Done where
     the convolution does not add channels: adding up many would take longer than copying few.
 
-    Args:
-        model: An `onnx_ir.Model`, changed in place.
-
     Returns:
         How many convolutions were rewritten.
     """
 
-    def rewrite(edit: Editor, node: Any) -> Any | None:
+    def rewrite(edit: Editor, node: ir.Node) -> ir.Value | None:
         found = pointwise_of(node.outputs[0])
         if found is None:
             return None
@@ -116,20 +117,18 @@ def concat_by_sum(model: Any) -> int:
     return rewrite_each(model, rewrite)
 
 
-def pointwise_before_resize(model: Any) -> int:
+@as_rewrite("pointwise-before-resize")
+def pointwise_before_resize(model: ir.Model) -> int:
     """Convolve 1x1 before an enlargement instead of after it, on fewer pixels.
 
     Interpolation treats all channels alike, and its weights sum to one: it commutes with a 1x1
     convolution, the bias included. Done where the convolution does not add channels.
 
-    Args:
-        model: An `onnx_ir.Model`, changed in place.
-
     Returns:
         How many convolutions were moved.
     """
 
-    def rewrite(edit: Editor, node: Any) -> Any | None:
+    def rewrite(edit: Editor, node: ir.Node) -> ir.Value | None:
         found = pointwise_of(node.outputs[0])
         if found is None:
             return None
@@ -142,7 +141,7 @@ def pointwise_before_resize(model: Any) -> int:
         if any(new < old for old, new in pairs):
             return None
         small = edit.convolution(resizing.source, found.weight, found.bias)
-        inputs = list(resizing.node.inputs[1:])
+        inputs: list[ir.Value | NDArray[Any] | None] = list(resizing.node.inputs[1:])
         if len(inputs) > 2 and inputs[2] is not None:
             inputs[2] = np.array([1, len(found.weight), *resizing.after], np.int64)
         return edit("Resize", small, *inputs, **resizing.node.attributes)
@@ -150,14 +149,12 @@ def pointwise_before_resize(model: Any) -> int:
     return rewrite_each(model, rewrite)
 
 
-def pointwise_by_product(model: Any) -> int:
+@as_rewrite("pointwise-by-product", layout="channels-first")
+def pointwise_by_product(model: ir.Model) -> int:
     """Write 1x1 convolutions as matrix products W (O, I) x X (I, H W).
 
     ONNX Runtime computes convolutions in blocks of 16 channels, and copies maps into that form and
     back around everything else; the product takes maps as they lie.
-
-    Args:
-        model: An `onnx_ir.Model`, changed in place.
 
     Returns:
         How many convolutions were rewritten.
@@ -165,13 +162,11 @@ def pointwise_by_product(model: Any) -> int:
     return _by_product(model, most_channels=None)
 
 
-def thin_pointwise_by_product(model: Any) -> int:
+@as_rewrite("thin-pointwise-by-product", layout="channels-first")
+def thin_pointwise_by_product(model: ir.Model) -> int:
     """As `pointwise_by_product`, of convolutions with up to four inputs or outputs only.
 
     For networks whose other layers gain from blocks of channels; a head of one class does not.
-
-    Args:
-        model: An `onnx_ir.Model`, changed in place.
 
     Returns:
         How many convolutions were rewritten.
@@ -179,8 +174,8 @@ def thin_pointwise_by_product(model: Any) -> int:
     return _by_product(model, most_channels=THIN_CHANNELS)
 
 
-def _by_product(model: Any, most_channels: int | None) -> int:
-    def rewrite(edit: Editor, node: Any) -> Any | None:
+def _by_product(model: ir.Model, most_channels: int | None) -> int:
+    def rewrite(edit: Editor, node: ir.Node) -> ir.Value | None:
         found = pointwise_of(node.outputs[0])
         if found is None:
             return None
@@ -189,7 +184,7 @@ def _by_product(model: Any, most_channels: int | None) -> int:
             return None
         if channels_of(found.source) is None:
             return None
-        height, width = found.source.shape[2:]
+        height, width = size_of(found.source)
         if height * width < LEAST_PIXELS:
             return None
         matrix = found.weight[:, :, 0, 0].astype(np.float32)
@@ -202,14 +197,12 @@ def _by_product(model: Any, most_channels: int | None) -> int:
     return rewrite_each(model, rewrite)
 
 
-def split_by_pointwise(model: Any) -> int:
+@as_rewrite("split-by-pointwise", layout="channels-last")
+def split_by_pointwise(model: ir.Model) -> int:
     """Write the parts of a split sum of 1x1 convolutions as sums of their own.
 
     The rows of W that make a part make it alone. Nothing is copied, and runtimes add sums up inside
     the convolutions.
-
-    Args:
-        model: An `onnx_ir.Model`, changed in place.
 
     Returns:
         How many splits were rewritten.
@@ -218,7 +211,7 @@ def split_by_pointwise(model: Any) -> int:
     for node in list(model.graph):
         if node.op_type != "Split" or node.domain or node.attributes.get_int("axis", 0) != 1:
             continue
-        terms = _pointwise_terms(node.inputs[0])
+        terms = _pointwise_terms(input_of(node))
         sizes = [channels_of(part) for part in node.outputs]
         if terms is None or None in sizes:
             continue
@@ -240,19 +233,17 @@ def split_by_pointwise(model: Any) -> int:
     return count
 
 
-def sum_into_pointwise(model: Any) -> int:
+@as_rewrite("sum-into-pointwise", layout="channels-last")
+def sum_into_pointwise(model: ir.Model) -> int:
     """Add the identity to a 1x1 convolution that is added to what it reads.
 
     x + (W x + b) = (W + 1) x + b, also where further terms are added.
-
-    Args:
-        model: An `onnx_ir.Model`, changed in place.
 
     Returns:
         How many sums were rewritten.
     """
 
-    def rewrite(edit: Editor, node: Any) -> Any | None:
+    def rewrite(edit: Editor, node: ir.Node) -> ir.Value | None:
         if node.op_type != "Add":
             return None
         terms = list(summands(node.outputs[0], also_shared=False))
@@ -272,7 +263,7 @@ def sum_into_pointwise(model: Any) -> int:
     return rewrite_each(model, rewrite)
 
 
-def _pointwise_terms(value: Any) -> list[Convolution] | None:
+def _pointwise_terms(value: ir.Value) -> list[Convolution] | None:
     """The 1x1 convolutions whose sum a value is, if nobody else reads that or one of them."""
     if not is_read_once(value):
         return None

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from .graph import Editor, channels_of, rewrite_each
+from .graph import Editor, channels_of, rewrite_each, size_of
+from .rewrite import as_rewrite
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 LARGEST_WINDOW = 16
 LEAST_PIXELS = 1024  # of smaller maps the mean costs nothing
 
 
-def mean_by_pooling(model: Any) -> int:
+@as_rewrite("mean-by-pooling", layout="channels-last", moves_statistics=True)
+def mean_by_pooling(model: ir.Model) -> int:
     """Take the mean over a large map in two steps, the first by an average pooling.
 
     Runtimes have no fast kernel for a reduction over all pixels of few channels; that of a pooling
     is vectorised, and 256 times fewer values are left. Exact where the window divides the map.
 
-    Args:
-        model: An `onnx_ir.Model`, changed in place.
-
     Returns:
         How many means were rewritten.
     """
 
-    def rewrite(edit: Editor, node: Any) -> Any | None:
+    def rewrite(edit: Editor, node: ir.Node) -> ir.Value | None:
         if node.op_type != "GlobalAveragePool" or channels_of(node.inputs[0]) is None:
             return None
-        height, width = node.inputs[0].shape[2:]
+        height, width = size_of(node.inputs[0])
         window = [_window(height), _window(width)]
         if height * width < LEAST_PIXELS or window == [1, 1]:
             return None

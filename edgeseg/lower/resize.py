@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..formats.onnx import constant_of, is_constant
-from .graph import Editor, channels_of, is_read_once, made_by, pointwise_of, rewrite_each
+from ..formats.onnx import constant_of, fixed_shape, is_constant
+from .graph import Editor, channels_of, input_of, is_read_once, made_by, pointwise_of, rewrite_each
+from .rewrite import as_rewrite
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 # Of the coordinates; "tf_crop_and_resize" may reach outside the map, and puts a value there.
 INSIDE = frozenset({"align_corners", "asymmetric", "half_pixel", "pytorch_half_pixel"})
@@ -27,8 +31,8 @@ class Resizing:
         rounding: ONNX's nearest_mode.
     """
 
-    node: Any
-    source: Any
+    node: ir.Node
+    source: ir.Value
     before: tuple[int, int]
     after: tuple[int, int]
     mode: str
@@ -36,7 +40,7 @@ class Resizing:
     rounding: str
 
 
-def resizing_of(value: Any) -> Resizing | None:
+def resizing_of(value: ir.Value) -> Resizing | None:
     """The plain resizing of a map that computes a value, or None.
 
     Not plain are antialiasing, kept aspect ratios, axes in another order, and factors that are not
@@ -52,26 +56,28 @@ def resizing_of(value: Any) -> Resizing | None:
     if (
         coordinates not in INSIDE
         or "axes" in attributes
-        or attributes.get_int("antialias", 0)
-        or attributes.get_int("exclude_outside", 0)
+        or attributes.get_int("antialias", 0) != 0
+        or attributes.get_int("exclude_outside", 0) != 0
         or attributes.get_string("keep_aspect_ratio_policy", "stretch") != "stretch"
     ):
         return None
-    before, after = tuple(node.inputs[0].shape), tuple(value.shape)
+    before, after = fixed_shape(node.inputs[0]), fixed_shape(value)
+    assert before is not None
+    assert after is not None
     if not _has_exact_factors(node, before, after):
         return None
     return Resizing(
         node,
-        node.inputs[0],
-        before[2:],
-        after[2:],
+        input_of(node),
+        (before[2], before[3]),
+        (after[2], after[3]),
         attributes.get_string("mode", "nearest"),
         coordinates,
         attributes.get_string("nearest_mode", "round_prefer_floor"),
     )
 
 
-def _has_exact_factors(node: Any, before: tuple[int, ...], after: tuple[int, ...]) -> bool:
+def _has_exact_factors(node: ir.Node, before: tuple[int, ...], after: tuple[int, ...]) -> bool:
     inputs = [*node.inputs, None, None, None]
     scales, sizes = inputs[2], inputs[3]
     if sizes is not None:
@@ -85,14 +91,12 @@ def _has_exact_factors(node: Any, before: tuple[int, ...], after: tuple[int, ...
 FLOAT = 1  # as ONNX numbers the types of elements
 
 
-def resize_by_matrices(model: Any) -> int:
+@as_rewrite("resize-by-matrices", layout="channels-last")
+def resize_by_matrices(model: ir.Model) -> int:
     """Write bilinear resizing of a one-channel map x as R x C with constant matrices.
 
     Runtimes that keep channels last vectorise resizing over channels; that of one channel takes
     several times as long as the two products.
-
-    Args:
-        model: An `onnx_ir.Model`, changed in place.
 
     Returns:
         How many operators were rewritten.
@@ -100,13 +104,11 @@ def resize_by_matrices(model: Any) -> int:
     return _by_matrices(model, most_channels=1)
 
 
-def resize_maps_by_matrices(model: Any) -> int:
+@as_rewrite("resize-maps-by-matrices", layout="channels-first")
+def resize_maps_by_matrices(model: ir.Model) -> int:
     """As `resize_by_matrices`, of maps with any number of channels.
 
     For runtimes that keep channels first, as ONNX Runtime does.
-
-    Args:
-        model: An `onnx_ir.Model`, changed in place.
 
     Returns:
         How many operators were rewritten.
@@ -114,12 +116,12 @@ def resize_maps_by_matrices(model: Any) -> int:
     return _by_matrices(model, most_channels=None)
 
 
-def _by_matrices(model: Any, most_channels: int | None) -> int:
-    def rewrite(edit: Editor, node: Any) -> Any | None:
+def _by_matrices(model: ir.Model, most_channels: int | None) -> int:
+    def rewrite(edit: Editor, node: ir.Node) -> ir.Value | None:
         resizing = resizing_of(node.outputs[0])
         if resizing is None or resizing.mode != "linear" or resizing.coordinates == "asymmetric":
             return None
-        if most_channels is not None and resizing.source.shape[1] > most_channels:
+        if most_channels is not None and (channels_of(resizing.source) or 0) > most_channels:
             return None
         if makes_matrix(node):
             return None
@@ -133,7 +135,7 @@ def _by_matrices(model: Any, most_channels: int | None) -> int:
     return rewrite_each(model, rewrite)
 
 
-def makes_matrix(node: Any) -> bool:
+def makes_matrix(node: ir.Node) -> bool:
     """Whether a Resize makes one of the matrices of this file, which no input reaches."""
     unsqueezing = made_by(node.inputs[0], "Unsqueeze")
     return unsqueezing is not None and made_by(unsqueezing.inputs[0], "EyeLike") is not None
@@ -151,26 +153,25 @@ def _matrix(edit: Editor, resizing: Resizing, old: int, new: int) -> Any:
     return edit("Resize", identity, None, None, sizes, **resizing.node.attributes)
 
 
-def nearest_by_shuffle(model: Any) -> int:
+@as_rewrite("nearest-by-shuffle", layout="channels-last")
+def nearest_by_shuffle(model: ir.Model) -> int:
     """Write nearest-neighbour enlargement to twice the size as four copies of each channel, laid
     out as the four pixels (DepthToSpace).
 
     A 1x1 convolution in front gives the copies. XNNPACK has no kernel for nearest-neighbour
     resizing, which cuts TFLite's graph in parts; it has one for this.
 
-    Args:
-        model: An `onnx_ir.Model`, changed in place.
-
     Returns:
         How many operators were rewritten.
     """
 
-    def rewrite(edit: Editor, node: Any) -> Any | None:
+    def rewrite(edit: Editor, node: ir.Node) -> ir.Value | None:
         resizing = resizing_of(node.outputs[0])
         if resizing is None or not _doubles(resizing):
             return None
         x = resizing.source
-        channels = x.shape[1]
+        channels = channels_of(x)
+        assert channels is not None
         found = pointwise_of(x)
         if found is None or not is_read_once(x):
             weight, bias, source = np.eye(channels)[:, :, None, None], np.zeros(channels), x

@@ -1,118 +1,110 @@
-"""Exact rewrites of an ONNX graph by name."""
+"""Exact rewrites of an ONNX graph, by name and in the order in which they are applied."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 from ..errors import UnknownNameError
 from ..lazy import require
-from .batch_norm import batch_norm_into_next, batch_norm_into_sum
-from .concat import concat_of_planes, gate_after_concat, norms_after_concat
-from .constants import fold_constants
-from .depthwise import (
-    box_by_depthwise,
-    dense_stem,
-    depthwise_after_concat,
-    depthwise_of_copies,
-    merge_parallel,
-    stride_before_dilation,
-)
-from .graph import tidy
-from .group_norm import affine_after_pooling, group_norm_by_channel
-from .layer_norm import layer_norm_by_convolution, pointwise_before_norm
-from .older_opset import resize_of_opset_17
-from .pointwise import (
-    concat_by_sum,
-    dense_pointwise,
-    merge_pointwise,
-    pointwise_before_resize,
-    pointwise_by_product,
-    split_by_pointwise,
-    sum_into_pointwise,
-    thin_pointwise_by_product,
-)
-from .pooled_mean import mean_by_pooling
-from .resize import nearest_by_shuffle, resize_by_matrices, resize_maps_by_matrices
-from .softmax import softmax_by_sigmoid
+from ..registry import Registry
+from .rewrite import Layout, Rewrite
 
-
-def _fold_constants(model: Any) -> int:
-    count = fold_constants(model)
-    if count:
-        tidy(model)
-    return count
-
-
-# In the order in which they are applied. Each takes an `onnx_ir.Model`, changes it in place, keeps
-# the function that it computes, leaves it tidy, and returns how often it found something to do.
-REWRITES: Mapping[str, Callable[[Any], int]] = {
-    "fold-constants": _fold_constants,
-    "group-norm-by-channel": group_norm_by_channel,
-    "affine-after-pooling": affine_after_pooling,
-    "mean-by-pooling": mean_by_pooling,
-    "softmax-by-sigmoid": softmax_by_sigmoid,
-    "box-by-depthwise": box_by_depthwise,
-    "gate-after-concat": gate_after_concat,
-    "dense-pointwise": dense_pointwise,
-    "merge-parallel": merge_parallel,
-    "batch-norm-into-sum": batch_norm_into_sum,
-    "batch-norm-into-next": batch_norm_into_next,
-    "dense-stem": dense_stem,
-    "depthwise-after-concat": depthwise_after_concat,
-    "depthwise-of-copies": depthwise_of_copies,
-    "stride-before-dilation": stride_before_dilation,
-    "norms-after-concat": norms_after_concat,
-    "pointwise-before-norm": pointwise_before_norm,
-    "layer-norm-by-convolution": layer_norm_by_convolution,
-    "concat-by-sum": concat_by_sum,
-    "pointwise-before-resize": pointwise_before_resize,
-    "merge-pointwise": merge_pointwise,
-    "split-by-pointwise": split_by_pointwise,
-    "sum-into-pointwise": sum_into_pointwise,
-    "nearest-by-shuffle": nearest_by_shuffle,
-    "resize-by-matrices": resize_by_matrices,
-    "resize-maps-by-matrices": resize_maps_by_matrices,
-    "pointwise-by-product": pointwise_by_product,
-    "thin-pointwise-by-product": thin_pointwise_by_product,
-    "concat-of-planes": concat_of_planes,
-    "resize-of-opset-17": resize_of_opset_17,
+BUILT_IN = {
+    "fold-constants": "edgeseg.lower.constants:fold_stored_constants",
+    "group-norm-by-channel": "edgeseg.lower.group_norm:group_norm_by_channel",
+    "affine-after-pooling": "edgeseg.lower.group_norm:affine_after_pooling",
+    "mean-by-pooling": "edgeseg.lower.pooled_mean:mean_by_pooling",
+    "softmax-by-sigmoid": "edgeseg.lower.softmax:softmax_by_sigmoid",
+    "box-by-depthwise": "edgeseg.lower.depthwise:box_by_depthwise",
+    "gate-after-concat": "edgeseg.lower.concat:gate_after_concat",
+    "dense-pointwise": "edgeseg.lower.pointwise:dense_pointwise",
+    "merge-parallel": "edgeseg.lower.depthwise:merge_parallel",
+    "batch-norm-into-sum": "edgeseg.lower.batch_norm:batch_norm_into_sum",
+    "batch-norm-into-next": "edgeseg.lower.batch_norm:batch_norm_into_next",
+    "dense-stem": "edgeseg.lower.depthwise:dense_stem",
+    "depthwise-after-concat": "edgeseg.lower.depthwise:depthwise_after_concat",
+    "depthwise-of-copies": "edgeseg.lower.depthwise:depthwise_of_copies",
+    "stride-before-dilation": "edgeseg.lower.depthwise:stride_before_dilation",
+    "norms-after-concat": "edgeseg.lower.concat:norms_after_concat",
+    "pointwise-before-norm": "edgeseg.lower.layer_norm:pointwise_before_norm",
+    "layer-norm-by-convolution": "edgeseg.lower.layer_norm:layer_norm_by_convolution",
+    "concat-by-sum": "edgeseg.lower.pointwise:concat_by_sum",
+    "pointwise-before-resize": "edgeseg.lower.pointwise:pointwise_before_resize",
+    "merge-pointwise": "edgeseg.lower.pointwise:merge_pointwise",
+    "split-by-pointwise": "edgeseg.lower.pointwise:split_by_pointwise",
+    "sum-into-pointwise": "edgeseg.lower.pointwise:sum_into_pointwise",
+    "nearest-by-shuffle": "edgeseg.lower.resize:nearest_by_shuffle",
+    "resize-by-matrices": "edgeseg.lower.resize:resize_by_matrices",
+    "resize-maps-by-matrices": "edgeseg.lower.resize:resize_maps_by_matrices",
+    "pointwise-by-product": "edgeseg.lower.pointwise:pointwise_by_product",
+    "thin-pointwise-by-product": "edgeseg.lower.pointwise:thin_pointwise_by_product",
+    "concat-of-planes": "edgeseg.lower.concat:concat_of_planes",
+    "resize-of-opset-17": "edgeseg.lower.older_opset:resize_of_opset_17",
 }
+LAST = "resize-of-opset-17"  # the others write operators of the newest opset
+REWRITES = Registry("rewrite", BUILT_IN, "edgeseg.rewrites")
 
-# Those whose convolutions compute means and variances, which rounding would spoil.
-STATISTICS = frozenset(
-    {
-        "group-norm-by-channel",
-        "mean-by-pooling",
-        "norms-after-concat",
-        "pointwise-before-norm",
-        "layer-norm-by-convolution",
-    }
-)
+
+def rewrite_names() -> tuple[str, ...]:
+    """All names in the order of application; those of other packages come late."""
+    return (*(name for name in REWRITES.names() if name != LAST), LAST)
+
+
+def find_rewrite(name: str) -> Rewrite:
+    """The rewrite of that name.
+
+    Raises:
+        UnknownNameError: No such rewrite.
+    """
+    rewrite: Rewrite = REWRITES.find(name)
+    return rewrite
+
+
+def rewrites_for(layout: Layout, *, without: Collection[str] = ()) -> tuple[str, ...]:
+    """Built-in rewrites that kernels of a memory layout gain from, in the order of application.
+
+    Rewrites of other packages are not among them: a runtime lists those that it wants by name,
+    and `--precision auto` tries all.
+
+    Args:
+        layout: "channels-last" or "channels-first"; rewrites for any layout are included.
+        without: Names to leave out.
+
+    Raises:
+        UnknownNameError: A name in `without` does not stand for a rewrite.
+    """
+    for name in without:
+        if name not in BUILT_IN:
+            raise UnknownNameError("rewrite", name, BUILT_IN)
+    return tuple(
+        name
+        for name in BUILT_IN
+        if name not in without and find_rewrite(name).layout in ("any", layout)
+    )
+
+
+def statistics_rewrites() -> frozenset[str]:
+    """Rewrites whose convolutions compute means and variances, which rounding would spoil."""
+    return frozenset(name for name in rewrite_names() if find_rewrite(name).moves_statistics)
 
 
 def lower_graph(onnx_path: Path, names: Sequence[str], path: Path) -> dict[str, int]:
-    """Apply some rewrites to an ONNX file and write the result to `path`.
+    """Apply rewrites to an ONNX file and write the result to `path`.
 
     Args:
-        names: Keys of `REWRITES`; they are applied in the order of that table.
+        names: Names of rewrites, in any order; they are applied in that of `rewrite_names`.
 
     Returns:
-        How often each did something.
+        How many places each rewrite changed.
 
     Raises:
         UnknownNameError: No such rewrite.
     """
     ir = require("onnx_ir", purpose="Lowering")
-    for name in names:
-        if name not in REWRITES:
-            raise UnknownNameError("rewrite", name, REWRITES)
+    wanted = {name: find_rewrite(name) for name in names}
     model = ir.load(onnx_path)
-    counts = {}
-    for name, rewrite in REWRITES.items():
-        if name in names:
-            counts[name] = rewrite(model)
+    counts = {name: wanted[name](model) for name in rewrite_names() if name in wanted}
     path.parent.mkdir(parents=True, exist_ok=True)
     ir.save(model, path)
     return counts

@@ -17,7 +17,7 @@ from ..bundle.bundle import open_bundle
 from ..bundle.manifest import ConstraintsRecord, FinalRecord, TrialRecord, TuningRecord
 from ..bundle.older_manifests import upgraded_tuning
 from ..errors import TargetError, UsageError
-from ..lower.rewrites import REWRITES, STATISTICS
+from ..lower.rewrites import rewrite_names, statistics_rewrites
 from ..progress import Progress, Stage
 from ..storage import cache
 from ..tuning.candidate import Candidate
@@ -178,13 +178,13 @@ def _menu(context: BuildContext, fixed: Sequence[Candidate], evaluator: Evaluato
             replace(candidate, rewrites=evaluator.effective(candidate.rewrites))
             for candidate in fixed
         ),
-        rewrites=tuple(REWRITES),
+        rewrites=rewrite_names(),
         methods=tuple(_methods(context)),
         variants={
             precision: tuple(runtime.runtime_variants(precision))
             for precision in runtime.precisions
         },
-        statistics=STATISTICS,
+        statistics=statistics_rewrites(),
         calibrators=_other_calibrators(context),
     )
 

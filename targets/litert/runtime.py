@@ -19,6 +19,7 @@ from edgeseg.errors import TargetError
 from edgeseg.formats.onnx import fixed_shape
 from edgeseg.formats.tflite import number_tensors, read_tflite
 from edgeseg.lazy import provider_of, require, require_installed
+from edgeseg.lower.rewrites import rewrites_for
 from edgeseg.records import Artifact
 
 from ..base import FP32_TOLERANCE, Backend, Runtime, Written
@@ -29,29 +30,16 @@ from .first_difference import first_difference
 from .rewrites import prepare_for_onnx2tf
 
 MODEL_FILE = "model.tflite"
-# What XNNPACK, which keeps channels last, runs fastest; see `edgeseg.lower`.
-REWRITES = (
-    "fold-constants",
-    "group-norm-by-channel",
-    "affine-after-pooling",
-    "mean-by-pooling",
-    "softmax-by-sigmoid",
-    "box-by-depthwise",
-    "gate-after-concat",
-    "dense-pointwise",
-    "merge-parallel",
-    "batch-norm-into-sum",
-    "batch-norm-into-next",
-    "dense-stem",
-    "depthwise-after-concat",
-    "stride-before-dilation",
-    "norms-after-concat",
-    "pointwise-before-norm",
-    "layer-norm-by-convolution",
-    "concat-by-sum",
-    "pointwise-before-resize",
-    "merge-pointwise",
-    "nearest-by-shuffle",
+# XNNPACK adds sums up outside the convolutions, copies fast, and resizes maps of one channel well.
+REWRITES = rewrites_for(
+    "channels-last",
+    without=(
+        "depthwise-of-copies",
+        "split-by-pointwise",
+        "sum-into-pointwise",
+        "resize-by-matrices",
+        "concat-of-planes",
+    ),
 )
 PURPOSE = "Building for litert"
 FLOAT_TENSOR = {"layout": "NHWC", "dtype": "float32", "scale": None, "zero_point": None}

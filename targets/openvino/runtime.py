@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from edgeseg.errors import TargetError, reason_of
 from edgeseg.formats.openvino_ir import fits_half, save_ir
 from edgeseg.lazy import is_installed, require
+from edgeseg.lower.rewrites import rewrites_for
 from edgeseg.records import ONNX_FORMAT, Artifact
 
 from ..base import Runtime, Written
@@ -18,28 +19,9 @@ from .repairs import guard_pooled_activations, guard_quantized_graph
 
 MODEL_FILE = "model.xml"
 WEIGHTS_FILE = "model.bin"
-# What the CPU plugin, which keeps channels last, runs fastest; see `edgeseg.lower`.
-LAYOUT_REWRITES = (
-    "fold-constants",
-    "softmax-by-sigmoid",
-    "box-by-depthwise",
-    "gate-after-concat",
-    "dense-pointwise",
-    "merge-parallel",
-    "batch-norm-into-sum",
-    "batch-norm-into-next",
-    "dense-stem",
-    "depthwise-after-concat",
-    "depthwise-of-copies",
-    "stride-before-dilation",
-    "concat-by-sum",
-    "pointwise-before-resize",
-    "merge-pointwise",
-    "resize-by-matrices",
-    "concat-of-planes",
-)
-# INT8 would round the identity with the weights beside it.
+# INT8 would quantize the identity with the weights beside it.
 SUM_REWRITES = ("split-by-pointwise", "sum-into-pointwise")
+# Convolutions that compute statistics, and what makes room for them.
 NORM_REWRITES = (
     "group-norm-by-channel",
     "affine-after-pooling",
@@ -48,6 +30,10 @@ NORM_REWRITES = (
     "pointwise-before-norm",
     "layer-norm-by-convolution",
 )
+INT8_REWRITES = rewrites_for(
+    "channels-last", without=("nearest-by-shuffle", *SUM_REWRITES, *NORM_REWRITES)
+)
+FLOAT_REWRITES = (*INT8_REWRITES, *SUM_REWRITES, *NORM_REWRITES)
 
 
 class OpenVinoRuntime(Runtime):
@@ -72,11 +58,10 @@ class OpenVinoRuntime(Runtime):
         "quantize_outputs": "false",
         "zero_points": "true",
     }
-    # INT8 goes without those whose convolutions would round statistics or an identity.
     rewrites: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "fp32": (*LAYOUT_REWRITES, *SUM_REWRITES, *NORM_REWRITES),
-        "bf16": (*LAYOUT_REWRITES, *SUM_REWRITES, *NORM_REWRITES),
-        "int8": LAYOUT_REWRITES,
+        "fp32": FLOAT_REWRITES,
+        "bf16": FLOAT_REWRITES,
+        "int8": INT8_REWRITES,
     }
 
     def refusal(self, precision: str) -> str | None:

@@ -17,7 +17,13 @@ from support import needs
 
 from edgeseg.data.folder import open_sample
 from edgeseg.errors import UnknownNameError
-from edgeseg.lower.rewrites import REWRITES, lower_graph
+from edgeseg.lower.rewrites import (
+    find_rewrite,
+    lower_graph,
+    rewrite_names,
+    rewrites_for,
+    statistics_rewrites,
+)
 from edgeseg.models import find_model
 from edgeseg.reference.reference import export_checked, reference_images
 from edgeseg.targets import RUNTIMES, find_runtime
@@ -219,11 +225,41 @@ def test_an_unknown_rewrite_names_the_nearest(tmp_path: Path) -> None:
         lower_graph(tmp_path / "x.onnx", ["fold-constant"], tmp_path / "y.onnx")
 
 
+@pytest.mark.parametrize("name", rewrite_names())
+def test_a_rewrite_declares_the_name_under_which_it_is_registered(name: str) -> None:
+    assert find_rewrite(name).name == name
+
+
+def test_rewrites_that_move_statistics_say_so() -> None:
+    assert statistics_rewrites() == {
+        "group-norm-by-channel",
+        "mean-by-pooling",
+        "norms-after-concat",
+        "pointwise-before-norm",
+        "layer-norm-by-convolution",
+    }
+
+
+def test_a_name_to_leave_out_must_be_a_rewrite() -> None:
+    with pytest.raises(UnknownNameError, match=r"'dense-stems'.*Did you mean dense-stem"):
+        rewrites_for("channels-last", without=("dense-stems",))
+
+
+def test_a_layout_gets_its_own_rewrites_and_those_for_any() -> None:
+    last, first = rewrites_for("channels-last"), rewrites_for("channels-first")
+    assert "dense-stem" in last
+    assert "dense-stem" in first
+    assert ("resize-by-matrices" in last, "resize-by-matrices" in first) == (True, False)
+    assert ("resize-maps-by-matrices" in last, "resize-maps-by-matrices" in first) == (False, True)
+    assert set(last) | set(first) == set(rewrite_names())
+
+
 @pytest.mark.parametrize("name", RUNTIMES.names())
 def test_targets_name_rewrites_that_exist(name: str) -> None:
     runtime = find_runtime(name)
     assert set(runtime.rewrites) <= set(runtime.precisions)
-    assert {rewrite for names in runtime.rewrites.values() for rewrite in names} <= set(REWRITES)
+    listed = {rewrite for names in runtime.rewrites.values() for rewrite in names}
+    assert listed <= set(rewrite_names())
 
 
 # How often each rewrite alone finds something in the shipped networks at 128x128. Where an
@@ -292,7 +328,7 @@ def test_each_rewrite_alone_keeps_a_trained_network(
 ) -> None:
     network, plain, image, expected = trained
     found, differences = {}, {}
-    for name in REWRITES:
+    for name in rewrite_names():
         lowered = tmp_path / f"{name}.onnx"
         count = lower_graph(plain, [name], lowered)[name]
         if count:
@@ -319,11 +355,11 @@ def test_equal_graphs_give_equal_bytes_in_every_process(
     trained: tuple[str, Path, NDArray[np.float32], NDArray[np.float32]], tmp_path: Path
 ) -> None:
     _, plain, _, _ = trained
-    lower_graph(plain, list(REWRITES), tmp_path / "here.onnx")
+    lower_graph(plain, rewrite_names(), tmp_path / "here.onnx")
     code = (
         "import sys; from pathlib import Path;"
-        "from edgeseg.lower.rewrites import REWRITES, lower_graph;"
-        "lower_graph(Path(sys.argv[1]), list(REWRITES), Path(sys.argv[2]))"
+        "from edgeseg.lower.rewrites import lower_graph, rewrite_names;"
+        "lower_graph(Path(sys.argv[1]), rewrite_names(), Path(sys.argv[2]))"
     )
     command = [sys.executable, "-c", code, str(plain), str(tmp_path / "there.onnx")]
     seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"

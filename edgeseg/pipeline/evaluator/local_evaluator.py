@@ -21,7 +21,7 @@ from edgeseg.benchmarks.race import block_size as race_block_size
 from edgeseg.benchmarks.race import run_race
 from edgeseg.benchmarks.workers.protocol import LabelPrepared
 from edgeseg.errors import EdgesegError, TargetError, WorkerKilledError
-from edgeseg.lower.rewrites import REWRITES
+from edgeseg.lower.rewrites import rewrite_names
 from edgeseg.records import Artifact
 from edgeseg.tuning.candidate import Candidate
 from edgeseg.tuning.constraints import Evaluation
@@ -131,7 +131,7 @@ class LocalEvaluator:
             _, counts = self.builder.lower(tuple(rewrites))
         except Exception:
             return tuple(rewrites)  # to be evaluated, and refused with the reason
-        return tuple(name for name in REWRITES if counts.get(name))
+        return tuple(name for name in rewrite_names() if counts.get(name))
 
     def graph_bytes(self, rewrites: Sequence[str]) -> int:
         try:
