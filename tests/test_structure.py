@@ -53,14 +53,6 @@ COMMANDS = "commands"
 FLOORS = (("studies",), (COMMANDS,), ("evaluator", "devices"), ("builder",))
 
 # What breaks a rule today. Whoever mends it sees an XPASS, and takes the line away.
-KNOWN_CIRCLES: tuple[list[str], ...] = ()
-KNOWN_LONG_FILES = (
-    "tests/lower/test_depthwise.py",
-    "tests/quantize/test_qdq_onnx.py",
-    "tests/targets/litert/test_runtime.py",
-    "tests/targets/runners/test_tensorrt_backend.py",
-    "tests/tuning/test_search.py",
-)
 KNOWN_LONG_FUNCTIONS = (
     "edgeseg.api:build",
     "edgeseg.lower.group_norm:group_norm_by_channel",
@@ -118,13 +110,7 @@ def test_only_the_pipeline_and_what_is_above_use_the_siblings() -> None:
 
 def test_no_import_circle() -> None:
     """Not inside functions either, and the `__init__` of a package counts."""
-    present = circles(import_graph(module_files()))
-    assert [circle for circle in present if circle not in KNOWN_CIRCLES] == []
-
-
-@pytest.mark.parametrize("circle", still_broken(KNOWN_CIRCLES))
-def test_a_known_circle_is_gone(circle: list[str]) -> None:
-    assert circle not in circles(import_graph(module_files()))
+    assert circles(import_graph(module_files())) == []
 
 
 def test_the_search_for_circles_sees_them() -> None:
@@ -198,15 +184,8 @@ def test_no_file_is_too_long() -> None:
         for path in python_files()
     }
     assert {*STANDS_ALONE} < lengths.keys()
-    excepted = (*STANDS_ALONE, *KNOWN_LONG_FILES)
     long = {name: lines for name, lines in lengths.items() if lines > FILE_LINES}
-    assert {name: lines for name, lines in long.items() if name not in excepted} == {}
-
-
-@pytest.mark.parametrize("name", still_broken(KNOWN_LONG_FILES))
-def test_a_known_long_file_is_gone(name: str) -> None:
-    path = ROOT / name
-    assert not path.exists() or len(path.read_text(encoding="utf-8").splitlines()) <= FILE_LINES
+    assert {name: lines for name, lines in long.items() if name not in STANDS_ALONE} == {}
 
 
 def python_files() -> list[Path]:

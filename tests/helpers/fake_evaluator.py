@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 from edgeseg.tuning.candidate import Candidate
-from edgeseg.tuning.constraints import Evaluation
+from edgeseg.tuning.constraints import Constraints, Evaluation
 from edgeseg.tuning.evaluator import FinalTiming, Ratio
 from edgeseg.tuning.regions import QuantizableConv
+from edgeseg.tuning.search import Search, TuningResult
 from edgeseg.tuning.space import SearchSpace
 
 PLAIN_MS = 10.0
@@ -93,3 +96,33 @@ class FakeEvaluator:
         before = PLAIN_MS if incumbent is None else self.latency_ms(incumbent)
         speedup = before / self.latency_ms(challenger)
         return Ratio(speedup, speedup * 0.995, speedup * 1.005)
+
+
+LIMITS = Constraints({"dice_pooled": 0.005})
+GOOD = Evaluation("", 100, 100, 1.0, {"dice_pooled": 0.0}, 4)
+
+
+def dropping(drop: float, **changes: Any) -> Evaluation:
+    """One that loses so much of pooled Dice."""
+    return replace(GOOD, changes={"dice_pooled": -drop}, **changes)
+
+
+def search(
+    evaluator: FakeEvaluator,
+    budget_s: float = 1e6,
+    constraints: Constraints = LIMITS,
+    space: SearchSpace = SPACE,
+) -> TuningResult:
+    return Search(space, evaluator, constraints, budget_s, lambda: evaluator.seconds).run()
+
+
+def by_rewrites(gains: dict[str, float]) -> object:
+    """Latency of float candidates that rewrites change by these factors; others are slow."""
+
+    def latency_ms(candidate: Candidate) -> float:
+        latency = 10.0 if candidate.precision == "fp32" else 100.0
+        for name in candidate.rewrites:
+            latency *= gains[name]
+        return latency
+
+    return latency_ms

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,3 +94,24 @@ def constants_of(path: Path) -> dict[str, NDArray[Any]]:
 
     stored = onnx.load(path).graph.initializer
     return {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in stored}
+
+
+def graph_of(path: Path) -> Any:
+    import onnx_ir
+
+    return onnx_ir.load(path).graph
+
+
+def kinds_of(path: Path) -> Counter[str]:
+    return Counter(operator.op_type for operator in graph_of(path))
+
+
+def save_chain(path: Path, *between: str) -> Path:
+    """x -> convolution c0 -> between[0] b0 -> convolution c1 -> ... -> convolution y."""
+    nodes, source = [], INPUT
+    for index, kind in enumerate(between):
+        nodes.append(node("Conv", [source, "weight"], f"c{index}"))
+        nodes.append(node(kind, [f"c{index}"], f"b{index}"))
+        source = f"b{index}"
+    nodes.append(node("Conv", [source, "weight"], RESULT))
+    return save_graph(path, nodes, {"weight": pointwise([[2]])})

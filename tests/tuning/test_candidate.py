@@ -11,19 +11,19 @@ from edgeseg.errors import UsageError
 from edgeseg.tuning.candidate import Candidate
 
 WORDS = st.text(max_size=8)
-CHOICES = st.builds(
+CANDIDATES = st.builds(
     Candidate,
     precision=WORDS,
     rewrites=st.lists(WORDS, max_size=3).map(tuple),
     method=WORDS,
     method_options=st.dictionaries(WORDS, WORDS, max_size=3).map(lambda one: tuple(one.items())),
     float_nodes=st.lists(WORDS, max_size=3).map(tuple),
-    runtime=WORDS,
+    variant=WORDS,
 )
 
 
-@given(CHOICES)
-def test_a_choice_survives_json(candidate: Candidate) -> None:
+@given(CANDIDATES)
+def test_a_candidate_survives_json(candidate: Candidate) -> None:
     assert Candidate.from_json(json.loads(json.dumps(candidate.to_json()))) == candidate
 
 
@@ -37,7 +37,7 @@ def test_a_choice_survives_json(candidate: Candidate) -> None:
         ({"speed": 1}, "it has the fields"),
     ],
 )
-def test_what_is_no_choice_is_refused(changes: dict[str, Any], reason: str) -> None:
+def test_what_is_no_candidate_is_refused(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(UsageError, match=f"{reason}.*Take the record") as caught:
         Candidate.from_json({**Candidate("fp32").to_json(), **changes})
     assert caught.value.exit_code == 2

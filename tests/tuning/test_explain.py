@@ -115,7 +115,7 @@ def test_it_is_said_plainly_that_int8_is_not_worth_it() -> None:
 @pytest.mark.parametrize(
     ("trials", "candidate", "words"),
     [
-        ([], FLOAT, "INT8 was not tried: the target has none here."),
+        ([], FLOAT, "INT8 was not tried: the runtime has none here."),
         ([trial(INT8)], INT8, "INT8 is worth it here, for all convolutions."),
         (
             [trial(Candidate("int8", method="mse", float_nodes=("a",)))],

@@ -12,7 +12,7 @@ from pathlib import Path
 from loopback_sshd import find_program
 
 FOLDER_ENVIRONMENT = "EDGESEG_ARM64"
-SCRIPT = Path(__file__).parents[1] / "devices" / "make_arm64_userland.sh"
+SCRIPT = Path(__file__).parents[2] / "devices" / "make_arm64_userland.sh"
 PROGRAMS = ("debootstrap", "qemu-aarch64-static", "unshare", "chroot")
 MAKE_S = 400  # it takes 30 where the mirror is near
 # Mounts are seen by this process and its children only, and go with them.

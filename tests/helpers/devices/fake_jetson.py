@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edgeseg.targets.runners.tensorrt_backend import describe_content
+from edgeseg.targets.runners.tensorrt_backend import Backend, describe_content
 
-FAKES = Path(__file__).parents[1] / "targets" / "fakes"
-FAKES_PYCUDA = Path(__file__).parents[1] / "targets" / "fakes_pycuda"
+FAKES = Path(__file__).parents[2] / "targets" / "fakes"
+FAKES_PYCUDA = Path(__file__).parents[2] / "targets" / "fakes_pycuda"
 FAKE_MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings", "cuda", "pycuda")
 FILES = ("artifact/plan.json", "artifact/model.onnx")
 GRAPH = b"a graph"
@@ -42,3 +42,8 @@ def write_plan(folder: Path, **changes: Any) -> None:
     (folder / "artifact").mkdir(exist_ok=True)
     (folder / FILES[0]).write_text(json.dumps(make_plan(**changes)))
     (folder / FILES[1]).write_bytes(GRAPH)
+
+
+def load(folder: Path) -> Any:
+    """Load a bundle for `jetson`."""
+    return Backend(folder, FILES, {"package": "tensorrt"}, 1)
