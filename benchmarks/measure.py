@@ -129,7 +129,7 @@ def _score(
     folder: Path,
     progress: Progress,
 ) -> tuple[dict[str, Accuracy | None], list[dict[str, Any]]]:
-    """Accuracy of each participant, and of each float model that they are compared with."""
+    """Accuracy of each participant, and of each FP32 reference that they are compared with."""
     accuracies: dict[str, Accuracy | None] = {}
     reference_rows = []
     names = [pair.name for pair in dataset]
@@ -140,12 +140,12 @@ def _score(
         if key not in references:
             title = f"masks of {participant.model} in torch"
             path = folder / f"reference{number}.npy"
-            float_labels = _label(
+            reference_labels = _label(
                 title, participant.reference, participant, dataset, path, progress
             )
             truth = true_labels(dataset, participant.inputs, outputs)
-            references[key] = Reference(float_labels, truth, names, outputs)
-            own = references[key].compare(float_labels)
+            references[key] = Reference(reference_labels, truth, names, outputs)
+            own = references[key].compare(reference_labels)
             reference_rows.append(
                 {
                     "reference_key": key,

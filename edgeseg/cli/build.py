@@ -107,7 +107,7 @@ def build(
     min_agreement: Annotated[
         float | None,
         typer.Option(
-            help="Share of pixels on which auto must agree with the float network (default: 0.99 "
+            help="Share of pixels on which auto must agree with the FP32 reference (default: 0.99 "
             "where val images have no masks)."
         ),
     ] = None,

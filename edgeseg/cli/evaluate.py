@@ -49,20 +49,20 @@ def evaluate(
     from ..pipeline.build import open_split
     from ..pipeline.evaluate import evaluate_model
 
-    found = find_model(model, spec, parse_size(size))
+    network = find_model(model, spec, parse_size(size))
     if against_weights is not None and against is None:
         raise UsageError("--against-weights belongs to --against. Name the network, too.")
     other = None
     if against is not None:
         other = find_model(against, None, parse_size(size)), against_weights
     dataset = open_split(data, *(split or ["test"]))
-    scores = evaluate_model(found, weights, dataset, make_progress(), metrics, other)
+    scores = evaluate_model(network, weights, dataset, make_progress(), metrics, other)
     if as_json:
         print_json(scores)
         return
-    print_result(f"{model} on {scores['images']} images of {dataset.root.name}, float torch")
+    print_result(f"{model} on {scores['images']} images of {dataset.root.name}, FP32 reference")
     if metrics is not None:
-        _print_metrics(scores["metrics"], found.source)
+        _print_metrics(scores["metrics"], network.source)
     else:
         _print_scores(scores["accuracy"], scores["accuracy_ci95"])
     if other is not None:
@@ -82,7 +82,7 @@ def _print_scores(
     for name, score in scores.items():
         form = find_metric(name).format_score
         value, low, high = (form(number, sign) for number in (score, *intervals[name]))
-        print_result(f"  {name:12} {value}  ({low}..{high})")
+        print_result(f"  {name:18} {value}  ({low}..{high})")
 
 
 def _print_metrics(record: dict[str, Any], source: str) -> None:

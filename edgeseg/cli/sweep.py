@@ -116,7 +116,7 @@ def sweep(
 
 
 def sweep_table(cells: Sequence[Cell], reports: dict[str, Report]) -> str:
-    """Markdown: a row for each float model, each baseline, each bundle, each refusal."""
+    """Markdown: a row for each FP32 reference, each baseline, each bundle, each refusal."""
     titles = bench_titles()
     rows = []
     for model in dict.fromkeys(cell.request.model for cell in cells):

@@ -78,7 +78,7 @@ def compare_predictions(
             )
         if not np.isfinite(expected).all():
             raise ParityError(
-                f"The float model itself returns NaN or infinity for {name}. "
+                f"The FP32 reference itself returns NaN or infinity for {name}. "
                 "Use another checkpoint."
             )
         if not np.isfinite(got).all():
@@ -88,14 +88,14 @@ def compare_predictions(
         truth, labels = outputs.labels(expected), outputs.labels(got)
         if has_collapsed(truth, labels):
             raise ParityError(
-                f"{what} finds only background in {name}, where the float model finds "
+                f"{what} finds only background in {name}, where the FP32 reference finds "
                 f"{(truth > 0).mean():.0%} foreground: it has collapsed. Calibrate with more "
                 "images of the kind that it will see, or build with --precision fp32."
             )
         dice = _foreground_dice(truth > 0, labels > 0)
         if (truth > 0).mean() >= 0.01 and dice < COLLAPSED_DICE:
             raise ParityError(
-                f"{what} has collapsed on {name}: of the foreground that the float model finds "
+                f"{what} has collapsed on {name}: of the foreground that the FP32 reference finds "
                 f"there it keeps a Dice of {dice:.2f}, and {COLLAPSED_DICE} is the least. "
                 "Calibrate with more images of the kind that it will see, or build with "
                 "--precision fp32."
@@ -111,12 +111,12 @@ def compare_predictions(
 
 
 def has_collapsed(expected: NDArray[np.uint8], labels: NDArray[np.uint8]) -> bool:
-    """Whether a label map is empty where the float model finds something of some size."""
+    """Whether a label map is empty where the FP32 reference finds something of some size."""
     return bool((expected > 0).mean() >= FOUND_SHARE and not labels.any())
 
 
-def _foreground_dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    return float(2 * (one & other).sum() / max(one.sum() + other.sum(), 1))
+def _foreground_dice(mask: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    return float(2 * (mask & other).sum() / max(mask.sum() + other.sum(), 1))
 
 
 def require_parity(agreement: Agreement, tolerance: float, what: str) -> None:

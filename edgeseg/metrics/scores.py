@@ -179,11 +179,11 @@ class ScoreTable:
         """What each metric changed, in its own terms (`Metric.change`); none for a share of 0."""
         self._require_same_images(reference)
         ours, theirs = self.scores(), reference.scores()
-        found = {
+        changes = {
             metric.name: metric.change(ours[metric.name], theirs[metric.name])
             for metric in self.metrics.metrics
         }
-        return {name: change for name, change in found.items() if change is not None}
+        return {name: change for name, change in changes.items() if change is not None}
 
     def count_empty(self) -> dict[str, int]:
         """Images with a foreground class that is empty in `truth`, `prediction` or `both`."""

@@ -73,7 +73,7 @@ def tune(context: BuildContext, builder: Builder, progress: Progress) -> TuningR
             has_labels=validation.has_labels,
         )
         # Each shows its own progress, which cannot be done within that of the search.
-        _ = context.references, context.exported, validation.float_labels
+        _ = context.references, context.exported, validation.reference_labels
         identity = {**context.identity(), "calibration": list(context.calibration.digests)}
         cpu, flags = read_cpu()
         machine = {"cpu": cpu, "cpu_flags": flags, "threads": THREADS}

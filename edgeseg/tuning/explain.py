@@ -76,7 +76,7 @@ def verdict(trial: TrialRecord) -> str:
 def summary(record: TuningRecord) -> list[str]:
     """What was chosen, what it costs, and whether INT8 is worth it: a sentence each."""
     chosen = next(
-        (one for one in record.final if one.candidate == record.candidate), record.final[0]
+        (row for row in record.final if row.candidate == record.candidate), record.final[0]
     )
     low, high = chosen.speedup_over_plain_ci95
     lines = [
@@ -90,14 +90,14 @@ def summary(record: TuningRecord) -> list[str]:
     ]
     if record.violation:
         lines.append(
-            "No candidate keeps the limits on size and memory, the chosen one neither: "
-            f"{record.violation}."
+            "No candidate keeps the constraints on size and memory, and the chosen one breaks "
+            f"them: {record.violation}."
         )
-    for one in record.final:
-        if one.candidate != chosen.candidate:
-            low, high = one.speedup_over_first_ci95
+    for row in record.final:
+        if row.candidate != chosen.candidate:
+            low, high = row.speedup_over_first_ci95
             lines.append(
-                f"Beside it: {one.name}, {one.speedup_over_first:.2f} ({low:.2f}..{high:.2f}) "
+                f"Beside it: {row.name}, {row.speedup_over_first:.2f} ({low:.2f}..{high:.2f}) "
                 f"times as fast as {record.final[0].name}."
             )
     lines += _int8_lines(record)

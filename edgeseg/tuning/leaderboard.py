@@ -130,7 +130,7 @@ class Leaderboard:
         """How fast a candidate is, and whether it leads from now on.
 
         Of many races some are won by chance: who wins narrowly must win again. One that is as fast
-        leads when its masks are clearly nearer to the float network's.
+        leads when its masks are clearly nearer to the FP32 reference's.
         """
         ratio = self.evaluator.race(candidate, against)
         if against is None:
@@ -160,6 +160,6 @@ def _is_level(ratio: Ratio, over_fastest: float) -> bool:
 
 
 def is_nearer(evaluation: Evaluation, other: Evaluation) -> bool:
-    """Whether masks are clearly nearer to the float network's than another's."""
+    """Whether masks are clearly nearer to the FP32 reference's than another's."""
     flips, others = evaluation.flips_per_10k, other.flips_per_10k
     return flips < NEARER * others and others - flips >= FEWER_FLIPS

@@ -56,7 +56,7 @@ def test_documents_of_the_project_are_read(path: Path) -> None:
         lines = describe_metrics(report.reference, report.rows)
         assert len(lines) == len(report.reference)
         for line in lines:
-            assert line.startswith("HD95 of ")
+            assert line.startswith("HD95 of the FP32 reference of ")
             assert " px; " in line
             assert line.count("%..") >= 2
         for row in report.rows:

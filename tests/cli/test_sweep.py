@@ -47,7 +47,7 @@ def test_a_sweep_measures_what_builds_and_names_what_does_not(
     assert lines == (tmp_path / "table.md").read_text().splitlines()
     names = [line.split("|")[1].strip() for line in lines[2:]]
     assert names == [
-        "egeunet float torch",
+        "egeunet FP32 reference",
         "egeunet-intel-fp32 (plain export)",
         "egeunet-intel-int8",
         "egeunet-intel-fp61",

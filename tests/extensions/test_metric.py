@@ -111,7 +111,7 @@ def test_bench_shows_it(small_bundles: dict[str, Path], tmp_path: Path, run_cli:
     assert bench_titles()[-3:] == ["Tversky index", "difference", "flips/10k"]
     assert "Tversky index" in done.stdout
     assert f"{row['accuracy']['tversky']:.4f}" in done.stdout
-    assert "area error of egeunet" in done.stderr
+    assert "area error of the FP32 reference of egeunet: " in done.stderr
 
 
 @needs("torch", "onnx", "onnxscript", "onnxruntime")
@@ -138,7 +138,7 @@ def test_auto_limits_it(
         evaluation = Evaluation("", 100, 100, change.flips_per_10k, change.changes, 2)
         return constraints.violation(evaluation, plain)
 
-    validation.float_labels[:] = validation.truth  # a reference without an error
+    validation.reference_labels[:] = validation.truth  # a reference without an error
     assert violation(validation.truth) == ""
     everywhere = np.ones_like(validation.truth)
     assert "pooled Dice falls by" in violation(everywhere)

@@ -142,7 +142,7 @@ def test_what_is_said_of_int8(trials: list[TrialRecord], candidate: Candidate, w
 
 def test_a_choice_that_breaks_a_limit_is_named() -> None:
     text = summary(record(trial(FLOAT), violation="its 2 kB are more than the 1 kB"))
-    assert text[1].endswith("the chosen one neither: its 2 kB are more than the 1 kB.")
+    assert text[1].endswith("the chosen one breaks them: its 2 kB are more than the 1 kB.")
 
 
 def test_what_was_left_out_is_said() -> None:

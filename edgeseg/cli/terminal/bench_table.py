@@ -31,7 +31,7 @@ def _shown(place: str) -> list[Metric]:
 
 def reference_cells(row: dict[str, Any]) -> list[str]:
     """Cells of an FP32 reference, in the order of `bench_titles`."""
-    cells = [f"{row['model']} float torch", *[""] * (len(TIMING_TITLES) - 1)]
+    cells = [f"{row['model']} FP32 reference", *[""] * (len(TIMING_TITLES) - 1)]
     for metric in _shown("column"):
         cells += [_score_cell(metric, row), ""]
     return [*cells, ""]
@@ -106,8 +106,8 @@ def describe_run(environment: dict[str, Any], data: dict[str, Any]) -> str:
     return (
         f"{where}{environment['cpu']}, {environment['threads']} thread(s), batch 1; speed-up with "
         f"95 % interval over interleaved rounds. Scored on {data['images']} images of "
-        f"{data['folder']} ({'+'.join(data['splits'])}); difference to float torch with 95 % "
-        "bootstrap interval."
+        f"{data['folder']} ({'+'.join(data['splits'])}); difference to the FP32 reference with "
+        "95 % bootstrap interval."
     )
 
 
@@ -127,16 +127,17 @@ def describe_metrics(reference: list[dict[str, Any]], rows: list[dict[str, Any]]
     its artefacts have changed of it; none where it could not be computed."""
     lines = []
     for metric in _shown("line"):
-        for float_row in reference:
-            if metric.name not in float_row["accuracy"]:
+        for reference_row in reference:
+            if metric.name not in reference_row["accuracy"]:
                 continue
-            own = [row for row in rows if row["reference_key"] == float_row["reference_key"]]
+            own = [row for row in rows if row["reference_key"] == reference_row["reference_key"]]
             texts = [(row["name"], _change_text(metric, row)) for row in own]
             changes = ", ".join(f"{name} {text}" for name, text in texts if text)
-            score = metric.format_score(float_row["accuracy"][metric.name])
+            score = metric.format_score(reference_row["accuracy"][metric.name])
             unit = f" {metric.unit}" if metric.unit else ""
             lines.append(
-                f"{metric.title} of {float_row['model']} float torch {score}{unit}; {changes}."
+                f"{metric.title} of the FP32 reference of {reference_row['model']}: "
+                f"{score}{unit}; {changes}."
             )
     return lines
 

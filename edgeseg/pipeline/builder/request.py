@@ -40,7 +40,7 @@ class BuildRequest:
         search_seconds: For "auto": from then on it only asks what it must know.
         max_change: For "auto": how much of a metric may be lost, by its name in
             `edgeseg.metrics.table`; of others the default holds.
-        min_agreement: For "auto": share of pixels with the float network's label; None asks for it
+        min_agreement: For "auto": share of pixels with the FP32 reference's label; None asks for it
             only without labels.
         tuning: For "auto": a bundle or file whose tuning is taken, so that nothing is
             measured.

@@ -52,7 +52,7 @@ class ValidationSet:
     """
 
     def __init__(self, context: BuildContext, folder: Path, progress: Progress) -> None:
-        self._preparation = context
+        self._context = context
         self._folder = folder
         self._progress = progress
         val = open_split(context.request.data, "val", labelled=False)
@@ -81,7 +81,7 @@ class ValidationSet:
 
     @property
     def _outputs(self) -> OutputContract:
-        return self._preparation.spec.outputs
+        return self._context.spec.outputs
 
     @property
     def screening_count(self) -> int:
@@ -104,7 +104,7 @@ class ValidationSet:
     @cached_property
     def images(self) -> Path:
         """Prepared ones, (N, 1, 3, H, W) float32, in a file."""
-        inputs = self._preparation.spec.inputs
+        inputs = self._context.spec.inputs
         path = self._folder / IMAGES_NAME
         shape = (len(self.dataset), *inputs.shape)
         open_memmap: Any = np.lib.format.open_memmap
@@ -122,9 +122,9 @@ class ValidationSet:
         return path
 
     @cached_property
-    def float_labels(self) -> Labels:
-        """The float network's answers, by ONNX Runtime, which was compared with torch before."""
-        context = self._preparation
+    def reference_labels(self) -> Labels:
+        """Predictions of the FP32 reference, by ONNX Runtime: its graph was compared with torch."""
+        context = self._context
         onnx_path, _ = context.exported
         record = {
             "onnx": sha256_of_file(onnx_path),
@@ -136,7 +136,7 @@ class ValidationSet:
         def make(folder: Path) -> None:
             predict = onnx_predictor(onnx_path, self._outputs, context.spec.inputs)
             images = np.load(self.images, mmap_mode="r")
-            title = "masks of the float network"
+            title = "masks of the FP32 reference"
             with self._progress.stage(title, total=len(images)) as stage:
                 labels = []
                 for image in images:
@@ -150,7 +150,7 @@ class ValidationSet:
 
     @cached_property
     def truth(self) -> Labels:
-        return true_labels(self.dataset, self._preparation.spec.inputs, self._outputs)
+        return true_labels(self.dataset, self._context.spec.inputs, self._outputs)
 
     def compare(self, labels: Labels) -> AccuracyChange:
         """Compare label maps of the first images, as many as are given.
@@ -158,7 +158,7 @@ class ValidationSet:
         Raises:
             ParityError: One is empty where the FP32 reference finds something.
         """
-        expected_labels = self.float_labels[: len(labels)]
+        expected_labels = self.reference_labels[: len(labels)]
         for pair, own, expected in zip(self.dataset, labels, expected_labels, strict=False):
             if has_collapsed(expected, own):
                 raise ParityError(
@@ -175,9 +175,11 @@ class ValidationSet:
         """Scores of the FP32 reference on the first images."""
         if count not in self._references:
             is_whole = count == len(self.dataset)
-            names = [one.name for one in self._metrics if is_whole or not one.needs_many_images]
+            names = [
+                metric.name for metric in self._metrics if is_whole or not metric.needs_many_images
+            ]
             self._references[count] = ReferenceScores(
-                self.float_labels[:count],
+                self.reference_labels[:count],
                 self.truth[:count],
                 len(self._outputs.classes),
                 MetricSet(tuple(names)),
@@ -186,9 +188,10 @@ class ValidationSet:
 
 
 def spread(items: Sequence[Any], most: int) -> tuple[Any, ...]:
-    """At most so many, evenly spread, ordered so that any first ones are spread too."""
+    """At most `most` of the items, evenly spread, in an order whose beginnings are spread, too."""
     count = min(len(items), most)
     chosen = [items[index * len(items) // count] for index in range(count)]
     # Where a multiple of the golden ratio falls within 1 says nothing of the multiples beside it.
     golden = (5**0.5 - 1) / 2
-    return tuple(chosen[index] for index in sorted(range(count), key=lambda one: one * golden % 1))
+    order = sorted(range(count), key=lambda index: index * golden % 1)
+    return tuple(chosen[index] for index in order)

@@ -99,6 +99,6 @@ def test_distances_are_told_for_each_network_that_has_them() -> None:
         {"reference_key": "2", "model": "a", "accuracy": {}},
     ]
     assert describe_metrics(reference, rows) == [
-        "HD95 of a float torch 12.35 px; a-fp32 +0.00% (+0.00%..+0.00%), "
+        "HD95 of the FP32 reference of a: 12.35 px; a-fp32 +0.00% (+0.00%..+0.00%), "
         "a-int8 +1.23% (-1.00%..+3.00%)."
     ]

@@ -46,17 +46,17 @@ def test_labels_are_judged_by_the_float_network_and_by_masks(
     validation = validation_of(data, tmp_path, random_weights)
     assert validation.has_labels == masks
     assert sorted(pair.name for pair in validation.dataset) == ["pair1", "pair2"]
-    own = validation.compare(validation.float_labels)
+    own = validation.compare(validation.reference_labels)
     assert own.flips_per_10k == 0
     assert own.changes.get("dice_pooled") == (0 if masks else None)
     # Of one image each pixel flips: half of all.
-    flipped = np.array(validation.float_labels)
+    flipped = np.array(validation.reference_labels)
     flipped[0] = 1 - flipped[0]
     assert validation.compare(flipped).flips_per_10k == 5000
     assert validation.compare(flipped[:1]).flips_per_10k == 10_000
-    validation.float_labels[0, :16] = 1
+    validation.reference_labels[0, :16] = 1
     with pytest.raises(ParityError, match=r"only background in pair.*it has collapsed"):
-        validation.compare(np.zeros_like(validation.float_labels))
+        validation.compare(np.zeros_like(validation.reference_labels))
     assert "hd95_px" not in validation.compare(flipped[:1]).changes
     if masks and all(map(is_installed, PACKAGES)):
         assert own.changes["hd95_px"] == 0
