@@ -10,7 +10,6 @@ from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
-from extension_package import install_package
 from support import needs
 
 from edgeseg.benchmarks.accuracy import Reference
@@ -68,12 +67,12 @@ AREA_ERROR = Metric(
 
 
 @pytest.fixture(autouse=True)
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def package(
+    install_package: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """Install the package; it is gone after the test."""
     places = {"tversky": "lesion_metrics:TVERSKY", "area_error": "lesion_metrics:AREA_ERROR"}
-    files = {"lesion_metrics.py": PACKAGE}
-    folder = tmp_path / "site"
-    install_package(folder, "lesion_metrics", files, {"edgeseg.metrics": places}, monkeypatch)
+    install_package("lesion_metrics", {"lesion_metrics.py": PACKAGE}, {"edgeseg.metrics": places})
     monkeypatch.setattr(METRICS, "_places", None)
     yield
     sys.modules.pop("lesion_metrics", None)
