@@ -308,18 +308,17 @@ def train(
         settings: Settings of the recipe that differ, such as `epochs=5`.
     """
     from .pipeline.train import TrainRequest, train_model
+    from .training.options import TrainingOptions
 
     request = TrainRequest(
         model=model,
         data=Path(data),
         output=_run_folder(output, model),
-        recipe=recipe,
         spec=_path(spec),
-        settings=settings,
         weights=_path(weights),
         size=size,
         labels=labels,
-        resume=resume,
+        training=TrainingOptions(recipe, settings, resume),
     )
     return train_model(request, _progress(progress))
 
@@ -350,6 +349,7 @@ def distill(
         settings: Settings of the recipe that differ, such as `epochs=5`.
     """
     from .pipeline.distill import DistillRequest, distill_model
+    from .training.options import TrainingOptions
 
     request = DistillRequest(
         teachers=(teachers,) if isinstance(teachers, str) else tuple(teachers),
@@ -362,9 +362,7 @@ def distill(
         labels=labels,
         method=method,
         settings=dict(method_settings or {}),
-        recipe=recipe,
-        recipe_settings=settings,
-        resume=resume,
+        training=TrainingOptions(recipe, settings, resume),
     )
     return distill_model(request, _progress(progress))
 

@@ -10,6 +10,7 @@ import typer
 from ..errors import UnknownNameError
 from .terminal.build_after import build_after, require_targets
 from .terminal.console import make_progress, parse_size, print_note, print_result
+from .terminal.options import Cache, Model, Output, Seed, Size, Weights
 from .terminal.training_options import (
     Accelerator,
     BatchSize,
@@ -19,59 +20,54 @@ from .terminal.training_options import (
     EpochSteps,
     LearningRate,
     Precision,
+    Recipe,
     Resume,
-    Seed,
     Workers,
-    recipe_settings,
+    training_options,
 )
 
 ENDINGS = {"hard-swish": "-twin", "relu": "-twin-relu"}
 
 
 def adapt(
-    model: Annotated[str, typer.Option("--model", "-m", help="See edgeseg models.")],
+    model: Model,
     unlabeled: Annotated[
-        Path, typer.Option(help="Folder with images/: its train images teach, without masks.")
+        Path, typer.Option(help="Folder with images/, whose train images teach, without masks.")
     ],
-    weights: Annotated[
-        Path | None, typer.Option(help="Checkpoint of the original; left out, the shipped weights.")
-    ] = None,
+    weights: Weights = None,
     data: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder with labelled val images (default: scored against the original)."
-        ),
+        typer.Option(help="Folder with labelled val images (default: the original's masks count)."),
     ] = None,
     twin_weights: Annotated[
         Path | None, typer.Option(help="Checkpoint of a twin to teach further.")
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Run folder (default: runs/MODEL-twin).")
-    ] = None,
-    activation: Annotated[str, typer.Option(help="hard-swish or relu.")] = "hard-swish",
+    output: Output = None,
+    activation: Annotated[
+        str, typer.Option(help="Activation of the twin: hard-swish or relu.")
+    ] = "hard-swish",
     mixup: Annotated[
-        float, typer.Option(help="Chance of an image to be blended with another.")
+        float, typer.Option(help="Probability that an image is blended with another.")
     ] = 0.0,
-    recipe: Annotated[
-        str | None, typer.Option(help="Of the original (default: its first).")
-    ] = None,
+    recipe: Recipe = None,
     epochs: Epochs = None,
     epoch_steps: EpochSteps = None,
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
     precision: Precision = None,
     seed: Seed = None,
-    size: Annotated[
-        str | None, typer.Option(help="Input size, HxW (default: the model's).")
-    ] = None,
+    size: Size = None,
     build: BuildTargets = None,
     build_precision: BuildPrecision = "int8",
     resume: Resume = False,
-    cache: Annotated[bool, typer.Option(help="Reuse the original's answers.")] = True,
+    cache: Cache = True,
     workers: Workers = 1,
     accelerator: Accelerator = "auto",
 ) -> None:
-    """Make the edge twin of a network: cheap forms of its slow parts, taught by the original."""
+    """Make the edge twin of a network: cheap forms of its slow parts, taught by the original.
+
+    The run goes to runs/MODEL-twin unless --output names another folder.
+    """
     from ..pipeline.adapt import AdaptRequest, adapt_model
 
     if activation not in ENDINGS:
@@ -87,13 +83,18 @@ def adapt(
         ending=ending,
         size=parse_size(size),
         mixup=mixup,
-        recipe=recipe,
-        recipe_settings=recipe_settings(
-            epochs, epoch_steps, batch_size, learning_rate, precision, seed
+        training=training_options(
+            recipe,
+            epochs,
+            epoch_steps,
+            batch_size,
+            learning_rate,
+            precision,
+            seed,
+            resume=resume,
+            workers=workers,
+            accelerator=accelerator,
         ),
-        resume=resume,
-        workers=workers,
-        accelerator=accelerator,
         use_cache=cache,
     )
     require_targets(build or [])
@@ -109,7 +110,10 @@ def adapt(
         f"{record['images']} val images, truth: {record['truth']}"
     )
     if not build:
-        print_note(f"edgeseg build --model {result.model} --weights {result.weights_path} ...")
+        print_note(
+            "To build a bundle, run edgeseg build --model "
+            f"{result.model} --weights {result.weights_path} --target ..."
+        )
         return
     build_after(
         result.model,

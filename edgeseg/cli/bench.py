@@ -13,43 +13,37 @@ from edgeseg.benchmarks.settings import BenchSettings
 from ..errors import UsageError
 from ..pipeline.devices.settings import DeviceSettings
 from .terminal.bench_table import bench_table, describe_report
-from .terminal.console import make_progress, print_note, print_table
+from .terminal.console import make_progress, print_json, print_note, print_table, table_width
+from .terminal.options import AsJson, Data, Images, Runs, Split, Threads
 
 
 def bench(
-    bundles: Annotated[list[Path], typer.Argument(help="Bundles that edgeseg build wrote.")],
-    data: Annotated[
-        Path | None, typer.Option(help="Folder with images/ and masks/ (default: the sample).")
+    bundles: Annotated[list[Path], typer.Argument(help="Bundle folders.")],
+    data: Data = None,
+    split: Split = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json-file", "--output", "-o", help="File to write the report to, as JSON."),
     ] = None,
-    split: Annotated[
-        list[str] | None,
-        typer.Option(help="Split to measure on; may be repeated (default: val, test)."),
-    ] = None,
-    json_path: Annotated[Path | None, typer.Option("--json", help="Also write to FILE.")] = None,
-    threads: Annotated[
-        int, typer.Option(help="CPU threads of each artefact.", min=1)
-    ] = BenchSettings.threads,
-    runs: Annotated[
-        int, typer.Option(help="Least number of counted inferences of each artefact.", min=1)
-    ] = BenchSettings.runs,
+    as_json: AsJson = False,
+    threads: Threads = BenchSettings.threads,
+    runs: Runs = BenchSettings.runs,
     record: Annotated[bool, typer.Option(help="Add the rows to the bundles' manifests.")] = False,
     baseline: Annotated[
         str | None,
         typer.Option(
-            help="What speed is compared with: plain (the exported graph through the runtime's own "
-            "tool, the default) or target (the same, repaired)."
+            help="Baseline of the speed-up: plain (the exported graph through the runtime's own "
+            "tool, the default) or target (the same graph, repaired)."
         ),
     ] = None,
-    images: Annotated[
-        int | None, typer.Option(help="Largest number of images to measure on.", min=1)
-    ] = None,
+    images: Images = None,
     toolkit: Annotated[
         list[str] | None,
         typer.Option(
             "--toolkit",
             "--peer",
-            help="NAME=PYTHON: also measure the FP32 network in an external toolkit (litert-torch, "
-            "executorch, torch), run by that interpreter; may be repeated.",
+            help="External toolkit to measure beside, NAME=PYTHON: litert-torch, executorch or "
+            "torch, run by that interpreter; may be repeated.",
         ),
     ] = None,
     device: Annotated[
@@ -72,13 +66,19 @@ def bench(
         float, typer.Option(help="Longest time that one step on the device may take, in seconds.")
     ] = DeviceSettings.timeout_s,
 ) -> None:
-    """Measure speed, memory and accuracy of bundles against their FP32 baseline."""
+    """Measure speed, memory and accuracy of bundles against the plain export.
+
+    "--json FILE" writes the report to FILE, as it did before --json-file.
+    """
     from ..pipeline.external_toolkits import parse_toolkits
     from ..pipeline.measure import BenchRequest, run_bench
     from ..storage.atomic import write_text
 
-    if json_path is not None and json_path.is_dir():
-        raise UsageError(f"--json {json_path} is a folder. Name a file in it.")
+    if as_json and json_file is None:
+        bundles, json_file = _older_json_file(bundles)
+        as_json = json_file is None
+    if json_file is not None and json_file.is_dir():
+        raise UsageError(f"--json-file {json_file} is a folder. Name a file in it.")
     remote = DeviceSettings(device or "", device_python, device_program, timeout)
     if device is None and remote != DeviceSettings(""):
         raise UsageError(
@@ -98,8 +98,22 @@ def bench(
         record=record,
     )
     report = run_bench(request, make_progress())
-    print_table(bench_table(report.reference, report.rows))
+    if json_file is not None:
+        write_text(json_file, json.dumps(report.to_json(), indent=2) + "\n")
+    if as_json:
+        print_json(report.to_json())
+        return
+    print_table(bench_table(report.reference, report.rows, table_width()))
     for line in describe_report(report):
         print_note(line)
-    if json_path is not None:
-        write_text(json_path, json.dumps(report.to_json(), indent=2) + "\n")
+
+
+def _older_json_file(words: list[Path]) -> tuple[list[Path], Path | None]:
+    """Take FILE out of the bundles: "--json FILE" wrote it before --json printed.
+
+    A bundle is a folder, so that FILE, which ends in .json and is none, cannot be meant as one.
+    """
+    files = [word for word in words if word.suffix == ".json" and not word.is_dir()]
+    if len(files) != 1:
+        return words, None
+    return [word for word in words if word != files[0]], files[0]

@@ -19,6 +19,19 @@ from .terminal.console import (
     print_table,
 )
 from .terminal.metric_options import parse_max_change
+from .terminal.options import (
+    AsJson,
+    Cache,
+    CalibrationImages,
+    Data,
+    MethodOption,
+    Model,
+    Output,
+    Overwrite,
+    Size,
+    Spec,
+    Weights,
+)
 
 if TYPE_CHECKING:
     from ..bundle.bundle import Bundle
@@ -30,19 +43,20 @@ DEFAULT_SEARCH_SECONDS = 240.0
 
 
 def build(
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="See edgeseg models; or package.module:Class.")
-    ],
+    model: Model,
     target: Annotated[
-        str, typer.Option("--target", "-t", help="See edgeseg doctor; all builds for every one.")
+        str,
+        typer.Option(
+            "--target", "-t", help="Device to build for; see edgeseg doctor; or all, for each one."
+        ),
     ],
     precision: Annotated[
         str | None,
         typer.Option(
             "--precision",
             "-p",
-            help="fp32, fp16, bf16, int8, or auto: the fastest form by measurement (default: auto "
-            "where the target runs on this machine, else int8).",
+            help="Precision: fp32, fp16, bf16, int8, or auto for the fastest by measurement "
+            "(default: auto where the target runs here, else int8).",
         ),
     ] = None,
     runtime: Annotated[
@@ -52,39 +66,22 @@ def build(
             "(default: the device's own)."
         ),
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Bundle folder, or folder of bundles (default: bundles/MODEL-TARGET-PRECISION).",
-        ),
+    output: Output = None,
+    weights: Weights = None,
+    spec: Spec = None,
+    data: Data = None,
+    calibration_images: CalibrationImages = 64,
+    method: Annotated[
+        str | None, typer.Option(help="Quantisation method (default: the runtime's own).")
     ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Checkpoint; left out, the shipped weights.")
-    ] = None,
-    spec: Annotated[
-        Path | None, typer.Option(help="TOML that describes a network of your own.")
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Folder with images/, for calibration and checks (default: the sample)."),
-    ] = None,
-    calibration_images: Annotated[int, typer.Option(help="Use at most so many.")] = 64,
-    method: Annotated[str | None, typer.Option(help="Quantisation method.")] = None,
-    method_option: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=VALUE, an option of the method; may be repeated."),
-    ] = None,
+    method_option: MethodOption = None,
     option: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=VALUE, an option of the runtime; may be repeated."),
+        typer.Option(help="Option of the runtime, NAME=VALUE; may be repeated."),
     ] = None,
-    size: Annotated[
-        str | None, typer.Option(help="Input size, HxW (default: the model's).")
-    ] = None,
+    size: Size = None,
     search_seconds: Annotated[
-        float, typer.Option(help="How long auto looks for something better.")
+        float, typer.Option(help="Seconds that auto searches for a faster form.")
     ] = DEFAULT_SEARCH_SECONDS,
     max_dice_drop: Annotated[
         float | None,
@@ -116,17 +113,21 @@ def build(
         typer.Option(
             "--tuning",
             "--placement",
-            help="Build what auto chose for this bundle, without measuring.",
+            help="Bundle whose form, chosen by auto, is built again without measuring.",
         ),
     ] = None,
     explain: Annotated[
-        bool, typer.Option(help="Print what auto tried and why it was not taken.")
+        bool, typer.Option(help="Print what auto tried, and why it was not taken.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace a bundle at --output.")] = False,
-    cache: Annotated[bool, typer.Option(help="Reuse results of equal builds.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
+    overwrite: Overwrite = False,
+    cache: Cache = True,
+    as_json: AsJson = False,
 ) -> None:
-    """Build a bundle: a network compiled for a target, checked against the original."""
+    """Build a bundle: a network compiled for a target, checked against the FP32 reference.
+
+    It goes to bundles/MODEL-TARGET-PRECISION unless --output names another folder. With --json
+    the manifest is printed.
+    """
     from ..data.folder import SAMPLE_CLASSES
     from ..pipeline.build import BuildRequest, build_bundle
     from ..pipeline.builder.request import AUTO, default_precision
@@ -172,18 +173,21 @@ def build(
         _print_explanation(bundle)
     check = manifest.checks["artifact"]
     print_note(
-        f"{check.images} images against torch: largest difference of a probability "
-        f"{check.max_abs_diff:.1e}, {check.flips_per_10k:.1f} of 10,000 pixels flip."
+        f"Checked against the FP32 reference on {check.images} images: probabilities differ by at "
+        f"most {check.max_abs_diff:.1e}, {check.flips_per_10k:.1f} of 10,000 pixels flip."
     )
     if manifest.checked_by != manifest.runtime:
-        print_note(f"Computed by {manifest.checked_by}: the device is not this machine.")
+        print_note(
+            f"The check ran on {manifest.checked_by}, because {manifest.runtime} does not run on "
+            "this machine."
+        )
     if manifest.quantization and data is None and bundle.outputs.classes != SAMPLE_CLASSES:
         print_note(
             "Warning: calibrated on the sample, which shows skin lesions. Name images of the kind "
             "that the network will see with --data."
         )
     if manifest.model.weights_licence:
-        print_note(f"The shipped weights are licensed {manifest.model.weights_licence}.")
+        print_note(f"The licence of the shipped weights is {manifest.model.weights_licence}.")
     kilobytes = bundle.artifact_bytes / 1e3
     source = " (from the cache)" if was_cached else ""
     print_result(f"{bundle.folder}: {bundle.name}, artefact {kilobytes:.0f} kB{source}")

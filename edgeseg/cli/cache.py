@@ -9,6 +9,7 @@ import typer
 
 from ..storage.cache import DAY_S, Kept, cache_root, kept_results, prune
 from .terminal.console import print_json, print_result, print_table
+from .terminal.options import AsJson
 
 
 def cache(
@@ -18,13 +19,13 @@ def cache(
             "--prune",
             metavar="DAYS",
             min=0,
-            help="Remove what no command has used for so many days; 0 leaves only what was used in "
-            "the last ten minutes.",
+            help="Remove what no command has used for DAYS; 0 leaves what was used in the last ten "
+            "minutes.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Show what the cache holds, or remove what is old."""
+    """Show what the cache holds, or remove old results."""
     removed = prune(older_than) if older_than is not None else []
     kept = kept_results()
     kinds: dict[str, list[Kept]] = defaultdict(list)

@@ -10,6 +10,7 @@ import typer
 from ..errors import UsageError
 from .terminal.build_after import build_after, require_targets
 from .terminal.console import make_progress, parse_size, print_result, short_name
+from .terminal.options import Cache, Labels, Output, Seed, Size, StartWeights, TrainingData
 from .terminal.training_options import (
     Accelerator,
     BatchSize,
@@ -19,72 +20,73 @@ from .terminal.training_options import (
     EpochSteps,
     LearningRate,
     Precision,
+    Recipe,
     Resume,
-    Seed,
     Workers,
-    recipe_settings,
+    training_options,
 )
 
 
 def distill(
     teacher: Annotated[
         list[str],
-        typer.Option(help="See edgeseg models; or package.module:Class. May be repeated."),
+        typer.Option(help="Network that teaches, as in --model; several teach by their mean."),
     ],
-    student: Annotated[str, typer.Option("--student", help="The network that learns.")],
-    data: Annotated[Path, typer.Option(help="Folder with images/ and masks/.")],
+    student: Annotated[str, typer.Option(help="Network that learns, as in --model.")],
+    data: TrainingData,
     teacher_weights: Annotated[
         list[Path] | None,
-        typer.Option(help="Checkpoint, one for each teacher; left out, the shipped weights."),
+        typer.Option(help="Checkpoint of each teacher (default: the shipped weights)."),
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Run folder (default: runs/STUDENT-METHOD)."),
-    ] = None,
+    output: Output = None,
     unlabeled: Annotated[
-        Path | None, typer.Option(help="Folder with further images/, whose masks are not used.")
+        Path | None, typer.Option(help="Folder with more images/, whose masks are not used.")
     ] = None,
-    labels: Annotated[
-        float,
-        typer.Option(help="Share of the train labels to use, chosen by --seed."),
-    ] = 1.0,
+    labels: Labels = 1.0,
     method: Annotated[
         str,
-        typer.Option(help="graphflow, graphflow-normalized, logits, pseudo-labels or none."),
+        typer.Option(help="Method: graphflow, graphflow-normalized, logits, pseudo-labels, none."),
     ] = "graphflow",
     weight: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=VALUE: vertices, edges, adversarial, logits, pseudo; repeatable."),
+        typer.Option(
+            help="Weight of a term of the loss, NAME=VALUE: vertices, edges, adversarial, logits "
+            "or pseudo; may be repeated."
+        ),
     ] = None,
-    temperature: Annotated[float | None, typer.Option(help="Of the logits.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Softmax temperature of the distillation loss.")
+    ] = None,
     nodes: Annotated[int | None, typer.Option(help="Nodes of a salience graph.")] = None,
     critic_width: Annotated[
         int | None, typer.Option(help="Channels of the critic's first stage.")
     ] = None,
     paraphraser_steps: Annotated[
-        int | None, typer.Option(help="Batches that the Paraphrasers learn from.")
+        int | None, typer.Option(help="Batches that the paraphrasers learn from.")
     ] = None,
     views: Annotated[
-        int | None, typer.Option(help="Average the teacher over 1, 2, 4 or 8 flips and turns.")
+        int | None, typer.Option(help="Flips and turns that the teacher averages: 1, 2, 4 or 8.")
     ] = None,
     mixup: Annotated[
         float | None,
-        typer.Option(help="Chance of an unlabelled image to be blended with another."),
+        typer.Option(help="Probability that an unlabelled image is blended with another."),
     ] = None,
     cutmix: Annotated[
         float | None,
-        typer.Option(help="Chance of an unlabelled image to get a box of another pasted in."),
+        typer.Option(help="Probability that a box of another image is pasted into an unlabelled."),
     ] = None,
     teacher_taps: Annotated[
-        str | None, typer.Option(help="Modules whose features are compared, A,B,... .")
+        str | None, typer.Option(help="Modules of the teacher to compare features of, A,B,...")
     ] = None,
-    student_taps: Annotated[str | None, typer.Option(help="As many of the student's.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="Of the student (default: its first).")] = None,
+    student_taps: Annotated[
+        str | None, typer.Option(help="Modules of the student, as many as --teacher-taps has.")
+    ] = None,
+    recipe: Recipe = None,
     teacher_spec: Annotated[
-        Path | None, typer.Option(help="TOML that describes a teacher of your own.")
+        Path | None, typer.Option(help="TOML file that describes a teacher of your own.")
     ] = None,
     student_spec: Annotated[
-        Path | None, typer.Option(help="TOML that describes a student of your own.")
+        Path | None, typer.Option(help="TOML file that describes a student of your own.")
     ] = None,
     epochs: Epochs = None,
     epoch_steps: EpochSteps = None,
@@ -92,26 +94,23 @@ def distill(
     learning_rate: LearningRate = None,
     precision: Precision = None,
     seed: Seed = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Checkpoint that the student starts from.")
-    ] = None,
-    size: Annotated[
-        str | None, typer.Option(help="Input size of the student, HxW (default: the model's).")
-    ] = None,
+    weights: StartWeights = None,
+    size: Size = None,
     teacher_size: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Input size, HxW, of all teachers, or one for each (default: the model's)."
-        ),
+        typer.Option(help="Input size, HxW, of all teachers or of each (default: the network's)."),
     ] = None,
     build: BuildTargets = None,
     build_precision: BuildPrecision = "int8",
     resume: Resume = False,
-    cache: Annotated[bool, typer.Option(help="Reuse the teacher's answers.")] = True,
+    cache: Cache = True,
     workers: Workers = 1,
     accelerator: Accelerator = "auto",
 ) -> None:
-    """Teach a small network by a large one, with all labels or few."""
+    """Teach a small network by a large one, with all labels or few.
+
+    The run goes to runs/STUDENT-METHOD unless --output names another folder.
+    """
     from ..pipeline.distill import DistillRequest, distill_model
 
     settings = {
@@ -124,7 +123,6 @@ def distill(
         "mixup": mixup,
         "cutmix": cutmix,
     }
-    learning = recipe_settings(epochs, epoch_steps, batch_size, learning_rate, precision, seed)
     request = DistillRequest(
         teachers=tuple(teacher),
         student=student,
@@ -142,11 +140,18 @@ def distill(
         settings=settings,
         teacher_taps=parse_names(teacher_taps),
         student_taps=parse_names(student_taps),
-        recipe=recipe,
-        recipe_settings=learning,
-        resume=resume,
-        workers=workers,
-        accelerator=accelerator,
+        training=training_options(
+            recipe,
+            epochs,
+            epoch_steps,
+            batch_size,
+            learning_rate,
+            precision,
+            seed,
+            resume=resume,
+            workers=workers,
+            accelerator=accelerator,
+        ),
         use_cache=cache,
     )
     require_targets(build or [])

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from .terminal.console import print_json, print_result, print_table
+from .terminal.options import AsJson
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Say which targets can build and run here, and how to add what is missing."""
+    """Show which targets build and run on this machine, and how to add what is missing."""
     from ..pipeline.doctor import diagnose
 
     report = diagnose()

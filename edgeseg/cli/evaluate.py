@@ -9,27 +9,16 @@ import typer
 
 from ..errors import UsageError
 from .terminal.console import make_progress, parse_size, print_json, print_result
+from .terminal.options import AsJson, Data, Model, Size, Spec, Split, Weights
 
 
 def evaluate(
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="See edgeseg models; or package.module:Class.")
-    ],
-    weights: Annotated[
-        Path | None, typer.Option(help="Checkpoint; left out, the shipped weights.")
-    ] = None,
-    spec: Annotated[
-        Path | None, typer.Option(help="TOML that describes a network of your own.")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder with images/ and masks/ (default: the sample).")
-    ] = None,
-    split: Annotated[
-        list[str] | None, typer.Option(help="May be repeated (default: test).")
-    ] = None,
-    size: Annotated[
-        str | None, typer.Option(help="Input size, HxW (default: the model's).")
-    ] = None,
+    model: Model,
+    weights: Weights = None,
+    spec: Spec = None,
+    data: Data = None,
+    split: Split = None,
+    size: Size = None,
     metrics: Annotated[
         str | None,
         typer.Option(
@@ -37,12 +26,12 @@ def evaluate(
         ),
     ] = None,
     against: Annotated[
-        str | None, typer.Option(help="Another of edgeseg's networks, to compare with.")
+        str | None, typer.Option(help="Network of edgeseg models to compare with.")
     ] = None,
     against_weights: Annotated[
-        Path | None, typer.Option(help="Its checkpoint; left out, the shipped weights.")
+        Path | None, typer.Option(help="Checkpoint of --against (default: the shipped weights).")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Score the FP32 reference on labelled images, with 95 % bootstrap intervals."""
     from ..models import find_model

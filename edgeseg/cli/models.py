@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from .terminal.console import print_json, print_table
+from .terminal.options import AsJson
 
 
 def models(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """List the networks: parameters, MACs, input contract, weights."""
+    """List the networks with their parameters, MACs, inputs and weights."""
     from ..models import list_models
 
     if as_json:

@@ -9,22 +9,25 @@ import typer
 
 from .terminal.captured_output import CapturedCommand
 from .terminal.console import print_json, print_result, print_table
+from .terminal.options import AsJson
 
 if TYPE_CHECKING:
     from edgeseg.quantize import QuantPlan
 
+PlanFolder = Annotated[Path, typer.Argument(help="Bundle folder, or folder with plan.json.")]
+
 plan = typer.Typer(
-    help="Read quantisation plans: of a bundle, or of a folder with plan.json.",
+    help="Show or compare quantisation plans, of bundles or of folders with plan.json.",
     no_args_is_help=True,
 )
 
 
 @plan.command(cls=CapturedCommand)
 def show(
-    path: Annotated[Path, typer.Argument(help="Bundle or plan folder.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    path: PlanFolder,
+    as_json: AsJson = False,
 ) -> None:
-    """Print a plan: where it comes from, each convolution, each range."""
+    """Print a plan: its origin, each convolution, each range."""
     found = _load(path)
     if as_json:
         print_json(found.to_json())
@@ -66,9 +69,9 @@ def show(
 
 @plan.command(cls=CapturedCommand)
 def diff(
-    one: Annotated[Path, typer.Argument(help="Bundle or plan folder.")],
-    other: Annotated[Path, typer.Argument(help="Bundle or plan folder.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    one: PlanFolder,
+    other: PlanFolder,
+    as_json: AsJson = False,
 ) -> None:
     """Print where two plans differ; exit code 1 when they do."""
     from edgeseg.quantize.plan.report import compare_plans

@@ -16,7 +16,8 @@ from .terminal.bench_table import (
     reference_cells,
     row_cells,
 )
-from .terminal.console import make_progress, print_note, print_result, short_name
+from .terminal.console import make_progress, print_json, print_note, print_result, short_name
+from .terminal.options import AsJson, RequiredOutput, Runs, Split, Threads
 
 if TYPE_CHECKING:
     from edgeseg.benchmarks.report import Report
@@ -28,36 +29,45 @@ TABLE_NAME = "table.md"
 
 
 def sweep(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for bundles and table.")],
+    output: RequiredOutput,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="May be repeated (default: all with weights)."),
+        typer.Option(
+            "--model", "-m", help="Network; may be repeated (default: the ones with weights)."
+        ),
     ] = None,
     target: Annotated[
         list[str] | None,
-        typer.Option("--target", "-t", help="May be repeated (default: all that build here)."),
+        typer.Option(
+            "--target", "-t", help="Device; may be repeated (default: the ones that build here)."
+        ),
     ] = None,
     precision: Annotated[
         list[str] | None,
-        typer.Option("--precision", "-p", help="May be repeated (default: fp32, int8)."),
+        typer.Option(
+            "--precision", "-p", help="Precision; may be repeated (default: fp32 and int8)."
+        ),
     ] = None,
     weights: Annotated[
-        list[str] | None, typer.Option(help="MODEL=FILE, may be repeated (default: shipped).")
+        list[str] | None,
+        typer.Option(
+            help="Checkpoint of a network, MODEL=FILE; may be repeated (default: the shipped ones)."
+        ),
     ] = None,
     data: Annotated[
         list[str] | None,
-        typer.Option(help="MODEL=FOLDER, may be repeated (default: the sample)."),
+        typer.Option(
+            help="Data folder of a network, MODEL=FOLDER; may be repeated (default: the sample)."
+        ),
     ] = None,
-    split: Annotated[
-        list[str] | None,
-        typer.Option(help="Split to measure on; may be repeated (default: val, test)."),
-    ] = None,
-    threads: Annotated[int, typer.Option(help="CPU threads of each artefact.", min=1)] = 1,
-    runs: Annotated[int, typer.Option(help="Counted inferences of each artefact.", min=1)] = 100,
+    split: Split = None,
+    threads: Threads = 1,
+    runs: Runs = 100,
+    as_json: AsJson = False,
 ) -> None:
-    """Build, verify and measure models on targets in precisions; print one table.
+    """Build, verify and measure networks on targets in precisions, and print one table.
 
-    What is refused stands in the table with its reason. Equal builds come from the cache.
+    Refused builds are rows with their reason. Equal builds come from the cache.
     """
     from edgeseg.benchmarks.settings import BenchSettings
 
@@ -68,6 +78,7 @@ def sweep(
         SWEEP_NAME,
         build_cells,
         measure_cells,
+        sweep_record,
         targets_that_build_here,
         write_sweep,
     )
@@ -109,6 +120,9 @@ def sweep(
 
     text = sweep_table(cells, reports)
     write_text(output / TABLE_NAME, text)
+    if as_json:
+        print_json(sweep_record(cells, reports))
+        return
     print_result(text.rstrip("\n"))
     for report in reports.values():
         for line in describe_report(report):

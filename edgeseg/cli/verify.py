@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
 from .terminal.console import make_progress, print_json, print_result
+from .terminal.options import AsJson, BundleFolder
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
+    bundle: BundleFolder,
+    as_json: AsJson = False,
 ) -> None:
-    """Check a bundle's checksums and replay its golden pair."""
+    """Check every file of a bundle against its checksum, and replay its golden image."""
     from ..pipeline.verify import verify_bundle
 
     with make_progress().stage("verify"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from ..models.variants import VARIANT_ENDINGS, split_variant_name, variant_of
 from ..progress import SILENT, Progress
 from ..records import sha256_of_file
 from ..storage.atomic import write_text
-from ..training.recipes import find_recipe
+from ..training.options import TrainingOptions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,11 +49,7 @@ class AdaptRequest:
         ending: "-twin" (hard-swish) or "-twin-relu".
         size: (height, width) of the input; None is the model's default.
         mixup: See `edgeseg.distillation.settings`.
-        recipe: Name; None takes the original's first.
-        recipe_settings: That differ from the preset; None keeps the preset's.
-        resume: Continue the run in `output`.
-        workers: Threads that load images ahead.
-        accelerator: As Lightning Fabric names it.
+        training: Recipe of the run, and how it is carried out.
         use_cache: False asks the original anew.
     """
 
@@ -66,11 +62,7 @@ class AdaptRequest:
     ending: str = "-twin"
     size: tuple[int, int] | None = None
     mixup: float = 0.0
-    recipe: str | None = None
-    recipe_settings: Mapping[str, Any] = field(default_factory=dict)
-    resume: bool = False
-    workers: int = 0
-    accelerator: str = "auto"
+    training: TrainingOptions = field(default_factory=TrainingOptions)
     use_cache: bool = True
 
 
@@ -135,8 +127,7 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
     twin = variant_of(spec, request.ending)
     weights = spec.resolve_weights(request.weights)
     settings = find_method(METHOD).changed({"mixup": request.mixup})
-    recipe = find_recipe(twin, request.recipe)
-    recipe = recipe.changed(**request.recipe_settings)
+    recipe = request.training.find_recipe(twin)
     if settings.mixup and recipe.batch_size < 2:
         raise UsageError("--mixup blends the images of a batch. Use --batch-size 2 or more.")
     images = forget_labels(open_folder(request.unlabeled, ["train"], labelled=False))
@@ -183,15 +174,15 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
         twin.outputs,
         recipe,
         request.output,
-        workers=request.workers,
-        accelerator=request.accelerator,
+        workers=request.training.workers,
+        accelerator=request.training.accelerator,
         make_objective=make_objective,
         identity={
             **describe_start(twin, weights=request.twin_weights),
             "val truth": _truth(request, spec),
         },
     )
-    result = trainer.run(images, val, resume=request.resume, progress=progress)
+    result = trainer.run(images, val, resume=request.training.resume, progress=progress)
     with progress.stage("score both networks"):
         record = _compare(request, spec, twin, weights, result.weights_path, val)
     write_text(request.output / RECORD_NAME, json.dumps(record, indent=1) + "\n")

@@ -14,7 +14,8 @@ from ..errors import UsageError
 from ..lazy import require
 from ..models import ModelSpec, find_model
 from ..progress import SILENT, Progress
-from ..training.recipes import Recipe, find_recipe
+from ..training.options import TrainingOptions
+from ..training.recipes import Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -49,11 +50,7 @@ class DistillRequest:
         method: See `edgeseg.distillation.settings`.
         settings: Of the method, that differ; None keeps the method's.
         teacher_taps, student_taps: Modules whose features are compared; empty for the defaults.
-        recipe: Name; None takes the student's first.
-        recipe_settings: That differ from the preset; None keeps the preset's.
-        resume: Continue the run in `output`.
-        workers: Threads that load images ahead.
-        accelerator: As Lightning Fabric names it.
+        training: Recipe of the run, and how it is carried out.
         use_cache: False asks the teacher anew.
     """
 
@@ -73,11 +70,7 @@ class DistillRequest:
     settings: Mapping[str, Any] = field(default_factory=dict)
     teacher_taps: tuple[str, ...] = ()
     student_taps: tuple[str, ...] = ()
-    recipe: str | None = None
-    recipe_settings: Mapping[str, Any] = field(default_factory=dict)
-    resume: bool = False
-    workers: int = 0
-    accelerator: str = "auto"
+    training: TrainingOptions = field(default_factory=TrainingOptions)
     use_cache: bool = True
 
 
@@ -90,8 +83,7 @@ def distill_model(request: DistillRequest, progress: Progress = SILENT) -> Train
     settings = find_method(request.method).changed(request.settings)
     student = find_model(request.student, request.student_spec, request.student_size)
     teachers = find_teachers(request, student) if settings.needs_teacher else []
-    recipe = find_recipe(student, request.recipe)
-    recipe = recipe.changed(**request.recipe_settings)
+    recipe = request.training.find_recipe(student)
     require_answers(settings, recipe)
     train, unlabelled = open_images(request, recipe.seed)
     require_mixable(settings, recipe, has_unlabelled=unlabelled is not None)
@@ -122,8 +114,8 @@ def distill_model(request: DistillRequest, progress: Progress = SILENT) -> Train
         student.outputs,
         recipe,
         request.output,
-        workers=request.workers,
-        accelerator=request.accelerator,
+        workers=request.training.workers,
+        accelerator=request.training.accelerator,
         make_objective=make_objective,
         identity=describe_start(student, weights=request.student_weights),
     )
@@ -131,7 +123,7 @@ def distill_model(request: DistillRequest, progress: Progress = SILENT) -> Train
         train,
         val,
         unlabelled=unlabelled if teachers else None,
-        resume=request.resume,
+        resume=request.training.resume,
         progress=progress,
     )
 

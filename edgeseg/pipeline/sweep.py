@@ -111,10 +111,14 @@ def measure_cells(
     return found, reports
 
 
-def write_sweep(path: Path, cells: Sequence[Cell], reports: dict[str, Report]) -> None:
-    """Write cells and reports as JSON, atomically."""
-    record = {
+def sweep_record(cells: Sequence[Cell], reports: Mapping[str, Report]) -> dict[str, Any]:
+    """Cells and reports as JSON."""
+    return {
         "cells": [cell.to_json() for cell in cells],
         "reports": {model: report.to_json() for model, report in reports.items()},
     }
-    write_text(path, json.dumps(record, indent=2) + "\n")
+
+
+def write_sweep(path: Path, cells: Sequence[Cell], reports: Mapping[str, Report]) -> None:
+    """Write cells and reports as JSON, atomically."""
+    write_text(path, json.dumps(sweep_record(cells, reports), indent=2) + "\n")

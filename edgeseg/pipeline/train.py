@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..data.folder import open_folder
 from ..data.label_subset import split_labels
 from ..lazy import require
 from ..models import find_model
 from ..progress import SILENT, Progress
-from ..training.recipes import find_recipe
+from ..training.options import TrainingOptions
 
 if TYPE_CHECKING:
     from ..training.loop import TrainingResult
@@ -23,35 +23,27 @@ class TrainRequest:
 
     Attributes:
         model: Name, or "package.module:Class".
-        recipe: Name; None takes the model's first.
         spec: Describes a model of the user's own.
         data: Folder with train and val.
         output: Run folder.
-        settings: Recipe settings that differ from the preset; None keeps the preset's.
         weights: Checkpoint to start from; None starts from random weights.
         backbone_weights: Checkpoint of an image classifier, for the recipe's backbone only.
         perceptual_weights: VGG-16 checkpoint of a perceptual loss; None gives it random features.
         size: (height, width) of the input; None is the model's default.
         labels: Share of the labelled train images to use, chosen by the recipe's seed.
-        resume: Continue the run in `output`.
-        workers: Threads that load images ahead.
-        accelerator: As Lightning Fabric names it.
+        training: Recipe of the run, and how it is carried out.
     """
 
     model: str
     data: Path
     output: Path
-    recipe: str | None = None
     spec: Path | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
     weights: Path | None = None
     backbone_weights: Path | None = None
     perceptual_weights: Path | None = None
     size: tuple[int, int] | None = None
     labels: float = 1.0
-    resume: bool = False
-    workers: int = 0
-    accelerator: str = "auto"
+    training: TrainingOptions = field(default_factory=TrainingOptions)
 
 
 def train_model(request: TrainRequest, progress: Progress = SILENT) -> TrainingResult:
@@ -61,8 +53,7 @@ def train_model(request: TrainRequest, progress: Progress = SILENT) -> TrainingR
         EdgesegError: Of any kind; an epoch that was finished stays in `output`.
     """
     spec = find_model(request.model, request.spec, request.size)
-    recipe = find_recipe(spec, request.recipe)
-    recipe = recipe.changed(**request.settings)
+    recipe = request.training.find_recipe(spec)
     train, _ = split_labels(open_folder(request.data, ["train"]), request.labels, recipe.seed)
     val = open_folder(request.data, ["val"])
     require("monai", purpose="Training")
@@ -86,8 +77,8 @@ def train_model(request: TrainRequest, progress: Progress = SILENT) -> TrainingR
             spec.outputs,
             recipe,
             request.output,
-            workers=request.workers,
-            accelerator=request.accelerator,
+            workers=request.training.workers,
+            accelerator=request.training.accelerator,
             perceptual_weights=request.perceptual_weights,
             identity=describe_start(
                 spec, weights=request.weights, backbone=request.backbone_weights
@@ -100,4 +91,4 @@ def train_model(request: TrainRequest, progress: Progress = SILENT) -> TrainingR
                 if given is None
                 else f"VGG-16 features of {given.name}"
             )
-    return trainer.run(train, val, resume=request.resume, progress=progress)
+    return trainer.run(train, val, resume=request.training.resume, progress=progress)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ torch = pytest.importorskip("torch")
 from edgeseg.errors import UsageError
 from edgeseg.models import find_model
 from edgeseg.pipeline.adapt import AdaptRequest, adapt_model
+from edgeseg.training.options import TrainingOptions
 
 pytestmark = needs("monai", "lightning_fabric")
 
 QUICK = {"epochs": 1, "epoch_steps": 2, "batch_size": 2}
+TRAINING = TrainingOptions("short", QUICK, accelerator="cpu")
+AGAIN = replace(TRAINING, resume=True)
 RunCli = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -30,8 +34,8 @@ def images(make_data_folder: Callable[..., Path]) -> Path:
 
 
 def request_for(images: Path, output: Path, **changes: Any) -> AdaptRequest:
-    options: dict[str, Any] = {"recipe": "short", "recipe_settings": QUICK, "size": (32, 32)}
-    return AdaptRequest("egeunet", images, output, accelerator="cpu", **options | changes)
+    options: dict[str, Any] = {"training": TRAINING, "size": (32, 32)}
+    return AdaptRequest("egeunet", images, output, **options | changes)
 
 
 def test_twin_is_made_and_both_accuracies_are_told(images: Path, tmp_path: Path) -> None:
@@ -59,7 +63,7 @@ def test_without_labels_the_original_is_right(images: Path, tmp_path: Path) -> N
 
 def test_adapting_goes_on(images: Path, tmp_path: Path) -> None:
     first = adapt_model(request_for(images, tmp_path / "run"))
-    assert adapt_model(request_for(images, tmp_path / "run", resume=True)) == first
+    assert adapt_model(request_for(images, tmp_path / "run", training=AGAIN)) == first
 
 
 @pytest.mark.parametrize(
@@ -73,7 +77,7 @@ def test_another_twin_does_not_go_on(
     if "unlabeled" in changes:
         changes = {"data": images}
     with pytest.raises(UsageError, match=what):
-        adapt_model(request_for(images, tmp_path / "run", resume=True, **changes))
+        adapt_model(request_for(images, tmp_path / "run", training=AGAIN, **changes))
 
 
 def test_a_twin_is_taught_further(

@@ -19,11 +19,14 @@ from edgeseg.models.weights import save_weights
 from edgeseg.pipeline import distill as distill_pipeline
 from edgeseg.pipeline.distill import DistillRequest, distill_model, keeps_answers, open_images
 from edgeseg.pipeline.train import TrainRequest, train_model
+from edgeseg.training.options import TrainingOptions
 from edgeseg.training.recipes import find_recipe
 
 pytestmark = needs("monai", "lightning_fabric")
 
 QUICK = {"epochs": 2, "epoch_steps": 2, "batch_size": 4, "seed": 3}
+TRAINING = TrainingOptions("short", QUICK, accelerator="cpu")
+AGAIN = replace(TRAINING, resume=True)
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +56,7 @@ def request_for(
             teacher_sizes=((32, 32),),
             student_size=(32, 32),
             method="logits",
-            recipe="short",
-            recipe_settings=QUICK,
-            accelerator="cpu",
+            training=TRAINING,
         )
         return replace(request, **changes)
 
@@ -129,7 +130,7 @@ def test_killed_run_goes_on_to_the_same_result(
         distill_model(parts, Stop())
     with pytest.raises(OutputInUseError, match="--resume"):
         distill_model(parts)
-    distill_model(replace(parts, resume=True))
+    distill_model(replace(parts, training=AGAIN))
     for name in ("history.json", "best.safetensors"):
         ours, theirs = (folder / name for folder in (parts.output, whole.output))
         assert ours.read_bytes() == theirs.read_bytes(), name
@@ -140,7 +141,7 @@ def test_resume_with_another_teacher_or_weight_is_refused(
 ) -> None:
     distill_model(request_for())
     with pytest.raises(UsageError, match=r"other settings \(distillation"):
-        distill_model(request_for(resume=True, settings={"logits": 2.0}))
+        distill_model(request_for(training=AGAIN, settings={"logits": 2.0}))
 
 
 def test_without_a_method_it_is_plain_training(
@@ -153,11 +154,9 @@ def test_without_a_method_it_is_plain_training(
             "egeunet",
             request.data,
             tmp_path / "plain",
-            recipe="short",
-            settings=QUICK,
             size=(32, 32),
             labels=0.5,
-            accelerator="cpu",
+            training=TRAINING,
         )
     )
     assert distilled.history == plain.history
@@ -193,11 +192,12 @@ def test_any_rotation_asks_the_teacher_in_each_step(
         raise AssertionError("answers were kept")
 
     monkeypatch.setattr(teacher_module.KeptAnswers, "__init__", refuse)
-    result = distill_model(request_for(recipe="published", recipe_settings={**QUICK, "epochs": 1}))
+    published = replace(TRAINING, recipe="published", settings={**QUICK, "epochs": 1})
+    result = distill_model(request_for(training=published))
     assert "loss_logits" in result.history[0]
     with pytest.raises(UsageError, match="Leave --views out, or choose"):
         distill_model(
-            request_for(recipe="published", settings={"views": 4}, output=Path("elsewhere"))
+            request_for(training=published, settings={"views": 4}, output=Path("elsewhere"))
         )
 
 

@@ -23,6 +23,7 @@ from edgeseg.models.weights import load_state, save_weights
 from edgeseg.pipeline.train import TrainRequest, train_model
 from edgeseg.training.loop import Trainer
 from edgeseg.training.lossnet import VggFeatures
+from edgeseg.training.options import TrainingOptions
 from edgeseg.training.predict import predict_overlap
 
 pytestmark = needs("monai", "lightning_fabric")
@@ -226,21 +227,22 @@ def test_resume_with_other_input_size_is_refused(data: Path, tmp_path: Path) -> 
 def test_resume_from_another_start_is_refused(
     make_data_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
+    settings = {"epochs": 1, "epoch_steps": 1, "batch_size": 2}
+    training = TrainingOptions("short", settings, accelerator="cpu")
+    again = replace(training, resume=True)
     request = TrainRequest(
         "egeunet",
         make_data_folder(16, (32, 32)),
         tmp_path / "run",
-        recipe="short",
-        settings={"epochs": 1, "epoch_steps": 1, "batch_size": 2},
         size=(32, 32),
-        accelerator="cpu",
+        training=training,
     )
     first = train_model(request)
     weights = tmp_path / "start.safetensors"
     save_weights(weights, find_model("egeunet").make_network())
     with pytest.raises(UsageError, match=r"\(weights from None -> [0-9a-f]{8}\)"):
-        train_model(replace(request, weights=weights, resume=True))
-    assert train_model(replace(request, resume=True)) == first
+        train_model(replace(request, weights=weights, training=again))
+    assert train_model(replace(request, training=again)) == first
 
 
 def test_a_kill_between_checkpoint_and_weights_loses_nothing(data: Path, tmp_path: Path) -> None:

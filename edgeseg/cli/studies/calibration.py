@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..terminal.console import make_progress, parse_options, print_json, print_table
+from ..terminal.options import AsJson, CalibrationImages, Data, MethodOption, Model, Seeds, Weights
 
 
 def calibration_study(
-    model: Annotated[str, typer.Option("--model", "-m", help="See edgeseg models.")],
+    model: Model,
     target: Annotated[
-        list[str], typer.Option("--target", "-t", help="May be repeated: onnxruntime, jetson, ...")
+        list[str], typer.Option("--target", "-t", help="Device or runtime; may be repeated.")
     ],
-    data: Annotated[
-        Path | None, typer.Option(help="Folder with images/ (default: the sample).")
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Checkpoint; left out, the shipped weights.")
-    ] = None,
-    seed: Annotated[
-        list[int] | None, typer.Option(help="Of what is learned; may be repeated (default: 0).")
-    ] = None,
-    calibration_images: Annotated[int, typer.Option(help="Use at most so many.", min=2)] = 64,
-    check_images: Annotated[int, typer.Option(help="Of the val split.", min=1)] = 40,
-    method_option: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=VALUE, which all calibrators have, as results; repeatable."),
-    ] = None,
+    data: Data = None,
+    weights: Weights = None,
+    seed: Seeds = None,
+    calibration_images: CalibrationImages = 64,
+    check_images: Annotated[
+        int, typer.Option(help="Largest number of val images to compare on.", min=1)
+    ] = 40,
+    method_option: MethodOption = None,
     distill_option: Annotated[
-        list[str] | None, typer.Option(help="NAME=VALUE, of the method distill; repeatable.")
+        list[str] | None,
+        typer.Option(help="Option of the method distill, NAME=VALUE; may be repeated."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Compare ways to calibrate by the pixels that flip against the float network."""
+    """Compare calibrators by the pixels that flip against the FP32 reference.
+
+    Options of --method-option must be ones that all calibrators have. Seeds matter to calibrators
+    that learn (default: 0).
+    """
     from edgeseg.pipeline.studies.calibration import StudyRequest, study_calibration
 
     progress = make_progress()

@@ -7,72 +7,79 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...errors import UsageError
 from ..distill import parse_weights
 from ..terminal.console import make_progress, parse_size, print_json, print_note, print_table
-from ..terminal.training_options import Accelerator, Workers
+from ..terminal.options import AsJson, Labels, RequiredOutput, Seeds, Size, Split, TrainingData
+from ..terminal.training_options import Accelerator, Epochs, EpochSteps, Workers
 
 if TYPE_CHECKING:
     from edgeseg.pipeline.studies.gains import StudyRow
 
 
 def distill_study(
-    data: Annotated[Path, typer.Option(help="Folder with images/ and masks/.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the runs; a killed study goes on.")
-    ],
-    seed: Annotated[
-        list[int] | None, typer.Option(help="May be repeated (default: 0, 1 and 2).")
-    ] = None,
+    data: TrainingData,
+    output: RequiredOutput,
+    seed: Seeds = None,
     teacher: Annotated[
         list[str] | None,
-        typer.Option(help="Several teach by their mean (default: ulite)."),
+        typer.Option(help="Network that teaches; several teach by their mean (default: ulite)."),
     ] = None,
-    student: Annotated[str, typer.Option(help="See edgeseg models.")] = "egeunet",
+    student: Annotated[str, typer.Option(help="Network that learns.")] = "egeunet",
     teacher_weights: Annotated[
         list[Path] | None,
-        typer.Option(help="Checkpoint of each teacher (default: they are trained for each seed)."),
+        typer.Option(help="Checkpoint of each teacher (default: trained anew for each seed)."),
     ] = None,
     teacher_backbone: Annotated[
         Path | None,
-        typer.Option(help="Image classifier to start the teachers' backbone from."),
+        typer.Option(help="Image classifier to start the backbone of the teachers from."),
     ] = None,
-    labels: Annotated[float, typer.Option(help="Share of the train labels to use.")] = 0.05,
-    method: Annotated[str, typer.Option(help="As of edgeseg distill.")] = "pseudo-labels",
+    labels: Labels = 0.05,
+    method: Annotated[str, typer.Option(help="Method, as in edgeseg distill.")] = "pseudo-labels",
     weight: Annotated[
-        list[str] | None, typer.Option(help="NAME=VALUE, as of edgeseg distill.")
+        list[str] | None,
+        typer.Option(help="Weight of a term of the loss, NAME=VALUE, as in edgeseg distill."),
     ] = None,
-    critic_width: Annotated[int | None, typer.Option(help="As of edgeseg distill.")] = None,
-    views: Annotated[int | None, typer.Option(help="As of edgeseg distill.")] = None,
-    cutmix: Annotated[float | None, typer.Option(help="As of edgeseg distill.")] = None,
+    critic_width: Annotated[
+        int | None, typer.Option(help="Channels of the critic's first stage.")
+    ] = None,
+    views: Annotated[
+        int | None, typer.Option(help="Flips and turns that the teacher averages: 1, 2, 4 or 8.")
+    ] = None,
+    cutmix: Annotated[
+        float | None,
+        typer.Option(help="Probability that a box of another image is pasted into an unlabelled."),
+    ] = None,
     ablation: Annotated[
-        bool, typer.Option("--ablation", help="Add the method's terms one after another.")
+        bool, typer.Option("--ablation", help="Add the terms of the method one after another.")
     ] = False,
     generations: Annotated[
         int,
         typer.Option(
-            min=1, help="Distil so often, each time with the student before as a further teacher."
+            min=1,
+            help="Number of distillations in a row; each student teaches the next one too.",
         ),
     ] = 1,
-    size: Annotated[
-        str | None, typer.Option(help="Input size of the student, HxW (default: the model's).")
-    ] = None,
+    size: Size = None,
     teacher_size: Annotated[
-        str | None, typer.Option(help="Input size of the teacher (default: the student's).")
+        str | None, typer.Option(help="Input size of the teachers, HxW (default: the student's).")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="Of the students.")] = "short",
-    teacher_recipe: Annotated[str, typer.Option(help="Of the teachers.")] = "short",
-    epochs: Annotated[int | None, typer.Option(help="Of the students.")] = None,
-    epoch_steps: Annotated[
-        int | None,
-        typer.Option(help="Batches an epoch, of all (default: one pass over all train images)."),
+    recipe: Annotated[str, typer.Option(help="Recipe of the students.")] = "short",
+    teacher_recipe: Annotated[str, typer.Option(help="Recipe of the teachers.")] = "short",
+    epochs: Epochs = None,
+    epoch_steps: EpochSteps = None,
+    teacher_epochs: Annotated[
+        int | None, typer.Option(help="Number of epochs of the teachers (default: the recipe's).")
     ] = None,
-    teacher_epochs: Annotated[int | None, typer.Option(help="Of the teachers.")] = None,
-    split: Annotated[str, typer.Option(help="That is scored.")] = "test",
+    split: Split = None,
     workers: Workers = 1,
     accelerator: Accelerator = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Compare students with and without a teacher, seed by seed: same labels, same steps."""
+    """Compare students with and without a teacher, seed by seed, on the same labels and steps.
+
+    Runs go to --output; a killed study goes on from there. Seeds are 0, 1 and 2 by default.
+    """
     from dataclasses import asdict
 
     from edgeseg.pipeline.studies.distillation import RESULTS_NAME, StudyRequest, run_study
@@ -103,7 +110,7 @@ def distill_study(
         epochs=epochs,
         epoch_steps=epoch_steps,
         teacher_epochs=teacher_epochs,
-        split=split,
+        split=_one_split(split),
         workers=workers,
         accelerator=accelerator,
     )
@@ -112,7 +119,21 @@ def distill_study(
         print_json([asdict(row) for row in rows])
     else:
         _print_rows(rows, request.seeds)
-    print_note(f"Everything: {output / RESULTS_NAME}")
+    print_note(f"All figures are in {output / RESULTS_NAME}.")
+
+
+def _one_split(names: list[str] | None) -> str:
+    """The split that is scored, test by default.
+
+    Raises:
+        UsageError: There are several.
+    """
+    if names and len(names) > 1:
+        raise UsageError(
+            f"A study scores one split, and --split names {len(names)} ({', '.join(names)}). Name "
+            "one of them."
+        )
+    return names[0] if names else "test"
 
 
 def _print_rows(rows: list[StudyRow], seeds: tuple[int, ...]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ BASELINE_FLIPS = 1.0  # per 10,000 pixels; a right FP32 artefact flips some on t
 TIMING_TITLES = (
     "artefact", "p50 ms", "p90 ms", "FPS", "speed-up", "RAM MB", "size kB", "load ms",
 )  # fmt: skip
+LEAVING = ("load ms", "FPS", "p90 ms", "RAM MB", "size kB")  # where a terminal is narrow
+NAME_WIDTH = 20  # characters of a line of a name that wraps
 
 
 def bench_titles() -> list[str]:
@@ -79,18 +82,44 @@ def _timing_cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def bench_table(reference: list[dict[str, Any]], rows: list[dict[str, Any]]) -> Table:
+def bench_table(
+    reference: list[dict[str, Any]], rows: list[dict[str, Any]], width: int | None = None
+) -> Table:
+    """The rows as a table that fits.
+
+    Args:
+        width: Characters that are there; None asks the terminal. Where they are few, intervals go
+            below their numbers, then the columns of `LEAVING` go, in that order; names wrap.
+    """
+    from rich.console import Console
+
+    width = width or Console().width
+    unbounded = Console(width=10_000)  # a narrow one measures what it would cut off
+    lines = [bench_titles(), *map(reference_cells, reference), *map(row_cells, rows)]
+    for stacked, left_out in ((False, 0), *((True, count) for count in range(len(LEAVING) + 1))):
+        columns = [
+            column for column in zip(*lines, strict=True) if column[0] not in LEAVING[:left_out]
+        ]
+        table = _table_of(columns, stacked=stacked)
+        if unbounded.measure(table).maximum <= width:
+            break
+    return table
+
+
+def _table_of(columns: Sequence[Sequence[str]], *, stacked: bool) -> Table:
+    """A table of columns, each its title and its cells, that of the names first."""
     from rich.table import Table
 
-    table = Table()
-    first, *others = bench_titles()
-    table.add_column(first)
-    for title in others:
+    names, *others = columns
+    if stacked:
+        names = ["\n".join(textwrap.wrap(name, NAME_WIDTH)) for name in names]
+        others = [[cell.replace(" (", "\n(") for cell in column] for column in others]
+    table = Table(padding=(0, 0) if stacked else (0, 1))
+    table.add_column(names[0], no_wrap=True)
+    for title, *_ in others:
         table.add_column(title, justify="right", no_wrap=True)
-    for row in reference:
-        table.add_row(*reference_cells(row))
-    for row in rows:
-        table.add_row(*row_cells(row))
+    for row in zip(names[1:], *(column[1:] for column in others), strict=True):
+        table.add_row(*row)
     return table
 
 

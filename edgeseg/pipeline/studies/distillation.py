@@ -20,6 +20,7 @@ from edgeseg.progress import SILENT, Progress
 from edgeseg.records import sha256_of_file
 from edgeseg.storage.atomic import write_text
 from edgeseg.storage.cache import toolchain_versions
+from edgeseg.training.options import TrainingOptions
 from edgeseg.training.recipes import find_recipe
 
 from ..distill import (
@@ -131,6 +132,10 @@ class StudyRequest:
                 rows[f"+ {term}"] = whole.changed({**without, **added})
         return rows
 
+    def training(self, recipe: str, settings: Mapping[str, Any]) -> TrainingOptions:
+        """How one network is trained; a run that was killed goes on."""
+        return TrainingOptions(recipe, settings, True, self.workers, self.accelerator)
+
     def to_json(self) -> dict[str, Any]:
         record = asdict(self)
         del record["workers"], record["accelerator"]
@@ -240,14 +245,10 @@ def _train_teacher(request: StudyRequest, name: str, seed: int, progress: Progre
             name,
             request.data,
             request.output / f"teacher-{name}-{seed}",
-            recipe=request.teacher_recipe,
-            settings=settings,
             backbone_weights=request.teacher_backbone if recipe.backbone else None,
             size=request.teacher_size,
             labels=request.labels,
-            resume=True,
-            workers=request.workers,
-            accelerator=request.accelerator,
+            training=request.training(request.teacher_recipe, settings),
         ),
         progress,
     ).weights_path
@@ -278,11 +279,7 @@ def _teach(
             labels=request.labels,
             method="none",
             settings=settings.to_json(),
-            recipe=request.recipe,
-            recipe_settings=recipe_settings,
-            resume=True,
-            workers=request.workers,
-            accelerator=request.accelerator,
+            training=request.training(request.recipe, recipe_settings),
         ),
         progress,
     ).weights_path

@@ -180,7 +180,7 @@ def test_a_student_teaches_the_next_generation(
     assert [row.name for row in run_study(request)] == [TEACHER, PLAIN, "distilled", second]
     plain, first, later = asked
     # As many steps for all: one pass over the train images with labels and without.
-    assert [one.recipe_settings["epoch_steps"] for one in asked] == [2, 2, 2]
+    assert [one.training.settings["epoch_steps"] for one in asked] == [2, 2, 2]
     assert plain.teachers == ()
     assert first.teachers == ("ulite",)
     assert later.teachers == ("ulite", "egeunet")
