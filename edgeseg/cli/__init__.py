@@ -19,6 +19,7 @@ from . import (
     bench,
     build,
     cache,
+    demo,
     distill,
     doctor,
     evaluate,
@@ -43,6 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": demo.demo,
     "build": build.build,
     "bench": bench.bench,
     "sweep": sweep.sweep,

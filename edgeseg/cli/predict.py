@@ -3,52 +3,124 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import DataError, OutputInUseError, UsageError
-from .terminal.console import make_progress, print_result
+from ..errors import DataError, EdgesegError, OutputInUseError, UsageError
+from .terminal.console import make_progress, print_note, print_result
+from .terminal.options import BundleFolder, Overwrite, RequiredOutput, Threads
+
+if TYPE_CHECKING:
+    from edgeseg.targets import Backend
+
+    from ..bundle.bundle import Bundle
+    from ..data.gallery import ComparisonRow, GalleryRow
+    from ..pipeline.predict import Prediction
 
 
 def predict(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
+    bundle: BundleFolder,
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the masks.")],
+    output: RequiredOutput,
     gallery: Annotated[
-        Path | None, typer.Option(help="Also write one PNG with images and masks.")
+        Path | None,
+        typer.Option(help="PNG file to draw images, masks and their differences in."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace masks that exist.")] = False,
-    threads: Annotated[int, typer.Option(help="CPU threads.", min=1)] = 1,
+    compare: Annotated[
+        Path | None,
+        typer.Option(
+            help="Bundle to compare with in the gallery (default: the FP32 reference, where the "
+            "bundle has its source and PyTorch is installed)."
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    threads: Threads = 1,
 ) -> None:
     """Write the mask of each image, as a PNG of the image's size.
 
-    Two classes: 0 and 255. More: the class index.
+    Masks of two classes hold 0 and 255, others the class index.
     """
     from ..bundle.bundle import open_bundle
-    from ..data.gallery import GalleryRow, draw_gallery, find_truth, shrink_row, write_mask
+    from ..data.gallery import write_mask
     from ..pipeline.predict import predict_images
     from ..storage.atomic import adding_files
 
+    if compare is not None and gallery is None:
+        raise UsageError("--compare is shown in a gallery. Name one with --gallery.")
     opened = open_bundle(bundle)
     opened.check_files()
     paths = _list_images(images)
     names = _plan_outputs(paths, output, gallery, overwrite=overwrite)
     class_count = len(opened.outputs.classes)
-    rows = []
     progress = make_progress()
+    reference = None
+    if gallery is not None:
+        with progress.stage("load the reference"):
+            reference = _open_reference(opened, compare)
+    drawing = _Drawing(class_count)
     with adding_files(output) as folder, progress.stage("predict", total=len(paths)) as stage:
-        for prediction in predict_images(opened, paths, threads=threads):
+        predictions = predict_images(opened, paths, threads=threads, reference=reference)
+        for prediction in predictions:
             write_mask(folder / names[prediction.path], prediction.labels, class_count)
             if gallery is not None:
-                path = prediction.path
-                truth = find_truth(path, class_count)
-                row = GalleryRow(path.stem, prediction.image, prediction.labels, truth)
-                rows.append(shrink_row(row))
+                drawing.add(prediction)
             stage.advance()
     if gallery is not None:
-        draw_gallery(rows, gallery)
+        drawing.write(gallery, compare.name if compare else "FP32", opened.manifest.target)
     print_result(f"{len(paths)} masks in {output}" + (f", gallery {gallery}" if gallery else ""))
+
+
+def _open_reference(bundle: Bundle, compare: Path | None) -> tuple[Bundle, Backend] | None:
+    """What the masks are compared with; None where there is no FP32 reference.
+
+    Raises:
+        UsageError: The other bundle has other classes.
+    """
+    from ..bundle.bundle import open_bundle
+    from ..pipeline.predict import load_bundle, load_reference
+
+    if compare is None:
+        try:
+            return bundle, load_reference(bundle)
+        except EdgesegError as error:
+            print_note(f"The gallery shows no FP32 reference: {error}")
+            return None
+    other = open_bundle(compare)
+    other.check_files()
+    if other.outputs.classes != bundle.outputs.classes:
+        raise UsageError(
+            f"{compare} finds {', '.join(other.outputs.classes)}, {bundle.folder} "
+            f"{', '.join(bundle.outputs.classes)}. Compare bundles of the same classes."
+        )
+    return other, load_bundle(other)
+
+
+class _Drawing:
+    """Lines of a gallery, kept at the size that they are drawn in."""
+
+    def __init__(self, class_count: int) -> None:
+        self.class_count = class_count
+        self.plain: list[GalleryRow] = []
+        self.compared: list[ComparisonRow] = []
+
+    def add(self, prediction: Prediction) -> None:
+        from ..data.gallery import GalleryRow, compare_masks, find_truth, shrink_row
+
+        name, image, labels = prediction.path.stem, prediction.image, prediction.labels
+        truth = find_truth(prediction.path, self.class_count)
+        if prediction.reference is None:
+            self.plain.append(shrink_row(GalleryRow(name, image, labels, truth)))
+        else:
+            self.compared.append(compare_masks(name, image, prediction.reference, labels, truth))
+
+    def write(self, path: Path, reference: str, device: str) -> None:
+        from ..data.gallery import draw_comparison, draw_gallery
+
+        if self.compared:
+            draw_comparison(self.compared, path, reference=reference, device=device)
+        else:
+            draw_gallery(self.plain, path)
 
 
 def _list_images(places: list[Path]) -> list[Path]:

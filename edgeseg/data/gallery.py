@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from ..contract import resize_plane
 from ..storage.atomic import write_bytes
@@ -25,6 +25,12 @@ COLORS = np.array(  # of classes 1, 2, ..., chosen to differ for colour-blind ey
 )
 LARGEST_OVERLAY = 1024  # pixels, longest side of a picture to be looked at
 TRUTH_COLOR = np.array((255, 255, 255), np.float32)
+FONT_SIZE = 12  # pixels
+BOTH, ONLY_DEVICE, ONLY_REFERENCE, OTHER_CLASS = 1, 2, 3, 4
+# Of these codes, background first; the middle ones differ for colour-blind eyes too.
+DIFFERENCE_COLORS = np.array(
+    [(0, 0, 0), (110, 110, 110), (230, 159, 0), (86, 180, 233), (204, 121, 167)], np.uint8
+)
 COLUMNS = ("image", "predicted mask", "overlay (white: true outline)")
 
 
@@ -72,18 +78,120 @@ def shrink_row(row: GalleryRow) -> GalleryRow:
 
 def draw_gallery(rows: Sequence[GalleryRow], path: Path) -> None:
     """Write one PNG: image, predicted mask and overlay side by side, a line for each image."""
+    lines = [(row.name, _tiles(row)) for row in rows]
+    write_bytes(path, _png(_draw_lines(COLUMNS, lines)))
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One line of a comparison, at the size that it is drawn in.
+
+    Attributes:
+        name: Caption.
+        image: (TILE, TILE, 3), values 0..255, with the true outline where that is known.
+        reference: Classes of the FP32 reference, (TILE, TILE).
+        labels: Classes of the device, (TILE, TILE).
+        difference: `BOTH`, `ONLY_DEVICE`, ... of each pixel, (TILE, TILE).
+    """
+
+    name: str
+    image: NDArray[np.float32]
+    reference: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    difference: NDArray[np.uint8]
+
+
+def compare_masks(
+    name: str,
+    image: NDArray[np.uint8] | NDArray[np.uint16],
+    reference: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    truth: NDArray[np.uint8] | None = None,
+) -> ComparisonRow:
+    """Line of a comparison of two masks of one image, with the number of pixels that differ.
+
+    Where a drawn pixel stands for several, it is marked when any of them differs: a difference of
+    one pixel can be seen in a large photo. The number in the caption counts the pixels themselves.
+
+    Args:
+        image: (H, W, 3).
+        reference, labels, truth: Classes, (H, W).
+    """
+    codes = difference_codes(reference, labels)
+    flips = 1e4 * float(np.mean(codes >= ONLY_DEVICE))
+    picture = resize_plane(image, TILE, TILE) / np.float32(257.0 if image.dtype == np.uint16 else 1)
+    if truth is not None:
+        picture[_outline(_shrink(truth))] = TRUTH_COLOR
+    marks = _largest(np.where(codes >= ONLY_DEVICE, codes, 0).astype(np.uint8))
+    return ComparisonRow(
+        f"{name}: {flips:.1f} of 10,000 pixels differ",
+        picture,
+        _shrink(reference),
+        _shrink(labels),
+        np.where(marks > 0, marks, _shrink(codes)),
+    )
+
+
+def difference_codes(reference: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """0 where both see background, else `BOTH`, `ONLY_DEVICE`, `ONLY_REFERENCE`, `OTHER_CLASS`."""
+    codes = np.where((reference > 0) & (labels > 0), OTHER_CLASS, 0)
+    codes[(reference == labels) & (labels > 0)] = BOTH
+    codes[(reference == 0) & (labels > 0)] = ONLY_DEVICE
+    codes[(reference > 0) & (labels == 0)] = ONLY_REFERENCE
+    return codes.astype(np.uint8)
+
+
+def draw_comparison(
+    rows: Sequence[ComparisonRow], path: Path, *, reference: str = "FP32", device: str = "device"
+) -> None:
+    """Write one PNG: image, mask of the reference, mask of the device, their difference.
+
+    Args:
+        reference, device: What made the masks, for the titles and the legend.
+    """
+    titles = ("image (white: true outline)", f"{reference} mask", f"{device} mask", "difference")
+    lines = []
+    for row in rows:
+        pictures = (row.image, _mask_picture(row.reference), _mask_picture(row.labels))
+        tiles = [Image.fromarray(picture.round().astype(np.uint8)) for picture in pictures]
+        lines.append((row.name, [*tiles, Image.fromarray(DIFFERENCE_COLORS[row.difference])]))
+    legend = [
+        (BOTH, "both"),
+        (ONLY_DEVICE, f"only {device} (false positive)"),
+        (ONLY_REFERENCE, f"only {reference} (false negative)"),
+    ]
+    if any((row.difference == OTHER_CLASS).any() for row in rows):
+        legend.append((OTHER_CLASS, "another class"))
+    write_bytes(path, _png(_draw_lines(titles, lines, legend)))
+
+
+def _draw_lines(
+    titles: Sequence[str],
+    lines: Sequence[tuple[str, Sequence[Image.Image]]],
+    legend: Sequence[tuple[int, str]] = (),
+) -> Image.Image:
+    """Pictures in lines under their titles, each line with its caption, and a legend below."""
     line = TILE + CAPTION + GAP
-    width = len(COLUMNS) * (TILE + GAP) + GAP
-    canvas = Image.new("RGB", (width, GAP + CAPTION + line * len(rows)), "white")
+    width = len(titles) * (TILE + GAP) + GAP
+    height = GAP + CAPTION + line * len(lines) + (CAPTION + GAP if legend else 0)
+    canvas = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(canvas)
-    for column, title in enumerate(COLUMNS):
-        draw.text((GAP + column * (TILE + GAP), GAP // 2), title, fill="black")
-    for index, row in enumerate(rows):
+    font = ImageFont.load_default(size=FONT_SIZE)
+    for column, title in enumerate(titles):
+        draw.text((GAP + column * (TILE + GAP), GAP // 2), title, fill="black", font=font)
+    for index, (name, tiles) in enumerate(lines):
         top = GAP + CAPTION + index * line
-        for column, tile in enumerate(_tiles(row)):
+        for column, tile in enumerate(tiles):
             canvas.paste(tile, (GAP + column * (TILE + GAP), top))
-        draw.text((GAP, top + TILE + 1), row.name, fill="black")
-    write_bytes(path, _png(canvas))
+        draw.text((GAP, top + TILE + 1), name, fill="black", font=font)
+    left, top = float(GAP), height - CAPTION - GAP // 2
+    for code, text in legend:
+        color = tuple(DIFFERENCE_COLORS[code].tolist())
+        draw.rectangle((left, top, left + FONT_SIZE, top + FONT_SIZE), fill=color, outline="black")
+        left += FONT_SIZE + GAP
+        draw.text((left, top - 1), text, fill="black", font=font)
+        left += draw.textlength(text, font=font) + 3 * GAP
+    return canvas
 
 
 def paint_overlay(
@@ -119,11 +227,10 @@ def _tiles(row: GalleryRow) -> list[Image.Image]:
     image = resize_plane(row.image, TILE, TILE) / scale
     labels = _shrink(row.labels)
     painted = COLORS[(labels.astype(int) - 1) % len(COLORS)]
-    found = (labels > 0)[..., None]
-    overlay = np.where(found, 0.55 * image + 0.45 * painted, image)
+    overlay = np.where((labels > 0)[..., None], 0.55 * image + 0.45 * painted, image)
     if row.truth is not None:
         overlay[_outline(_shrink(row.truth))] = TRUTH_COLOR
-    pictures = (image, np.where(found, painted, 0), overlay)
+    pictures = (image, _mask_picture(labels), overlay)
     return [Image.fromarray(picture.round().astype(np.uint8)) for picture in pictures]
 
 
@@ -132,6 +239,23 @@ def _shrink(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     columns = (np.arange(TILE) + 0.5) * labels.shape[1] / TILE
     result: NDArray[np.uint8] = labels[rows.astype(int)][:, columns.astype(int)]
     return result
+
+
+def _largest(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """As `_shrink`, with the largest of the values that a drawn pixel stands for."""
+    for axis in (0, 1):
+        starts = np.arange(TILE) * values.shape[axis] // TILE
+        if values.shape[axis] < TILE:
+            values = np.take(values, starts, axis)
+        else:
+            values = np.maximum.reduceat(values, starts, axis)
+    return values
+
+
+def _mask_picture(labels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Classes in their colours on black, (H, W, 3)."""
+    painted = COLORS[(labels.astype(int) - 1) % len(COLORS)]
+    return np.where((labels > 0)[..., None], painted, np.float32(0))
 
 
 def _outline(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:

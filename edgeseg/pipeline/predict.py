@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from edgeseg.targets import Backend, find_runtime
 
-from ..bundle.bundle import Bundle
+from ..bundle.bundle import SOURCE_WEIGHTS, Bundle
 from ..data.images import read_image
 from ..errors import BundleError
+from ..lazy import require
+from ..reference.reference import open_torch
 
 
 def load_bundle(bundle: Bundle, *, threads: int = 1) -> Backend:
@@ -49,25 +51,53 @@ def predict_image(
     return bundle.outputs.restore(probabilities, *image.shape[:2])
 
 
+def load_reference(bundle: Bundle) -> Backend:
+    """The FP32 reference of a bundle, in PyTorch, from the bundle's source.
+
+    Raises:
+        BundleError: The bundle has no source.
+        MissingBackendError: PyTorch is not installed.
+        EdgesegError: The network, one of the user's own, is not found.
+    """
+    weights = bundle.folder / SOURCE_WEIGHTS
+    if not weights.is_file():
+        raise BundleError(
+            f"{bundle.folder} has no source/ folder with the FP32 weights. Compare with another "
+            "bundle, or take the whole bundle that edgeseg build wrote."
+        )
+    require("torch", purpose="The FP32 reference")
+    spec = bundle.manifest.model.spec
+    return open_torch(spec, str(weights.resolve()), str(Path.cwd()))
+
+
 @dataclass(frozen=True)
 class Prediction:
     """One image and what the artefact made of it.
 
     Attributes:
-        path: Of the image.
+        path: File of the image.
         image: (H, W, 3), uint8 or uint16.
         labels: Class of each pixel, (H, W) uint8, at the image's own size.
+        reference: Classes by what the artefact is compared with, (H, W); None without that.
     """
 
     path: Path
     image: NDArray[np.uint8] | NDArray[np.uint16]
     labels: NDArray[np.uint8]
+    reference: NDArray[np.uint8] | None = None
 
 
 def predict_images(
-    bundle: Bundle, paths: Iterable[Path], *, threads: int = 1
+    bundle: Bundle,
+    paths: Iterable[Path],
+    *,
+    threads: int = 1,
+    reference: tuple[Bundle, Backend] | None = None,
 ) -> Iterator[Prediction]:
     """Masks of image files, at their own sizes.
+
+    Args:
+        reference: A bundle, and what computes its masks, to compare with.
 
     Raises:
         DataError: A file is no image.
@@ -76,4 +106,8 @@ def predict_images(
     backend = load_bundle(bundle, threads=threads)
     for path in paths:
         image = read_image(path)
-        yield Prediction(path, image, predict_image(bundle, backend, image, str(path)))
+        labels = predict_image(bundle, backend, image, str(path))
+        theirs = None
+        if reference is not None:
+            theirs = predict_image(*reference, image, str(path))
+        yield Prediction(path, image, labels, theirs)

@@ -64,7 +64,9 @@ def test_an_option_means_the_same_in_every_command() -> None:
             # `edgeseg cache` has the name of the option, and none of that name.
             if get_origin(hint) is Annotated and (name, command_name) != ("cache", "cache"):
                 kind, option = get_args(hint)
-                meanings[name].add((option.help, kind, tuple(option.param_decls or ())))
+                # Typer takes the first flag of an annotation for a default until it runs.
+                flags = (option.default, *(option.param_decls or ()))
+                meanings[name].add((option.help, kind, flags))
     assert meanings.keys() >= SHARED
     for name in SHARED:
         assert len(meanings[name]) == 1, f"{name}: {meanings[name]}"

@@ -93,8 +93,10 @@ class _LineStage:
         self.text = text
 
     def state(self) -> str:
-        """Such as "calibrate, 12 of 64"."""
-        return f"{self.title}, {self.done:.0f} of {self.total:.0f}" if self.total else self.title
+        """Such as "calibrate, 12 of 64"; a search may go on beyond its time."""
+        if not self.total or self.done > self.total:
+            return self.title
+        return f"{self.title}, {self.done:.0f} of {self.total:.0f}"
 
 
 @dataclass
