@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeseg.errors import CalibrationError
-from edgeseg.formats.onnx import add_constant, constant_of, is_constant
+from edgeseg.formats.onnx import add_constant, constant_of, input_of, is_constant, name_of
 from edgeseg.lazy import require
 from edgeseg.records import ONNX_FORMAT, Artifact
 
@@ -22,6 +22,9 @@ from .base import Emitter
 from .calibration_images import CalibrationImages
 from .plan.quant_plan import QuantPlan, WeightGrid
 from .plan.weight_grids import covering_grid
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 # Monotone and done by runtimes as part of the convolution: its result is what is rounded.
 FUSED_ACTIVATIONS = frozenset({"Relu", "Clip"})
@@ -54,14 +57,12 @@ class QdqEmitter(Emitter):
         }
 
 
-def quantizable_convolutions(graph: Any) -> list[Any]:
+def quantizable_convolutions(graph: ir.Graph) -> list[ir.Node]:
     """Convolutions of activations with constant weights, the graph's last ones left out.
 
     The last ones give the logits, whose rounding would decide pixels near the threshold. What is
     computed from constants only, such as gates, runtimes compute once, when they load the graph.
 
-    Args:
-        graph: An `onnx_ir.Graph`.
     """
     varying = set(graph.inputs)
     found = []
@@ -75,7 +76,7 @@ def quantizable_convolutions(graph: Any) -> list[Any]:
 
 
 def activations_to_quantize(
-    graph: Any,
+    graph: ir.Graph,
     skipped: Collection[str] = (),
     *,
     quantize_outputs: bool = True,
@@ -84,17 +85,16 @@ def activations_to_quantize(
     """Names of the tensors that need a range: inputs and results of quantised convolutions.
 
     Args:
-        graph: An `onnx_ir.Graph`.
         skipped: Results of convolutions that stay in float.
         results: False leaves out results that no such convolution reads.
         depthwise_results: Keep those of depthwise convolutions all the same.
     """
     names: dict[str, None] = {}
     for node in quantizable_convolutions(graph):
-        if node.outputs[0].name not in skipped:
-            names[node.inputs[0].name] = None
+        if name_of(node.outputs[0]) not in skipped:
+            names[name_of(node.inputs[0])] = None
             if quantize_outputs or (quantize_depthwise_outputs and _is_depthwise(node)):
-                names[quantized_output(node).name] = None
+                names[name_of(quantized_output(node))] = None
     return list(names)
 
 
@@ -111,44 +111,45 @@ def emit_qdq(onnx_path: Path, plan: QuantPlan, path: Path) -> int:
     Raises:
         CalibrationError: The plan names something that the graph does not have.
     """
-    ir = require("onnx_ir", purpose="Quantising")
-    model = ir.load(onnx_path)
+    onnx_ir = require("onnx_ir", purpose="Quantising")
+    model = onnx_ir.load(onnx_path)
     graph = model.graph
     convolutions = quantizable_convolutions(graph)
     _require_names(onnx_path, graph, convolutions, plan)
-    rounded: dict[str, Any] = {}
+    rounded: dict[str, ir.Value] = {}
     count = 0
     for node in convolutions:
-        name = node.outputs[0].name
+        name = name_of(node.outputs[0])
         if name in plan.float_nodes:
             continue
-        for value in (node.inputs[0], quantized_output(node)):
-            if value.name in plan.ranges and value.name not in rounded:
-                rounded[value.name] = _round_activation(ir, graph, value, plan)
-        _replace_weight(ir, graph, node, plan.weights.get(name))
+        for value in (input_of(node), quantized_output(node)):
+            tensor = name_of(value)
+            if tensor in plan.ranges and tensor not in rounded:
+                rounded[tensor] = _round_activation(onnx_ir, graph, value, plan)
+        _replace_weight(onnx_ir, graph, node, plan.weights.get(name))
         if name in plan.biases:
             node.resize_inputs(3)
             _replace_input(
                 graph, node, 2, add_constant(graph, f"{name}_plan_bias", plan.biases[name])
             )
         count += 1
-    ir.save(model, path)
+    onnx_ir.save(model, path)
     return count
 
 
 def _require_names(
-    onnx_path: Path, graph: Any, convolutions: Collection[Any], plan: QuantPlan
+    onnx_path: Path, graph: ir.Graph, convolutions: Collection[ir.Node], plan: QuantPlan
 ) -> None:
     values = {value.name for node in graph for value in node.outputs}
     values.update(value.name for value in graph.inputs)
-    known = {node.outputs[0].name: node.inputs[1].shape for node in convolutions}
+    known = {name_of(node.outputs[0]): _shape_of_weight(node) for node in convolutions}
     wrong = [f"the activation '{name}'" for name in plan.ranges if name not in values]
     named = (*plan.float_nodes, *plan.weights, *plan.biases)
     wrong += [f"the convolution '{name}'" for name in named if name not in known]
     wrong += [
         f"weights of the shape {grid.values.shape} for '{name}'"
         for name, grid in plan.weights.items()
-        if name in known and tuple(known[name]) != grid.values.shape
+        if name in known and known[name] != grid.values.shape
     ]
     wrong += [
         f"{len(bias)} biases for '{name}'"
@@ -162,21 +163,22 @@ def _require_names(
         )
 
 
-def _round_activation(ir: Any, graph: Any, value: Any, plan: QuantPlan) -> Any:
+def _round_activation(onnx_ir: Any, graph: ir.Graph, value: ir.Value, plan: QuantPlan) -> ir.Value:
     readers = list(value.uses())
-    scale = np.asarray(plan.scale(value.name), np.float32)
-    scale_value = add_constant(graph, f"{value.name}_scale", scale)
-    zero_point = np.asarray(plan.zero_point(value.name), np.int8)
-    zero = add_constant(graph, f"{value.name}_zero_point", zero_point)
-    quantize = ir.node("QuantizeLinear", [value, scale_value, zero], name=f"{value.name}/quantize")
-    dequantize = ir.node(
-        "DequantizeLinear",
-        [quantize.outputs[0], scale_value, zero],
-        name=f"{value.name}/dequantize",
+    name = name_of(value)
+    scale = np.asarray(plan.scale(name), np.float32)
+    scale_value = add_constant(graph, f"{name}_scale", scale)
+    zero_point = np.asarray(plan.zero_point(name), np.int8)
+    zero = add_constant(graph, f"{name}_zero_point", zero_point)
+    quantize: ir.Node = onnx_ir.node(
+        "QuantizeLinear", [value, scale_value, zero], name=f"{name}/quantize"
+    )
+    dequantize: ir.Node = onnx_ir.node(
+        "DequantizeLinear", [quantize.outputs[0], scale_value, zero], name=f"{name}/dequantize"
     )
     result = dequantize.outputs[0]
-    quantize.outputs[0].name = f"{value.name}_quantized"
-    result.name = f"{value.name}_dequantized"
+    quantize.outputs[0].name = f"{name}_quantized"
+    result.name = f"{name}_dequantized"
     result.shape, result.type = value.shape, value.type
     producer = value.producer()
     if producer is None:
@@ -188,7 +190,7 @@ def _round_activation(ir: Any, graph: Any, value: Any, plan: QuantPlan) -> Any:
     return result
 
 
-def _replace_weight(ir: Any, graph: Any, node: Any, grid: WeightGrid | None) -> None:
+def _replace_weight(onnx_ir: Any, graph: ir.Graph, node: ir.Node, grid: WeightGrid | None) -> None:
     """Let a convolution read codes through a DequantizeLinear; None takes the covering grid."""
     if grid is None:
         grid = covering_grid(constant_of(node.inputs[1]).astype(np.float32))
@@ -201,7 +203,7 @@ def _replace_weight(ir: Any, graph: Any, node: Any, grid: WeightGrid | None) -> 
             ("zero_point", np.zeros(len(grid.scales), np.int8)),
         )
     ]
-    dequantize = ir.node(
+    dequantize = onnx_ir.node(
         "DequantizeLinear", inputs, attributes={"axis": 0}, name=f"{label}/dequantize"
     )
     dequantize.outputs[0].name = f"{label}_dequantized"
@@ -209,15 +211,15 @@ def _replace_weight(ir: Any, graph: Any, node: Any, grid: WeightGrid | None) -> 
     _replace_input(graph, node, 1, dequantize.outputs[0])
 
 
-def _replace_input(graph: Any, node: Any, index: int, value: Any) -> None:
+def _replace_input(graph: ir.Graph, node: ir.Node, index: int, value: ir.Value) -> None:
     """Give a node another constant; the old one goes unless others read it."""
     old = node.inputs[index]
     node.replace_input_with(index, value)
     if old is not None and not old.uses():
-        graph.initializers.pop(old.name, None)
+        graph.initializers.pop(name_of(old), None)
 
 
-def quantized_output(node: Any) -> Any:
+def quantized_output(node: ir.Node) -> ir.Value:
     """Result of a convolution, or of the activation that runtimes compute along with it."""
     result = node.outputs[0]
     readers = list(result.uses())
@@ -226,12 +228,16 @@ def quantized_output(node: Any) -> Any:
     return result
 
 
-def _is_depthwise(node: Any) -> bool:
+def _shape_of_weight(node: ir.Node) -> tuple[int, ...]:
+    return constant_of(node.inputs[1]).shape
+
+
+def _is_depthwise(node: ir.Node) -> bool:
     """Whether each channel of the input has filters of its own."""
-    return bool(node.attributes.get_int("group", 1) > 1 and node.inputs[1].shape[1] == 1)
+    return bool(node.attributes.get_int("group", 1) > 1 and _shape_of_weight(node)[1] == 1)
 
 
-def _reaches_convolution(node: Any) -> bool:
+def _reaches_convolution(node: ir.Node) -> bool:
     """Whether another convolution comes after this one."""
     waiting, seen = list(node.outputs), set()
     while waiting:

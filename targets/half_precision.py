@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeseg.formats.float16 import is_too_large, vanishes
-from edgeseg.formats.onnx import add_constant, constant_of, is_constant
+from edgeseg.formats.onnx import add_constant, constant_of, input_of, is_constant, name_of
 from edgeseg.lazy import require
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 LARGEST_WINDOW = 32  # of average pooling in FP16, in cells
 
@@ -28,7 +31,7 @@ FOLLOWING_OPERATORS = frozenset({"Add", "Sub", "Mul", "Div", "AveragePool"})
 TYPED_INPUTS = {"Resize": 1}
 
 
-def halve_graph(graph: Any) -> int:
+def halve_graph(graph: ir.Graph) -> int:
     """Let all operators that are safe in FP16 compute in it, by explicit casts, in place.
 
     Sums over many values (reductions, pooling over large windows), squares and what sums them,
@@ -40,39 +43,40 @@ def halve_graph(graph: Any) -> int:
     float64.
 
     Args:
-        graph: An `onnx_ir.Graph` of float32, sorted, whose values all have types.
+        graph: A sorted graph of float32 whose values all have types.
 
     Returns:
         How many operators compute in FP16.
     """
-    ir = require("onnx_ir", purpose="Casting a graph to FP16")
+    onnx_ir = require("onnx_ir", purpose="Casting a graph to FP16")
     affine_from_batch_norms(graph)
     nodes = list(graph)
     outputs = set(graph.outputs)
-    is_float: dict[Any, bool] = {}
+    is_float: dict[ir.Node | None, bool] = {}
     for node in nodes:
         sources = [value.producer() for value in node.inputs if value is not None]
         follows = node.op_type in FOLLOWING_OPERATORS and any(
             is_float.get(source, False) for source in sources
         )
         is_variance = any(_is_square(source) for source in sources)
-        is_float[node] = follows or is_variance or not _can_be_half(ir, node, outputs)
-    casts: dict[tuple[Any, Any], Any] = {}
+        is_float[node] = follows or is_variance or not _can_be_half(onnx_ir, node, outputs)
+    casts: dict[tuple[ir.Value, Any], ir.Value] = {}
+    float_types = (onnx_ir.DataType.FLOAT, onnx_ir.DataType.FLOAT16)
     for node in nodes:
-        kind = ir.DataType.FLOAT if is_float[node] else ir.DataType.FLOAT16
+        kind = onnx_ir.DataType.FLOAT if is_float[node] else onnx_ir.DataType.FLOAT16
         for index in _typed_inputs(node):
-            value = node.inputs[index]
-            if value.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16) and value.dtype != kind:
-                node.replace_input_with(index, _cast(ir, graph, value, kind, casts))
+            value = input_of(node, index)
+            if value.dtype in float_types and value.dtype != kind:
+                node.replace_input_with(index, _cast(onnx_ir, graph, value, kind, casts))
         for result in node.outputs:
-            if result.dtype == ir.DataType.FLOAT:
+            if result.dtype == onnx_ir.DataType.FLOAT:
                 result.dtype = kind
     for value in [value for value in graph.initializers.values() if not value.uses()]:
-        del graph.initializers[value.name]
+        del graph.initializers[name_of(value)]
     return sum(not stays for stays in is_float.values())
 
 
-def affine_from_batch_norms(graph: Any) -> int:
+def affine_from_batch_norms(graph: ir.Graph) -> int:
     """Write batch norms with constant parameters as x * scale + shift, in place.
 
     Their variances may be too small for FP16; the scales made from them are not.
@@ -80,7 +84,7 @@ def affine_from_batch_norms(graph: Any) -> int:
     Returns:
         How many were replaced.
     """
-    ir = require("onnx_ir", purpose="Casting a graph to FP16")
+    onnx_ir = require("onnx_ir", purpose="Casting a graph to FP16")
     count = 0
     for node in list(graph):
         if node.op_type != "BatchNormalization" or not all(map(is_constant, node.inputs[1:])):
@@ -90,45 +94,46 @@ def affine_from_batch_norms(graph: Any) -> int:
         )
         epsilon = node.attributes.get_float("epsilon", 1e-5)
         scale = gamma / np.sqrt(variance + epsilon)
-        image, result = node.inputs[0], node.outputs[0]
+        image, result = input_of(node), node.outputs[0]
+        assert image.shape is not None
         shape = (-1, *[1] * (len(image.shape) - 2))
         factors = [
             add_constant(graph, f"{result.name}_{label}", content.reshape(shape).astype(np.float32))
             for label, content in (("scale", scale), ("shift", beta - mean * scale))
         ]
-        multiply = ir.node("Mul", [image, factors[0]], name=f"{result.name}/multiply")
+        multiply = onnx_ir.node("Mul", [image, factors[0]], name=f"{result.name}/multiply")
         scaled = multiply.outputs[0]
         scaled.name, scaled.shape, scaled.type = f"{result.name}_scaled", result.shape, result.type
-        add = ir.node("Add", [scaled, factors[1]], name=f"{result.name}/add")
-        _replace(ir, graph, node, [multiply, add])
+        add = onnx_ir.node("Add", [scaled, factors[1]], name=f"{result.name}/add")
+        _replace(onnx_ir, graph, node, [multiply, add])
         count += 1
     return count
 
 
-def _replace(ir: Any, graph: Any, old: Any, new: list[Any]) -> None:
+def _replace(onnx_ir: Any, graph: ir.Graph, old: ir.Node, new: list[ir.Node]) -> None:
     """Put `new` nodes in the place of `old`; the last one's result takes over the old one's."""
     before, after = old.outputs[0], new[-1].outputs[0]
     after.shape, after.type = before.shape, before.type
-    ir.convenience.replace_nodes_and_values(graph, old, [old], new, [before], [after])
+    onnx_ir.convenience.replace_nodes_and_values(graph, old, [old], new, [before], [after])
     after.name = before.name
 
 
-def _typed_inputs(node: Any) -> list[int]:
+def _typed_inputs(node: ir.Node) -> list[int]:
     last = TYPED_INPUTS.get(node.op_type, len(node.inputs))
     return [index for index, value in enumerate(node.inputs[:last]) if value is not None]
 
 
-def _is_square(node: Any) -> bool:
+def _is_square(node: ir.Node | None) -> bool:
     return node is not None and node.op_type == "Mul" and node.inputs[0] is node.inputs[1]
 
 
-def _can_be_half(ir: Any, node: Any, outputs: set[Any]) -> bool:
+def _can_be_half(onnx_ir: Any, node: ir.Node, outputs: set[Any]) -> bool:
     if node.op_type not in HALF_OPERATORS or any(result in outputs for result in node.outputs):
         return False
     if _is_square(node):
         return False
-    values = [node.inputs[index] for index in _typed_inputs(node)]
-    floats = [value for value in values if value.dtype == ir.DataType.FLOAT]
+    values = [input_of(node, index) for index in _typed_inputs(node)]
+    floats = [value for value in values if value.dtype == onnx_ir.DataType.FLOAT]
     constants = [constant_of(value) for value in floats if is_constant(value)]
     if not floats or any(map(is_too_large, constants)):
         return False
@@ -139,15 +144,21 @@ def _can_be_half(ir: Any, node: Any, outputs: set[Any]) -> bool:
     return True
 
 
-def _cast(ir: Any, graph: Any, value: Any, kind: Any, casts: dict[tuple[Any, Any], Any]) -> Any:
+def _cast(
+    onnx_ir: Any,
+    graph: ir.Graph,
+    value: ir.Value,
+    kind: Any,
+    casts: dict[tuple[ir.Value, Any], ir.Value],
+) -> ir.Value:
     """`value` as another type: a converted constant, or the result of one Cast for all readers."""
     if (value, kind) in casts:
         return casts[value, kind]
-    name = f"{value.name}_{'half' if kind == ir.DataType.FLOAT16 else 'float'}"
+    name = f"{value.name}_{'half' if kind == onnx_ir.DataType.FLOAT16 else 'float'}"
     if is_constant(value) and value.producer() is None:
         result = add_constant(graph, name, constant_of(value).astype(np.float16))
     else:
-        node = ir.node("Cast", [value], attributes={"to": int(kind)}, name=f"{name}/cast")
+        node = onnx_ir.node("Cast", [value], attributes={"to": int(kind)}, name=f"{name}/cast")
         result = node.outputs[0]
         result.name = name
         producer = value.producer()
@@ -155,6 +166,6 @@ def _cast(ir: Any, graph: Any, value: Any, kind: Any, casts: dict[tuple[Any, Any
             graph.insert_before(graph[0], node)
         else:
             graph.insert_after(producer, node)
-    result.shape, result.type = value.shape, ir.TensorType(kind)
+    result.shape, result.type = value.shape, onnx_ir.TensorType(kind)
     casts[value, kind] = result
     return result

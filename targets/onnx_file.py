@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeseg.errors import TargetError, reason_of
 from edgeseg.lazy import require
 
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
 PURPOSE = "Reading an ONNX graph"
 
 
-def read_graph(onnx_path: Path) -> Any:
-    """An `onnx_ir.Model` as the file has it.
+def read_graph(onnx_path: Path) -> ir.Model:
+    """The graph as it is written.
 
     Raises:
         TargetError: The file is no valid ONNX graph.
@@ -20,8 +23,8 @@ def read_graph(onnx_path: Path) -> Any:
     return _read(onnx_path, infer_shapes=False)
 
 
-def read_typed_graph(onnx_path: Path) -> Any:
-    """An `onnx_ir.Model` whose values all have types, and shapes where they are known.
+def read_typed_graph(onnx_path: Path) -> ir.Model:
+    """The graph with the types of all values, and with their shapes where they are known.
 
     Raises:
         TargetError: The file is no valid ONNX graph.
@@ -29,19 +32,22 @@ def read_typed_graph(onnx_path: Path) -> Any:
     return _read(onnx_path, infer_shapes=True)
 
 
-def _read(onnx_path: Path, *, infer_shapes: bool) -> Any:
-    ir = require("onnx_ir", purpose=PURPOSE)
+def _read(onnx_path: Path, *, infer_shapes: bool) -> ir.Model:
+    onnx_ir = require("onnx_ir", purpose=PURPOSE)
     onnx = require("onnx", purpose=PURPOSE)
     try:
         onnx.checker.check_model(onnx_path)
-        if not infer_shapes:
-            return ir.load(onnx_path)
-        return ir.from_proto(onnx.shape_inference.infer_shapes(onnx.load(onnx_path)))
+        if infer_shapes:
+            proto = onnx.shape_inference.infer_shapes(onnx.load(onnx_path))
+            model: ir.Model = onnx_ir.from_proto(proto)
+        else:
+            model = onnx_ir.load(onnx_path)
     except Exception as error:
         # Readers raise several kinds, protobuf's among them.
         raise TargetError(
             f"{onnx_path.name} is no valid ONNX graph: {reason_of(error)}. Export it again."
         ) from error
+    return model
 
 
 def open_reference(model: Path | bytes, *, as_written: bool = False) -> Any:

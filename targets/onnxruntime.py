@@ -7,17 +7,20 @@ import shutil
 import string
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from edgeseg.formats.onnx import add_constant, constant_of, is_constant
+from edgeseg.formats.onnx import add_constant, constant_of, input_of, is_constant, name_of
 from edgeseg.lazy import require
 from edgeseg.lower.rewrites import rewrites_for
 from edgeseg.records import ONNX_FORMAT, Artifact
 
 from .base import Runtime, Written
 from .onnx_file import read_graph
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 MODEL_FILE = "model.onnx"
 PURPOSE = "Building for onnxruntime"
@@ -68,13 +71,13 @@ class OnnxRuntime(Runtime):
         return (", ".join(onnxruntime.get_available_providers()),)
 
 
-def leave_out_descriptions(graph: Any) -> None:
+def leave_out_descriptions(graph: ir.Graph) -> None:
     """Number the operators and inner values of a graph, and forget the values' shapes, in place.
 
     ONNX Runtime infers shapes itself. Names and shapes are a third of the bytes of a small network.
 
     Args:
-        graph: An `onnx_ir.Graph`; its inputs and outputs keep theirs.
+        graph: Its inputs and outputs keep theirs.
     """
     outer = {*graph.inputs, *graph.outputs}
     taken = {value.name for value in outer}
@@ -102,7 +105,7 @@ def _number(index: int) -> str:
             return digits
 
 
-def quantize_biases(graph: Any) -> int:
+def quantize_biases(graph: ir.Graph) -> int:
     """Give the convolutions between Q/DQ operators int32 biases, in place.
 
     Their scale is that of the sums: that of the input times that of the weight's channel. ONNX
@@ -110,18 +113,18 @@ def quantize_biases(graph: Any) -> int:
     where its bias has no DequantizeLinear, and devices have them: 1.19 is the last for Python 3.8.
 
     Args:
-        graph: An `onnx_ir.Graph`; one without Q/DQ is left as it is.
+        graph: Without Q/DQ operators it is left as it is.
 
     Returns:
         How many biases were changed.
     """
-    ir = require("onnx_ir", purpose=PURPOSE)
+    onnx_ir = require("onnx_ir", purpose=PURPOSE)
     count = 0
     for node in graph:
         if node.op_type != "Conv" or len(node.inputs) < 3 or not is_constant(node.inputs[2]):
             continue
         bias = constant_of(node.inputs[2])
-        scales = [_scale_of(value) for value in node.inputs[:2]]
+        scales = [_scale_of(input_of(node, index)) for index in (0, 1)]
         if scales[0] is None or scales[1] is None:
             continue
         scale = np.broadcast_to(scales[0] * scales[1], bias.shape).astype(np.float32)
@@ -138,20 +141,20 @@ def quantize_biases(graph: Any) -> int:
         inputs = [
             add_constant(graph, f"{label}_{name}", content) for name, content in contents.items()
         ]
-        dequantize = ir.node(
+        dequantize = onnx_ir.node(
             "DequantizeLinear", inputs, attributes={"axis": 0}, name=f"{label}/dequantize"
         )
         dequantize.outputs[0].name = f"{label}_dequantized"
-        old = node.inputs[2]
+        old = input_of(node, 2)
         graph.insert_before(node, dequantize)
         node.replace_input_with(2, dequantize.outputs[0])
         if not old.uses():
-            del graph.initializers[old.name]
+            del graph.initializers[name_of(old)]
         count += 1
     return count
 
 
-def _scale_of(value: Any) -> Any:
+def _scale_of(value: ir.Value) -> Any:
     """Scale, float64, of a value that a DequantizeLinear gives; None for others."""
     producer = value.producer()
     if producer is None or producer.op_type != "DequantizeLinear":

@@ -59,3 +59,15 @@ def fixed_shape(value: ir.Value | None) -> tuple[int, ...] | None:
 def name_of(value: ir.Value | None) -> str:
     """Name of a value of a graph in which every value has one; empty for an input left out."""
     return "" if value is None or value.name is None else value.name
+
+
+def input_of(node: ir.Node, index: int = 0) -> ir.Value:
+    """An input that the operator has.
+
+    Raises:
+        ValueError: The input is left out.
+    """
+    value = node.inputs[index]
+    if value is None:
+        raise ValueError(f"{node.op_type} '{node.name}' has no input {index}.")
+    return value

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..formats.onnx import constant_of, is_constant
+from ..formats.onnx import constant_of, input_of, is_constant
 from .graph import (
     Editor,
     convolution_of,
-    input_of,
     is_read_once,
     made_by,
     pointwise_of,

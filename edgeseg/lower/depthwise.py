@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..formats.onnx import input_of
 from .graph import (
     Convolution,
     Editor,
@@ -15,7 +16,6 @@ from .graph import (
     channels_of,
     concatenated,
     convolution_of,
-    input_of,
     integers,
     is_read_once,
     made_by,

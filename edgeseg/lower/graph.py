@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..formats.onnx import add_constant, constant_of, fixed_shape, is_constant
+from ..formats.onnx import add_constant, constant_of, fixed_shape, input_of, is_constant
 from ..lazy import require
 
 if TYPE_CHECKING:
@@ -203,13 +203,6 @@ def pointwise_of(value: ir.Value | None) -> Convolution | None:
     """The 1x1 convolution with one group that computes a value, or None; see `convolution_of`."""
     found = convolution_of(value)
     return found if found is not None and found.is_pointwise and found.group == 1 else None
-
-
-def input_of(node: ir.Node, index: int = 0) -> ir.Value:
-    """An input that the operator must have."""
-    value = node.inputs[index]
-    assert value is not None, f"{node.op_type} without input {index}"
-    return value
 
 
 def integers(node: ir.Node, name: str, default: tuple[int, ...]) -> Any:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..formats.onnx import constant_of, is_constant
+from ..formats.onnx import constant_of, input_of, is_constant
 from .graph import (
     Editor,
     both_ways,
     channels_of,
-    input_of,
     is_read_once,
     made_by,
     pointwise_of,

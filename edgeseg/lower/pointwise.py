@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..formats.onnx import input_of
 from .graph import (
     Convolution,
     Editor,
     channels_of,
     concatenated,
     convolution_of,
-    input_of,
     is_read_once,
     pointwise_of,
     replace_value,

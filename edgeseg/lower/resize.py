@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..formats.onnx import constant_of, fixed_shape, is_constant
-from .graph import Editor, channels_of, input_of, is_read_once, made_by, pointwise_of, rewrite_each
+from ..formats.onnx import constant_of, fixed_shape, input_of, is_constant
+from .graph import Editor, channels_of, is_read_once, made_by, pointwise_of, rewrite_each
 from .rewrite import as_rewrite
 
 if TYPE_CHECKING:

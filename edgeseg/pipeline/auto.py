@@ -87,7 +87,7 @@ def tune(context: BuildContext, builder: Builder, progress: Progress) -> TuningR
             budget_s = context.request.search_seconds
             with progress.stage("place", total=budget_s) as stage:
                 search = Search(
-                    _menu(context, fixed, evaluator),
+                    search_space(context, fixed, evaluator),
                     evaluator,
                     constraints,
                     budget_s,
@@ -170,7 +170,10 @@ def fixed_candidates(context: BuildContext) -> tuple[Candidate, ...]:
     return tuple(chosen)
 
 
-def _menu(context: BuildContext, fixed: Sequence[Candidate], evaluator: Evaluator) -> SearchSpace:
+def search_space(
+    context: BuildContext, fixed: Sequence[Candidate], evaluator: Evaluator
+) -> SearchSpace:
+    """The fixed candidates of a build, and everything that the search may combine."""
     runtime = context.runtime
     return SearchSpace(
         # A rewrite that finds nothing to do makes the same graph.

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.errors import CalibrationError, reason_of
 from edgeseg.lazy import require
+
+if TYPE_CHECKING:
+    import onnx
 
 
 def observe_activations(
@@ -26,15 +29,15 @@ def observe_activations(
     Raises:
         CalibrationError: ONNX Runtime does not run the graph.
     """
-    onnx = require("onnx", purpose="Calibration")
+    onnx_package = require("onnx", purpose="Calibration")
     require("onnxruntime", purpose="Calibration")
     with _translated(onnx_path.name):
-        model = onnx.load(onnx_path)
+        model = onnx_package.load(onnx_path)
     return run_graph(model, onnx_path.name, tensors, images)
 
 
 def run_graph(
-    model: Any,
+    model: onnx.ModelProto,
     label: str,
     tensors: Sequence[str],
     images: Iterable[NDArray[np.float32]],
@@ -45,14 +48,14 @@ def run_graph(
         model: Changed: it gets the tensors as further outputs.
         label: Name of the graph, for messages.
     """
-    onnx = require("onnx", purpose="Calibration")
+    helper = require("onnx.helper", purpose="Calibration")
     onnxruntime = require("onnxruntime", purpose="Calibration")
     input_name = model.graph.input[0].name
     inner = [name for name in tensors if name != input_name]
     present = {output.name for output in model.graph.output}
     for name in inner:
         if name not in present:
-            model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+            model.graph.output.append(helper.make_empty_tensor_value_info(name))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     with _translated(label):

@@ -6,17 +6,20 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.formats.onnx import add_constant
+from edgeseg.formats.onnx import add_constant, input_of, name_of
 from edgeseg.lazy import require
 
 from ..plan.quant_plan import QuantPlan
 from ..qdq_onnx import quantizable_convolutions
 from .activations import run_graph
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 PURPOSE = "Bias correction"
 
@@ -64,40 +67,42 @@ def _graph_of_means(onnx_path: Path, plan: QuantPlan) -> tuple[Any, list[str]]:
     Returns:
         An onnx model, and the names of the channels' means.
     """
-    ir = require("onnx_ir", purpose=PURPOSE)
-    model = ir.load(onnx_path)
+    onnx_ir = require("onnx_ir", purpose=PURPOSE)
+    model = onnx_ir.load(onnx_path)
     graph = model.graph
-    rounded: dict[str, Any] = {}
+    rounded: dict[str, ir.Value] = {}
     wanted: list[str] = []
     for node in quantizable_convolutions(graph):
-        name, source = node.outputs[0].name, node.inputs[0]
-        if source.name not in rounded:
-            rounded[source.name] = _rounded_copy(ir, graph, source, plan)
+        name, source = name_of(node.outputs[0]), input_of(node)
+        tensor = name_of(source)
+        if tensor not in rounded:
+            rounded[tensor] = _rounded_copy(onnx_ir, graph, source, plan)
         weight = add_constant(graph, f"{name}/snapped", plan.weights[name].weights())
-        beside = ir.node("Conv", [rounded[source.name], weight], dict(node.attributes))
+        beside = onnx_ir.node("Conv", [rounded[tensor], weight], dict(node.attributes))
         graph.insert_after(node, [beside])
         other_axes = [0, *range(2, plan.weights[name].values.ndim)]
         axes = add_constant(graph, f"{name}/axes", np.array(other_axes, np.int64))
         for value, label in zip((node.outputs[0], beside.outputs[0]), _labels(name), strict=True):
-            mean = ir.node("ReduceMean", [value, axes], {"keepdims": 0})
+            mean = onnx_ir.node("ReduceMean", [value, axes], {"keepdims": 0})
             mean.outputs[0].name = label
             graph.append(mean)
             wanted.append(label)
-    return ir.to_proto(model), wanted
+    return onnx_ir.to_proto(model), wanted
 
 
-def _rounded_copy(ir: Any, graph: Any, source: Any, plan: QuantPlan) -> Any:
+def _rounded_copy(onnx_ir: Any, graph: ir.Graph, source: ir.Value, plan: QuantPlan) -> Any:
     """What an INT8 convolution reads in place of `source`; nobody else reads it."""
-    if source.name not in plan.ranges:
+    name = name_of(source)
+    if name not in plan.ranges:
         return source
-    scale = np.asarray(plan.scale(source.name), np.float32)
-    zero_point = np.asarray(plan.zero_point(source.name), np.int8)
+    scale = np.asarray(plan.scale(name), np.float32)
+    zero_point = np.asarray(plan.zero_point(name), np.int8)
     grid = [
-        add_constant(graph, f"{source.name}/copy_scale", scale),
-        add_constant(graph, f"{source.name}/copy_zero", zero_point),
+        add_constant(graph, f"{name}/copy_scale", scale),
+        add_constant(graph, f"{name}/copy_zero", zero_point),
     ]
-    quantize = ir.node("QuantizeLinear", [source, *grid])
-    dequantize = ir.node("DequantizeLinear", [quantize.outputs[0], *grid])
+    quantize = onnx_ir.node("QuantizeLinear", [source, *grid])
+    dequantize = onnx_ir.node("DequantizeLinear", [quantize.outputs[0], *grid])
     producer = source.producer()
     if producer is None:
         graph.insert_before(graph[0], [quantize, dequantize])

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.errors import CalibrationError
-from edgeseg.formats.onnx import constant_of
+from edgeseg.formats.onnx import constant_of, name_of
 from edgeseg.lazy import require
 from edgeseg.progress import SILENT, Progress
 from edgeseg.records import sha256_of_file
@@ -119,7 +119,7 @@ class RangeCalibrator(Calibrator):
             if self.options.zero_points:
                 ranges, zero_points = shift_ranges(ranges, extremes(observe()))
             weights = {
-                node.outputs[0].name: self.choose_grid(constant_of(node.inputs[1]))
+                name_of(node.outputs[0]): self.choose_grid(constant_of(node.inputs[1]))
                 for node in quantizable_convolutions(graph)
             }
             plan = QuantPlan(

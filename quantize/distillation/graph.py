@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,10 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgeseg.errors import CalibrationError
+from edgeseg.formats.onnx import constant_of, name_of
 from edgeseg.lazy import require
 
 from ..qdq_onnx import quantizable_convolutions, quantized_output
 from .operators import OPERATORS, Operator
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 # Takes the name of a tensor and its value, and gives what its readers get.
 Exchange = Callable[[str, Tensor], Tensor]
@@ -159,20 +163,20 @@ def load_graph(onnx_path: Path) -> TorchGraph:
     Raises:
         CalibrationError: It has an operator that `operators.py` does not know.
     """
-    ir = require("onnx_ir", purpose="Distillation")
-    graph = ir.load(onnx_path).graph
+    onnx_ir = require("onnx_ir", purpose="Distillation")
+    graph = onnx_ir.load(onnx_path).graph
     constants = {
-        value.name: torch.from_numpy(value.const_value.numpy().copy())
+        name_of(value): torch.from_numpy(constant_of(value).copy())
         for value in graph.initializers.values()
     }
     convolutions = {}
     for node in quantizable_convolutions(graph):
-        name, weight = node.outputs[0].name, node.inputs[1].name
+        name, weight = name_of(node.outputs[0]), name_of(node.inputs[1])
         bias = node.inputs[2] if len(node.inputs) > 2 else None
-        bias_name = bias.name if bias is not None else f"{name}/no_bias"
+        bias_name = name_of(bias) or f"{name}/no_bias"
         constants.setdefault(bias_name, torch.zeros(len(constants[weight])))
         convolutions[name] = Place(
-            weight, bias_name, node.inputs[0].name, quantized_output(node).name
+            weight, bias_name, name_of(node.inputs[0]), name_of(quantized_output(node))
         )
     steps = []
     for node in graph:
@@ -197,8 +201,8 @@ def load_graph(onnx_path: Path) -> TorchGraph:
     )
 
 
-def _step_of(node: Any, onnx_path: Path) -> Step:
-    name = node.outputs[0].name
+def _step_of(node: ir.Node, onnx_path: Path) -> Step:
+    name = name_of(node.outputs[0])
     if node.op_type == "Constant":
         content = torch.from_numpy(node.attributes["value"].value.numpy().copy())
         return Step("Constant", name, lambda inputs, attributes: content, (), (name,), {})
@@ -211,7 +215,7 @@ def _step_of(node: Any, onnx_path: Path) -> Step:
         node.op_type,
         name,
         OPERATORS[node.op_type],
-        tuple("" if value is None else value.name for value in node.inputs),
-        tuple(value.name for value in node.outputs),
+        tuple(map(name_of, node.inputs)),
+        tuple(map(name_of, node.outputs)),
         {key: attribute.value for key, attribute in node.attributes.items()},
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.errors import CalibrationError
-from edgeseg.formats.onnx import constant_of
+from edgeseg.formats.onnx import constant_of, name_of
 from edgeseg.formats.tflite import observe_tensors, read_tflite
 from edgeseg.lazy import require
 
@@ -64,28 +64,30 @@ def match_convolutions(
     nodes = [
         node
         for node in quantizable_convolutions(graph)
-        if node.outputs[0].name not in plan.float_nodes
+        if name_of(node.outputs[0]) not in plan.float_nodes
     ]
     for node in nodes:
-        if node.inputs[0].name not in plan.ranges:
+        if name_of(node.inputs[0]) not in plan.ranges:
             raise CalibrationError(
-                f"The plan has no range for '{node.inputs[0].name}', which an INT8 convolution "
+                f"The plan has no range for '{name_of(node.inputs[0])}', which an INT8 convolution "
                 "reads. Calibrate anew."
             )
     candidates = _convolutions_of(tflite_path)
-    names = {value.name for node in nodes for value in (node.outputs[0], quantized_output(node))}
+    names = {
+        name_of(value) for node in nodes for value in (node.outputs[0], quantized_output(node))
+    }
     (expected,) = observe_activations(onnx_path, sorted(names), [image])
     (held,) = observe_tensors(tflite_path, [image], {one.result for one in candidates})
     found: dict[int, Match] = {}
     missing = []
     for node in nodes:
-        name, result = node.outputs[0].name, quantized_output(node).name
+        name, result = name_of(node.outputs[0]), name_of(quantized_output(node))
         weight = constant_of(node.inputs[1])
         for one in candidates:
             if one.operator not in found and _is_close(_laid_out(weight, one.kind), one.weight):
                 values = (expected[name], expected[result])
                 if any(_is_close(np.moveaxis(v, 1, -1), held[one.result]) for v in values):
-                    source = node.inputs[0].name
+                    source = name_of(node.inputs[0])
                     found[one.operator] = Match(name, source, result, one.operator, one.kind)
                     break
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from edgeseg.formats.tflite import observe_tensors
 from edgeseg.lazy import require
 
 from ..onnx_file import open_reference
+
+if TYPE_CHECKING:
+    import onnx
 
 PURPOSE = "Comparing with the ONNX graph"
 RELATIVE_TOLERANCE = 1e-3  # of a tensor's largest value
@@ -39,8 +42,7 @@ def first_difference(onnx_path: Path, tflite_path: Path, image: NDArray[np.float
         "Relu 'name'" as the graph has it; None when nothing differs. Of what is merged with the
         operator after it, nobody can tell which of the two differs: both are named.
     """
-    onnx = require("onnx", purpose=PURPOSE)
-    model = onnx.load(onnx_path)
+    model = require("onnx", purpose=PURPOSE).load(onnx_path)
     constants = {tensor.name for tensor in model.graph.initializer}
     varying = _names_that_depend_on(model.graph, model.graph.input[0].name)
     computed = [node for node in model.graph.node if varying.intersection(node.output)]
@@ -62,7 +64,7 @@ def first_difference(onnx_path: Path, tflite_path: Path, image: NDArray[np.float
     return None
 
 
-def _label(node: Any) -> str:
+def _label(node: onnx.NodeProto) -> str:
     return f"{node.op_type} '{node.name or node.output[0]}'"
 
 
@@ -95,7 +97,7 @@ def _is_close(one: NDArray[np.float32], other: NDArray[np.float32], limit: float
     return bool(np.abs(one - other).max() <= limit)
 
 
-def _names_that_depend_on(graph: Any, source: str) -> set[str]:
+def _names_that_depend_on(graph: onnx.GraphProto, source: str) -> set[str]:
     reached = {source}
     for node in graph.node:
         if reached.intersection(node.input):
@@ -104,14 +106,14 @@ def _names_that_depend_on(graph: Any, source: str) -> set[str]:
 
 
 def _values_of_onnx(
-    model: Any, names: Sequence[str], image: NDArray[np.float32]
+    model: onnx.ModelProto, names: Sequence[str], image: NDArray[np.float32]
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     """Results of a graph as it is written: nothing is fused."""
-    onnx = require("onnx", purpose=PURPOSE)
+    helper = require("onnx.helper", purpose=PURPOSE)
     present = {output.name for output in model.graph.output}
     for name in names:
         if name not in present:
-            model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+            model.graph.output.append(helper.make_empty_tensor_value_info(name))
     session = open_reference(model.SerializeToString(), as_written=True)
     feed = {model.graph.input[0].name: image}
     for first in range(0, len(names), AT_ONCE):

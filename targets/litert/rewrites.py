@@ -8,21 +8,31 @@ tensor as NHWC, which is right.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeseg.formats.onnx import add_constant, constant_of, fixed_shape, is_constant
+from edgeseg.formats.onnx import (
+    add_constant,
+    constant_of,
+    fixed_shape,
+    input_of,
+    is_constant,
+    name_of,
+)
 from edgeseg.lazy import require
 from edgeseg.lower.constants import fold_constants
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 # Two inputs, the smaller one stretched along the other's axes.
 BROADCASTING = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min", "Pow"})
 PURPOSE = "Building for litert"
 
 
-def prepare_for_onnx2tf(model: Any, *, with_shapes: bool, own_opset: bool) -> None:
-    """Fold constants and apply the rewrites of this file to an `onnx_ir.Model`, in place.
+def prepare_for_onnx2tf(model: ir.Model, *, with_shapes: bool, own_opset: bool) -> None:
+    """Fold constants and apply the rewrites of this file, in place.
 
     Args:
         with_shapes: Keep recorded shapes, which graphs with other than four axes need.
@@ -43,7 +53,7 @@ def prepare_for_onnx2tf(model: Any, *, with_shapes: bool, own_opset: bool) -> No
         passes.ShapeInferencePass()(model)
 
 
-def spread_group_norms(graph: Any) -> int:
+def spread_group_norms(graph: ir.Graph) -> int:
     """Write group normalisation without reshaping.
 
     Exporters write it as Reshape to (1, groups, -1), InstanceNormalization, Reshape back. The
@@ -55,10 +65,10 @@ def spread_group_norms(graph: Any) -> int:
     """
     count = 0
     for norm in [node for node in graph if node.op_type == "InstanceNormalization"]:
-        before, after = norm.inputs[0].producer(), _only_reader(norm.outputs[0])
+        before, after = input_of(norm).producer(), _only_reader(norm.outputs[0])
         if before is None or after is None or _only_reader(before.outputs[0]) is not norm:
             continue
-        source, result = before.inputs[0], after.outputs[0]
+        source, result = input_of(before), after.outputs[0]
         if before.op_type != "Reshape" or after.op_type != "Reshape":
             continue
         shape, inner, outer = (fixed_shape(v) for v in (source, before.outputs[0], result))
@@ -72,9 +82,13 @@ def spread_group_norms(graph: Any) -> int:
     return count
 
 
-def _replace_group_norm(graph: Any, norm: Any, source: Any, result: Any, *, groups: int) -> None:
-    ir = require("onnx_ir", purpose=PURPOSE)
-    channels = source.shape[1]
+def _replace_group_norm(
+    graph: ir.Graph, norm: ir.Node, source: ir.Value, result: ir.Value, *, groups: int
+) -> None:
+    onnx_ir = require("onnx_ir", purpose=PURPOSE)
+    shape = fixed_shape(source)
+    assert shape is not None
+    channels = shape[1]
     size = channels // groups
     blocks = np.kron(np.eye(groups), np.full((size, size), 1 / size)).astype(np.float32)
     epsilon = norm.attributes.get_float("epsilon", 1e-5)
@@ -85,7 +99,7 @@ def _replace_group_norm(graph: Any, norm: Any, source: Any, result: Any, *, grou
     nodes: list[Any] = []
 
     def add(kind: str, *inputs: Any) -> Any:
-        nodes.append(ir.node(kind, list(inputs), name=f"{label}/{kind}{len(nodes)}"))
+        nodes.append(onnx_ir.node(kind, list(inputs), name=f"{label}/{kind}{len(nodes)}"))
         nodes[-1].outputs[0].name = f"{label}_{kind}{len(nodes)}"
         return nodes[-1].outputs[0]
 
@@ -96,10 +110,10 @@ def _replace_group_norm(graph: Any, norm: Any, source: Any, result: Any, *, grou
     normed.shape, normed.type = result.shape, result.type
     result.name, normed.name = f"{label}_before", label
     graph.insert_before(norm, nodes)
-    ir.convenience.replace_all_uses_with(result, normed, replace_graph_outputs=True)
+    onnx_ir.convenience.replace_all_uses_with(result, normed, replace_graph_outputs=True)
 
 
-def pad_before_average_pools(graph: Any) -> int:
+def pad_before_average_pools(graph: ir.Graph) -> int:
     """Pad with zeros first where an average counts the padding.
 
     TFLite's average leaves the padding out; onnx2tf mends that with six operators a border.
@@ -107,7 +121,7 @@ def pad_before_average_pools(graph: Any) -> int:
     Returns:
         How many were rewritten.
     """
-    ir = require("onnx_ir", purpose=PURPOSE)
+    onnx_ir = require("onnx_ir", purpose=PURPOSE)
     count = 0
     for pool in [node for node in graph if node.op_type == "AveragePool"]:
         pads = pool.attributes.get_ints("pads", ())
@@ -118,18 +132,18 @@ def pad_before_average_pools(graph: Any) -> int:
             continue
         source, label = pool.inputs[0], pool.outputs[0].name
         widths = np.array([0, 0, *pads[:2], 0, 0, *pads[2:]], np.int64)
-        padding = ir.node(
+        padding = onnx_ir.node(
             "Pad", [source, add_constant(graph, f"{label}_pads", widths)], name=f"{label}/pad"
         )
         padding.outputs[0].name = f"{label}_padded"
         graph.insert_before(pool, padding)
         pool.replace_input_with(0, padding.outputs[0])
-        pool.attributes["pads"] = ir.AttrInt64s("pads", [0] * 4)
+        pool.attributes["pads"] = onnx_ir.AttrInt64s("pads", [0] * 4)
         count += 1
     return count
 
 
-def give_constants_all_axes(graph: Any) -> int:
+def give_constants_all_axes(graph: ir.Graph) -> int:
     """Write constants of fewer axes than the tensor that they go with in full: (C, 1, 1) as
     (1, C, 1, 1). onnx2tf lays those out right, whatever the sizes.
 
@@ -146,24 +160,24 @@ def give_constants_all_axes(graph: Any) -> int:
             if not 0 < array.ndim < len(shape):
                 continue
             full = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
-            name = f"{value.name}_{len(shape)}d"
+            name = f"{name_of(value)}_{len(shape)}d"
             known = graph.initializers.get(name)
             node.replace_input_with(index, known or add_constant(graph, name, full))
             count += 1
     return count
 
 
-def state_kernels_of_transposed_convolutions(graph: Any) -> None:
+def state_kernels_of_transposed_convolutions(graph: ir.Graph) -> None:
     """Write the attribute kernel_shape, which ONNX lets exporters leave out, and onnx2tf needs."""
-    ir = require("onnx_ir", purpose=PURPOSE)
+    onnx_ir = require("onnx_ir", purpose=PURPOSE)
     for node in graph:
         if node.op_type == "ConvTranspose" and "kernel_shape" not in node.attributes:
             shape = fixed_shape(node.inputs[1])
             if shape is not None:
-                node.attributes["kernel_shape"] = ir.AttrInt64s("kernel_shape", shape[2:])
+                node.attributes["kernel_shape"] = onnx_ir.AttrInt64s("kernel_shape", shape[2:])
 
 
-def forget_shapes(graph: Any) -> None:
+def forget_shapes(graph: ir.Graph) -> None:
     """Remove the shapes of inner tensors.
 
     onnx2tf 1.29.24 takes a sum whose shape is not the recorded one, as NHWC never is, for broken
@@ -176,7 +190,7 @@ def forget_shapes(graph: Any) -> None:
                 value.shape = None
 
 
-def declare_opset_17(model: Any) -> None:
+def declare_opset_17(model: ir.Model) -> None:
     """Say that the graph is of opset 17, though its operators stay as they are.
 
     onnx2tf 1.29.24 honours the coordinate mode of a Resize, such as align_corners, up to that
@@ -185,10 +199,10 @@ def declare_opset_17(model: Any) -> None:
     model.opset_imports[""] = min(model.opset_imports.get("", 17), 17)
 
 
-def _only_reader(value: Any) -> Any:
+def _only_reader(value: ir.Value) -> ir.Node | None:
     readers = list(value.uses())
     return readers[0].node if len(readers) == 1 else None
 
 
-def _is_all(value: Any, number: float) -> bool:
+def _is_all(value: ir.Value | None, number: float) -> bool:
     return is_constant(value) and bool((constant_of(value) == number).all())

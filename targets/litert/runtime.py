@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ from .benchmark_model import BenchmarkModel
 from .conversion import FAILURE, FLOAT_FILE, GRAPH_FILE, HALF_FILE, smooth_noise
 from .first_difference import first_difference
 from .rewrites import prepare_for_onnx2tf
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 MODEL_FILE = "model.tflite"
 # XNNPACK adds sums up outside the convolutions, copies fast, and resizes maps of one channel well.
@@ -186,8 +189,8 @@ class LiteRtRuntime(Runtime):
                 )
 
 
-def read_sized_graph(onnx_path: Path) -> Any:
-    """An `onnx_ir.Model` with types, for images of one size.
+def read_sized_graph(onnx_path: Path) -> ir.Model:
+    """The graph with the types of all values, for images of one size.
 
     Raises:
         TargetError: The file is no valid ONNX graph, or a size is left open.

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeseg.errors import TargetError
 from edgeseg.lazy import require
 
 from ..runners.tensorrt_backend import make_logger, parse_network
 from .graph import label
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 # Kernels that the builder generates for operators between the ones it has kernels for.
 GENERATED = "kgen"
@@ -49,12 +52,12 @@ class KernelReport:
 
 
 def build_ahead_of_time(
-    model: Any, onnx: bytes, compute_capability: str
+    model: ir.Model, onnx: bytes, compute_capability: str
 ) -> tuple[bytes, KernelReport | None]:
     """Build an engine for a compute capability.
 
     Args:
-        model: The `onnx_ir.Model` of `onnx`, for names in the report.
+        model: The graph in `onnx`, for names in the report.
         compute_capability: Such as "8.6".
 
     Returns:
@@ -89,12 +92,12 @@ def build_ahead_of_time(
     return bytes(engine), read_layers(logger.layers, model.graph)
 
 
-def read_layers(text: str, graph: Any) -> KernelReport | None:
+def read_layers(text: str, graph: ir.Graph) -> KernelReport | None:
     """Read the list of layers that the builder logs.
 
     Args:
         text: One line for each, with the names of the ONNX nodes that it computes.
-        graph: The `onnx_ir.Graph` that was built.
+        graph: The graph that was built.
 
     Returns:
         None when the text has no layer of the known form.

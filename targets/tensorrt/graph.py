@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeseg.errors import TargetError
-from edgeseg.formats.onnx import constant_of, fixed_shape, is_constant
+from edgeseg.formats.onnx import constant_of, fixed_shape, input_of, is_constant
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 NEWEST_OPSET = 20  # of TensorRT 10.3; the parser that is asked here reads newer ones too
 ONNX_DOMAINS = ("", "ai.onnx")
@@ -17,7 +20,7 @@ CHANNEL_AXES = {"Conv": 0, "ConvTranspose": 1, "MatMul": None, "Gemm": None}
 ROUNDING = ("QuantizeLinear", "DequantizeLinear")
 
 
-def require_opset(model: Any) -> None:
+def require_opset(model: ir.Model) -> None:
     """Refuse graphs that the oldest TensorRT does not read, although the parser here may.
 
     Raises:
@@ -37,7 +40,7 @@ def require_opset(model: Any) -> None:
             )
 
 
-def require_legal_qdq(graph: Any, precision: str) -> None:
+def require_legal_qdq(graph: ir.Graph, precision: str) -> None:
     """Refuse Q/DQ operators that TensorRT refuses, or would compute as something else.
 
     It takes symmetric int8 alone: zero points of 0; one scale for an activation; one, or one for
@@ -66,18 +69,18 @@ def require_legal_qdq(graph: Any, precision: str) -> None:
             )
 
 
-def label(node: Any) -> str:
+def label(node: ir.Node) -> str:
     """Name of a node, or of its first result where it has none."""
     return str(node.name or node.outputs[0].name)
 
 
-def _codes_reason(node: Any) -> str | None:
+def _codes_reason(node: ir.Node) -> str | None:
     """What is wrong with the integers of a Q/DQ operator."""
     zero = node.inputs[2] if len(node.inputs) > 2 else None
     if zero is None:
-        kind = "UINT8" if node.op_type == "QuantizeLinear" else node.inputs[0].dtype.name
+        kind = "UINT8" if node.op_type == "QuantizeLinear" else _type_of(input_of(node))
     else:
-        kind = zero.dtype.name
+        kind = _type_of(zero)
     if kind == "INT32" and node.op_type == "DequantizeLinear":
         return "it gives a bias from int32, and TensorRT takes biases in float"
     if kind != "INT8":
@@ -92,7 +95,12 @@ def _codes_reason(node: Any) -> str | None:
     return None
 
 
-def _scale_reason(node: Any) -> str | None:
+def _type_of(value: ir.Value) -> str:
+    """ONNX's name of the type of a value's elements."""
+    return "" if value.dtype is None else value.dtype.name
+
+
+def _scale_reason(node: ir.Node) -> str | None:
     """What is wrong with the scale of a Q/DQ operator."""
     if not is_constant(node.inputs[1]):
         return "its scale is not constant"
@@ -101,8 +109,8 @@ def _scale_reason(node: Any) -> str | None:
         return f"its scale is {scale.reshape(-1)[0]:g}, and scales are positive"
     if scale.size == 1:
         return None
-    source = node.inputs[0]
-    if not is_constant(source):
+    shape = fixed_shape(node.inputs[0])
+    if shape is None or not is_constant(node.inputs[0]):
         return (
             f"it has {scale.size} scales for an activation, and TensorRT takes one for each tensor"
         )
@@ -111,7 +119,7 @@ def _scale_reason(node: Any) -> str | None:
         if reader.op_type not in CHANNEL_AXES:
             return f"it has {scale.size} scales for an input of {reader.op_type} {label(reader)!r}"
         wanted = CHANNEL_AXES[reader.op_type]
-        if wanted is not None and axis % len(source.shape) != wanted:
+        if wanted is not None and axis % len(shape) != wanted:
             return (
                 f"its scales lie along axis {axis}, and those of a weight of {reader.op_type} lie "
                 f"along {wanted}"
@@ -119,7 +127,7 @@ def _scale_reason(node: Any) -> str | None:
     return None
 
 
-def tensors_of(graph: Any) -> dict[str, dict[str, Any]]:
+def tensors_of(graph: ir.Graph) -> dict[str, dict[str, Any]]:
     """Name and shape of the graph's input and output.
 
     Raises:
