@@ -16,7 +16,7 @@ from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
-from loopback_sshd import LoopbackSshd, is_running, wait_until
+from loopback_sshd import LoopbackSshd, wait_until
 from support import needs
 
 from edgeseg.bundle.bundle import open_bundle
@@ -44,7 +44,7 @@ def device_words(sshd: LoopbackSshd, *more: object) -> tuple[object, ...]:
 
 
 def nothing_is_left(sshd: LoopbackSshd) -> bool:
-    return not is_running(WORKER) and list(sshd.temporary.iterdir()) == []
+    return not sshd.running(WORKER) and list(sshd.temporary.iterdir()) == []
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def bench(
         # The line of the finished stage: what comes next is timing.
         warm = (line.startswith("load and warm up  ") for line in iter(process.stderr.readline, ""))
         assert any(warm)
-        assert is_running(WORKER)
+        assert sshd.running(WORKER)
         yield process
         process.kill()
 
@@ -218,9 +218,8 @@ def test_a_bench_that_is_ended_leaves_nothing(
 def test_a_worker_that_the_system_kills_is_said(
     bench: subprocess.Popen[str], sshd: LoopbackSshd
 ) -> None:
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        if WORKER.encode() in entry.read_bytes().split(b"\0"):
-            os.kill(int(entry.parent.name), signal.SIGKILL)
+    for process in sshd.running(WORKER):
+        os.kill(process, signal.SIGKILL)
     _, said = bench.communicate(timeout=60)
     assert bench.returncode == 1
     assert f"on {sshd.address} ended with signal 9." in said

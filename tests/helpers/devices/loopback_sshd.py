@@ -75,6 +75,19 @@ class LoopbackSshd:
                     if Path(f"/proc/{process}/comm").read_text().startswith("sshd"):
                         os.kill(process, signal.SIGKILL)
 
+    def running(self, word: str) -> list[int]:
+        """Processes with that word on their command line that run in a folder of this device."""
+        processes = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                # A folder that was removed still has its name.
+                if word in words and str((entry / "cwd").readlink()).startswith(
+                    str(self.temporary)
+                ):
+                    processes.append(int(entry.name))
+        return processes
+
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
 
