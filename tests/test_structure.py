@@ -57,7 +57,6 @@ KNOWN_LONG_FUNCTIONS = (
     "edgeseg.api:build",
     "edgeseg.lower.group_norm:group_norm_by_channel",
     "edgeseg.pipeline.adapt:adapt_model",
-    "edgeseg.targets.runners.tensorrt_backend:build_engine",
     "edgeseg.training.loop:Trainer.run",
 )
 

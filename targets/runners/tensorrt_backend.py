@@ -449,21 +449,8 @@ def build_engine(
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mb * MEGABYTE)
     config.clear_flag(trt.BuilderFlag.TF32)  # float32 is meant where it stands
     if dla_core >= 0:
-        if builder.num_DLA_cores <= dla_core:
-            raise RuntimeError(
-                f"the plan asks for DLA core {dla_core}, and this device with this TensorRT has "
-                f"{builder.num_DLA_cores}. Build the bundle without --option dla_core"
-            )
-        config.default_device_type = trt.DeviceType.DLA
-        config.DLA_core = dla_core
-        config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
-        if weak:
-            config.set_flag(trt.BuilderFlag.FP16)
-    # Timings hold for a version and a device, not for a graph.
-    known = hashlib.sha256(json.dumps(dict(machine), sort_keys=True).encode()).hexdigest()[:16]
-    timing_path = place.parent / f"timing-{known}.cache"
-    timings = config.create_timing_cache(timing_path.read_bytes() if timing_path.is_file() else b"")
-    config.set_timing_cache(timings or config.create_timing_cache(b""), False)
+        _use_dla(trt, builder, config, dla_core, weak=weak)
+    timing_path = _use_timing_cache(config, machine, place.parent)
     engine = builder.build_serialized_network(network, config)
     del parser
     if engine is None:
@@ -491,6 +478,34 @@ def build_engine(
             f"the engine cannot be written to {place} ({error}). Set EDGESEG_CACHE_DIR to a "
             "folder that can be"
         ) from error
+
+
+def _use_dla(trt: Any, builder: Any, config: Any, dla_core: int, *, weak: bool) -> None:
+    """Run layers on a DLA core, and on the GPU what that does not run.
+
+    Args:
+        weak: The network is not strongly typed, so that its precision has to be named.
+    """
+    if builder.num_DLA_cores <= dla_core:
+        raise RuntimeError(
+            f"the plan asks for DLA core {dla_core}, and this device with this TensorRT has "
+            f"{builder.num_DLA_cores}. Build the bundle without --option dla_core"
+        )
+    config.default_device_type = trt.DeviceType.DLA
+    config.DLA_core = dla_core
+    config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+    if weak:
+        config.set_flag(trt.BuilderFlag.FP16)
+
+
+def _use_timing_cache(config: Any, machine: Mapping[str, str], folder: Path) -> Path:
+    """Take the timings of earlier builds on this machine; returns the file that keeps them."""
+    # Timings hold for a version and a device, not for a graph.
+    known = hashlib.sha256(json.dumps(dict(machine), sort_keys=True).encode()).hexdigest()[:16]
+    path = folder / f"timing-{known}.cache"
+    timings = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
+    config.set_timing_cache(timings or config.create_timing_cache(b""), False)
+    return path
 
 
 def describe_content(name: str, content: bytes) -> dict[str, Any]:

@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def build(backend: Any, folder: Path, workspace_mb: int | None, rebuild: bool) -> str:
-    """Build the engine, or find it built; returns what there is to say of it."""
+    """Build the engine, or find it built; returns a line that describes it."""
     artifact = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["artifact"]
     path, record = backend.ensure_engine(
         backend.import_tensorrt(artifact["settings"]["package"]),
@@ -54,12 +54,12 @@ def main() -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Take the steps; what is said goes to standard error, the timings to standard output."""
+    """Take the steps; messages go to standard error, the timings to standard output."""
     folder, step = HERE.parent, arguments.step
     runner = runpy.run_path(str(HERE / "run.py"))
     if step in (None, "build"):
-        said = build(runner["backend"], folder, arguments.workspace_mb, arguments.rebuild)
-        print(said, file=sys.stderr)
+        engine = build(runner["backend"], folder, arguments.workspace_mb, arguments.rebuild)
+        print(engine, file=sys.stderr)
     if step in (None, "verify"):
         holds, numbers = runner["Network"](folder).verify()
         print(("ok: " if holds else "FAILED: ") + numbers, file=sys.stderr)

@@ -56,13 +56,13 @@ class Worker:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
         self.received = b""
-        self.said: collections.deque[bytes] = collections.deque(maxlen=40)
+        self.stderr_lines: collections.deque[bytes] = collections.deque(maxlen=40)
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            self.said.append(line[-2000:])
+            self.stderr_lines.append(line[-2000:])
 
     def ask(self, line: str, timeout_s: float) -> dict[str, Any]:
         stdin, stdout = self.process.stdin, self.process.stdout
@@ -93,7 +93,7 @@ class Worker:
             kill_group(self.process)
             code = self.process.wait()
         time.sleep(0.1)  # for the last words to arrive
-        return {"code": code, "stderr": b"".join(self.said).decode(errors="replace")}
+        return {"code": code, "stderr": b"".join(self.stderr_lines).decode(errors="replace")}
 
 
 class Agent:
