@@ -269,22 +269,34 @@ def evaluate(
     split: Sequence[str] = ("test",),
     size: tuple[int, int] | None = None,
     metrics: str | None = None,
+    against: str | None = None,
+    against_weights: AnyPath | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Score the FP32 reference on labelled images, with 95 % intervals: `edgeseg evaluate`.
 
     Args:
         metrics: "paper" for what the model's paper prints, "all" for every metric.
+        against: Name of another network, to be compared with image by image.
+        against_weights: Checkpoint of that network; None takes the shipped one.
 
     Returns:
         The record that `edgeseg evaluate --json` prints.
     """
-    from .pipeline.builder.request import open_split
-    from .pipeline.evaluate import evaluate_model
+    from .pipeline.evaluate import EvaluateRequest, evaluate_model
 
-    found = _find(model, spec, size)
-    dataset = open_split(_path(data), *split)
-    return evaluate_model(found, _path(weights), dataset, _progress(progress), metrics)
+    request = EvaluateRequest(
+        model=model,
+        weights=_path(weights),
+        spec=_path(spec),
+        data=_path(data),
+        splits=tuple(split),
+        size=size,
+        metrics=metrics,
+        against=against,
+        against_weights=_path(against_weights),
+    )
+    return evaluate_model(request, _progress(progress))
 
 
 def train(
@@ -375,12 +387,6 @@ def _run_folder(output: AnyPath | None, name: str) -> Path:
     from .pipeline.builder.request import short_name
 
     return Path("runs") / short_name(name) if output is None else Path(output)
-
-
-def _find(model: str, spec: AnyPath | None, size: tuple[int, int] | None) -> Any:
-    from .models import find_model
-
-    return find_model(model, _path(spec), size)
 
 
 def _progress(is_shown: bool) -> Progress:

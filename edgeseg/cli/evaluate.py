@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import UsageError
 from .terminal.console import make_progress, parse_size, print_json, print_result
 from .terminal.options import AsJson, Data, Model, Size, Spec, Split, Weights
 
@@ -34,27 +33,29 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score the FP32 reference on labelled images, with 95 % bootstrap intervals."""
-    from ..models import find_model
-    from ..pipeline.build import open_split
-    from ..pipeline.evaluate import evaluate_model
+    from ..pipeline.evaluate import EvaluateRequest, evaluate_model
 
-    network = find_model(model, spec, parse_size(size))
-    if against_weights is not None and against is None:
-        raise UsageError("--against-weights belongs to --against. Name the network, too.")
-    other = None
-    if against is not None:
-        other = find_model(against, None, parse_size(size)), against_weights
-    dataset = open_split(data, *(split or ["test"]))
-    scores = evaluate_model(network, weights, dataset, make_progress(), metrics, other)
+    request = EvaluateRequest(
+        model=model,
+        weights=weights,
+        spec=spec,
+        data=data,
+        splits=tuple(split or ["test"]),
+        size=parse_size(size),
+        metrics=metrics,
+        against=against,
+        against_weights=against_weights,
+    )
+    scores = evaluate_model(request, make_progress())
     if as_json:
         print_json(scores)
         return
-    print_result(f"{model} on {scores['images']} images of {dataset.root.name}, FP32 reference")
+    print_result(f"{model} on {scores['images']} images of {scores['data']}, FP32 reference")
     if metrics is not None:
-        _print_metrics(scores["metrics"], network.source)
+        _print_metrics(scores["metrics"], scores["source"])
     else:
         _print_scores(scores["accuracy"], scores["accuracy_ci95"])
-    if other is not None:
+    if against is not None:
         theirs = scores["against"]
         compared = theirs.get("metrics", theirs)
         print_result(f"{theirs['model']}, {theirs['weights']}")

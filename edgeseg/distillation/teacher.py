@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ..contract import InputContract
 from ..data.folder import FolderDataset, Pair
 from ..errors import UsageError
-from ..models import ModelSpec
+from ..models import TrainedModel
 from ..progress import SILENT, Progress
 from ..records import sha256_of_file
 from ..storage.cache import get_or_make
@@ -32,33 +32,28 @@ class Teacher:
     """A trained network that learns no more.
 
     Args:
-        spec: Of the network, at the size that it sees images in.
-        weights: Its checkpoint.
+        model: The network and its checkpoint.
 
     Raises:
         UsageError: The network gives no logits.
         WeightsError: The checkpoint does not fit.
     """
 
-    def __init__(self, spec: ModelSpec, weights: Path) -> None:
-        self.spec = spec
+    def __init__(self, model: TrainedModel) -> None:
+        self.model = model
+        self.spec = model.spec
         self.device = torch.device("cpu")
-        self.weights_sha256 = sha256_of_file(weights)
-        network = spec.load_network(weights).requires_grad_(False)
+        network = model.load_network().requires_grad_(False)
         if not hasattr(network, "forward_logits"):
             raise UsageError(
-                f"The teacher {spec.name} has no forward_logits(image), which teaching needs. Let "
-                'its forward return logits and say returns = "logits" in --teacher-spec.'
+                f"The teacher {self.spec.name} has no forward_logits(image), which teaching "
+                'needs. Let its forward return logits and say returns = "logits" in --teacher-spec.'
             )
         self.network: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def identity(self) -> dict[str, Any]:
-        """What its answers depend on; edgeseg's own code is in every cache key anyway."""
-        return {
-            "model": self.spec.to_json(),
-            "weights": self.weights_sha256,
-            "source": self.spec.source_digest(),
-        }
+        """What decides the teacher's predictions, see `TrainedModel.identity`."""
+        return self.model.identity()
 
     def to(self, device: torch.device | str) -> None:
         """Answer there from now on."""

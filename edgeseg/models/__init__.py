@@ -8,5 +8,14 @@ from .find import find_model, list_models
 from .recipe import Recipe
 from .registry import MODELS
 from .spec import ModelSpec, ShippedWeights
+from .trained import TrainedModel
 
-__all__ = ["MODELS", "ModelSpec", "Recipe", "ShippedWeights", "find_model", "list_models"]
+__all__ = [
+    "MODELS",
+    "ModelSpec",
+    "Recipe",
+    "ShippedWeights",
+    "TrainedModel",
+    "find_model",
+    "list_models",
+]

@@ -17,10 +17,9 @@ from ..data.label_subset import forget_labels
 from ..distillation.settings import find_method
 from ..errors import UsageError
 from ..lazy import require
-from ..models import ModelSpec, find_model
+from ..models import ModelSpec, TrainedModel, find_model
 from ..models.variants import VARIANT_ENDINGS, split_variant_name, variant_of
 from ..progress import SILENT, Progress
-from ..records import sha256_of_file
 from ..storage.atomic import write_text
 from ..training.options import TrainingOptions
 
@@ -125,7 +124,7 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
     """
     spec = _find_original(request)
     twin = variant_of(spec, request.ending)
-    weights = spec.resolve_weights(request.weights)
+    original = TrainedModel.of(spec, request.weights)
     settings = find_method(METHOD).changed({"mixup": request.mixup})
     recipe = request.training.find_recipe(twin)
     if settings.mixup and recipe.batch_size < 2:
@@ -142,7 +141,7 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
     from ..training.loop import Trainer
 
     with progress.stage("load packages and models"):
-        teacher = Teacher(spec, weights)
+        teacher = Teacher(original)
         torch.manual_seed(recipe.seed)
         network = twin.make_network()
     val = _open_val(request, teacher)
@@ -184,7 +183,7 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
     )
     result = trainer.run(images, val, resume=request.training.resume, progress=progress)
     with progress.stage("score both networks"):
-        record = _compare(request, spec, twin, weights, result.weights_path, val)
+        record = _compare(request, original, TrainedModel(twin, result.weights_path), val)
     write_text(request.output / RECORD_NAME, json.dumps(record, indent=1) + "\n")
     return AdaptResult(twin.name, result.weights_path, record)
 
@@ -235,33 +234,28 @@ def _start(network: nn.Module, teacher: Teacher, images: FolderDataset) -> None:
 
 
 def _compare(
-    request: AdaptRequest,
-    spec: ModelSpec,
-    twin: ModelSpec,
-    weights: Path,
-    twin_weights: Path,
-    val: Any,
+    request: AdaptRequest, original: TrainedModel, twin: TrainedModel, val: Any
 ) -> dict[str, Any]:
-    """Both networks on the val images."""
+    """Scores of both networks on the val images, and their difference."""
     from ..training.predict import predict_overlap
 
-    networks = {spec.name: (spec, weights), twin.name: (twin, twin_weights)}
+    models = {model.spec.name: model for model in (original, twin)}
     tables = {
-        name: predict_overlap(own.load_network(path), val, own.inputs, own.outputs)
-        for name, (own, path) in networks.items()
+        name: predict_overlap(model.load_network(), val, model.spec.inputs, model.spec.outputs)
+        for name, model in models.items()
     }
-    ours, theirs = tables[twin.name], tables[spec.name]
+    ours, theirs = tables[twin.spec.name], tables[original.spec.name]
     return {
-        "truth": _truth(request, spec),
+        "truth": _truth(request, original.spec),
         "images": len(val),
         "networks": {
             name: {
-                "weights_sha256": sha256_of_file(path),
-                "parameters": own.parameters,
+                "weights_sha256": model.weights_sha256,
+                "parameters": model.spec.parameters,
                 "accuracy": tables[name].scores(),
                 "accuracy_ci95": tables[name].intervals(),
             }
-            for name, (own, path) in networks.items()
+            for name, model in models.items()
         },
         "difference": ours.differences(theirs),
         "difference_ci95": ours.difference_intervals(theirs),

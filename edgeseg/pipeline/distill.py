@@ -12,7 +12,7 @@ from ..data.label_subset import forget_labels, split_labels
 from ..distillation.settings import MIXES, DistillSettings, find_method
 from ..errors import UsageError
 from ..lazy import require
-from ..models import ModelSpec, find_model
+from ..models import ModelSpec, TrainedModel, find_model
 from ..progress import SILENT, Progress
 from ..training.options import TrainingOptions
 from ..training.recipes import Recipe
@@ -128,7 +128,7 @@ def distill_model(request: DistillRequest, progress: Progress = SILENT) -> Train
     )
 
 
-def find_teachers(request: DistillRequest, student: ModelSpec) -> list[tuple[ModelSpec, Path]]:
+def find_teachers(request: DistillRequest, student: ModelSpec) -> list[TrainedModel]:
     """Teachers with their weights.
 
     Raises:
@@ -143,7 +143,7 @@ def find_teachers(request: DistillRequest, student: ModelSpec) -> list[tuple[Mod
         )
     if len(sizes) < 2:
         sizes = (sizes or (None,)) * len(names)
-    found = []
+    teachers = []
     for name, weights, size in zip(names, given or [None] * len(names), sizes, strict=True):
         is_own = ":" in name
         spec = find_model(name, request.teacher_spec if is_own else None, size)
@@ -153,8 +153,8 @@ def find_teachers(request: DistillRequest, student: ModelSpec) -> list[tuple[Mod
                 f"{student.name} {len(student.outputs.classes)}. Take a teacher of the same "
                 "classes."
             )
-        found.append((spec, spec.resolve_weights(weights, "--teacher-weights")))
-    return found
+        teachers.append(TrainedModel.of(spec, weights, "--teacher-weights"))
+    return teachers
 
 
 def require_one_each(teachers: Sequence[str], weights: Sequence[Path]) -> None:
@@ -239,7 +239,7 @@ class _Lesson:
     request: DistillRequest
     settings: DistillSettings
     recipe: Recipe
-    teachers: list[tuple[ModelSpec, Path]]
+    teachers: list[TrainedModel]
     student_spec: ModelSpec
     student: nn.Module
     progress: Progress
@@ -253,7 +253,7 @@ class _Lesson:
 
         def make(task_loss: Loss, device: torch.device) -> Objective:
             with self.progress.stage("load the teachers"):
-                teachers = [Teacher(spec, weights) for spec, weights in self.teachers]
+                teachers = [Teacher(model) for model in self.teachers]
             channels = self.student_spec.outputs.channels
             kept = None
             if keeps:

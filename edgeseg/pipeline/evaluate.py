@@ -11,8 +11,9 @@ from ..data.folder import FolderDataset
 from ..errors import UnknownNameError, UsageError
 from ..lazy import require_installed
 from ..metrics.scores import OVERLAP, MetricSet, ScoreTable, every_metric
-from ..models import ModelSpec
+from ..models import ModelSpec, TrainedModel
 from ..progress import SILENT, Progress
+from .builder.request import open_split
 
 
 @dataclass(frozen=True)
@@ -46,47 +47,100 @@ def choose_metrics(spec: ModelSpec, name: str) -> ChosenMetrics:
     return ChosenMetrics(name if spec.paper_metrics else "all", metrics, left_out)
 
 
-def evaluate_model(
-    spec: ModelSpec,
-    weights: Path | None,
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """Which network to score, on what, and with which other one to compare it.
+
+    Attributes:
+        model: Name, or "package.module:Class".
+        weights: Checkpoint; None takes the shipped one.
+        spec: TOML file that describes a network of the user's own.
+        data: Folder with labelled images; None takes the sample that the package carries.
+        splits: Splits of the data to score together.
+        size: (height, width) of the input of both networks; None is the model's default.
+        metrics: "paper" or "all" adds that set of metrics.
+        against: Name of another registered model, to be compared with image by image.
+        against_weights: Checkpoint of that model; None takes the shipped one.
+
+    Raises:
+        UsageError: `against_weights` without `against`.
+    """
+
+    model: str
+    weights: Path | None = None
+    spec: Path | None = None
+    data: Path | None = None
+    splits: tuple[str, ...] = ("test",)
+    size: tuple[int, int] | None = None
+    metrics: str | None = None
+    against: str | None = None
+    against_weights: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.against_weights is not None and self.against is None:
+            raise UsageError("--against-weights belongs to --against. Name the network, too.")
+
+
+def evaluate_model(request: EvaluateRequest, progress: Progress = SILENT) -> dict[str, Any]:
+    """Score the FP32 reference of a network on labelled images.
+
+    Returns:
+        JSON record, see `score_model`.
+
+    Raises:
+        EdgesegError: Of any kind.
+    """
+    model = TrainedModel.find(request.model, request.spec, request.size, request.weights)
+    against = None
+    if request.against is not None:
+        against = TrainedModel.find(
+            request.against, None, request.size, request.against_weights, "--against-weights"
+        )
+    dataset = open_split(request.data, *request.splits)
+    return score_model(model, dataset, progress, request.metrics, against)
+
+
+def score_model(
+    model: TrainedModel,
     dataset: FolderDataset,
     progress: Progress = SILENT,
     metrics: str | None = None,
-    against: tuple[ModelSpec, Path | None] | None = None,
+    against: TrainedModel | None = None,
 ) -> dict[str, Any]:
     """Score the FP32 reference of a network.
 
     Args:
         metrics: "paper" or "all" adds that set.
-        against: Another network with its weights, to be compared with image by image.
+        against: Another network, to be compared with image by image.
 
     Returns:
-        JSON record: `model`, `images`, `accuracy` and `accuracy_ci95` by metric; `metrics` where a
-        set was asked for; `against` with the other network's scores and, as `difference` and
-        `difference_ci95`, this network's minus those, also of the metrics of that set.
+        JSON record: `model`, `source` (its paper), `data`, `images`; `accuracy` and
+        `accuracy_ci95` by metric; `metrics` where a set was asked for; `against` with the
+        other network's scores and, as `difference` and `difference_ci95`, this network's minus
+        those, also of the metrics of that set.
 
     Raises:
-        UsageError: The other network looks for other classes, or a checkpoint is missing.
+        UsageError: The other network looks for other classes.
     """
-    if against is not None and len(against[0].outputs.classes) != len(spec.outputs.classes):
+    spec = model.spec
+    if against is not None and len(against.spec.outputs.classes) != len(spec.outputs.classes):
         raise UsageError(
-            f"{against[0].name} knows {len(against[0].outputs.classes)} classes, {spec.name} "
+            f"{against.spec.name} knows {len(against.spec.outputs.classes)} classes, {spec.name} "
             f"{len(spec.outputs.classes)}. Compare networks of the same classes."
         )
     chosen = None if metrics is None else choose_metrics(spec, metrics)
     sets = (OVERLAP,) if chosen is None else (OVERLAP, chosen.metrics)
-    weights_path = spec.resolve_weights(weights)
-    if against is not None:
-        against[0].resolve_weights(against[1], "--against-weights")
     with progress.stage("load the model"):
-        network = spec.load_network(weights_path)
+        network = model.load_network()
     from ..training.predict import predict_scores
 
     with progress.stage("evaluate", total=len(dataset)) as stage:
         tables = predict_scores(network, dataset, spec.inputs, spec.outputs, *sets, stage=stage)
     record = {
         "model": spec.name,
-        "weights": weights_path.name,
+        "weights": model.weights.name,
+        "source": spec.source,
+        "data": dataset.root.name,
         "splits": list(dataset.splits),
         "images": len(dataset),
         "accuracy": tables[0].scores(),
@@ -95,13 +149,12 @@ def evaluate_model(
     if chosen is not None:
         record["metrics"] = _metrics_record(chosen, tables[1], [pair.name for pair in dataset])
     if against is not None:
-        record["against"] = _compare_with(*against, tables, dataset, progress)
+        record["against"] = _compare_with(against, tables, dataset, progress)
     return record
 
 
 def _compare_with(
-    spec: ModelSpec,
-    weights: Path | None,
+    model: TrainedModel,
     tables: Sequence[ScoreTable],
     dataset: FolderDataset,
     progress: Progress,
@@ -109,8 +162,7 @@ def _compare_with(
     """Scores of another network, and what the first one's `tables` differ from them."""
     from ..training.predict import predict_scores
 
-    weights_path = spec.resolve_weights(weights, "--against-weights")
-    network = spec.load_network(weights_path)
+    spec, network = model.spec, model.load_network()
     # Only a map of one channel can be stretched.
     comparable = [
         table
@@ -129,7 +181,7 @@ def _compare_with(
         }
         for own, other in zip(comparable, theirs, strict=True)
     )
-    record: dict[str, Any] = {"model": spec.name, "weights": weights_path.name, **accuracy}
+    record: dict[str, Any] = {"model": spec.name, "weights": model.weights.name, **accuracy}
     if others:
         (record["metrics"],) = others
     return record

@@ -13,7 +13,7 @@ from edgeseg.distillation.paraphraser import Paraphraser
 from edgeseg.distillation.settings import DistillSettings
 from edgeseg.distillation.taps import FeatureTaps, Projections
 from edgeseg.distillation.teacher import TEACHER_LOGITS, Teacher, image_name
-from edgeseg.models import find_model
+from edgeseg.models import TrainedModel, find_model
 from edgeseg.models.weights import save_weights
 from edgeseg.training.batches import Batch
 
@@ -48,7 +48,7 @@ def mean_error(logits: Any, labels: Any) -> Any:
 def teacher(tmp_path: Path) -> Teacher:
     torch.manual_seed(2)
     save_weights(tmp_path / "ulite.safetensors", SPEC.make_network())
-    return Teacher(SPEC, tmp_path / "ulite.safetensors")
+    return Teacher(TrainedModel(SPEC, tmp_path / "ulite.safetensors"))
 
 
 def batch_of(labels: int, teacher: float, count: int = 4) -> Batch:

@@ -22,7 +22,7 @@ from edgeseg.distillation.teacher import (
     images_for,
 )
 from edgeseg.errors import UsageError
-from edgeseg.models import find_model
+from edgeseg.models import TrainedModel, find_model
 from edgeseg.models.weights import save_weights
 from edgeseg.training.recipes import Recipe
 from edgeseg.training.samples import Draw, TrainingImages
@@ -41,7 +41,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def teacher(weights: Path) -> Teacher:
-    return Teacher(SPEC, weights)
+    return Teacher(TrainedModel(SPEC, weights))
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_teacher_without_logits_is_refused(tmp_path: Path) -> None:
     save_weights(tmp_path / "none.safetensors", Silent())
     spec = replace(find_model("ulite"), import_path=f"{__name__}:Silent")
     with pytest.raises(UsageError, match=r"teacher ulite has no forward_logits.*--teacher-spec"):
-        Teacher(spec, tmp_path / "none.safetensors")
+        Teacher(TrainedModel(spec, tmp_path / "none.safetensors"))
     assert spec.source_digest() is not None
     assert find_model("ulite").source_digest() is None
 

@@ -20,11 +20,11 @@ from edgeseg.contract import OutputContract
 from edgeseg.data.folder import open_sample
 from edgeseg.errors import UsageError
 from edgeseg.metrics.table import METRICS
-from edgeseg.models import find_model
+from edgeseg.models import TrainedModel, find_model
 from edgeseg.models.weights import save_weights
 from edgeseg.pipeline.build import BuildRequest
 from edgeseg.pipeline.builder.context import BuildContext
-from edgeseg.pipeline.evaluate import evaluate_model
+from edgeseg.pipeline.evaluate import score_model
 from edgeseg.progress import SILENT
 
 RunCli = Callable[..., "CompletedProcess[str]"]
@@ -154,10 +154,11 @@ def test_every_command_works_with_a_network_of_three_classes(
 
 
 def test_networks_of_other_classes_are_not_compared() -> None:
-    egeunet = find_model("egeunet")
-    three = replace(egeunet, outputs=OutputContract(("background", "disc", "centre"), 3))
+    egeunet = TrainedModel.find("egeunet")
+    outputs = OutputContract(("background", "disc", "centre"), 3)
+    three = replace(egeunet, spec=replace(egeunet.spec, outputs=outputs))
     with pytest.raises(UsageError, match="knows 3 classes, egeunet 2"):
-        evaluate_model(egeunet, None, open_sample(["val"]), against=(three, None))
+        score_model(egeunet, open_sample(["val"]), against=three)
 
 
 def test_scores_for_one_foreground_class_are_left_out_of_three_classes(

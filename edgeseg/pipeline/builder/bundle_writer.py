@@ -29,7 +29,7 @@ from edgeseg.bundle.manifest import (
 )
 from edgeseg.lazy import module_file
 from edgeseg.quantize.plan.files import save_plan
-from edgeseg.records import VERSION, sha256_of_file
+from edgeseg.records import VERSION
 from edgeseg.storage import cache
 
 from .builder import BuiltArtifact
@@ -104,7 +104,7 @@ def _describe(
     spec, artifact = context.spec, made.artifact
     _, exported = context.exported
     checks = {"onnx": exported, "artifact": made.agreement}
-    shipped = spec.weights if context.request.weights is None else None
+    shipped = spec.weights if context.model.is_shipped else None
     quantization = made.quantization
     return Manifest(
         edgeseg_version=VERSION,
@@ -114,7 +114,7 @@ def _describe(
             parameters=spec.parameters,
             source=spec.source,
             spec=spec.to_json(),
-            weights_sha256=sha256_of_file(context.weights_path),
+            weights_sha256=context.model.weights_sha256,
             weights_data=shipped.data if shipped else None,
             weights_licence=shipped.licence if shipped else None,
         ),

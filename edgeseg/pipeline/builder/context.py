@@ -11,7 +11,7 @@ from edgeseg.data.folder import Pair
 from edgeseg.errors import UsageError
 from edgeseg.lazy import require_installed
 from edgeseg.metrics.agreement import Agreement
-from edgeseg.models import ModelSpec, find_model
+from edgeseg.models import ModelSpec, TrainedModel, find_model
 from edgeseg.progress import Progress
 from edgeseg.quantize import QuantizationSpec, resolve_quantization
 from edgeseg.quantize.calibration_images import CalibrationImages, choose_calibration_images
@@ -47,7 +47,7 @@ class BuildContext:
         self.device: Device = find_device(request.target)
         name = self.device.resolve_runtime(request.runtime)
         self.runtime: Runtime = find_runtime(name, request.options)
-        self.weights_path = self.spec.resolve_weights(request.weights)
+        self.model = TrainedModel.of(self.spec, request.weights)
         self._quantizations: dict[
             tuple[str | None, tuple[tuple[str, str], ...]], QuantizationSpec
         ] = {}
@@ -128,12 +128,12 @@ class BuildContext:
     @cached_property
     def network(self) -> nn.Module:
         with self.progress.stage("load the model"):
-            return self.spec.load_network(self.weights_path)
+            return self.model.load_network()
 
     @cached_property
     def references(self) -> ReferenceImages:
         network = self.network
-        with self.progress.stage("ask the float network"):
+        with self.progress.stage("run the FP32 reference"):
             return reference_images(network, self.spec, self.check_pairs)
 
     @cached_property
@@ -142,7 +142,7 @@ class BuildContext:
         return export_checked(
             self.network,
             self.spec,
-            self.weights_path,
+            self.model.weights,
             lambda: self.references,
             progress=self.progress,
             use_cache=self.request.use_cache,
@@ -167,10 +167,8 @@ class BuildContext:
     def identity(self) -> dict[str, Any]:
         """Which network it is for which runtime, as JSON."""
         return {
-            "model": self.spec.to_json(),
-            "source": self.spec.source_digest(),
-            "weights": sha256_of_file(self.weights_path),
-            "shipped": self.request.weights is None,
+            **self.model.identity(),
+            "shipped": self.model.is_shipped,
             "target": self.device.name,
             "runtime": self.runtime.name,
             "options": self.runtime.options.to_json(),
