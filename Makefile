@@ -6,28 +6,24 @@ INSTALLED := $(VENV)/.installed
 SOURCES := edgeseg quantize targets benchmarks tests examples
 TYPING := build/typing
 
-SAMPLE := edgeseg/data/isic2016_cc0/images
-DEMO := demo/egeunet-int8
-DEMO_IMAGES := $(addprefix $(SAMPLE)/,$(addsuffix .jpg,$(shell head -n 6 edgeseg/data/isic2016_cc0/test.txt)))
+INSTALL_LOG := build/install.log
 
 .PHONY: install demo test docs lint typing check clean
 
 install: $(INSTALLED)
 
+# What pip says is worth reading only when it fails.
 $(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[all,dev]'
-	touch $@
+	@mkdir -p $(dir $(INSTALL_LOG))
+	@echo "Installing into $(VENV), which takes minutes; pip writes to $(INSTALL_LOG)."
+	@{ $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --progress-bar off \
+		--constraint constraints.txt --editable '.[all,dev]'; } > $(INSTALL_LOG) 2>&1 \
+		|| { cat $(INSTALL_LOG); exit 1; }
+	@touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/edgeseg build --model egeunet --target all --precision int8 --output $(DEMO) --overwrite
-	$(BIN)/edgeseg verify $(DEMO)/intel
-	$(BIN)/edgeseg predict $(DEMO)/intel $(DEMO_IMAGES) --output demo/masks --gallery demo/gallery.png --overwrite
-	$(BIN)/edgeseg bench $(addprefix $(DEMO)/,intel onnxruntime android) --json demo/bench.json
-	@echo "Bundles: $(DEMO)   figures: demo/bench.json   masks beside images: demo/gallery.png"
+	@$(BIN)/edgeseg demo --output demo
 
-# A worker for each core, at most four: each loads torch. make test JOBS=0 runs all in one process.
-JOBS ?= logical
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 

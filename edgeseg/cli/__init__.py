@@ -82,9 +82,17 @@ def options(
     pass
 
 
+class _Stopped(SystemExit):
+    """A signal asks the process to end, with the exit code that shells give to that."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.signal = signal.Signals(number)
+
+
 def _end_on_signal(number: int, frame: FrameType | None) -> None:
     # Raising unwinds the blocks that remove half-written files.
-    raise SystemExit(128 + number)
+    raise _Stopped(number)
 
 
 def main() -> None:
@@ -94,6 +102,9 @@ def main() -> None:
     debug = bool(os.environ.get(DEBUG))
     try:
         app()
+    except _Stopped as stopped:
+        print_error(f"Stopped by {stopped.signal.name}. Run the command again.")
+        raise
     except EdgesegError as error:
         if debug:
             raise

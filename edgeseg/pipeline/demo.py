@@ -26,6 +26,7 @@ from .predict import Prediction, load_reference, predict_images
 
 BUNDLES, REPORT, GALLERY = "bundles", "bench.json", "gallery.png"
 SPLIT = "test"
+DEVICES = ("intel", "onnxruntime", "android")  # their runtimes compute on any PC
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class DemoRequest:
 
     output: Path = Path("demo")
     model: str = "egeunet"
-    devices: tuple[str, ...] = ("intel", "onnxruntime", "android")
+    devices: tuple[str, ...] = DEVICES
     search_seconds: float = 15.0
     runs: int = 60
     images: int = 3

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -131,6 +132,36 @@ def test_predict_writes_masks_of_the_images_sizes(
     assert again.returncode == 2
     assert "--overwrite" in again.stderr
     assert run_cli(*words, "--overwrite").returncode == 0
+
+
+@needs("openvino", "torch")
+def test_a_gallery_compares_with_the_reference_or_another_bundle(
+    built: dict[str, Path], tmp_path: Path, run_cli: RunCli
+) -> None:
+    image = open_sample(["test"])[0].image_path
+    words = ("predict", built["int8"], image, "--overwrite", "-o", tmp_path / "masks")
+    widths = []
+    for more in ((), ("--compare", built["fp32"])):
+        done = run_cli(*words, "--gallery", tmp_path / "gallery.png", *more)
+        assert done.returncode == 0, done.stderr
+        widths.append(Image.open(tmp_path / "gallery.png").size[0])
+    assert widths == [4 * 232 + 8] * 2
+
+    bare = shutil.copytree(built["int8"], tmp_path / "bare")
+    shutil.rmtree(bare / "source")
+    manifest = json.loads((bare / "manifest.json").read_text())
+    kept = [file for file in manifest["files"] if not file["path"].startswith("source/")]
+    (bare / "manifest.json").write_text(json.dumps({**manifest, "files": kept}))
+    done = run_cli("predict", bare, image, "-o", tmp_path / "b", "--gallery", tmp_path / "b.png")
+    assert done.returncode == 0, done.stderr
+    assert "no source/ folder with the FP32 weights. Compare with another bundle" in done.stderr
+    assert Image.open(tmp_path / "b.png").size[0] == 3 * 232 + 8
+
+
+def test_compare_without_a_gallery_is_refused(run_cli: RunCli, tmp_path: Path) -> None:
+    done = run_cli("predict", tmp_path, tmp_path, "-o", tmp_path, "--compare", tmp_path)
+    assert done.returncode == 2
+    assert "--compare is shown in a gallery. Name one with --gallery." in done.stderr
 
 
 @needs("openvino")

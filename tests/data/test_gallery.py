@@ -10,7 +10,22 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgeseg.data.folder import open_folder
-from edgeseg.data.gallery import COLORS, GalleryRow, draw_gallery, find_truth, write_mask
+from edgeseg.data.gallery import (
+    BOTH,
+    COLORS,
+    DIFFERENCE_COLORS,
+    ONLY_DEVICE,
+    ONLY_REFERENCE,
+    OTHER_CLASS,
+    ComparisonRow,
+    GalleryRow,
+    compare_masks,
+    difference_codes,
+    draw_comparison,
+    draw_gallery,
+    find_truth,
+    write_mask,
+)
 from edgeseg.data.images import read_mask
 
 TILE, GAP, TOP, LINE = 224, 8, 24, 248  # pixels: a picture, between two, above the first, a row
@@ -130,3 +145,66 @@ def test_names_of_every_script_are_drawn(tmp_path: Path) -> None:
     blank = draw(tmp_path / "a.png", GalleryRow("", GREY, left_half(), None))
     named = draw(tmp_path / "b.png", GalleryRow("läsion 病変", GREY, left_half(), None))
     assert (blank != named).any()
+
+
+def comparison(path: Path, *rows: ComparisonRow, **names: str) -> NDArray[np.uint8]:
+    draw_comparison(rows, path, **names)
+    return np.asarray(Image.open(path))
+
+
+def test_codes_tell_who_sees_what() -> None:
+    reference = np.array([[0, 1, 0, 1, 2, 2]], np.uint8)
+    labels = np.array([[0, 1, 1, 0, 2, 1]], np.uint8)
+    codes = [0, BOTH, ONLY_DEVICE, ONLY_REFERENCE, BOTH, OTHER_CLASS]
+    assert difference_codes(reference, labels).tolist() == [codes]
+
+
+def test_a_comparison_shows_both_masks_and_where_they_differ(tmp_path: Path) -> None:
+    """The reference sees the left half, the device the upper half."""
+    upper = np.zeros((56, 28), np.uint8)
+    upper[:28] = 1
+    row = compare_masks("a", GREY, left_half(), upper)
+    assert row.name == "a: 5000.0 of 10,000 pixels differ"
+    picture = comparison(tmp_path / "a.png", row)
+    assert picture.shape == (TOP + LINE + 24, 4 * 232 + 8, 3)  # the legend is 24 pixels high
+    lefts = [GAP + column * (TILE + GAP) for column in range(4)]
+    image, fp32, device, difference = (
+        picture[TOP : TOP + TILE, left : left + TILE] for left in lefts
+    )
+    assert (image == 200).all()
+    assert (fp32[:, :112] == (0, 114, 178)).all()
+    assert (fp32[:, 112:] == 0).all()
+    assert (device[:112] == (0, 114, 178)).all()
+    assert (device[112:] == 0).all()
+    quarters = (difference[:112, :112], difference[:112, 112:], difference[112:, :112])
+    for quarter, code in zip(quarters, (BOTH, ONLY_DEVICE, ONLY_REFERENCE), strict=True):
+        assert (quarter == DIFFERENCE_COLORS[code]).all()
+    assert (difference[112:, 112:] == 0).all()
+    legend = picture[TOP + LINE :].reshape(-1, 3)
+    for code in (BOTH, ONLY_DEVICE, ONLY_REFERENCE):
+        assert (legend == DIFFERENCE_COLORS[code]).all(-1).any()
+    assert not (legend == DIFFERENCE_COLORS[OTHER_CLASS]).all(-1).any()
+
+
+def test_one_pixel_of_a_large_photo_is_seen() -> None:
+    nothing = np.zeros((1000, 1500), np.uint8)
+    for row, column in ((0, 0), (501, 733), (999, 1499)):
+        labels = nothing.copy()
+        labels[row, column] = 1
+        compared = compare_masks("a", np.zeros((1000, 1500, 3), np.uint8), nothing, labels)
+        assert (compared.difference == ONLY_DEVICE).sum() == 1
+        assert compared.difference[row * TILE // 1000, column * TILE // 1500] == ONLY_DEVICE
+
+
+def test_a_small_image_is_compared_too() -> None:
+    labels = np.zeros((2, 3), np.uint8)
+    labels[0, 0] = 1
+    compared = compare_masks("a", np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3), np.uint8), labels)
+    assert (compared.difference[:112, :74] == ONLY_DEVICE).all()
+    assert (compared.difference[112:] == 0).all()
+
+
+def test_the_true_outline_is_drawn_on_the_image_of_a_comparison() -> None:
+    nothing = np.zeros((56, 28), np.uint8)
+    compared = compare_masks("a", GREY, nothing, nothing, left_half())
+    assert (compared.image == 255).all(-1).sum() == TILE

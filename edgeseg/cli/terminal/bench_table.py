@@ -113,7 +113,10 @@ def _table_of(columns: Sequence[Sequence[str]], *, stacked: bool) -> Table:
     names, *others = columns
     if stacked:
         names = ["\n".join(textwrap.wrap(name, NAME_WIDTH)) for name in names]
-        others = [[cell.replace(" (", "\n(") for cell in column] for column in others]
+        others = [
+            [title.replace(" ", "\n"), *(cell.replace(" (", "\n(") for cell in cells)]
+            for title, *cells in others
+        ]
     table = Table(padding=(0, 0) if stacked else (0, 1))
     table.add_column(names[0], no_wrap=True)
     for title, *_ in others:

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import io
 from typing import Any
 
+import pytest
+from rich.console import Console
+
 from edgeseg.cli.terminal.bench_table import (
+    bench_table,
     bench_titles,
     describe_metrics,
     describe_run,
@@ -102,3 +107,33 @@ def test_distances_are_told_for_each_network_that_has_them() -> None:
         "HD95 of the FP32 reference of a: 12.35 px; a-fp32 +0.00% (+0.00%..+0.00%), "
         "a-int8 +1.23% (-1.00%..+3.00%)."
     ]
+
+
+def drawn(width: int, *rows: dict[str, Any]) -> list[str]:
+    console = Console(width=width, file=io.StringIO())
+    console.print(bench_table([], list(rows), width))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+LONG = {**ROW, "name": "egeunet-onnxruntime-fp32 (plain export)"}
+
+
+def test_a_wide_table_has_all_columns_in_one_line_a_row() -> None:
+    lines = drawn(220, LONG)
+    assert len(lines) == 5
+    assert all(title in lines[1] for title in bench_titles())
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_a_narrow_table_keeps_whole_cells(width: int) -> None:
+    lines = drawn(width, LONG)
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    assert "…" not in text
+    titles = "".join(lines[1:3])
+    for title in ("p50", "speed-up", "Dice", "difference", "flips/10k"):
+        assert title in titles
+    for cell in ("4.00", "2.00", "(1.90..2.10)", "-0.0010", "(-0.0020..+0.0000)", "12.0"):
+        assert cell in text
+    assert ("load" in titles) == (width == 120)
