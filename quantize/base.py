@@ -1,7 +1,7 @@
-"""What every way to quantise offers.
+"""Interfaces of quantisation methods.
 
-A calibrator decides, in terms of the float ONNX graph, and gives a plan; an emitter writes the plan
-into an artefact. A quantiser is a tool that does both in its own way, and has no plan to show.
+A calibrator turns the float ONNX graph and images into a plan, and an emitter writes the plan into
+an artefact. A vendor quantiser does both in its own way, without a plan.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from .plan.quant_plan import QuantPlan
 
 @dataclass(frozen=True)
 class MethodOptions(Options):
-    """Base of what can be chosen for a method with --method-option NAME=VALUE: nothing."""
+    """Options of a method (--method-option NAME=VALUE); this base has none."""
 
 
 class Method(abc.ABC):
-    """A way to quantise, found by name.
+    """A quantisation method.
 
     Attributes:
-        name: As registered.
-        packages: Import names that it needs.
-        options_class: What may be chosen.
+        name: Registered name.
+        packages: Import names of the packages that it needs.
+        options_class: Class of its options.
     """
 
     name: ClassVar[str]
@@ -43,7 +43,7 @@ class Method(abc.ABC):
 
     @abc.abstractmethod
     def settings(self) -> dict[str, Any]:
-        """All settings that decide the result, for the record and the cache key."""
+        """All settings that change the result, for the manifest and the cache key."""
 
 
 class Quantizer(Method):
@@ -66,7 +66,7 @@ class Quantizer(Method):
         folder: Path,
         progress: Progress = SILENT,
     ) -> tuple[Artifact, QuantizationRecord]:
-        """Write the INT8 artefact to `folder`; `runtime` is left as the float one's.
+        """Write the INT8 artefact to `folder`; its `runtime` is that of the float artefact.
 
         Raises:
             CalibrationError: The backend cannot quantise the graph.
@@ -74,7 +74,7 @@ class Quantizer(Method):
 
 
 class Calibrator(Method):
-    """Decides on ranges, weights and biases for a float ONNX graph."""
+    """Chooses ranges, weights and biases for a float ONNX graph."""
 
     @abc.abstractmethod
     def calibrate(
@@ -85,11 +85,11 @@ class Calibrator(Method):
     ) -> QuantPlan:
         """Make a plan for all convolutions that can be INT8.
 
-        The order of the images does not change it.
+        The order of the images does not change the plan.
 
         Raises:
-            CalibrationError: No image, no convolution that can be INT8, or values that no range
-                fits.
+            CalibrationError: There is no image, no convolution that can be INT8, or an activation
+                without a usable range.
         """
 
 
@@ -97,8 +97,8 @@ class Emitter(abc.ABC):
     """Writes a plan into a float artefact of one format.
 
     Attributes:
-        artifact_format: Of what it takes and gives.
-        packages: Import names that it needs.
+        artifact_format: Format of the artefacts that it reads and writes.
+        packages: Import names of the packages that it needs.
     """
 
     artifact_format: ClassVar[str]
@@ -113,16 +113,16 @@ class Emitter(abc.ABC):
         images: CalibrationImages,
         folder: Path,
     ) -> tuple[Artifact, dict[str, int]]:
-        """Write the INT8 artefact to `folder`; `runtime` is left as the float one's.
+        """Write the INT8 artefact to `folder`; its `runtime` is that of the float artefact.
 
         Args:
-            plan: Made for `onnx_path`.
+            plan: The plan for `onnx_path`.
             onnx_path: The float graph.
             artifact: The same network in float; for the format "onnx" the graph itself.
-            images: Real ones, by which tensors of the two are matched where formats differ.
+            images: Real images, with which tensors are matched if the formats differ.
 
         Returns:
-            The artefact, and what is known of it, such as how many convolutions are INT8.
+            The artefact, and counts of its layers, such as the number of INT8 convolutions.
 
         Raises:
             CalibrationError: The plan does not fit the artefact.

@@ -1,4 +1,4 @@
-"""The images that quantisation learns its ranges from."""
+"""The images from which quantisation takes its ranges."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from edgeseg.records import sha256_of_file
 class CalibrationImages:
     """A fixed choice of images, ordered by content.
 
-    The order is that of the files' hashes: it looks random, so that any number of first images
-    is a fair sample, and it does not depend on names or on the file system.
+    The order of the files' hashes is as good as random, so that any number of first images is a
+    fair sample, and it does not depend on names or on the file system.
 
     Attributes:
         pairs: The images; masks are not used.
         digests: sha256 of each file.
-        inputs: How they are prepared.
+        inputs: Name of the graph's input, and how images are prepared for it.
     """
 
     pairs: tuple[Pair, ...]
@@ -45,7 +45,7 @@ class CalibrationImages:
         return self.inputs.name
 
     def identities(self) -> tuple[tuple[str, str], ...]:
-        """Name and sha256 of each."""
+        """Name and sha256 of each image."""
         names = (pair.name for pair in self.pairs)
         return tuple(zip(names, self.digests, strict=True))
 
@@ -53,7 +53,7 @@ class CalibrationImages:
 def choose_calibration_images(
     dataset: FolderDataset, inputs: InputContract, count: int
 ) -> CalibrationImages:
-    """Take `count` images of a data set, or all when it has fewer; equal files count once.
+    """Take `count` images of a data set, or all if it has fewer; identical files count once.
 
     Raises:
         CalibrationError: `count` is not positive, or there is no image.

@@ -1,4 +1,4 @@
-"""Post-training quantisation by NNCF, of OpenVINO IR."""
+"""Post-training quantisation of OpenVINO IR by NNCF."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .calibration_images import CalibrationImages
 
 
 class NncfQuantizer(Quantizer):
-    """NNCF's algorithm with its defaults for a CPU, all of them stated.
+    """NNCF's algorithm with its defaults for a CPU.
 
     Symmetric ranges from the calibration images' minima and maxima, per channel for weights,
     then fast bias correction. Source: Krishnamoorthi 2018, arXiv:1806.08342, and Nagel et al.
@@ -84,7 +84,7 @@ class NncfQuantizer(Quantizer):
 
 @contextlib.contextmanager
 def _quiet(nncf: Any) -> Iterator[None]:
-    """Keep NNCF's log and bars off the screen: edgeseg shows its own."""
+    """Keep NNCF's log and progress bars off the terminal: edgeseg shows its own."""
     import logging
 
     logger = logging.getLogger("nncf")

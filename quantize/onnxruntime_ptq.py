@@ -1,4 +1,4 @@
-"""Post-training quantisation by ONNX Runtime's own tool, for comparison."""
+"""Post-training quantisation by ONNX Runtime's quantiser, for comparison."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgeseg.lazy import require
 from .calibration_images import CalibrationImages
 from .qdq_onnx import quantizable_convolutions
 
-PURPOSE = "Quantising with ONNX Runtime's tool"
+PURPOSE = "Quantising with ONNX Runtime"
 
 
 def quantize_by_onnxruntime(
@@ -22,16 +22,17 @@ def quantize_by_onnxruntime(
     *,
     symmetric: bool,
 ) -> None:
-    """Write a graph with Q/DQ as `quantize_static` makes it of the convolutions that plans take.
+    """Quantize the convolutions that plans quantize, by `quantize_static`.
 
-    Everything else is its default: minima and maxima, one scale for each weight, zero points.
+    Other settings are its defaults: minima and maxima, one scale for each weight, zero points.
 
     Args:
-        symmetric: No zero points, a scale for each output channel and biases in float: the form
-            for TensorRT.
+        path: ONNX file to write, with Q/DQ operators.
+        symmetric: Use no zero points, one scale for each output channel, and biases in float, as
+            TensorRT needs it.
 
     Raises:
-        CalibrationError: The tool cannot quantise the graph.
+        CalibrationError: ONNX Runtime cannot quantise the graph.
     """
     quantization = require("onnxruntime.quantization", purpose=PURPOSE)
     graph = require("onnx_ir", purpose=PURPOSE).load(onnx_path).graph
@@ -58,12 +59,13 @@ def quantize_by_onnxruntime(
     except Exception as error:
         # The tool raises plain kinds.
         raise CalibrationError(
-            f"ONNX Runtime's tool cannot quantise {onnx_path.name}: {reason_of(error)}."
+            f"ONNX Runtime cannot quantise {onnx_path.name}: {reason_of(error)}. Compare on "
+            "another --target."
         ) from error
     finally:
         logging.getLogger().removeFilter(_is_no_advice)
 
 
 def _is_no_advice(record: logging.LogRecord) -> bool:
-    """The tool advises to pre-process, which changes the graph that is compared."""
+    """False for the advice to pre-process, which would change the graph that is compared."""
     return "pre-processing" not in record.getMessage()

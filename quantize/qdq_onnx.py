@@ -1,7 +1,7 @@
 """Writes a plan into an ONNX graph as QuantizeLinear and DequantizeLinear operators.
 
-The form is the one that TensorRT takes: int8, one scale for each output channel of a weight, biases
-in float. TensorRT wants the zero points of a symmetric plan.
+The operators have the form that TensorRT takes: int8, one scale for each output channel of a
+weight, and biases in float. TensorRT also needs a symmetric plan, whose zero points are 0.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from .plan.weight_grids import covering_grid
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-# Monotone and done by runtimes as part of the convolution: its result is what is rounded.
+# Runtimes compute these within the convolution: their output is quantized, not that of the
+# convolution.
 FUSED_ACTIVATIONS = frozenset({"Relu", "Clip"})
 QUANTIZED_NAME = "quantized.onnx"
 
 
 class QdqEmitter(Emitter):
-    """For every runtime that reads Q/DQ."""
+    """Writes ONNX graphs for every runtime that reads Q/DQ operators."""
 
     artifact_format = ONNX_FORMAT
     packages = ("onnx", "onnx_ir")
@@ -58,10 +59,10 @@ class QdqEmitter(Emitter):
 
 
 def quantizable_convolutions(graph: ir.Graph) -> list[ir.Node]:
-    """Convolutions of activations with constant weights, the graph's last ones left out.
+    """Convolutions of activations with constant weights, except the last convolutions.
 
-    The last ones give the logits, whose rounding would decide pixels near the threshold. What is
-    computed from constants only, such as gates, runtimes compute once, when they load the graph.
+    The last convolutions compute the logits, whose rounding would flip pixels near the threshold.
+    Runtimes compute convolutions of constants, such as gates, once when they load the graph.
 
     """
     varying = set(graph.inputs)
@@ -82,12 +83,12 @@ def activations_to_quantize(
     quantize_outputs: bool = True,
     quantize_depthwise_outputs: bool = False,
 ) -> list[str]:
-    """Names of the tensors that need a range: inputs and results of quantised convolutions.
+    """Names of the tensors that need a range: inputs and outputs of quantized convolutions.
 
     Args:
-        skipped: Results of convolutions that stay in float.
-        results: False leaves out results that no such convolution reads.
-        depthwise_results: Keep those of depthwise convolutions all the same.
+        skipped: Outputs of convolutions that stay in float.
+        quantize_outputs: False leaves out outputs that no quantized convolution reads.
+        quantize_depthwise_outputs: Include the outputs of depthwise convolutions even so.
     """
     names: dict[str, None] = {}
     for node in quantizable_convolutions(graph):
@@ -101,9 +102,9 @@ def activations_to_quantize(
 def emit_qdq(onnx_path: Path, plan: QuantPlan, path: Path) -> int:
     """Write the graph of `onnx_path` with the plan's Q/DQ operators to `path`.
 
-    Each tensor is quantised once, however many convolutions read it. Whoever else reads it gets
-    the rounded values too, as runtimes then do not need to keep both. Ranges that no INT8
-    convolution needs are passed over.
+    Each tensor is quantized once, however many convolutions read it. Its other readers get the
+    rounded values too, so that runtimes need not keep both. Ranges that no INT8 convolution needs
+    are ignored.
 
     Returns:
         How many convolutions are INT8.
@@ -191,7 +192,7 @@ def _round_activation(onnx_ir: Any, graph: ir.Graph, value: ir.Value, plan: Quan
 
 
 def _replace_weight(onnx_ir: Any, graph: ir.Graph, node: ir.Node, grid: WeightGrid | None) -> None:
-    """Let a convolution read codes through a DequantizeLinear; None takes the covering grid."""
+    """Let a convolution read quantized weights; None takes the covering grid."""
     if grid is None:
         grid = covering_grid(constant_of(node.inputs[1]).astype(np.float32))
     label = f"{node.outputs[0].name}_weight"  # results have unique names, nodes may have none
@@ -212,7 +213,7 @@ def _replace_weight(onnx_ir: Any, graph: ir.Graph, node: ir.Node, grid: WeightGr
 
 
 def _replace_input(graph: ir.Graph, node: ir.Node, index: int, value: ir.Value) -> None:
-    """Give a node another constant; the old one goes unless others read it."""
+    """Give a node another constant, and remove the old one if nothing else reads it."""
     old = node.inputs[index]
     node.replace_input_with(index, value)
     if old is not None and not old.uses():
@@ -220,7 +221,7 @@ def _replace_input(graph: ir.Graph, node: ir.Node, index: int, value: ir.Value) 
 
 
 def quantized_output(node: ir.Node) -> ir.Value:
-    """Result of a convolution, or of the activation that runtimes compute along with it."""
+    """Output of a convolution, or of the activation function that runtimes fuse with it."""
     result = node.outputs[0]
     readers = list(result.uses())
     if len(readers) == 1 and readers[0].node.op_type in FUSED_ACTIVATIONS:
@@ -233,7 +234,7 @@ def _shape_of_weight(node: ir.Node) -> tuple[int, ...]:
 
 
 def _is_depthwise(node: ir.Node) -> bool:
-    """Whether each channel of the input has filters of its own."""
+    """Whether each input channel has its own filters."""
     return bool(node.attributes.get_int("group", 1) > 1 and _shape_of_weight(node)[1] == 1)
 
 

@@ -51,7 +51,7 @@ class QuantizationSpec:
         return self.emitter is not None
 
     def settings(self) -> dict[str, Any]:
-        """All settings that decide the result, for the record and the cache key."""
+        """All settings that change the result, for the manifest and the cache key."""
         return self.method.settings()
 
 

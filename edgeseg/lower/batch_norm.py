@@ -1,4 +1,4 @@
-"""BatchNorm that no single convolution precedes."""
+"""Folding of BatchNorm layers that the exporter leaves in the graph."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ DEFAULT_EPSILON = 1e-5  # of ONNX's BatchNormalization
 def batch_norm_into_sum(model: ir.Model) -> int:
     """Fold a BatchNorm into the convolutions whose sum it normalises.
 
-    s (a + b) + t = s a + (s b + t): each convolution's outputs are scaled, one bias takes the
-    shift. Exporters fold a BatchNorm that follows one convolution; a sum stops them.
+    s (a + b) + t = s a + (s b + t): the outputs of each convolution are scaled, and one bias takes
+    the shift. Exporters fold a BatchNorm after a single convolution, but not after a sum.
 
     Returns:
         How many layers were folded.
@@ -58,7 +58,7 @@ def batch_norm_into_sum(model: ir.Model) -> int:
 
 @as_rewrite("batch-norm-into-next")
 def batch_norm_into_next(model: ir.Model) -> int:
-    """Fold a BatchNorm into the 1x1 convolution behind it: W (s x + t) + b = (W s) x + (W t + b).
+    """Fold a BatchNorm into the 1x1 convolution after it: W (s x + t) + b = (W s) x + (W t + b).
 
     Returns:
         How many layers were folded.

@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 
 @as_rewrite("gate-after-concat", layout="channels-last")
 def gate_after_concat(model: ir.Model) -> int:
-    """Weight maps after their concatenation instead of one by one before it.
+    """Multiply maps by attention after their concatenation instead of one by one before it.
 
-    [x1 + x1 a1; ...; xn + xn an], a_i channel i of a map a, is [x1; ...; xn] * (E a + 1), and
-    without the sums [..] * E a: E spreads each attention map over the channels of its x, a 1x1
-    convolution with ones. 5 n operators become two.
+    [x1 + x1 a1; ...; xn + xn an], where a_i is channel i of a map a, equals
+    [x1; ...; xn] * (E a + 1); without the sums it equals [x1; ...; xn] * E a. E is a 1x1
+    convolution with ones, which spreads each attention map over the channels of its x. 5 n
+    operators become two.
 
     Returns:
         How many concatenations were rewritten.
@@ -89,10 +90,11 @@ def _gated_product(value: ir.Value) -> _Gated | None:
 def norms_after_concat(model: ir.Model) -> int:
     """Normalise groups of channels side by side instead of one group after the other.
 
-    [LN x_1; ...; LN x_n], each x_i made of channels of a few maps r, is c * (E s) + b with
-    c = P [r], one 1x1 convolution that picks the channels and takes their mean off,
-    s = 1 / sqrt(V c^2 + eps) with the groups' means V, and E, which spreads the n deviations over
-    the channels and multiplies by the weights. All splits and concatenations in front are gone.
+    [LN x_1; ...; LN x_n], where each x_i consists of channels of a few maps r, equals
+    c * (E s) + b. c = P [r] is a 1x1 convolution that picks the channels and subtracts their mean,
+    s = 1 / sqrt(V c^2 + eps) has the mean over each group in V, and E spreads the n inverse
+    deviations over the channels and multiplies by the weights. The splits and concatenations
+    before the norms are no longer needed.
 
     Returns:
         How many concatenations were rewritten.
@@ -133,11 +135,11 @@ def _side_by_side(edit: Editor, norms: list[ChannelNorm], choice: Selection) -> 
 
 @as_rewrite("concat-of-planes", layout="channels-last")
 def concat_of_planes(model: ir.Model) -> int:
-    """Bring maps of one channel together as rows of (N, H W) in place of (N, 1, H, W).
+    """Concatenate maps of one channel as rows (N, H W) instead of maps (N, 1, H, W).
 
-    Both lie in memory alike. OpenVINO, which keeps channels last elsewhere, else interleaves the
-    pixels of the maps one by one and puts them back for who reads the result: 1.2 ms for two maps
-    of 512 x 512.
+    Both have the same memory layout. OpenVINO, which keeps channels last, would interleave the
+    pixels of the maps one by one and take them apart for the next operator: 1.2 ms for two maps of
+    512 x 512.
 
     Returns:
         How many operators were rewritten.

@@ -29,16 +29,16 @@ from .rewrite import as_rewrite
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-STEM_CHANNELS = 4  # of an image
-LARGEST_KERNEL = 5  # that runtimes have depthwise kernels for
+STEM_CHANNELS = 4  # largest number of channels of an image
+LARGEST_KERNEL = 5  # size for which runtimes have depthwise kernels
 
 
 @as_rewrite("box-by-depthwise")
 def box_by_depthwise(model: ir.Model) -> int:
-    """Write average pooling whose padding counts as a depthwise convolution with equal weights.
+    """Write average pooling that counts its padding as a depthwise convolution of equal weights.
 
-    Only where `merge_parallel` can make one of it and of a convolution that it is added to: alone
-    runtimes average faster than they convolve.
+    Only poolings that `merge_parallel` can merge with a convolution are rewritten: on its own a
+    pooling is faster than a convolution.
 
     Returns:
         How many poolings were rewritten.
@@ -74,8 +74,10 @@ def box_by_depthwise(model: ir.Model) -> int:
 
 
 def _is_merged(box: Convolution, result: ir.Value) -> bool:
-    """Whether the result is added to a convolution of the same map that `merge_parallel` lays over
-    it, at once or after the map itself or other boxes of it, which merge too."""
+    """Whether `merge_parallel` can merge the pooling with a convolution of the same map.
+
+    The two are added directly, or after the map itself or other poolings of it, which merge too.
+    """
     while is_read_once(result):
         (reader, index) = next(iter(result.uses()))
         if reader.op_type != "Add":
@@ -96,9 +98,10 @@ def _is_merged(box: Convolution, result: ir.Value) -> bool:
 def merge_parallel(model: ir.Model) -> int:
     """Write the sum of two convolutions of one map as one convolution.
 
-    Depthwise kernels of other sizes or dilations are laid over each other about one centre, where
-    they span at most 5x5 pixels and no more than twice as many as both have weights. The sum of a
-    map and its convolution is a convolution too, with one added at the centre.
+    Depthwise kernels of different sizes or dilations are added about their common centre if the
+    sum spans at most 5x5 pixels, and at most twice as many pixels as both kernels have weights.
+    The sum of a map and its convolution becomes a convolution whose weight at the centre is larger
+    by one.
 
     Returns:
         How many sums were merged.
@@ -128,7 +131,7 @@ def merge_parallel(model: ir.Model) -> int:
 
 
 def _with_identity(found: Convolution) -> NDArray[np.float64] | None:
-    """Weight of x + conv x; None where the map changes its size or the kernel has no centre."""
+    """Weight of x + conv x; None if the map changes its size or the kernel has no centre."""
     outputs, inputs, height, width = found.weight.shape
     spans = [size // 2 * step for size, step in zip((height, width), found.dilations, strict=True)]
     if (
@@ -182,11 +185,11 @@ def _laid_over(
 
 @as_rewrite("stride-before-dilation")
 def stride_before_dilation(model: ir.Model) -> int:
-    """Leave out every other pixel before a convolution of stride 2 and even dilation.
+    """Drop every other pixel before a convolution of stride 2 and even dilation.
 
-    Such a convolution reads even rows and columns only: it is one of stride 1 and half the
-    dilation on those. Where a 1x1 convolution gives its input, that computes them alone. TFLite
-    has no convolution with both stride and dilation, and computes four times as much.
+    Such a convolution reads only even rows and columns: on these it is a convolution of stride 1
+    and half the dilation. A 1x1 convolution before it then computes only these pixels. TFLite has
+    no convolution with both stride and dilation, and would compute four times as much.
 
     Returns:
         How many convolutions were rewritten.
@@ -214,12 +217,12 @@ def stride_before_dilation(model: ir.Model) -> int:
 
 @as_rewrite("dense-stem")
 def dense_stem(model: ir.Model) -> int:
-    """Write a 1x1 convolution of an image and the depthwise one behind it as one dense convolution.
+    """Merge a 1x1 convolution of an image and the depthwise one after it into a dense convolution.
 
-    K_o (p_o . x) = (K_o p_o) x. It is more arithmetic, 27 products instead of 12 for each pixel of
-    three colours and a 3x3 kernel, and done for up to four inputs only; but the map between, as
-    large as the image, is never written. The 1x1 convolution must have no bias if the other pads:
-    it would not be zero outside.
+    K_o (p_o . x) = (K_o p_o) x. The arithmetic grows from 12 to 27 products a pixel for three
+    colours and a 3x3 kernel, so that only images of up to four channels are rewritten; but the map
+    between the two, which is as large as the image, is never written. If the second convolution
+    pads, the first must have no bias, which would not be zero outside the map.
 
     Returns:
         How many pairs were merged.
@@ -245,12 +248,12 @@ def dense_stem(model: ir.Model) -> int:
 
 @as_rewrite("depthwise-after-concat", layout="channels-last")
 def depthwise_after_concat(model: ir.Model) -> int:
-    """Write a concatenation of depthwise convolutions as a sum of such over all channels.
+    """Write a concatenation of depthwise convolutions as a sum of convolutions of all channels.
 
-    [D_1 x_1; ...; D_n x_n] = sum over kernels k of D'_k [x_1; ...; x_n], D'_k with the weights of
-    the parts that have a kernel of that size, dilation and stride, and zeros for the others. It is
-    more arithmetic, but vectors of channels are full and nothing is copied: runtimes add sums up
-    inside the convolutions. Parts may be sums, also running ones.
+    [D_1 x_1; ...; D_n x_n] = sum over kernels k of D'_k [x_1; ...; x_n], where D'_k has the weights
+    of the parts with a kernel of that size, dilation and stride, and zeros for the other parts. It
+    is more arithmetic, but vectors of channels are full and nothing is copied, as runtimes add
+    within the convolutions. The parts may be sums, also running sums.
 
     Returns:
         How many concatenations were rewritten.
@@ -260,10 +263,10 @@ def depthwise_after_concat(model: ir.Model) -> int:
 
 @as_rewrite("depthwise-of-copies", layout="channels-last")
 def depthwise_of_copies(model: ir.Model) -> int:
-    """As `depthwise_after_concat`, where all parts convolve one 1x1 convolution of a map.
+    """Like `depthwise_after_concat`, if all parts convolve the same 1x1 convolution of a map.
 
-    That gives its channels once for each part then. OpenVINO, which copies slowly, gains a little
-    by it; runtimes that do not lose by the arithmetic.
+    The 1x1 convolution then computes its channels once for each part. OpenVINO copies slowly and
+    gains a little; other runtimes lose by the additional arithmetic.
 
     Returns:
         How many concatenations were rewritten.
@@ -320,7 +323,7 @@ def _kernel(term: Convolution) -> tuple[tuple[int, int], Any, Any, Any]:
 
 
 def _terms(value: ir.Value) -> list[Convolution] | None:
-    """Depthwise convolutions of one map whose sum a value is; None if it is anything else."""
+    """The depthwise convolutions of one map that are added up to a value; None for other values."""
     terms = []
     for part in summands(value, also_shared=True):
         found = convolution_of(part)
@@ -331,12 +334,12 @@ def _terms(value: ir.Value) -> list[Convolution] | None:
 
 
 def _concatenation(edit: Editor, sources: list[Any]) -> Any | None:
-    """Different maps as one."""
+    """The concatenation of different maps."""
     return edit("Concat", *sources, axis=1) if len(set(sources)) == len(sources) else None
 
 
 def _copies(edit: Editor, sources: list[Any]) -> Any | None:
-    """One map as often as it is there, if a 1x1 convolution gives it."""
+    """A map repeated for each part, if a 1x1 convolution computes it."""
     first = pointwise_of(sources[0])
     if len(set(sources)) > 1 or first is None:
         return None

@@ -23,10 +23,10 @@ DEFAULT_EPSILON = 1e-5  # of ONNX's InstanceNormalization
 def group_norm_by_channel(model: ir.Model) -> int:
     """Write GroupNorm as x * scale + shift with (1, C, 1, 1) factors from pooled statistics.
 
-    The exporter reshapes each group into one channel of an InstanceNormalization and back, for
-    which runtimes reorder the whole map twice. Here mean and mean square distance are global
-    average pools, mixed within the groups by a 1x1 convolution of (1, C, 1, 1): the map itself is
-    read where it lies.
+    The exporter reshapes each group into one channel of an InstanceNormalization and back, and
+    runtimes reorder the whole map for each reshape. Here the mean and the mean squared distance are
+    global average pools, which a 1x1 convolution of (1, C, 1, 1) mixes within the groups: the map
+    itself is read where it lies.
 
     Returns:
         How many layers were rewritten.
@@ -42,31 +42,6 @@ def group_norm_by_channel(model: ir.Model) -> int:
         )
         back = op.Reshape(normed, shape, _outputs=["back"])
         return op.Add(op.Mul(back, weight), bias)
-
-    def fits(
-        context: Any,
-        x: Any,
-        grouped: Any,
-        ones: Any,
-        zeros: Any,
-        weight: Any,
-        bias: Any,
-        back: Any,
-        **_: Any,
-    ) -> bool:
-        channels = channels_of(x)
-        if channels is None or fixed_shape(back) != fixed_shape(x):
-            return False
-        if not all(map(is_constant, (grouped, ones, zeros, weight, bias))):
-            return False
-        groups = constant_of(ones).size
-        return (
-            constant_of(grouped).tolist()[:2] in ([1, groups], [0, groups])
-            and channels % groups == 0
-            and is_by_channel(constant_of(weight), channels)
-            and is_by_channel(constant_of(bias), channels)
-            and bool((constant_of(ones) == 1).all() and (constant_of(zeros) == 0).all())
-        )
 
     def rewrite(op: Any, x: Any, ones: Any, weight: Any, bias: Any, normed: Any, **_: Any) -> Any:
         channels, groups = x.shape[1], constant_of(ones).size
@@ -91,15 +66,15 @@ def group_norm_by_channel(model: ir.Model) -> int:
         shift = op.Sub(offsets, op.Mul(mean, scale))
         return op.Add(op.Mul(x, scale), shift)
 
-    return apply_rule(model, pattern, rewrite, fits)
+    return apply_rule(model, pattern, rewrite, _is_group_norm)
 
 
 @as_rewrite("affine-after-pooling", layout="channels-last")
 def affine_after_pooling(model: ir.Model) -> int:
     """Multiply and add after a max-pooling instead of before it, on a quarter of the pixels.
 
-    max(a s + t) = max(a) s + t where s >= 0. That is known where s is an inverse deviation times
-    positive weights, as `group_norm_by_channel` leaves it.
+    max(a s + t) = max(a) s + t if s >= 0. This holds if s is an inverse deviation times positive
+    weights, as `group_norm_by_channel` writes it.
 
     Returns:
         How many poolings were moved.
@@ -126,6 +101,32 @@ def affine_after_pooling(model: ir.Model) -> int:
         return op.Add(op.Mul(small, op.Mul(inverse, weight)), shift)
 
     return apply_rule(model, pattern, rewrite, fits)
+
+
+def _is_group_norm(
+    context: Any,
+    x: Any,
+    grouped: Any,
+    ones: Any,
+    zeros: Any,
+    weight: Any,
+    bias: Any,
+    back: Any,
+    **_: Any,
+) -> bool:
+    channels = channels_of(x)
+    if channels is None or fixed_shape(back) != fixed_shape(x):
+        return False
+    if not all(map(is_constant, (grouped, ones, zeros, weight, bias))):
+        return False
+    groups = constant_of(ones).size
+    return (
+        constant_of(grouped).tolist()[:2] in ([1, groups], [0, groups])
+        and channels % groups == 0
+        and is_by_channel(constant_of(weight), channels)
+        and is_by_channel(constant_of(bias), channels)
+        and bool((constant_of(ones) == 1).all() and (constant_of(zeros) == 0).all())
+    )
 
 
 def _is_one_pixel(value: ir.Value) -> bool:

@@ -1,4 +1,4 @@
-"""LayerNorm over the channels of each pixel, in forms that convolution kernels compute."""
+"""LayerNorm over the channels of each pixel, written as convolutions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .rewrite import as_rewrite
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-LARGEST_MATRIX = 1.0  # weights for each pixel of the map
+LARGEST_MATRIX = 1.0  # weights of the matrix for each pixel of the map
 SMALLEST_WEIGHT = 1e-3  # the variance of weighted values is divided by the square of each
 
 
@@ -45,7 +45,7 @@ class ChannelNorm:
 
 
 def channel_norm_of(value: ir.Value) -> ChannelNorm | None:
-    """The LayerNorm that computes a value, as the exporter writes it: ten operators."""
+    """The LayerNorm that computes a value, in the ten operators of the exporter, or None."""
     shifted = _with_constant(value, "Add")
     scaled = _with_constant(shifted[0], "Mul") if shifted else None
     if shifted is None or scaled is None:
@@ -76,13 +76,13 @@ def channel_norm_of(value: ir.Value) -> ChannelNorm | None:
 def layer_norm_by_convolution(model: ir.Model) -> int:
     """Write channels-first LayerNorm as two 1x1 convolutions.
 
-    y = w (x - mean x) / sqrt(var x + eps) + b, mean and variance over C channels. The centred and
-    weighted value is one dense 1x1 convolution with c_w = diag(w) (I - 1/C); the variance is a
-    1x1 convolution of its square with 1 / (C w^2), and eps its bias. Ten operators become six, and
-    no reduction over channels is left, which runtimes compute slowly.
+    y = w (x - mean x) / sqrt(var x + eps) + b, with mean and variance over C channels. A dense 1x1
+    convolution with diag(w) (I - 1/C) gives the centred and weighted value; a 1x1 convolution of
+    its square with 1 / (C w^2) and the bias eps gives the variance. Ten operators become six,
+    without reductions over channels, which runtimes compute slowly.
 
-    Layers with a weight below 1e-3 are left as they are, and those with more weights in the matrix
-    than the map has pixels: they cost bytes and take no time.
+    Layers with a weight below 1e-3 stay as they are, and so do layers whose matrix would have more
+    weights than the map has pixels: they take little time, and the matrix would cost bytes.
 
     Returns:
         How many layers were rewritten.
@@ -108,12 +108,13 @@ def layer_norm_by_convolution(model: ir.Model) -> int:
 
 @as_rewrite("pointwise-before-norm", moves_statistics=True)
 def pointwise_before_norm(model: ir.Model) -> int:
-    """Take a 1x1 convolution behind a LayerNorm to its front, and divide its result instead.
+    """Move a 1x1 convolution from behind a LayerNorm to its front, and divide its output.
 
-    W LN(x) + d = (A c) s + (W b + d), c = x - mean x, A = W diag(w), s = 1 / sqrt(mean c^2 + eps):
-    the weights are in A, and the map that is divided has the convolution's outputs. Both means are
-    1x1 convolutions. The variance is not mean(x^2) - mean(x)^2, which has no digits left, and may
-    be negative, where the channels of a pixel are nearly equal.
+    W LN(x) + d = (A c) s + (W b + d), with c = x - mean x, A = W diag(w) and
+    s = 1 / sqrt(mean c^2 + eps): A holds the weights, and the division is done on the outputs of
+    the convolution. Both means are 1x1 convolutions. The variance is not computed as
+    mean(x^2) - mean(x)^2, which loses all digits, and may be negative, if the channels of a pixel
+    are nearly equal.
 
     Returns:
         How many convolutions were rewritten.
@@ -147,7 +148,7 @@ def pointwise(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def by_channel(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Values (C,) in a form that is added to maps (1, C, H, W)."""
+    """Values (C,) in a shape that can be added to maps (1, C, H, W)."""
     return values.astype(np.float32).reshape(1, -1, 1, 1)
 
 
@@ -157,7 +158,7 @@ def is_by_channel(constant: NDArray[Any], channels: int) -> bool:
 
 
 def _with_constant(value: ir.Value | None, kind: str) -> tuple[ir.Value, NDArray[Any]] | None:
-    """The computed and the constant input of an operator of two."""
+    """The computed and the constant input of an operator with two inputs."""
     for computed, constant in both_ways(made_by(value, kind)):
         if is_constant(constant) and not is_constant(computed):
             return computed, constant_of(constant)
@@ -170,7 +171,7 @@ def _input_of(value: ir.Value | None, kind: str) -> ir.Value | None:
 
 
 def _mean_of(value: ir.Value | None) -> ir.Value | None:
-    """x of a mean over the channels of x that keeps the axis."""
+    """The x of a mean over the channels of x that keeps the axis."""
     node = made_by(value, "ReduceMean")
     if node is None or node.attributes.get_int("keepdims", 1) != 1 or len(node.inputs) < 2:
         return None

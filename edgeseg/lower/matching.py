@@ -1,4 +1,4 @@
-"""Which channels of which maps a value is put together from."""
+"""The channels of maps that a value consists of."""
 
 from __future__ import annotations
 
@@ -18,25 +18,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Selection:
-    """Attributes:
-    roots: Maps of one size.
-    matrix: (channels of the value, channels of all roots), of zeros and ones: the value is
-        matrix x [roots].
+    """A value as channels of other maps.
+
+    Attributes:
+        roots: Maps of one size.
+        matrix: (channels of the value, channels of all roots), of zeros and ones: the value is
+            matrix x [roots].
     """
 
     roots: tuple[Any, ...]
     matrix: NDArray[np.float64]
 
     def joined(self, edit: Editor) -> Any:
-        """The roots as one map."""
+        """The concatenation of the roots."""
         return self.roots[0] if len(self.roots) == 1 else edit("Concat", *self.roots, axis=1)
 
 
 def select(values: Sequence[Any]) -> Selection | None:
-    """Roots of several values, seen through splits, slices and concatenations of channels.
+    """Trace values through splits, slices and concatenations of channels to their roots.
 
     Returns:
-        The selection of their concatenation; None where a size is unknown.
+        The concatenation of the values as a selection; None if a size is unknown.
     """
     channels: list[tuple[Any, int]] = []
     for value in values:
@@ -74,7 +76,7 @@ def _channels(value: ir.Value) -> list[tuple[Any, int]] | None:
 
 
 def sliced_channels(value: ir.Value) -> tuple[Any, int, int] | None:
-    """(x, start, end) of a value that is the channels start..end-1 of x."""
+    """(x, start, end) if a value consists of the channels start..end-1 of x, or None."""
     split = made_by(value, "Split")
     if split is not None and split.attributes.get_int("axis", 0) in (1, -3):
         sizes = [channels_of(part) for part in split.outputs]

@@ -1,4 +1,4 @@
-"""ONNX operators as of opset 17."""
+"""Graphs in opset 17."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 OLDER, NEWEST = 17, 20
-# Operators that opset 17 writes as opset 20 does, or with what `resize_of_opset_17` changes.
+# Operators that are the same in opsets 17 and 20 but for what `resize_of_opset_17` changes.
 KNOWN = frozenset(
     {"Add", "AveragePool", "BatchNormalization", "Concat", "Conv", "ConvTranspose", "DepthToSpace"}
     | {"Div", "Erf", "Exp", "Flatten", "Gelu", "Gemm", "GlobalAveragePool", "HardSwish"}
@@ -27,10 +27,10 @@ KNOWN = frozenset(
 
 @as_rewrite("resize-of-opset-17", layout="channels-first")
 def resize_of_opset_17(model: ir.Model) -> int:
-    """Write a graph that resizes in opset 17.
+    """Write a graph with Resize operators in opset 17.
 
-    ONNX Runtime 1.23 keeps maps in its blocked layout through a Resize of opset 13 only; one of
-    opset 18 makes it copy them out and back. Gelu, which opset 17 lacks, becomes ONNX Runtime's
+    ONNX Runtime 1.23 keeps maps in its blocked layout through a Resize of opset 13 only; a Resize
+    of opset 18 makes it copy them out and back. Gelu, which opset 17 lacks, becomes ONNX Runtime's
     own operator of that name, which computes the same.
 
     Args:
@@ -38,7 +38,7 @@ def resize_of_opset_17(model: ir.Model) -> int:
             the same in opset 17 is left as it is.
 
     Returns:
-        How many resizing operators profit.
+        How many Resize operators were changed.
     """
     onnx_ir = require("onnx_ir", purpose="Lowering")
     nodes = list(model.graph)

@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 THIN_CHANNELS = 4
-LEAST_PIXELS = 64  # of a map that a matrix product is worth it for
-DENSE_CHANNELS = 64  # up to so many, a dense product costs no more than the steps of the groups
+LEAST_PIXELS = 64  # of a map; a matrix product does not pay for smaller ones
+DENSE_CHANNELS = 64  # with at most 64, a dense product is as cheap as the groups one by one
 
 
 @as_rewrite("dense-pointwise", layout="channels-last")
 def dense_pointwise(model: ir.Model) -> int:
     """Write grouped 1x1 convolutions of few channels as dense ones.
 
-    Runtimes have their fast kernels for dense and for depthwise convolutions; those of a few
-    groups fall between. A group is zeros in the dense matrix.
+    Runtimes have fast kernels for dense and for depthwise convolutions, but not for a few groups.
+    The dense matrix has zeros outside the groups.
 
     Returns:
         How many convolutions were rewritten.
@@ -58,10 +58,10 @@ def dense_pointwise(model: ir.Model) -> int:
 
 @as_rewrite("merge-pointwise")
 def merge_pointwise(model: ir.Model) -> int:
-    """Write a 1x1 convolution right after another convolution as one, where that is no more work.
+    """Merge a 1x1 convolution into the convolution before it, if that is no more work.
 
-    W2 (W1 x + b1) + b2 = (W2 W1) x + (W2 b1 + b2). The first must be read by the second only, and
-    have at least as many outputs.
+    W2 (W1 x + b1) + b2 = (W2 W1) x + (W2 b1 + b2). The first convolution must be read by the second
+    only, and have at least as many outputs.
 
     Returns:
         How many pairs were merged.
@@ -89,9 +89,9 @@ def merge_pointwise(model: ir.Model) -> int:
 def concat_by_sum(model: ir.Model) -> int:
     """Write a 1x1 convolution of a concatenation as the sum of convolutions of its parts.
 
-    W [a; b] = W_a a + W_b b. Nothing is copied, runtimes add the sums up inside the convolutions,
-    and a part that was resized can be convolved before that (`pointwise_before_resize`). Done where
-    the convolution does not add channels: adding up many would take longer than copying few.
+    W [a; b] = W_a a + W_b b. Nothing is copied, runtimes add within the convolutions, and a resized
+    part can be convolved before it is resized (`pointwise_before_resize`). Convolutions that add
+    channels stay as they are: adding many channels would take longer than copying few.
 
     Returns:
         How many convolutions were rewritten.
@@ -119,10 +119,10 @@ def concat_by_sum(model: ir.Model) -> int:
 
 @as_rewrite("pointwise-before-resize")
 def pointwise_before_resize(model: ir.Model) -> int:
-    """Convolve 1x1 before an enlargement instead of after it, on fewer pixels.
+    """Apply a 1x1 convolution before an enlargement instead of after it, on fewer pixels.
 
     Interpolation treats all channels alike, and its weights sum to one: it commutes with a 1x1
-    convolution, the bias included. Done where the convolution does not add channels.
+    convolution, the bias included. Convolutions that add channels stay as they are.
 
     Returns:
         How many convolutions were moved.
@@ -153,8 +153,8 @@ def pointwise_before_resize(model: ir.Model) -> int:
 def pointwise_by_product(model: ir.Model) -> int:
     """Write 1x1 convolutions as matrix products W (O, I) x X (I, H W).
 
-    ONNX Runtime computes convolutions in blocks of 16 channels, and copies maps into that form and
-    back around everything else; the product takes maps as they lie.
+    ONNX Runtime computes convolutions in blocks of 16 channels, and copies maps into that layout
+    and back; a matrix product takes maps in the layout that they have.
 
     Returns:
         How many convolutions were rewritten.
@@ -164,9 +164,9 @@ def pointwise_by_product(model: ir.Model) -> int:
 
 @as_rewrite("thin-pointwise-by-product", layout="channels-first")
 def thin_pointwise_by_product(model: ir.Model) -> int:
-    """As `pointwise_by_product`, of convolutions with up to four inputs or outputs only.
+    """Like `pointwise_by_product`, only for convolutions with up to four inputs or outputs.
 
-    For networks whose other layers gain from blocks of channels; a head of one class does not.
+    Other layers gain from blocks of channels; the head of one class does not.
 
     Returns:
         How many convolutions were rewritten.
@@ -199,10 +199,10 @@ def _by_product(model: ir.Model, most_channels: int | None) -> int:
 
 @as_rewrite("split-by-pointwise", layout="channels-last")
 def split_by_pointwise(model: ir.Model) -> int:
-    """Write the parts of a split sum of 1x1 convolutions as sums of their own.
+    """Compute each part of a split sum of 1x1 convolutions by itself.
 
-    The rows of W that make a part make it alone. Nothing is copied, and runtimes add sums up inside
-    the convolutions.
+    The rows of W that belong to a part compute that part alone. Nothing is copied, and runtimes add
+    within the convolutions.
 
     Returns:
         How many splits were rewritten.
@@ -235,9 +235,9 @@ def split_by_pointwise(model: ir.Model) -> int:
 
 @as_rewrite("sum-into-pointwise", layout="channels-last")
 def sum_into_pointwise(model: ir.Model) -> int:
-    """Add the identity to a 1x1 convolution that is added to what it reads.
+    """Add the identity to a 1x1 convolution whose output is added to its input.
 
-    x + (W x + b) = (W + 1) x + b, also where further terms are added.
+    x + (W x + b) = (W + 1) x + b, also if further terms are added.
 
     Returns:
         How many sums were rewritten.
@@ -264,7 +264,7 @@ def sum_into_pointwise(model: ir.Model) -> int:
 
 
 def _pointwise_terms(value: ir.Value) -> list[Convolution] | None:
-    """The 1x1 convolutions whose sum a value is, if nobody else reads that or one of them."""
+    """The 1x1 convolutions that are added up to a value, if nothing else reads it or them."""
     if not is_read_once(value):
         return None
     terms = []

@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 LARGEST_WINDOW = 16
-LEAST_PIXELS = 1024  # of smaller maps the mean costs nothing
+LEAST_PIXELS = 1024  # the mean of a smaller map costs nothing
 
 
 @as_rewrite("mean-by-pooling", layout="channels-last", moves_statistics=True)
 def mean_by_pooling(model: ir.Model) -> int:
-    """Take the mean over a large map in two steps, the first by an average pooling.
+    """Take the mean over a large map in two steps, of which the first is an average pooling.
 
-    Runtimes have no fast kernel for a reduction over all pixels of few channels; that of a pooling
-    is vectorised, and 256 times fewer values are left. Exact where the window divides the map.
+    Runtimes have no fast kernel for a reduction over all pixels of few channels; the kernel of a
+    pooling is vectorised, and leaves 256 times fewer values. Exact, as the window divides the map.
 
     Returns:
         How many means were rewritten.

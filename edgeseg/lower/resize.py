@@ -14,18 +14,18 @@ from .rewrite import as_rewrite
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-# Of the coordinates; "tf_crop_and_resize" may reach outside the map, and puts a value there.
+# Coordinate modes; "tf_crop_and_resize" may reach outside the map, and puts a value there.
 INSIDE = frozenset({"align_corners", "asymmetric", "half_pixel", "pytorch_half_pixel"})
 
 
 @dataclass(frozen=True)
 class Resizing:
-    """Sampling of the rows and columns of each channel alike.
+    """A Resize that samples rows and columns of all channels in the same way.
 
     Attributes:
         node: The operator.
         source: A map (1, C, H, W).
-        before, after: (height, width). The factors between are those of the coordinates.
+        before, after: (height, width); their quotients are the factors of the coordinates.
         mode: "nearest", "linear" or "cubic".
         coordinates: ONNX's coordinate_transformation_mode, one that stays inside the map.
         rounding: ONNX's nearest_mode.
@@ -41,10 +41,10 @@ class Resizing:
 
 
 def resizing_of(value: ir.Value) -> Resizing | None:
-    """The plain resizing of a map that computes a value, or None.
+    """The Resize of a map that computes a value, or None.
 
-    Not plain are antialiasing, kept aspect ratios, axes in another order, and factors that are not
-    the quotients of the sizes: 2.1 makes 8 of 4, too, but from other places.
+    Operators with antialiasing, kept aspect ratios, reordered axes, or factors other than the
+    quotients of the sizes are left out: the factor 2.1 turns 4 into 8, too, but samples elsewhere.
     """
     node = made_by(value, "Resize")
     if node is None or channels_of(node.inputs[0]) is None:
@@ -88,14 +88,14 @@ def _has_exact_factors(node: ir.Node, before: tuple[int, ...], after: tuple[int,
     return bool(np.array_equal(constant_of(scales), exact))
 
 
-FLOAT = 1  # as ONNX numbers the types of elements
+FLOAT = 1  # ONNX's number of the element type float32
 
 
 @as_rewrite("resize-by-matrices", layout="channels-last")
 def resize_by_matrices(model: ir.Model) -> int:
     """Write bilinear resizing of a one-channel map x as R x C with constant matrices.
 
-    Runtimes that keep channels last vectorise resizing over channels; that of one channel takes
+    Runtimes that keep channels last vectorise resizing over channels; for one channel it takes
     several times as long as the two products.
 
     Returns:
@@ -106,9 +106,9 @@ def resize_by_matrices(model: ir.Model) -> int:
 
 @as_rewrite("resize-maps-by-matrices", layout="channels-first")
 def resize_maps_by_matrices(model: ir.Model) -> int:
-    """As `resize_by_matrices`, of maps with any number of channels.
+    """Like `resize_by_matrices`, for maps with any number of channels.
 
-    For runtimes that keep channels first, as ONNX Runtime does.
+    It pays on runtimes that keep channels first, such as ONNX Runtime.
 
     Returns:
         How many operators were rewritten.
@@ -136,16 +136,16 @@ def _by_matrices(model: ir.Model, most_channels: int | None) -> int:
 
 
 def makes_matrix(node: ir.Node) -> bool:
-    """Whether a Resize makes one of the matrices of this file, which no input reaches."""
+    """Whether a Resize computes one of the matrices of this file, which depend on no input."""
     unsqueezing = made_by(node.inputs[0], "Unsqueeze")
     return unsqueezing is not None and made_by(unsqueezing.inputs[0], "EyeLike") is not None
 
 
 def _matrix(edit: Editor, resizing: Resizing, old: int, new: int) -> Any:
-    """The matrix (1, 1, new, old) of a resizing along one axis: what it makes of the identity.
+    """The matrix (1, 1, new, old) of a Resize along one axis, which is the resized identity.
 
-    It is left to the runtime, which computes it when it loads the graph: as a constant it would be
-    more bytes than the weights of a small network.
+    The runtime computes it when it loads the graph: as a constant it would take more bytes than
+    the weights of a small network.
     """
     square = edit("EyeLike", edit("ConstantOfShape", np.array([old, old])), dtype=FLOAT)
     identity = edit("Unsqueeze", square, np.array([0, 1]))
@@ -155,11 +155,11 @@ def _matrix(edit: Editor, resizing: Resizing, old: int, new: int) -> Any:
 
 @as_rewrite("nearest-by-shuffle", layout="channels-last")
 def nearest_by_shuffle(model: ir.Model) -> int:
-    """Write nearest-neighbour enlargement to twice the size as four copies of each channel, laid
-    out as the four pixels (DepthToSpace).
+    """Write nearest-neighbour enlargement to twice the size as DepthToSpace.
 
-    A 1x1 convolution in front gives the copies. XNNPACK has no kernel for nearest-neighbour
-    resizing, which cuts TFLite's graph in parts; it has one for this.
+    A 1x1 convolution computes four copies of each channel, which DepthToSpace arranges as the four
+    pixels. XNNPACK has a kernel for that, but none for nearest-neighbour resizing, which would cut
+    TFLite's graph in parts.
 
     Returns:
         How many operators were rewritten.

@@ -1,4 +1,4 @@
-"""Values inside an ONNX graph on calibration images."""
+"""Activations of an ONNX graph on calibration images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def observe_activations(
     onnx_path: Path, tensors: Sequence[str], images: Iterable[NDArray[np.float32]]
 ) -> Iterator[dict[str, NDArray[np.float32]]]:
-    """Run a float graph and give the named tensors of each image.
+    """Run a float graph and yield the named tensors of each image.
 
     Args:
         tensors: Names of activations; the graph's input may be one of them.
@@ -42,10 +42,10 @@ def run_graph(
     tensors: Sequence[str],
     images: Iterable[NDArray[np.float32]],
 ) -> Iterator[dict[str, NDArray[np.float32]]]:
-    """Run an onnx model in memory as `observe_activations` runs a file.
+    """Like `observe_activations`, for a model in memory.
 
     Args:
-        model: Changed: it gets the tensors as further outputs.
+        model: Changed in place: the tensors become outputs.
         label: Name of the graph, for messages.
     """
     helper = require("onnx.helper", purpose="Calibration")

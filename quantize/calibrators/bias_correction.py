@@ -1,4 +1,4 @@
-"""Biases that undo what rounding does to the mean of each channel."""
+"""Correction of biases for the shift that rounding causes in the mean of each channel."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ PURPOSE = "Bias correction"
 def correct_biases(
     onnx_path: Path, plan: QuantPlan, images: Iterable[NDArray[np.float32]]
 ) -> QuantPlan:
-    """Choose each bias such that rounding leaves the mean of each output channel as it is.
+    """Choose biases with which rounding does not change the mean of any output channel.
 
-    With the convolution W x + b, its snapped weights W' and the rounded input x', both in the
-    float network: b' = E[W x + b] - E[W' x']. Expectations are over images and positions.
+    For the convolution W x + b with the quantized weights W' and the quantized input x', both
+    within the float network: b' = E[W x + b] - E[W' x']. Expectations are over images and
+    positions.
 
     Args:
-        plan: With weights for all convolutions that may be INT8.
-        images: Prepared, (1, C, H, W) each; their order does not change the result.
+        plan: A plan with weights for all convolutions that may be INT8.
+        images: Prepared images, (1, C, H, W) each; their order does not change the result.
 
     Source: Nagel et al. 2019, arXiv:1906.04721, section 4.2, equation 16, measured on images
     instead of derived from batch normalisation, and with the rounding of the input.
@@ -52,7 +53,7 @@ def correct_biases(
 
 
 def _mean(values: list[NDArray[np.float32]]) -> NDArray[np.float64]:
-    """Mean over images, by channel; exact sums do not depend on their order."""
+    """Mean over images for each channel; exact sums do not depend on their order."""
     columns = np.stack(values).astype(np.float64).T
     return np.array([math.fsum(column) / len(column) for column in columns])
 
@@ -62,10 +63,10 @@ def _labels(name: str) -> tuple[str, str]:
 
 
 def _graph_of_means(onnx_path: Path, plan: QuantPlan) -> tuple[Any, list[str]]:
-    """The float graph with a rounded convolution beside each that the plan rounds.
+    """The float graph with a quantized copy beside each convolution that the plan quantizes.
 
     Returns:
-        An onnx model, and the names of the channels' means.
+        An onnx model, and the names of the tensors with the channel means.
     """
     onnx_ir = require("onnx_ir", purpose=PURPOSE)
     model = onnx_ir.load(onnx_path)
@@ -91,7 +92,7 @@ def _graph_of_means(onnx_path: Path, plan: QuantPlan) -> tuple[Any, list[str]]:
 
 
 def _rounded_copy(onnx_ir: Any, graph: ir.Graph, source: ir.Value, plan: QuantPlan) -> Any:
-    """What an INT8 convolution reads in place of `source`; nobody else reads it."""
+    """The quantized copy of `source`, which only the quantized convolutions read."""
     name = name_of(source)
     if name not in plan.ranges:
         return source

@@ -1,4 +1,4 @@
-"""Ranges whose codes are distributed most like the values."""
+"""Ranges whose quantized values are distributed most like the activations."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from .histograms import count_magnitudes
 from .range_calibrator import Pass, RangeCalibrator
 
 BINS = 2048
-LEVELS = INT8_STEPS + 1  # codes of magnitudes, 0..127
-STRIDE = 4  # bins between two ranges that are tried
+LEVELS = INT8_STEPS + 1  # quantized magnitudes, 0..127
+STRIDE = 4  # bins between two candidate ranges
 
 
 class EntropyCalibrator(RangeCalibrator):
-    """Each range loses the least information: smallest Kullback-Leibler divergence.
+    """Chooses the range that loses the least information: smallest Kullback-Leibler divergence.
 
     Source: Migacz 2017, "8-bit inference with TensorRT", GTC S7310: 2048 bins of magnitudes, 128
-    levels, what lies outside is counted in the last bin. Only every fourth range is tried.
+    levels, outliers are counted in the last bin. Unlike the source, only every fourth range is
+    tried.
     """
 
     name = "entropy"
@@ -32,14 +33,14 @@ class EntropyCalibrator(RangeCalibrator):
 
 
 def entropy_limit(counts: NDArray[np.int64], largest: float) -> float:
-    """The limit with the smallest divergence between values and codes; the widest of equals."""
+    """The range with the smallest divergence; of equal divergences, the widest range."""
     ends = range(len(counts), LEVELS - 1, -STRIDE)
     divergences = [divergence_of_range(counts, end) for end in ends]
     return largest * ends[int(np.argmin(divergences))] / len(counts)
 
 
 def divergence_of_range(counts: NDArray[np.int64], end: int) -> float:
-    """KL divergence from clipped values to their codes, in nats.
+    """KL divergence from clipped to quantized values, in nats.
 
     Args:
         counts: Histogram of all magnitudes.
@@ -48,8 +49,8 @@ def divergence_of_range(counts: NDArray[np.int64], end: int) -> float:
     inside = counts[:end].astype(np.float64)
     values = inside.copy()
     values[-1] += counts[end:].sum()
-    # The bins of each level, as even as whole numbers allow; a level spreads its count over those
-    # of its bins that hold something.
+    # Levels get equal numbers of bins, up to rounding; a level spreads its count over its bins
+    # that are not empty.
     level_of = np.arange(end) * LEVELS // end
     filled = values > 0
     sums = np.bincount(level_of, weights=inside, minlength=LEVELS)

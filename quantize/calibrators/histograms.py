@@ -1,4 +1,4 @@
-"""How often each magnitude occurs in an activation, over all images."""
+"""Histograms of the magnitudes of activations over all images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def count_magnitudes(
     ranges: Mapping[str, float],
     bins: int,
 ) -> dict[str, NDArray[np.int64]]:
-    """Histogram of the absolute values of each tensor, in equal bins from 0 to its limit.
+    """Histogram of the absolute values of each tensor, in equal bins from 0 to its largest value.
 
     Counts are whole numbers, so that the order of the images does not change them.
 
@@ -26,7 +26,7 @@ def count_magnitudes(
         Counts (bins,) by tensor.
 
     Raises:
-        CalibrationError: A limit is not a positive number.
+        CalibrationError: A range is not a positive number.
     """
     require_ranges(ranges)
     counts = {name: np.zeros(bins, np.int64) for name in ranges}

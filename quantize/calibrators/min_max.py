@@ -1,4 +1,4 @@
-"""Ranges that cover all values that were seen."""
+"""Ranges that cover all observed values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from .range_calibrator import Pass, RangeCalibrator
 
 
 class MinMaxCalibrator(RangeCalibrator):
-    """The largest magnitude of each tensor and of each channel of a weight.
+    """Takes the largest magnitude of each tensor, and of each channel of a weight.
 
     Source: Jacob et al. 2018, arXiv:1712.05877, ranges; symmetric as in Krishnamoorthi 2018,
     arXiv:1806.08342.

@@ -12,15 +12,15 @@ from .histograms import bin_centres, count_magnitudes
 from .range_calibrator import Pass, RangeCalibrator
 
 BINS = 16384
-ACTIVATION_FRACTIONS = np.linspace(0.02, 1, 99)  # of the largest magnitude
+ACTIVATION_FRACTIONS = np.linspace(0.02, 1, 99)  # candidate ranges / largest magnitude
 WEIGHT_FRACTIONS = np.linspace(0.4, 1, 61)
 
 
 class MseCalibrator(RangeCalibrator):
-    """Each range, and the scale of each weight channel, moves the values by the least.
+    """Chooses ranges, and scales of weight channels, with the least squared rounding error.
 
-    Source: Nagel et al. 2021, arXiv:2106.08295, section 3.1, equation 8; by grid search, over
-    the binned magnitudes of an activation and over all weights of a channel.
+    Source: Nagel et al. 2021, arXiv:2106.08295, section 3.1, equation 8. The grid search takes the
+    binned magnitudes of an activation, and all weights of a channel.
     """
 
     name = "mse"
@@ -36,7 +36,7 @@ class MseCalibrator(RangeCalibrator):
 
 
 def mse_limit(counts: NDArray[np.int64], largest: float) -> float:
-    """The limit at which rounding and clipping move the counted magnitudes by the least."""
+    """The range with the least squared error of rounding and clipping the counted magnitudes."""
     centres = bin_centres(largest, len(counts))
     weights = counts.astype(np.float64)
     errors = []
@@ -48,7 +48,7 @@ def mse_limit(counts: NDArray[np.int64], largest: float) -> float:
 
 
 def mse_grid(weight: NDArray[np.float32]) -> WeightGrid:
-    """For each output channel of (O, I/groups, kh, kw) the scale that moves its weights least."""
+    """The grid with the least squared error in each output channel of (O, I/groups, kh, kw)."""
     covering = covering_scales(weight)
     best = nearest_grid(weight, covering)
     scales, least = covering.copy(), _squared_error(best, weight)
@@ -61,7 +61,7 @@ def mse_grid(weight: NDArray[np.float32]) -> WeightGrid:
 
 
 def _squared_error(grid: WeightGrid, weight: NDArray[np.float32]) -> NDArray[np.float64]:
-    """By output channel, (O,)."""
+    """Squared error of each output channel, (O,)."""
     difference = grid.weights().astype(np.float64) - weight
     error: NDArray[np.float64] = np.square(difference).reshape(len(weight), -1).sum(axis=1)
     return error

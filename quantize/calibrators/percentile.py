@@ -1,4 +1,4 @@
-"""Ranges that leave the rarest large values out."""
+"""Ranges that clip the rarest large values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BINS = 8192
 class PercentileOptions(RangeOptions):
     """
     Attributes:
-        percentile: Percent of the absolute values that a range covers, in (50, 100]; 100 is
+        percentile: Percentage of the absolute values that a range covers, in (50, 100]; 100 is
             min-max.
     """
 
@@ -35,10 +35,10 @@ class PercentileOptions(RangeOptions):
 
 
 class PercentileCalibrator(RangeCalibrator):
-    """Each range covers so many percent of the absolute values of its tensor.
+    """Chooses the range that covers a percentage of the absolute values of its tensor.
 
     Source: Wu et al. 2020, arXiv:2004.09602, section 4.1, percentile calibration. The values are
-    binned, so that a limit is exact to 1/8192 of the largest value.
+    binned, so that a range is exact to 1/8192 of the largest value.
     """
 
     name = "percentile"
@@ -56,6 +56,6 @@ class PercentileCalibrator(RangeCalibrator):
 
 
 def percentile_limit(counts: NDArray[np.int64], largest: float, percentile: float) -> float:
-    """Upper edge of the first bin up to which that percentage of all values lies."""
+    """Upper edge of the first bin at which the bins so far hold the percentage of all values."""
     covered = np.cumsum(counts) >= counts.sum() * (percentile / 100)
     return largest * (int(np.argmax(covered)) + 1) / len(counts)

@@ -1,4 +1,4 @@
-"""What the calibrators share that choose each range from the values of its own tensor."""
+"""Base of calibrators that choose each range from the values of its own tensor."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from ..qdq_onnx import activations_to_quantize, quantizable_convolutions
 from .activations import extremes, observe_activations
 from .bias_correction import correct_biases
 
-# A pass over the images: the values of all tensors for one image after the other.
+# A pass over the images: yields the values of all tensors, image by image.
 Pass = Callable[[], Iterator[dict[str, NDArray[np.float32]]]]
 
 
@@ -63,10 +63,10 @@ class RangeOptions(MethodOptions):
 
 
 class RangeCalibrator(Calibrator):
-    """Goes over the images as often as the method wants, one image in memory at a time.
+    """Makes passes over the images, with one image in memory at a time.
 
     Attributes:
-        passes: How often.
+        passes: Number of passes that `choose_ranges` makes.
     """
 
     packages = ("onnx", "onnx_ir", "onnxruntime")
@@ -79,14 +79,14 @@ class RangeCalibrator(Calibrator):
 
     @abc.abstractmethod
     def choose_ranges(self, observe: Pass) -> dict[str, float]:
-        """The largest absolute value that the codes of each tensor cover.
+        """The largest absolute value that the quantized values of each tensor represent.
 
         Args:
-            observe: Goes over all images, `passes` times at most.
+            observe: Makes a pass over all images; may be called `passes` times.
         """
 
     def choose_grid(self, weight: NDArray[np.float32]) -> WeightGrid:
-        """The grid of a convolution's weight (O, I/groups, kh, kw)."""
+        """The quantized form of a convolution's weight (O, I/groups, kh, kw)."""
         return covering_grid(weight)
 
     def calibrate(
@@ -144,20 +144,21 @@ class RangeCalibrator(Calibrator):
 def shift_ranges(
     ranges: Mapping[str, float], extremes: Mapping[str, tuple[float, float]]
 ) -> tuple[dict[str, float], dict[str, int]]:
-    """Let 256 codes cover the part of each range -limit..limit in which there are values.
+    """Let 256 quantized values cover the part of each range -r..r that holds values.
 
-    Zero has a code of its own, so that padding stays exact.
+    Zero is represented exactly, so that padding stays exact.
 
     Args:
+        ranges: r of each tensor.
         extremes: Smallest and largest value of each tensor.
 
     Returns:
-        Limits and zero points, as `QuantPlan` has them.
+        Ranges and zero points, as in `QuantPlan`.
 
     Raises:
         CalibrationError: A tensor is zero in all images.
 
-    Source: Jacob et al. 2018, arXiv:1712.05877, section 3: range nudged such that 0 is a code.
+    Source: Jacob et al. 2018, arXiv:1712.05877, section 3: the range is nudged so that 0 is exact.
     """
     require_ranges(ranges)
     shifted, zero_points = {}, {}
@@ -171,14 +172,14 @@ def shift_ranges(
 
 
 def require_work(onnx_path: Path, tensors: list[str], images: CalibrationImages) -> None:
-    """Refuse to calibrate nothing, or on nothing.
+    """Refuse a graph without a convolution that can be INT8, and an empty set of images.
 
     Raises:
-        CalibrationError: There is no convolution that can be INT8, or no image.
+        CalibrationError: There is no such convolution, or no image.
     """
     if not tensors:
         raise CalibrationError(
-            f"{onnx_path.name} has no convolution that can become INT8: that takes constant "
+            f"{onnx_path.name} has no convolution that can become INT8: it needs constant "
             "weights and another convolution after it. Build with --precision fp32."
         )
     if not len(images):

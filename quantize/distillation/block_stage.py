@@ -1,4 +1,4 @@
-"""The first stage: each block in turn learns to give what it gives in float."""
+"""The first stage: each block in turn learns to compute what it computes in float."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .rounding import Convolution, Rounding
 
 # AdaRound's sigmoid is stretched a little beyond 0..1, so that its ends are reached.
 STRETCH_LOW, STRETCH_HIGH = -0.1, 1.1
-SHARPNESS_FIRST, SHARPNESS_LAST = 20.0, 2.0  # of what draws each weight to one of its two codes
-WARM_UP = 0.2  # part of the steps before that begins
+SHARPNESS_FIRST, SHARPNESS_LAST = 20.0, 2.0  # of the term that rounds weights up or down
+WARM_UP = 0.2  # share of the steps before that term begins
 ROUNDING_RATE, RANGE_RATE = 1e-2, 1e-3
 
 Frontier = dict[str, Tensor]
@@ -29,9 +29,9 @@ Frontier = dict[str, Tensor]
 class BlockSettings:
     """
     Attributes:
-        steps: For each block, an image each.
-        drop: Chance of an element to be the float one in place of the rounded one, 0..1.
-        rounding_weight: Of the term that draws weights to whole codes.
+        steps: Steps for each block, with one image each.
+        drop: Probability, 0..1, that an element keeps its float value.
+        rounding_weight: Weight of the term that rounds weights up or down.
     """
 
     steps: int
@@ -48,14 +48,15 @@ def reconstruct_blocks(
     generator: torch.Generator,
     stage: Stage,
 ) -> None:
-    """Learn the codes of weights and the ranges of activations, block by block, in place.
+    """Learn quantized weights and ranges of activations, block by block, in place.
 
-    A block reads what the learned blocks before it give, and gets as close as it can to what it
-    gives in the float network. Elements of activations are left in float at random, so that it
-    fits a neighbourhood and not the images.
+    A block reads the outputs of the learned blocks before it, and learns to come close to its
+    outputs in the FP32 reference. Random elements of activations stay in float, so that the block
+    fits a neighbourhood and not only the images.
 
     Args:
-        images: Prepared, (1, 3, H, W); what crosses the cut between two blocks is kept of each.
+        images: Prepared images, (1, 3, H, W); the tensors that cross the cut between two blocks
+            are kept for each image.
         stage: Advanced once for each block.
 
     Source: Li et al. 2021, arXiv:2102.05426 (blocks; without the Fisher weights); Wei et al. 2022,
@@ -77,7 +78,7 @@ def reconstruct_blocks(
 def _advance(
     graph: TorchGraph, block: Block, frontier: Frontier, rounding: Rounding | None = None
 ) -> Frontier:
-    """What is alive after a block, from what was alive before it."""
+    """The tensors that are alive after a block, from those that are alive before it."""
     made = graph.run(
         {name: frontier[name] for name in block.inputs},
         block.results,
@@ -139,7 +140,7 @@ def _reconstruct(
 
 
 def drop_in(exact: Tensor, rounded: Tensor, chance: float, generator: torch.Generator) -> Tensor:
-    """Rounded values, at random places the exact ones."""
+    """Rounded values, with exact values at random places."""
     if exact is rounded or not chance:
         return rounded
     places = torch.rand(exact.shape, generator=generator) < chance
@@ -147,7 +148,7 @@ def drop_in(exact: Tensor, rounded: Tensor, chance: float, generator: torch.Gene
 
 
 def _ranges_of(graph: TorchGraph, block: Block, rounding: Rounding) -> list[Tensor]:
-    """Ranges that the block decides: of what it makes, and of the graph's input for the first."""
+    """Ranges that the block learns: of its own tensors, and in the first block of the input."""
     made = {name for step in block.steps for name in step.outputs}
     names = [
         name
@@ -164,13 +165,13 @@ def _power(frontiers: list[Frontier], name: str) -> float:
 
 
 def _sharpness(progress: float) -> float:
-    """From the first to the last along half a cosine."""
+    """Sharpness at a progress of 0..1: falls along half a cosine."""
     falling = 0.5 * (1 + math.cos(math.pi * progress))
     return SHARPNESS_LAST + (SHARPNESS_FIRST - SHARPNESS_LAST) * falling
 
 
 class SoftRounding:
-    """Each weight somewhere between its lower and its upper code.
+    """Weights between their lower and their upper quantized value.
 
     weight = scale * clip(floor(w / scale) + h), h = clip(1.2 sigmoid(v) - 0.1, 0, 1); v is learned.
 
@@ -186,7 +187,7 @@ class SoftRounding:
         self.logits = torch.logit(part).requires_grad_()
 
     def upward(self) -> Tensor:
-        """h, 0..1: how far each weight is on its way from the lower to the upper code."""
+        """h, 0..1: position of each weight between the lower and the upper quantized value."""
         stretched = torch.sigmoid(self.logits) * (STRETCH_HIGH - STRETCH_LOW) + STRETCH_LOW
         return stretched.clamp(0, 1)
 
@@ -194,11 +195,11 @@ class SoftRounding:
         return (self.floor + self.upward()).clamp(-INT8_STEPS, INT8_STEPS) * self.scales
 
     def undecided(self, sharpness: float) -> Tensor:
-        """Mean of 1 - |2h - 1|^sharpness: 0 when each weight has one of its two codes."""
+        """Mean of 1 - |2h - 1|^sharpness: 0 if each weight has one of its two quantized values."""
         return (1 - (2 * self.upward() - 1).abs() ** sharpness).mean()
 
     def decided(self) -> Convolution:
-        """The convolution with the nearer code of each weight."""
+        """The convolution with the nearer quantized value of each weight."""
         with torch.no_grad():
             quantized = self.floor + (self.upward() >= 0.5)
         return replace(self.convolution, values=quantized.clamp(-INT8_STEPS, INT8_STEPS))

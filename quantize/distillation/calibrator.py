@@ -56,8 +56,8 @@ class DistillOptions(MethodOptions):
         for name in ("held_back", "drop"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(
-                    f"The option {name} is {getattr(self, name)}; it is a part, from 0 to below 1. "
-                    f"Give {name}={getattr(DistillOptions, name)}."
+                    f"The option {name} is {getattr(self, name)}; it is a share, from 0 to below "
+                    f"1. Give {name}={getattr(DistillOptions, name)}."
                 )
         for name, least in (("block_images", 1), ("batch", 1), ("block_steps", 0), ("steps", 0)):
             if getattr(self, name) < least:
@@ -68,14 +68,14 @@ class DistillOptions(MethodOptions):
 
 
 class DistillCalibrator(Calibrator):
-    """Learns the plan with which the network agrees best with its float self.
+    """Learns the plan with which the network agrees best with the FP32 reference.
 
     It starts from ranges and weights of least squared error and corrected biases. Two stages change
-    them: block by block (`block_stage.py`), and all at once from the float network's answers
-    (`end_to_end_stage.py`). Images that are held back decide after each whether it is kept, so
-    that the result is never worse there than the start. No labels are needed.
+    them: block by block (`block_stage.py`), and all at once from the predictions of the reference
+    (`end_to_end_stage.py`). Held-back images decide after each stage whether its result is kept, so
+    that the plan is never worse on them than at the start. No labels are needed.
 
-    Computed on one thread, so that a seed gives the same plan again.
+    All of it runs on one thread, so that equal seeds give equal plans.
     """
 
     name = "distill"
@@ -130,12 +130,12 @@ class DistillCalibrator(Calibrator):
             from .end_to_end_stage import EndToEndSettings
 
             end_to_end = EndToEndSettings(options.steps, options.batch, options.band_weight)
-            with progress.stage("learn from the float network", total=options.steps) as stage:
+            with progress.stage("learn from the FP32 reference", total=options.steps) as stage:
                 learner.learn_end_to_end(end_to_end, stage)
                 stage.note(learner.summary())
 
     def _divided(self, images: CalibrationImages) -> tuple[CalibrationImages, CalibrationImages]:
-        """Images to learn from, and those held back; by their hashes, whatever their order."""
+        """Images to learn from, and images that are held back, chosen by their hashes."""
         if len(images) < 2:
             raise CalibrationError(
                 f"Distillation was given {len(images)} calibration images; it learns from some and "

@@ -1,4 +1,4 @@
-"""The second stage: the whole network learns to answer as its float self."""
+"""The second stage: the whole network learns the predictions of the FP32 reference."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .loss import distillation_loss
 from .rounding import Rounding
 
 VALUE_RATE, RANGE_RATE, SCALE_RATE, BIAS_RATE = 0.005, 2e-3, 2e-4, 0.005
-AVERAGING = 0.97  # of the moving average of all that is learned; what is checked and kept
+AVERAGING = 0.97  # of the moving average of the parameters, which is checked and kept
 
 
 @dataclass(frozen=True)
 class EndToEndSettings:
     """
     Attributes:
-        steps: In all.
-        batch: Images for each step.
+        steps: Number of steps.
+        batch: Images in each step.
         band_weight: See `distillation_loss`.
     """
 
@@ -39,7 +39,7 @@ def distil(
     graph: TorchGraph,
     rounding: Rounding,
     images: Sequence[Tensor],
-    answers: Sequence[Tensor],
+    predictions: Sequence[Tensor],
     head: str,
     settings: EndToEndSettings,
     generator: torch.Generator,
@@ -47,17 +47,17 @@ def distil(
     interval: int,
     stage: Stage,
 ) -> None:
-    """Learn codes, scales, ranges and biases together, in place.
+    """Learn quantized weights, scales, ranges and biases together, in place.
 
     Args:
-        images: Prepared, (1, 3, H, W).
-        answers: Logits of the float network for each.
-        head: Tensor with the logits.
+        images: Prepared images, (1, 3, H, W).
+        predictions: Logits of the FP32 reference for each image.
+        head: Name of the tensor with the logits.
         check: Called after every `interval` steps; false ends the stage.
         stage: Advanced once for each step.
 
     Source: Esser et al. 2019, arXiv:1902.08153 (learned scales, with weights that move behind a
-    straight-through rounding); distillation from the float self as in arXiv:2601.20088.
+    straight-through rounding); distillation from the float network as in arXiv:2601.20088.
     """
     groups = _parameters(rounding)
     values = [value for group in groups for value in group["params"]]
@@ -78,7 +78,7 @@ def distil(
             made = graph.run(
                 {graph.input_name: images[index]}, [head], rounding.exchange, rounding.constants()
             )
-            loss = distillation_loss(made[head], answers[index], settings.band_weight)
+            loss = distillation_loss(made[head], predictions[index], settings.band_weight)
             (loss / settings.batch).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
@@ -96,7 +96,7 @@ def distil(
 
 @contextlib.contextmanager
 def _exchanged(values: Sequence[Tensor], others: Sequence[Tensor]) -> Iterator[None]:
-    """Let tensors hold other contents for a while."""
+    """Let tensors hold other contents within the context."""
     kept = [value.detach().clone() for value in values]
     with torch.no_grad():
         for value, other in zip(values, others, strict=True):

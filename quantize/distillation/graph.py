@@ -1,4 +1,4 @@
-"""A float ONNX graph that torch computes, with places where values can be exchanged."""
+"""A float ONNX graph in torch, whose activations and constants can be exchanged."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from .operators import OPERATORS, Operator
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-# Takes the name of a tensor and its value, and gives what its readers get.
+# Takes the name of a tensor and its value, and returns the value for its readers.
 Exchange = Callable[[str, Tensor], Tensor]
-TOLERANCE = 1e-3  # of the largest result
+TOLERANCE = 1e-3  # of the largest output
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Step:
     """One operator.
 
     Attributes:
-        kind, name: For messages; the name is that of its first result.
-        apply: In torch.
-        inputs, outputs: Names of tensors; an input that is left out is empty.
-        attributes: As ONNX has them.
+        kind, name: ONNX operator, and name of its first output.
+        apply: The operator in torch.
+        inputs, outputs: Names of tensors; empty for an input that is left out.
+        attributes: The ONNX attributes.
     """
 
     kind: str
@@ -48,11 +48,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a convolution that can be INT8 stands.
+    """Tensors of a convolution that can be INT8.
 
     Attributes:
-        weight, bias: Names of constants. One without a bias has got one of zeros.
-        source, result: The activations that it reads and gives, as a plan rounds them.
+        weight, bias: Names of constants; a missing bias was added as zeros.
+        source, result: Names of the activations that a plan quantizes: the input, and the output.
     """
 
     weight: str
@@ -66,10 +66,10 @@ class TorchGraph:
     """A network as steps in the order in which they run.
 
     Attributes:
-        steps: What depends on the input.
-        constants: What does not, by name of the tensor.
-        input_name, output_names: Of the graph.
-        convolutions: Those that can be INT8, by result.
+        steps: Operators that depend on the input.
+        constants: Tensors that do not, by name.
+        input_name, output_names: Names of the graph's input and outputs.
+        convolutions: Convolutions that can be INT8, by the name of their output.
     """
 
     steps: tuple[Step, ...]
@@ -89,11 +89,11 @@ class TorchGraph:
         """Compute some tensors.
 
         Args:
-            values: Tensors to start from; of the whole graph its input.
-            wanted: Names of what to give.
-            exchange: Applied to each activation that is computed or started from.
-            constants: (result of a step, name of a constant) -> what that step reads instead.
-            steps: A part of the graph; all of it where left out.
+            values: Tensors to start from; for the whole graph, its input.
+            wanted: Names of the tensors to return.
+            exchange: Applied to each activation that is computed or given.
+            constants: (output of a step, name of a constant) -> tensor that the step reads instead.
+            steps: A part of the graph; None runs all of it.
 
         Returns:
             The wanted tensors, before the exchange.
@@ -134,10 +134,13 @@ class TorchGraph:
 
 
 def require_equal(graph: TorchGraph, onnx_path: Path, image: NDArray[np.float32]) -> None:
-    """Refuse to learn from a graph that torch computes otherwise than ONNX Runtime.
+    """Refuse to learn from a graph if torch and ONNX Runtime compute different outputs.
+
+    Args:
+        image: Prepared image, (1, 3, H, W).
 
     Raises:
-        CalibrationError: It does on this image, (1, 3, H, W).
+        CalibrationError: The outputs differ on this image.
     """
     onnxruntime = require("onnxruntime", purpose="Distillation")
     session = onnxruntime.InferenceSession(onnx_path, providers=["CPUExecutionProvider"])
@@ -151,17 +154,17 @@ def require_equal(graph: TorchGraph, onnx_path: Path, image: NDArray[np.float32]
         allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
         if not np.abs(found[name].numpy() - expected).max() <= allowed:
             raise CalibrationError(
-                f"Distillation computes {name} of {onnx_path.name} otherwise than ONNX Runtime. "
+                f"Distillation computes another {name} of {onnx_path.name} than ONNX Runtime does. "
                 "Calibrate with --method mse --method-option bias_correction=true, and report it "
                 "as a bug."
             )
 
 
 def load_graph(onnx_path: Path) -> TorchGraph:
-    """Read a float ONNX graph; what depends on constants only is computed at once.
+    """Read a float ONNX graph, and compute the operators that depend on constants only.
 
     Raises:
-        CalibrationError: It has an operator that `operators.py` does not know.
+        CalibrationError: The graph has an operator that `operators.py` does not know.
     """
     onnx_ir = require("onnx_ir", purpose="Distillation")
     graph = onnx_ir.load(onnx_path).graph

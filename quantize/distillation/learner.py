@@ -1,4 +1,4 @@
-"""Keeps the best plan that the stages have learned."""
+"""Runs the stages and keeps the best plan."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ from .loss import count_flips, distillation_loss, logits_of
 from .partition import Block, cut_into_blocks
 from .rounding import Rounding
 
-CHECKS = 8  # of the second stage
+CHECKS = 8  # number of checks in the second stage
 PATIENCE = 5  # checks without a better result before the second stage ends
 
 
 @dataclass(frozen=True)
 class Score:
-    """Agreement with the float network on held-back images.
+    """Agreement with the FP32 reference on held-back images.
 
     Attributes:
-        flips_per_10k: Pixels per 10,000 with another label, mean over images.
-        loss: Mean of `distillation_loss`.
+        flips_per_10k: Pixels per 10,000 whose label differs, mean over images.
+        loss: Mean of `distillation_loss` over images.
     """
 
     flips_per_10k: float
     loss: float
 
     def is_better_than(self, other: Score) -> bool:
-        """Fewer flips, and where they are as many, a smaller loss. NaN is never better."""
+        """Fewer flips are better; ties go to the smaller loss. NaN is never better."""
         mine, others = (self.flips_per_10k, self.loss), (other.flips_per_10k, other.loss)
         return bool(np.isfinite(mine).all()) and mine < others
 
 
 class Learner:
-    """A plan that is being learned, and the best that was found so far.
+    """A plan that is being learned, and the best plan so far.
 
     Args:
-        plan: Where to begin.
-        images, held: Prepared, (1, 3, H, W): to learn from, and to judge by.
-        seed: Of all that is drawn at random.
+        plan: The plan to begin with.
+        images, held: Prepared images, (1, 3, H, W), to learn from and to check with.
+        seed: Seed of all random numbers.
     """
 
     def __init__(
@@ -66,8 +66,8 @@ class Learner:
         self.head = logits_of(self.graph, onnx_path.name)
         self.images = [torch.from_numpy(image) for image in images]
         self.held = [torch.from_numpy(image) for image in held]
-        self.answers = [self._answer(image) for image in self.images]
-        self.held_answers = [self._answer(image) for image in self.held]
+        self.predictions = [self._predict(image) for image in self.images]
+        self.held_predictions = [self._predict(image) for image in self.held]
         self.generator = torch.Generator().manual_seed(seed)
         self.best_plan = plan
         self.begin = self.best = self._score(Rounding(self.graph, plan))
@@ -77,7 +77,7 @@ class Learner:
         return cut_into_blocks(self.graph)
 
     def learn_blocks(self, settings: BlockSettings, most_images: int, stage: Stage) -> None:
-        """The first stage; what is not better is forgotten."""
+        """The first stage; its result is kept only if it is better."""
         rounding = Rounding(self.graph, self.best_plan)
         images = self.images[:most_images]
         reconstruct_blocks(
@@ -86,7 +86,7 @@ class Learner:
         self._offer(rounding)
 
     def learn_end_to_end(self, settings: EndToEndSettings, stage: Stage) -> None:
-        """The second stage, from the best plan so far; the best of its checks is kept."""
+        """The second stage, from the best plan so far; the best checked state is kept."""
         rounding = Rounding(self.graph, self.best_plan)
         failures = 0
 
@@ -100,7 +100,7 @@ class Learner:
             self.graph,
             rounding,
             self.images,
-            self.answers,
+            self.predictions,
             self.head,
             settings,
             self.generator,
@@ -110,7 +110,7 @@ class Learner:
         )
 
     def agreement(self) -> dict[str, float]:
-        """For the plan's provenance."""
+        """Agreement at the start and at the end, for the plan's provenance."""
         return {
             "held_back_images": len(self.held),
             "flips_per_10k_at_start": self.begin.flips_per_10k,
@@ -126,14 +126,14 @@ class Learner:
         )
 
     def _offer(self, rounding: Rounding) -> bool:
-        """Keep what was learned if it is better than the best so far."""
+        """Keep the learned plan if it is better than the best so far."""
         score = self._score(rounding)
         if not score.is_better_than(self.best):
             return False
         self.best, self.best_plan = score, rounding.to_plan()
         return True
 
-    def _answer(self, image: Tensor) -> Tensor:
+    def _predict(self, image: Tensor) -> Tensor:
         with torch.no_grad():
             return self.graph.run({self.graph.input_name: image}, [self.head])[self.head]
 
@@ -141,10 +141,10 @@ class Learner:
         flips, losses = [], []
         with torch.no_grad():
             constants = rounding.constants()
-            for image, answer in zip(self.held, self.held_answers, strict=True):
+            for image, prediction in zip(self.held, self.held_predictions, strict=True):
                 made = self.graph.run(
                     {self.graph.input_name: image}, [self.head], rounding.exchange, constants
                 )[self.head]
-                flips.append(count_flips(made, answer))
-                losses.append(float(distillation_loss(made, answer, band_weight=0.0)))
+                flips.append(count_flips(made, prediction))
+                losses.append(float(distillation_loss(made, prediction, band_weight=0.0)))
         return Score(float(np.mean(flips)), float(np.mean(losses)))

@@ -1,4 +1,4 @@
-"""How far the quantised network is from its float self on one image."""
+"""Distance of the quantized network from the FP32 reference on one image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def logits_of(graph: TorchGraph, label: str) -> str:
         label: Name of the graph, for messages.
 
     Raises:
-        CalibrationError: The first output comes from something else.
+        CalibrationError: Another operator computes the first output.
     """
     maker: Step = next(step for step in graph.steps if graph.output_names[0] in step.outputs)
     if maker.kind not in ("Sigmoid", "Softmax"):
@@ -33,7 +33,7 @@ def logits_of(graph: TorchGraph, label: str) -> str:
 
 
 def count_flips(student: Tensor, teacher: Tensor) -> float:
-    """Pixels per 10,000 whose labels differ, of logits (1, C, H, W)."""
+    """Pixels per 10,000 whose labels differ between two logits (1, C, H, W)."""
     if teacher.shape[1] == 1:
         differ = (student > 0) != (teacher > 0)
     else:
@@ -42,11 +42,12 @@ def count_flips(student: Tensor, teacher: Tensor) -> float:
 
 
 def distillation_loss(student: Tensor, teacher: Tensor, band_weight: float) -> Tensor:
-    """Divergence from the teacher's answer, with weight on its uncertain pixels, plus soft Dice.
+    """Divergence from the teacher, weighted towards its uncertain pixels, plus soft Dice.
 
-    For a pixel with the teacher's probability p the weight is 1 + band_weight * u, with u = 4 p
-    (1 - p) for one channel, and u = 1 - (p1 - p2)^2 of the two largest for more: 1 where it does
-    not know, which is the band along borders. Rounding flips pixels there and nowhere else.
+    The weight of a pixel is 1 + band_weight * u. The uncertainty u of a teacher with the
+    probability p is 4 p (1 - p) for one channel, and 1 - (p1 - p2)^2 of the two largest
+    probabilities for several: it is 1 in the band along borders, and rounding flips pixels there
+    and nowhere else.
 
         loss = sum(w KL(teacher || student)) / sum(w) + 1 - soft Dice(teacher, student)
 

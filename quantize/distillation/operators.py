@@ -1,4 +1,4 @@
-"""ONNX operators in torch, differentiable, in inference form."""
+"""Differentiable ONNX operators in torch, in inference form."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from edgeseg.errors import CalibrationError
 
-# An operator takes its inputs (None for those left out) and attributes, and gives its results.
+# An operator takes its inputs (None if left out) and attributes, and returns its outputs.
 Operator = Callable[[Sequence[Any], Mapping[str, Any]], Any]
 
 
@@ -31,7 +31,7 @@ def _pads(x: Tensor, attributes: Mapping[str, Any], kernel: Sequence[int], kind:
 
 
 def _pad(x: Tensor, pads: Sequence[int], value: float = 0.0) -> Tensor:
-    """Pad by ONNX's order (all begins, then all ends); torch's is from the last axis on."""
+    """Pad in ONNX's order: all begins, then all ends; torch's begins with the last axis."""
     axes = len(pads) // 2
     if not any(pads):
         return x

@@ -1,4 +1,4 @@
-"""Cuts a graph into blocks that are learned one after the other."""
+"""Cuts a graph into blocks, which are learned one after the other."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 
 from .graph import Step, TorchGraph
 
-LARGEST_BLOCK = 6  # convolutions that can be INT8
+LARGEST_BLOCK = 6  # number of convolutions that can be INT8
 
 
 @dataclass(frozen=True)
 class Block:
-    """Steps that follow each other.
+    """Consecutive steps.
 
     Attributes:
-        steps: In their order.
-        convolutions: Those of them that can be INT8, by result.
-        inputs: Tensors from before that they read.
-        results: Tensors that they make and that are needed after them.
-        alive: All tensors that are needed after them.
+        steps: The steps in their order.
+        convolutions: Output names of the convolutions that can be INT8.
+        inputs: Tensors of earlier steps that the block reads.
+        results: Tensors that the block computes and later steps read.
+        alive: All tensors that later steps read.
     """
 
     steps: tuple[Step, ...]
@@ -31,10 +31,10 @@ class Block:
 
 
 def cut_into_blocks(graph: TorchGraph) -> list[Block]:
-    """Blocks of one to `LARGEST_BLOCK` INT8 convolutions, such that the fewest tensors cross cuts.
+    """Blocks of one to `LARGEST_BLOCK` INT8 convolutions, cut where the fewest tensors cross.
 
-    What comes before the first such convolution belongs to the first block, and what comes after
-    the last one to the last.
+    Steps before the first INT8 convolution belong to the first block, and steps after the last one
+    to the last block.
     """
     alive = _alive_before(graph)
     seen = [0]  # INT8 convolutions before each step
@@ -60,7 +60,7 @@ def cut_into_blocks(graph: TorchGraph) -> list[Block]:
 
 
 def _alive_before(graph: TorchGraph) -> list[tuple[str, ...]]:
-    """Tensors that cross each place between steps: before the first, ..., after the last."""
+    """Tensors that are alive before the first step, between steps, and after the last step."""
     alive: dict[str, None] = dict.fromkeys(graph.output_names)
     found = [tuple(alive)]
     for step in reversed(graph.steps):

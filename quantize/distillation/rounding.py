@@ -1,4 +1,4 @@
-"""Rounding that gradients pass: activations with learned scales, weights with learned codes."""
+"""Differentiable rounding, with learned scales of activations and learned weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .graph import Place, TorchGraph
 
 
 class _RoundActivation(torch.autograd.Function):
-    """code = clip(round(x / scale) + zero point); the result is (code - zero point) * scale.
+    """q = clip(round(x / scale) + zero point); the result is (q - zero point) * scale.
 
     Gradients: straight through to x inside the range (Bengio et al. 2013, arXiv:1308.3432); to the
     scale as in Esser et al. 2019, arXiv:1902.08153, equation 3.
@@ -41,7 +41,7 @@ class _RoundActivation(torch.autograd.Function):
 
 
 def round_activation(x: Tensor, scale: Tensor, zero_point: int = 0) -> Tensor:
-    """Round to int8 codes at one scale, a tensor without axes."""
+    """Round to int8 values at one scale, a tensor without axes."""
     result: Tensor = _RoundActivation.apply(x, scale, zero_point)  # type: ignore[no-untyped-call]
     return result
 
@@ -52,14 +52,14 @@ def round_straight_through(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Convolution:
-    """What can be learned of one convolution.
+    """The parameters of a convolution that can be learned.
 
     Attributes:
-        weight: Of the float network, (O, I/groups, kh, kw).
+        weight: Weight of the float network, (O, I/groups, kh, kw).
         log_scales: (O, 1, 1, 1), natural logarithm of the weight's scales.
         values: Of the shape of `weight`: real numbers, rounded to give the quantized values.
         bias: (O,), in units of `bias_unit`.
-        bias_unit: About one step of the codes of the result.
+        bias_unit: About one quantization step of the output.
     """
 
     weight: Tensor
@@ -77,11 +77,11 @@ class Convolution:
 
 
 class Rounding:
-    """A plan as tensors that can be learned.
+    """A plan in the form of tensors that can be learned.
 
     Attributes:
-        log_limits: Activation -> logarithm of its limit, without axes.
-        convolutions: By result.
+        log_ranges: Activation -> logarithm of its range, without axes.
+        convolutions: Convolutions by the name of their output.
     """
 
     def __init__(self, graph: TorchGraph, plan: QuantPlan) -> None:
@@ -108,7 +108,7 @@ class Rounding:
         return Convolution(original, log_scales, quantized, bias / unit, unit)
 
     def _bias_unit(self, place: Place, weight: Tensor) -> float:
-        """A step of the result's codes; where it is not rounded, of what a channel can reach."""
+        """A quantization step of the output, or of the values that a channel can reach."""
         if place.result in self.plan.ranges:
             return self.plan.scale(place.result)
         reach = self.plan.scale(place.source) * float(weight.abs().flatten(1).sum(1).mean())
@@ -123,10 +123,10 @@ class Rounding:
         return round_activation(value, scale, self.plan.zero_point(name))
 
     def constants(self, names: Iterable[str] | None = None) -> dict[tuple[str, str], Tensor]:
-        """What convolutions read in place of the float weights and biases.
+        """Tensors that convolutions read in place of the float weights and biases.
 
         Args:
-            names: Convolutions; all where left out.
+            names: Names of convolutions; None takes all.
         """
         found: dict[tuple[str, str], Tensor] = {}
         for name in self.convolutions if names is None else names:
@@ -136,7 +136,7 @@ class Rounding:
         return found
 
     def to_plan(self) -> QuantPlan:
-        """The plan as it has been learned; what is computed with it is what is computed here."""
+        """The learned plan; an INT8 network computes with it what is computed here."""
         weights, biases = {}, {}
         with torch.no_grad():
             for name, convolution in self.convolutions.items():

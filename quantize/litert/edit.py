@@ -1,4 +1,4 @@
-"""Makes convolutions of a TFLite model INT8, in memory."""
+"""Turns convolutions of a TFLite model into INT8, in memory."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ..plan.weight_grids import covering_grid
 from .file import BEFORE_ALL, TfliteFile
 from .matching import LAYOUTS
 
-# They give values that they got, and nothing else but zeros: done on codes, the result is the same.
+# They only move values, or add zeros: on quantized values the result is the same.
 MOVING = frozenset(
     {"DEPTH_TO_SPACE", "MAX_POOL_2D", "PAD", "RESHAPE", "SLICE", "STRIDED_SLICE", "TRANSPOSE"}
 )
-# XNNPACK adds codes whose steps are so many steps of the sum; TFLite itself adds them all.
+# Scale of a summand / scale of the sum: XNNPACK adds within these; TFLite adds all.
 LEAST_STEPS, MOST_STEPS = 2.0**-10, 2.0**8
-# Of operators, the first whose codes are int8.
+# First version of each operator that takes int8.
 VERSIONS = {
     "ADD": 2,
     "CONV_2D": 3,
@@ -43,23 +43,23 @@ LARGEST_BIAS_VALUE = 2**30
 
 @dataclass(frozen=True)
 class Grid:
-    """Codes of an activation: real = (code - zero_point) * scale."""
+    """Quantization of an activation: real = (quantized value - zero_point) * scale."""
 
     scale: float
     zero_point: int
 
 
 class TfliteEdit:
-    """Puts codes into a TFLite file.
+    """Quantizes operators of a TFLite file.
 
     Attributes:
-        file: What is changed.
+        file: The file that is changed.
     """
 
     def __init__(self, content: bytes) -> None:
         self.file = TfliteFile(content)
         self._quantized: dict[tuple[int, Grid], int] = {}  # (float tensor, grid) -> int8 tensor
-        self._results: dict[int, Grid] = {}  # float tensor that an INT8 convolution gave -> grid
+        self._results: dict[int, Grid] = {}  # float output of an INT8 convolution -> grid
 
     def make_int8(
         self,
@@ -69,13 +69,13 @@ class TfliteEdit:
         bias: NDArray[np.float32] | None,
         result: Grid,
     ) -> None:
-        """Let a convolution read and give codes. Places must be given in rising order.
+        """Turn a convolution into INT8. Places must be given in rising order.
 
         Args:
-            place: Index of the operator in the file as it was.
-            source, result: Codes that it reads and gives.
-            weight: As ONNX lays it out, (O, I/groups, kh, kw); None takes the covering grid.
-            bias: (O,); None takes the one that is there, if any.
+            place: Index of the operator in the original file.
+            source, result: Quantization of its input and its output.
+            weight: In ONNX's layout, (O, I/groups, kh, kw); None takes the covering grid.
+            bias: (O,); None keeps the bias of the file, if any.
         """
         operator = self.file.operators[place]
         kind = self.file.kind_of(operator)
@@ -100,13 +100,13 @@ class TfliteEdit:
     def make_dynamic(
         self, place: int, weight: WeightGrid | None, bias: NDArray[np.float32] | None
     ) -> None:
-        """Let a convolution, but no depthwise one, read and give float, and compute on codes.
+        """Let a convolution between float tensors compute in INT8; not for depthwise ones.
 
-        The runtime rounds what it reads to 256 steps between the smallest and the largest value of
-        the image at hand ("dynamic range quantization" in TFLite's documents).
+        The runtime quantizes the input to 256 steps between its smallest and its largest value in
+        each image ("dynamic range quantization" in TFLite's documents).
 
         Args:
-            place, weight, bias: As of `make_int8`.
+            place, weight, bias: See `make_int8`.
         """
         operator = self.file.operators[place]
         kind = self.file.kind_of(operator)
@@ -123,16 +123,16 @@ class TfliteEdit:
         operator.opcodeIndex = self.file.opcode(kind, DYNAMIC_VERSION)
 
     def move_quantized(self) -> None:
-        """Let operators that move values move codes, where they have dequantised ones. At the end.
+        """Let operators that move dequantized values move quantized ones. Call it at the end.
 
-        A pooling of maps then reads and gives a quarter of the bytes, and less is dequantised.
-        Where as much would be, since another operator reads the values before they are moved, all
-        stays as it is.
+        A pooling then reads and writes a quarter of the bytes, and fewer values are dequantized.
+        Operators stay as they are if that would not save conversions, because another operator
+        reads the values before they are moved.
         """
         for place, operator in enumerate(self.file.operators):
             result = int(operator.outputs[0])
             if self.file.maker(result) != place:
-                continue  # INT8 now: it gives codes in place of this result
+                continue  # INT8 now: its output is quantized
             grid = self._grid_of(result)
             if grid is None:
                 continue
@@ -148,7 +148,7 @@ class TfliteEdit:
     # Activations
 
     def _int8_of(self, tensor: int, grid: Grid) -> int:
-        """The tensor with the codes of a float one, made where there is none yet."""
+        """Index of the quantized form of a float tensor, which is added if it is missing."""
         if (tensor, grid) in self._quantized:
             return self._quantized[tensor, grid]
         place = self.file.maker(tensor)
@@ -163,7 +163,7 @@ class TfliteEdit:
         return quantized
 
     def _grid_of(self, tensor: int) -> Grid | None:
-        """The grid that a float tensor lies on: a convolution's result, wherever it was moved."""
+        """Quantization of a float tensor that holds the output of an INT8 convolution, or None."""
         if tensor in self._results:
             return self._results[tensor]
         place = self.file.maker(tensor)
@@ -172,9 +172,9 @@ class TfliteEdit:
         return self._grid_of(int(self.file.operators[place].inputs[0]))
 
     def _on_quantized(self, place: int, grid: Grid) -> Any:
-        """A copy of an operator that gives codes and computes from codes; None if it cannot.
+        """A copy of an operator that reads and writes quantized values; None if it cannot.
 
-        The codes are those of its float result, but for the rounding of what lies halfway.
+        They are the quantized values of its float output, except for the rounding of ties.
         """
         kind = self._kind_at(place)
         if kind not in MOVING | {"ADD"}:
@@ -187,7 +187,7 @@ class TfliteEdit:
                 return None
             sources = [self._int8_of(*one) for one in zip(sources, grids, strict=True)]
         else:
-            # Padding belongs to the convolution in ONNX, which reads what is not padded yet.
+            # Padding belongs to the convolution in ONNX: its input is not padded yet.
             is_quantized = (sources[0], grid) in self._quantized or self._grid_of(
                 sources[0]
             ) == grid
@@ -217,7 +217,7 @@ class TfliteEdit:
     def _parameters_of(
         self, operator: Any, weight: WeightGrid | None, bias: NDArray[np.float32] | None
     ) -> tuple[WeightGrid, NDArray[np.float32]]:
-        """Weight and bias of a convolution, those that are there where none is given."""
+        """Weight and bias of a convolution; those of the file replace missing ones."""
         inputs = [int(index) for index in operator.inputs]
         if weight is None:
             weight = covering_grid(self._onnx_weight(inputs[1], self.file.kind_of(operator)))
@@ -258,10 +258,10 @@ def _adds(source: Grid, result: Grid) -> bool:
 def _scales_that_hold(
     weight: WeightGrid, bias: NDArray[np.float32], source_scale: float, name: str
 ) -> NDArray[np.float32]:
-    """Scales of the weights; those of channels without weights grow until biases fit in int32.
+    """Scales of the weights; in channels of zero weights they grow until the bias fits in int32.
 
     Args:
-        name: Of the convolution's result, for the message.
+        name: Name of the convolution's output, for the message.
 
     Raises:
         CalibrationError: A bias is too large for the steps of its channel.

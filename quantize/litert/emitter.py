@@ -1,11 +1,11 @@
 """Writes a plan into a float TFLite model.
 
-The operators of the plan become INT8 as they are in ONNX, value for value: codes, scales and zero
-points are the plan's. Conversions are put where INT8 begins and ends.
+The convolutions of the plan become INT8 with the quantized values, scales and zero points of the
+plan, as in ONNX. Conversions stand where INT8 begins and ends.
 
-Where the plan does not round a result, the convolution goes from float to float: TFLite computes
-such a one on the plan's codes of the weights, and on codes of its input whose range is that of each
-image, in place of the plan's. It has no such kernel for depthwise convolutions.
+If the plan does not quantize an output, the convolution goes from float to float: TFLite computes
+it with the plan's quantized weights, and quantizes its input with the range of each image in place
+of the plan's range. It has no such kernel for depthwise convolutions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .matching import match_convolutions
 
 
 class LiteRtEmitter(Emitter):
-    """For TFLite models: built-in INT8 convolutions between QUANTIZE and DEQUANTIZE."""
+    """Writes TFLite models with built-in INT8 convolutions between QUANTIZE and DEQUANTIZE."""
 
     artifact_format = "tflite"
     packages = ("ai_edge_litert", "onnx", "onnx_ir", "onnxruntime")
@@ -57,8 +57,8 @@ class LiteRtEmitter(Emitter):
                 model.make_dynamic(match.operator, weight, bias)
             else:
                 raise CalibrationError(
-                    f"The plan does not round '{match.result}', the result of a depthwise "
-                    "convolution; LiteRT computes such a one in INT8 only with a rounded result. "
+                    f"The plan does not round '{match.result}', the output of a depthwise "
+                    "convolution, which LiteRT computes in INT8 only with a rounded output. "
                     "Calibrate with --method-option quantize_depthwise_outputs=true."
                 )
         model.move_quantized()

@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from edgeseg.lazy import require
 
 PURPOSE = "Quantising for litert"
-BEFORE_ALL = -1  # place of what follows no operator
+BEFORE_ALL = -1  # place of operators that follow no other operator
 
 
 class TfliteFile:
-    """What was put into a graph, and what is left of it.
+    """A TFLite graph with inserted and removed operators.
 
-    An operator is known by its place in the file as it was; what is put in follows one of these.
-    What nothing reads any more is left out when the file is packed.
+    An operator is known by its place in the original file; inserted operators follow such a place.
+    Operators and tensors that nothing reads any more are left out when the file is packed.
 
     Attributes:
         schema: The classes of the format.
-        operators: As they were, mutable.
+        operators: The original operators, which may be changed.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -30,7 +30,7 @@ class TfliteFile:
         self._model = self.schema.ModelT.InitFromPackedBuf(content, 0)
         self._graph = self._model.subgraphs[0]
         self.operators = list(self._graph.operators)
-        self._after: dict[int, list[Any]] = {}  # what was put in, by the place that it follows
+        self._after: dict[int, list[Any]] = {}  # inserted operators by the place that they follow
         self._dropped: set[int] = set()
         self._maker = {
             int(index): place
@@ -49,15 +49,15 @@ class TfliteFile:
         return self._kinds[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
     def maker(self, tensor: int) -> int:
-        """Place of the operator that gave a tensor, BEFORE_ALL for inputs and constants."""
+        """Place of the operator that computes a tensor; BEFORE_ALL for inputs and constants."""
         return self._maker.get(tensor, BEFORE_ALL)
 
     def size(self, tensor: int) -> int:
-        """How many values a tensor has."""
+        """Number of values of a tensor."""
         return int(np.prod(self._graph.tensors[tensor].shape))
 
     def count_readers(self, tensor: int) -> int:
-        """How many of the operators that were there read a tensor, as they are now."""
+        """How many of the original operators read a tensor now."""
         return sum(tensor in operator.inputs for operator in self.operators)
 
     def name(self, tensor: int) -> str:
@@ -70,15 +70,15 @@ class TfliteFile:
         return np.frombuffer(content.tobytes(), np.float32).reshape(found.shape)
 
     def insert(self, place: int, operator: Any) -> None:
-        """Put an operator after a place, and after what makes its inputs, wherever that is."""
+        """Insert an operator after a place, and after the operators that compute its inputs."""
         self._after.setdefault(place, []).append(operator)
 
     def drop(self, place: int) -> None:
-        """Take out the operator that was at a place."""
+        """Remove the original operator at a place."""
         self._dropped.add(place)
 
     def opcode(self, kind: str, version: int) -> int:
-        """Index of a kind's code in that version or a later one."""
+        """Index of the operator code of a kind, in that version or a later one."""
         number = getattr(self.schema.BuiltinOperator, kind)
         for index, code in enumerate(self._model.operatorCodes):
             known = max(code.builtinCode, code.deprecatedBuiltinCode)
@@ -91,7 +91,7 @@ class TfliteFile:
         return len(self._model.operatorCodes) - 1
 
     def add_int8_like(self, tensor: int, quantization: Any) -> int:
-        """A new int8 tensor in the shape of another one; its index."""
+        """Add an int8 tensor with the shape of another tensor; returns its index."""
         like = self._graph.tensors[tensor]
         made = copy.copy(like)
         made.name = like.name + f"_int8_{len(self._graph.tensors)}".encode()
@@ -102,7 +102,7 @@ class TfliteFile:
         return len(self._graph.tensors) - 1
 
     def add_constant(self, content: NDArray[Any], kind: int, quantization: Any) -> int:
-        """A new tensor of stored values; its index."""
+        """Add a tensor of stored values; returns its index."""
         buffer = self.schema.BufferT()
         buffer.data = np.frombuffer(content.tobytes(), np.uint8)
         self._model.buffers.append(buffer)
@@ -115,11 +115,11 @@ class TfliteFile:
         return len(self._graph.tensors) - 1
 
     def count(self, *kinds: str) -> int:
-        """How many operators of some kinds the model has; right after `packed`."""
+        """How many operators of some kinds the model has; call it right after `packed`."""
         return sum(self.kind_of(operator) in kinds for operator in self._graph.operators)
 
     def packed(self) -> bytes:
-        """The file, without what nothing reads any more."""
+        """Content of the file, without unused operators and tensors."""
         flatbuffers = require("flatbuffers", purpose=PURPOSE)
         ordered = list(self._after.get(BEFORE_ALL, ()))
         for place, operator in enumerate(self.operators):
@@ -132,7 +132,7 @@ class TfliteFile:
         builder.Finish(self._model.Pack(builder), b"TFL3")
         return bytes(builder.Output())
 
-    # What nothing reads
+    # Unused operators and tensors
 
     def _needed(self, operators: list[Any]) -> list[Any]:
         wanted = {int(index) for index in self._graph.outputs}
@@ -172,7 +172,7 @@ class TfliteFile:
 
 
 def _after_their_makers(operators: list[Any]) -> list[Any]:
-    """Operators in the same order, but that each has what makes its inputs before it."""
+    """Operators in the same order, but each after the operators that compute its inputs."""
     makers = {int(index): operator for operator in operators for index in operator.outputs}
     ordered: dict[int, Any] = {}  # by identity
 

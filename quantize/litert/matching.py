@@ -26,14 +26,13 @@ LAYOUTS = {"CONV_2D": (0, 2, 3, 1), "DEPTHWISE_CONV_2D": (1, 2, 3, 0)}
 
 @dataclass(frozen=True)
 class Match:
-    """A convolution in both forms.
+    """A convolution in both formats.
 
     Attributes:
-        name: Result of the ONNX convolution.
-        source, result: Activations of the ONNX graph that it reads and gives, as a plan rounds
-            them.
+        name: Output of the ONNX convolution.
+        source, result: Activations of the ONNX graph that a plan quantizes: input and output.
         operator: Index of the TFLite operator.
-        kind: Its kind.
+        kind: Kind of the TFLite operator.
     """
 
     name: str
@@ -46,16 +45,17 @@ class Match:
 def match_convolutions(
     onnx_path: Path, plan: QuantPlan, tflite_path: Path, image: NDArray[np.float32]
 ) -> tuple[list[Match], list[str]]:
-    """The INT8 convolutions of a plan in a TFLite model, by their weights and what they compute.
+    """Find the INT8 convolutions of a plan in a TFLite model, by their weights and outputs.
 
-    Converters rename tensors, and fuse activations; a convolution whose weights they have changed
-    is not found.
+    Converters rename tensors, and fuse activation functions. A convolution whose weights the
+    converter has changed is not found.
 
     Args:
-        image: A real one, prepared, (1, 3, H, W).
+        image: A real image, prepared, (1, 3, H, W).
 
     Returns:
-        Those found, in the order in which the model runs them; the names of the others.
+        The matches in the order in which the model runs them, and the names of the convolutions
+        that were not found.
 
     Raises:
         CalibrationError: The plan lacks a range.
@@ -120,12 +120,12 @@ def _convolutions_of(path: Path) -> list[_Candidate]:
 
 
 def _laid_out(weight: NDArray[Any], kind: str) -> NDArray[Any]:
-    """A weight (O, I/groups, kh, kw) of ONNX as TFLite lays it out; others stay as they are."""
+    """A weight (O, I/groups, kh, kw) of ONNX in the layout of TFLite; others stay as they are."""
     return weight.transpose(LAYOUTS[kind]) if weight.ndim == 4 else weight
 
 
 def _is_close(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
-    """Also when both are all zeros; not when there is a NaN."""
+    """Whether arrays are equal within the tolerance: zeros are equal, NaN is not."""
     if one.shape != other.shape:
         return False
     return bool(np.abs(one - other).max() <= TOLERANCE * np.abs(one).max())

@@ -1,4 +1,4 @@
-"""Post-training quantisation by ai-edge-quantizer, of TFLite models."""
+"""Post-training quantisation of TFLite models by ai-edge-quantizer."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from .quantized_values import MOVED_QUANTIZED, move_quantized
 
 PURPOSE = "Quantising for litert"
 CONVOLUTIONS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"})
-# They give values that they got, and nothing else but zeros: rounding before or after is the same.
+# They only move values, or add zeros: rounding before or after them gives the same result.
 MOVING = frozenset(
     {"MAX_POOL_2D", "PAD", "RESHAPE", "SLICE", "SPACE_TO_DEPTH", "SPLIT", "STRIDED_SLICE"}
     | {"TRANSPOSE"}
 )
-# Around the variance of a norm, whose small values one step of INT8 would make zero.
+# Next to the variance of a norm, whose small values INT8 would round to zero.
 ROOTS = frozenset({"SQRT", "RSQRT"})
 INVERSES = frozenset({"DIV", "RSQRT"})
-# XNNPACK adds codes in one step, in about the time that it takes to convert them.
+# XNNPACK adds quantized values in about the time that a conversion takes.
 SUMS = frozenset({"ADD"})
 # ai-edge-quantizer's own names, where they differ from TFLite's.
 QUANTIZER_NAMES = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
@@ -47,21 +47,22 @@ Ranges = dict[int, tuple[float, float]]
 
 @dataclass(frozen=True)
 class LiteRtOptions(MethodOptions):
-    """Attributes:
-    sums: Whether sums of INT8 values are INT8 too.
+    """
+    Attributes:
+        sums: Whether sums of INT8 values are INT8 too.
     """
 
     sums: bool = True
 
 
 class LiteRtQuantizer(Quantizer):
-    """Convolutions and their sums in INT8, what is between them in float.
+    """Quantizes convolutions and their sums, and leaves other operators in float.
 
-    Activations are int8 with a range of their own each, weights int8 and symmetric, one scale for
-    each output channel. ai-edge-quantizer would round all that it can, normalisation with it: a
-    variance that becomes code 0 is then divided by. Concatenations and resizing stay in float too,
-    as INT8 forces one range on what they join. The last convolutions stay in float as
-    they give the logits, whose rounding would decide pixels near the threshold.
+    Activations are int8 with a range each; weights are int8 and symmetric, with one scale for each
+    output channel. By default ai-edge-quantizer would quantize all operators that it can, also
+    those of norms, which would divide by a variance that was rounded to 0. Concatenations and
+    resizing stay in float too, as INT8 forces one range on their inputs. The last convolutions stay
+    in float because they compute the logits, whose rounding would flip pixels near the threshold.
 
     Ranges are minima and maxima over the calibration images. Source: Jacob et al. 2018,
     arXiv:1712.05877.
@@ -85,7 +86,7 @@ class LiteRtQuantizer(Quantizer):
 
     @property
     def _followers(self) -> frozenset[str]:
-        """What is INT8 where its neighbours are."""
+        """Kinds of operators that are INT8 if their neighbours are."""
         return MOVING | SUMS if self.options.sums else MOVING
 
     def quantize(
@@ -153,14 +154,14 @@ class LiteRtQuantizer(Quantizer):
 def choose_int8_operators(
     model: TfliteModel, followers: Collection[str] = MOVING
 ) -> list[Operator]:
-    """Convolutions with constant weights, but for the last ones, and what moves their values.
+    """Convolutions with constant weights, except the last ones, and operators that follow them.
 
     Args:
-        followers: Kinds of operators that are INT8 beside INT8 ones: sums where all that they add
-            is, the others also where all that read them are.
+        followers: Kinds of operators that become INT8 next to INT8 operators: sums if all summands
+            are INT8, others also if all their readers are.
 
     Raises:
-        CalibrationError: There is none.
+        CalibrationError: There is no such convolution.
     """
     readers: dict[int, list[Operator]] = {}
     maker: dict[int, Operator] = {}
@@ -201,14 +202,14 @@ def choose_int8_operators(
 def _is_statistic(
     operator: Operator, maker: Mapping[int, Operator], readers: Mapping[int, Sequence[Operator]]
 ) -> bool:
-    """Whether a convolution gives the variances of a norm, or is given their inverse roots."""
+    """Whether a convolution computes the variances of a norm, or reads their inverse roots."""
     source = maker.get(operator.inputs[0])
     uses = [reader.kind for index in operator.outputs for reader in readers.get(index, ())]
     return bool(ROOTS.intersection(uses)) or (source is not None and source.kind in INVERSES)
 
 
 def _origin(index: int, maker: Mapping[int, Operator]) -> Operator | None:
-    """What computes a tensor's values, wherever they were moved since."""
+    """The operator that computed the values of a tensor, before others moved them."""
     operator = maker.get(index)
     while operator is not None and operator.kind in MOVED_QUANTIZED:
         operator = maker.get(operator.inputs[0])
@@ -216,13 +217,13 @@ def _origin(index: int, maker: Mapping[int, Operator]) -> Operator | None:
 
 
 def tensors_of(model: TfliteModel, operators: Sequence[Operator]) -> list[int]:
-    """Indices of the tensors whose ranges are needed."""
+    """Indices of the tensors that need a range."""
     touched = {index for one in operators for index in (*one.inputs, *one.outputs)}
     return sorted(touched - model.constants)
 
 
 def widen_ranges(ranges: Ranges, values: Mapping[int, NDArray[np.float32]]) -> None:
-    """Make ranges, in place, cover some values.
+    """Widen ranges in place, so that they cover some values.
 
     Raises:
         CalibrationError: A value is NaN or infinite.
@@ -241,8 +242,8 @@ def widen_ranges(ranges: Ranges, values: Mapping[int, NDArray[np.float32]]) -> N
 def count_layers(
     model: TfliteModel, chosen: Sequence[Operator], quantized: TfliteModel
 ) -> dict[str, int]:
-    """How many operators of the float model are INT8 and float, in all and by kind, and how many
-    conversions between the two came in."""
+    """Numbers of INT8 and float operators of the float model, in all and by kind, and of
+    conversions that were added between them."""
     inside = set(chosen)
     kinds = Counter(
         f"{'int8' if operator in inside else 'float'}_{operator.kind.lower()}"
@@ -259,7 +260,7 @@ def count_layers(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """ai-edge-quantizer prints, logs and warns as it goes; failures come as exceptions anyway."""
+    """Silence the output, log and warnings of ai-edge-quantizer; failures raise exceptions."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)

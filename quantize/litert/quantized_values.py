@@ -1,4 +1,4 @@
-"""Operators that only move values, done on INT8 codes."""
+"""Lets operators that only move values work on INT8."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ RELATIVE_ERROR = 1e-6  # of two scales that are the same
 
 
 def move_quantized(content: bytes) -> bytes:
-    """Take out the conversions around operators that move values and change none.
+    """Remove the conversions around operators that only move values.
 
-    DEQUANTIZE, the operator, QUANTIZE with the same scale and zero point becomes the operator on
-    codes: the codes of the result are the same.
+    DEQUANTIZE, the operator, and QUANTIZE with the same scale and zero point become the operator on
+    quantized values, with the same result.
 
     Args:
         content: A TFLite file.

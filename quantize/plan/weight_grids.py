@@ -1,4 +1,4 @@
-"""Grids for the weights of convolutions: one scale for each output channel."""
+"""Quantized weights of convolutions, with one scale for each output channel."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from .quant_plan import INT8_STEPS, WeightGrid
 
-SMALLEST_SCALE = 1e-12  # of a weight channel that is all zeros
+SMALLEST_SCALE = 1e-12  # for a channel whose weights are all zero
 
 
 def covering_scales(weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scales (O,) at which the largest weight of each output channel has the code 127.
+    """Scales (O,) at which the largest weight of each output channel becomes 127.
 
     Args:
         weight: (O, I/groups, kh, kw).
@@ -24,11 +24,11 @@ def covering_scales(weight: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def nearest_grid(weight: NDArray[np.float32], scales: NDArray[np.float32]) -> WeightGrid:
-    """Each weight (O, I/groups, kh, kw) at the nearest point of the grid with scales (O,)."""
+    """Weights (O, I/groups, kh, kw) rounded to the nearest multiple of their scales (O,)."""
     quantized = np.rint(weight / scales.reshape(-1, *[1] * (weight.ndim - 1)))
     return WeightGrid(np.clip(quantized, -INT8_STEPS, INT8_STEPS).astype(np.int8), scales)
 
 
 def covering_grid(weight: NDArray[np.float32]) -> WeightGrid:
-    """The nearest grid at `covering_scales`."""
+    """The `nearest_grid` at the `covering_scales`."""
     return nearest_grid(weight, covering_scales(weight))
