@@ -1,4 +1,4 @@
-"""Counting what a network costs."""
+"""Counting the parameters and the arithmetic of a network."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def count_parameters(network: nn.Module) -> int:
 
 
 class ForwardPass(NamedTuple):
-    """What one image costs and gives.
+    """Cost and result of one forward pass.
 
     Attributes:
         macs: Multiply-accumulates of convolutions and matrix products. Normalisation, activations
             and resizing are not counted, as in the papers' figures.
-        shape: Of the result.
+        shape: Shape of the result.
     """
 
     macs: int
@@ -36,5 +36,5 @@ def try_forward(network: nn.Module, inputs: InputContract) -> ForwardPass:
 
 
 def count_macs(network: nn.Module, inputs: InputContract) -> int:
-    """See `ForwardPass`."""
+    """Multiply-accumulates of one forward pass, see `ForwardPass`."""
     return try_forward(network, inputs).macs

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 
 class WrappedNetwork(nn.Module):
-    """A network around another one, `network`, whose names its weights keep."""
+    """A network around another network; parameters are saved under the names of the inner one."""
 
     network: nn.Module
 
 
 class LogitsNetwork(WrappedNetwork):
-    """Adds the sigmoid or softmax.
+    """Adds the sigmoid or softmax to a network that returns logits.
 
     Args:
         network: Its `forward(image)` gives logits (N, channels, H, W), or a sequence whose first
@@ -38,7 +38,7 @@ class LogitsNetwork(WrappedNetwork):
 
 
 def inner_network(network: nn.Module) -> nn.Module:
-    """The network that weights belong to."""
+    """The network inside all wrappers, to which weights belong."""
     while isinstance(network, WrappedNetwork):
         network = network.network
     return network

@@ -16,34 +16,34 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides a training run beside the model and the data.
+    """Every setting that decides a training run beside the model and the data.
 
     Attributes:
-        name: Of the preset it started from.
+        name: Name of the recipe that it started from.
         loss: Key of `LOSSES` or `PERCEPTUAL_LOSSES` of `edgeseg.training.losses`.
-        epochs: Times that the network is scored on val.
-        epoch_steps: Batches between two of them; 0 for one pass over the training images. With
-            few labelled images a pass is short: many of them make an epoch then.
-        batch_size: Images a step.
+        epochs: Number of times that the network is scored on val.
+        epoch_steps: Batches of an epoch; 0 is one pass over the training images. With few labelled
+            images a pass is short, so that an epoch should hold many passes.
+        batch_size: Number of images in a batch.
         optimizer: "adamw", "adam" or "sgd" (Nesterov).
-        learning_rate: Its highest.
-        weight_decay: Of the optimiser.
-        momentum: Of "sgd".
+        learning_rate: Highest learning rate of the schedule.
+        weight_decay: Weight decay of the optimiser.
+        momentum: Momentum of "sgd".
         backbone: Submodule whose parameters learn more slowly; empty for none.
-        backbone_rate: Their share of the learning rate.
+        backbone_rate: Learning rate of the backbone as a share of `learning_rate`.
         schedule: "cosine" (by epoch, down and up again every `2 * cosine_period`), "one_cycle"
             (by step), "plateau" (halved after 10 epochs without a better val Dice), "poly" (by
             step, power 0.9) or "triangle" (by step, up to the middle and down).
         cosine_period: Epochs from the highest to the lowest rate.
-        min_learning_rate: Lowest rate of the cosine.
-        scales: Of the input size; each batch is brought to one of them. Empty for none.
-        flip_probability: Of a flip along each axis.
+        min_learning_rate: Lowest learning rate of the cosine.
+        scales: Factors of the input size; each batch is resized by one of them. Empty for none.
+        flip_probability: Probability of a flip along each axis, in 0..1.
         rotation: "none", "quarter" (multiples of 90 degrees) or "any" (0 to 360, half of the
             time, border filled with zeros).
-        precision: As Lightning Fabric names it.
+        precision: Name of the precision in Lightning Fabric.
         channels_last: Keep the channels of a pixel side by side in memory. Twice as fast on a
             CPU where depthwise convolutions rule; the same function.
-        seed: Of weights, order and augmentation.
+        seed: Seed of the weights, the order of the images and the augmentation.
     """
 
     name: str

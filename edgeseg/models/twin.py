@@ -67,8 +67,8 @@ class Twin(WrappedNetwork):
     """The twin of a network.
 
     Args:
-        place: "module:class" of the original.
-        arguments: Of the original.
+        place: Import path "module:class" of the original. Manifests hold the name `place`.
+        arguments: Keyword arguments of the original's class.
         activation: Key of `ACTIVATIONS`.
     """
 
@@ -86,12 +86,12 @@ class Twin(WrappedNetwork):
         )
 
     def forward_logits(self, image: Tensor) -> Any:
-        """What the original returns."""
+        """The result of the original's method, with the parts replaced."""
         network: Any = self.network
         return network.forward_logits(image)
 
     def forward(self, image: Tensor) -> Any:
-        """What the original returns."""
+        """The result of the original's method, with the parts replaced."""
         return self.network(image)
 
 
@@ -138,7 +138,7 @@ def parts_that_stay(network: nn.Module) -> set[str]:
         for name, module in network.named_modules()
         if isinstance(module, (nn.GELU, *NORMS_AND_BRIDGES))
     }
-    handles = [one.register_forward_hook(listener(name)) for name, one in modules.items()]
+    handles = [part.register_forward_hook(listener(name)) for name, part in modules.items()]
     was_training = network.training
     network.eval()
     with torch.no_grad():

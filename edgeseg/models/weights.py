@@ -49,13 +49,13 @@ def load_state(path: Path) -> dict[str, Tensor]:
 
 
 def _common_prefix(state: dict[str, Tensor]) -> str:
-    """The one of `PREFIXES` that all names have; empty where there is none."""
-    prefixes = [one for one in PREFIXES if all(name.startswith(one) for name in state)]
-    return prefixes[0] if state and prefixes else ""
+    """The entry of `PREFIXES` that all names begin with; empty where there is none."""
+    common = [prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in state)]
+    return common[0] if state and common else ""
 
 
 def _kind_of_file(path: Path) -> str:
-    """What the first bytes say; names lie."""
+    """The format by the file's first bytes; its name may be wrong."""
     with path.open("rb") as file:
         start = file.read(9)
     if start.startswith((b"PK", b"\x80")):
@@ -145,8 +145,8 @@ def load_weights(
     """Load a checkpoint into a network; every name and shape must match.
 
     Args:
-        ignored: Beginnings of names that the file may hold and the network does not use.
-        advice: What to do where names or shapes differ, instead of checking --model.
+        ignored: Prefixes of names that the file may hold and the network does not use.
+        advice: Advice of the message where names or shapes differ; None tells to check --model.
 
     Raises:
         WeightsError: As `load_state`; or names or shapes differ; or a value is NaN or infinite.
@@ -193,7 +193,9 @@ def load_backbone(network: nn.Module, name: str, path: Path) -> None:
     """Load an image classifier's checkpoint into the submodule that it was the backbone of.
 
     Args:
-        name: Of the submodule; its `unused_weights` names what it leaves in the file.
+        name: Name of the submodule; its attribute `unused_weights` holds the prefixes of names that
+            it does not load.
+        path: The classifier's checkpoint.
 
     Raises:
         UsageError: The network has no backbone.

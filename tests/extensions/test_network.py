@@ -14,6 +14,7 @@ from support import needs
 from edgeseg.models import MODELS, find_model
 from edgeseg.pipeline.distill import DistillRequest, distill_model
 from edgeseg.storage.cache import toolchain_versions
+from edgeseg.training.options import TrainingOptions
 
 RunCli = Callable[..., "CompletedProcess[str]"]
 # Stated without torch, so that `edgeseg models` is quick.
@@ -160,7 +161,7 @@ def test_it_learns_from_a_teacher_by_the_layers_that_it_states(data: Path, tmp_p
             method="graphflow",
             settings={"critic_width": 2, "paraphraser_steps": 2, "nodes": 4},
             teacher_taps=("e1", "e2", "d1"),
-            recipe_settings={"epochs": 1},
+            training=TrainingOptions(settings={"epochs": 1}),
         )
     )
     find_model("small-unet").load_network(result.weights_path)
