@@ -106,7 +106,8 @@ def test_artifact_works_where_it_is_moved(
     before = load(runtime, artifact).run(image)
     moved = tmp_path / "elsewhere"
     shutil.copytree(artifact.folder, moved)
-    again = open_backend(replace(artifact, folder=moved).to_json(), 1)
+    sent = json.loads(json.dumps(replace(artifact, folder=moved).to_json()))
+    again = open_backend(Artifact.from_json(sent), 1)
     assert np.array_equal(again.run(image), before)
 
 
