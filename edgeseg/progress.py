@@ -1,4 +1,7 @@
-"""How long work tells a person that it goes on: shown by the command line, silent elsewhere."""
+"""Progress of long work: the command line and notebooks show it, other callers see nothing.
+
+A stage may be opened within a stage. What failed to be shown never fails the work.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ class Stage(Protocol):
         """Count finished steps."""
 
     def note(self, text: str) -> None:
-        """Say something short about the present step, such as a loss."""
+        """Show a few words beside the stage, such as the present loss."""
 
 
 class Progress(Protocol):
     def stage(
         self, title: str, total: float | None = None
     ) -> contextlib.AbstractContextManager[Stage]:
-        """Open a stage of `total` steps, or of unknown length."""
+        """Open a stage of `total` steps, or of an unknown number of steps."""
 
 
 class _SilentStage:

@@ -29,15 +29,15 @@ def cache(
     removed = prune(older_than) if older_than is not None else []
     kept = kept_results()
     kinds: dict[str, list[Kept]] = defaultdict(list)
-    for one in kept:
-        kinds[one.kind].append(one)
+    for result in kept:
+        kinds[result.kind].append(result)
     record: dict[str, Any] = {
         "folder": str(cache_root()),
         "removed": _total(removed),
         "kept": _total(kept),
         "kinds": {
-            kind: {**_total(found), "idle_days": max(one.idle_s for one in found) / DAY_S}
-            for kind, found in kinds.items()
+            kind: {**_total(results), "idle_days": max(result.idle_s for result in results) / DAY_S}
+            for kind, results in kinds.items()
         },
     }
     if as_json:
@@ -48,16 +48,16 @@ def cache(
     table = Table()
     for title in ("kind", "results", "MB", "not used for, days"):
         table.add_column(title)
-    for kind, told in record["kinds"].items():
-        table.add_row(kind, *_amount(told), f"up to {told['idle_days']:.1f}")
+    for kind, total in record["kinds"].items():
+        table.add_row(kind, *_amount(total), f"up to {total['idle_days']:.1f}")
     print_table(table)
     if older_than is not None:
         print_result("removed: {} results, {} MB".format(*_amount(record["removed"])))
     print_result("{}: {} results, {} MB".format(record["folder"], *_amount(record["kept"])))
 
 
-def _total(found: list[Kept]) -> dict[str, Any]:
-    return {"results": len(found), "size_bytes": sum(one.size_bytes for one in found)}
+def _total(results: list[Kept]) -> dict[str, Any]:
+    return {"results": len(results), "size_bytes": sum(result.size_bytes for result in results)}
 
 
 def _amount(total: dict[str, Any]) -> tuple[str, str]:

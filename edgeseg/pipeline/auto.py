@@ -54,8 +54,7 @@ def tune(context: BuildContext, builder: Builder, progress: Progress) -> TuningR
     by a search that was killed, is not measured again.
 
     Args:
-        workshop: Makes the candidates. It must be silent: they are made while the search shows its
-            progress.
+        builder: Makes the candidates; its stages are shown within that of the search.
 
     Raises:
         TargetError: The runtime does not run here, or no candidate can be chosen.
@@ -72,7 +71,7 @@ def tune(context: BuildContext, builder: Builder, progress: Progress) -> TuningR
             len(context.spec.outputs.classes),
             has_labels=validation.has_labels,
         )
-        # Each shows its own progress, which cannot be done within that of the search.
+        # Made before the search, so that its bar shows the time of the search alone.
         _ = context.references, context.exported, validation.reference_labels
         identity = {**context.identity(), "calibration": list(context.calibration.digests)}
         cpu, flags = read_cpu()
@@ -85,7 +84,7 @@ def tune(context: BuildContext, builder: Builder, progress: Progress) -> TuningR
         with LocalEvaluator(context, builder, validation, Path(name)) as bench:
             evaluator = CachedEvaluator(bench, timing_cache)
             budget_s = context.request.search_seconds
-            with progress.stage("place", total=budget_s) as stage:
+            with progress.stage("search for the fastest form", total=budget_s) as stage:
                 search = Search(
                     search_space(context, fixed, evaluator),
                     evaluator,

@@ -74,7 +74,6 @@ def build_bundle(request: BuildRequest, progress: Progress = SILENT) -> tuple[Bu
             plan = _plan_fastest_runtime(request, Path(work), progress)
         else:
             plan = _plan(request, Path(work), progress)
-        plan.builder.progress = progress
         folder, was_cached = cache.get_or_make(
             "bundles",
             plan.record(),
@@ -91,7 +90,7 @@ def build_bundle(request: BuildRequest, progress: Progress = SILENT) -> tuple[Bu
 def _plan(request: BuildRequest, work: Path, progress: Progress) -> _Plan:
     """Choose what is built for the runtime of the request, by measuring where it asks for that."""
     context = BuildContext(request, progress)
-    builder = Builder(context, work)
+    builder = Builder(context, work, progress)
     tuning = _tuning_of(context, builder, progress)
     if tuning is None:
         candidate = context.fixed_candidate(context.precision)
@@ -124,7 +123,6 @@ def _plan_fastest_runtime(request: BuildRequest, work: Path, progress: Progress)
         try:
             own = replace(request, runtime=name, search_seconds=seconds)
             plan = _plan(own, work / name, progress)
-            plan.builder.progress = progress
             built = plan.builder.make(plan.candidate, work / name / "racing")
         except EdgesegError as error:
             refusals[name] = str(error)

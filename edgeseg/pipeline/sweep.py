@@ -67,7 +67,7 @@ def build_cells(requests: Sequence[BuildRequest], progress: Progress = SILENT) -
     with progress.stage("build all", total=len(requests)) as stage:
         for request in requests:
             try:
-                bundle, _ = build_bundle(request)
+                bundle, _ = build_bundle(request, progress)
                 verify_bundle(bundle.folder)
                 cells.append(Cell(request, bundle))
             except EdgesegError as error:

@@ -135,21 +135,34 @@ def _redirected(log_path: Path) -> Iterator[None]:
             _terminal.stdout = _terminal.stderr = None
 
 
-def _keep_descriptor(number: int, like: TextIO, stack: contextlib.ExitStack) -> TextIO:
-    """A stream on a copy of a descriptor; when `stack` ends, the descriptor is put back."""
+def _keep_descriptor(number: int, own: TextIO, stack: contextlib.ExitStack) -> TextIO:
+    """A stream to where `own` goes; when `stack` ends, the descriptor `number` is put back."""
     copy = os.dup(number)
+    if not _is_on(own, number):
+        # Somebody has put another stream in its place, such as a test or a notebook.
+        stack.callback(os.close, copy)
+        stack.callback(os.dup2, copy, number)
+        return own
     stream = os.fdopen(
         copy,
         "w",
         buffering=1 if os.isatty(copy) else -1,
-        encoding=like.encoding,
-        errors=like.errors,
+        encoding=own.encoding,
+        errors=own.errors,
     )
     # In reverse order: a reader that has gone makes the flush fail, and the rest still happens.
     stack.callback(_close, stream)
     stack.callback(os.dup2, copy, number)
     stack.callback(stream.flush)
     return stream
+
+
+def _is_on(stream: TextIO, number: int) -> bool:
+    """Whether a stream writes to a descriptor."""
+    try:
+        return stream.fileno() == number
+    except (OSError, ValueError):
+        return False
 
 
 def _close(stream: TextIO) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import io
 import logging
 import os
 import signal
@@ -62,6 +64,13 @@ def test_only_our_own_words_reach_the_terminal(
     (log,) = logs.iterdir()
     text = log.read_text()
     assert all(f"by {way}" in text for way in WAYS)
+
+
+def test_a_stream_that_another_has_put_in_place_is_kept() -> None:
+    with contextlib.redirect_stdout(io.StringIO()) as taken, captured_output():
+        print("by a package")
+        print("a result", file=terminal_stdout())
+    assert taken.getvalue() == "a result\n"
 
 
 def test_a_quiet_command_leaves_no_log(logs: Path) -> None:

@@ -1,0 +1,75 @@
+"""Where `edgeseg bench` puts its report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from edgeseg.benchmarks.report import Report
+from edgeseg.pipeline.measure import BenchRequest
+
+RunCli = Callable[..., "CompletedProcess[str]"]
+REPORT = Report(
+    {"cpu": "a CPU", "threads": 1}, {"images": 3, "folder": "data", "splits": ["val"]}, [], []
+)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[BenchRequest]:
+    """What is asked to be measured; nothing is."""
+    requests: list[BenchRequest] = []
+
+    def run(request: BenchRequest, _: object) -> Report:
+        requests.append(request)
+        return REPORT
+
+    monkeypatch.setattr("edgeseg.pipeline.measure.run_bench", run)
+    return requests
+
+
+def test_json_prints_the_report_and_nothing_else(
+    run_cli: RunCli, asked: list[BenchRequest]
+) -> None:
+    done = run_cli("bench", "a", "b", "--json")
+    assert json.loads(done.stdout) == REPORT.to_json()
+    assert asked[0].bundles == (Path("a"), Path("b"))
+
+
+@pytest.mark.parametrize("option", ["--json-file", "--output", "-o"])
+def test_a_file_gets_the_report_and_people_the_table(
+    run_cli: RunCli, asked: list[BenchRequest], tmp_path: Path, option: str
+) -> None:
+    done = run_cli("bench", "a", option, tmp_path / "bench.json")
+    assert "artefact" in done.stdout
+    assert json.loads((tmp_path / "bench.json").read_text()) == REPORT.to_json()
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_json_with_a_file_still_writes_it(
+    run_cli: RunCli, asked: list[BenchRequest], tmp_path: Path, is_first: bool
+) -> None:
+    words = [["--json", tmp_path / "bench.json"], ["a", "b"]]
+    first, last = words if is_first else reversed(words)
+    done = run_cli("bench", *first, *last)
+    assert "artefact" in done.stdout
+    assert json.loads((tmp_path / "bench.json").read_text()) == REPORT.to_json()
+    assert asked[0].bundles == (Path("a"), Path("b"))
+
+
+def test_a_folder_that_ends_in_json_is_a_bundle(
+    run_cli: RunCli, asked: list[BenchRequest], tmp_path: Path
+) -> None:
+    (tmp_path / "net.json").mkdir()
+    done = run_cli("bench", tmp_path / "net.json", "--json")
+    assert json.loads(done.stdout) == REPORT.to_json()
+    assert asked[0].bundles == (tmp_path / "net.json",)
+
+
+def test_a_folder_is_no_file_for_a_report(run_cli: RunCli, tmp_path: Path) -> None:
+    done = run_cli("bench", "a", "--json-file", tmp_path)
+    assert done.returncode == 2
+    assert "is a folder. Name a file in it." in done.stderr
