@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .training.loop import TrainingResult
 
 AnyPath: TypeAlias = str | os.PathLike[str]
+PATHS = frozenset({"output", "weights", "data", "spec", "tuning"})  # arguments of build
 ImageLike: TypeAlias = "AnyPath | NDArray[np.uint8] | NDArray[np.uint16]"
 
 
@@ -186,30 +187,12 @@ def build(
     Raises:
         EdgesegError: Of any kind; nothing is left at `output` then.
     """
+    given = dict(locals())
+    is_shown = given.pop("progress")
     from .pipeline.build import BuildRequest, build_bundle
 
-    request = BuildRequest(
-        model=model,
-        target=target,
-        precision=precision,
-        output=_path(output),
-        runtime=runtime,
-        weights=_path(weights),
-        data=_path(data),
-        spec=_path(spec),
-        calibration_images=calibration_images,
-        method=method,
-        method_options=dict(method_options or {}),
-        options=dict(options or {}),
-        size=size,
-        search_seconds=search_seconds,
-        max_change=dict(max_change or {}),
-        min_agreement=min_agreement,
-        tuning=_path(tuning),
-        overwrite=overwrite,
-        use_cache=use_cache,
-    )
-    built, _ = build_bundle(request, _progress(progress))
+    request = BuildRequest(**_settings(given))
+    built, _ = build_bundle(request, _progress(is_shown))
     return Bundle(built.folder)
 
 
@@ -377,6 +360,15 @@ def distill(
         training=TrainingOptions(recipe, settings, resume),
     )
     return distill_model(request, _progress(progress))
+
+
+def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments as a request takes them; what is None is left to the request's default."""
+    return {
+        name: Path(value) if name in PATHS else value
+        for name, value in given.items()
+        if value is not None
+    }
 
 
 def _path(path: AnyPath | None) -> Path | None:

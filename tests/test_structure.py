@@ -8,11 +8,9 @@ import sys
 import tomllib
 import zipfile
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from _pytest.mark.structures import ParameterSet
 from module_graph import (
     SIBLINGS,
     SOURCE_FOLDERS,
@@ -51,21 +49,6 @@ FORBIDDEN = {
 # The modules that lie loose in it are the commands.
 COMMANDS = "commands"
 FLOORS = (("studies",), (COMMANDS,), ("evaluator", "devices"), ("builder",))
-
-# What breaks a rule today. Whoever mends it sees an XPASS, and takes the line away.
-KNOWN_LONG_FUNCTIONS = (
-    "edgeseg.api:build",
-    "edgeseg.pipeline.adapt:adapt_model",
-    "edgeseg.training.loop:Trainer.run",
-)
-
-
-def still_broken(known: Iterable[object]) -> list[ParameterSet]:
-    """Parameters of a test that fails for each, until it is mended."""
-    reason = "known to break the rule; when this passes, take its line away above"
-    return [
-        pytest.param(item, marks=pytest.mark.xfail(strict=True, reason=reason)) for item in known
-    ]
 
 
 def torch_modules(files: dict[str, Path]) -> set[str]:
@@ -196,22 +179,12 @@ def test_no_function_is_too_long() -> None:
     """But commands, whose parameters are their options, with a line of help each."""
     commands = command_functions()
     assert "edgeseg.cli.build:build" in commands
-    excepted = {*commands, *KNOWN_LONG_FUNCTIONS}
-    long = all_long_functions()
-    assert {name: lines for name, lines in long.items() if name not in excepted} == {}
-
-
-@pytest.mark.parametrize("function", still_broken(KNOWN_LONG_FUNCTIONS))
-def test_a_known_long_function_is_gone(function: str) -> None:
-    assert function not in all_long_functions()
-
-
-def all_long_functions() -> dict[str, int]:
-    return {
+    long = {
         function: lines
         for name, path in module_files().items()
         for function, lines in long_functions(name, path, FUNCTION_LINES)
     }
+    assert {name: lines for name, lines in long.items() if name not in commands} == {}
 
 
 def command_functions() -> set[str]:

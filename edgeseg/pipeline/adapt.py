@@ -26,7 +26,7 @@ from ..training.options import TrainingOptions
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..distillation.teacher import Teacher
+    from ..distillation.teacher import KeptAnswers, Teacher
 
 RECORD_NAME = "twin.json"
 START_IMAGES = 16
@@ -135,7 +135,7 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
     torch = require("torch", purpose="Adapting")
 
     from ..distillation.objective import DistillObjective
-    from ..distillation.teacher import KeptAnswers, Teacher
+    from ..distillation.teacher import Teacher
     from ..models.weights import load_weights
     from ..training.checkpoint import describe_start
     from ..training.loop import Trainer
@@ -154,18 +154,9 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
     def make_objective(task_loss: Any, device: Any) -> DistillObjective:
         kept = None
         if recipe.rotation != "any" and not settings.mixup:
-            kept = KeptAnswers(
-                [teacher],
-                list(images),
-                spec.inputs,
-                spec.outputs.channels,
-                device=device,
-                use_cache=request.use_cache,
-                progress=progress,
-            )
-        return DistillObjective(
-            task_loss, device, settings, spec.outputs.channels, [teacher], kept=kept
-        )
+            kept = _keep_answers(request, teacher, images, device, progress)
+        channels = spec.outputs.channels
+        return DistillObjective(task_loss, device, settings, channels, [teacher], kept=kept)
 
     trainer = Trainer(
         network,
@@ -186,6 +177,24 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
         record = _compare(request, original, TrainedModel(twin, result.weights_path), val)
     write_text(request.output / RECORD_NAME, json.dumps(record, indent=1) + "\n")
     return AdaptResult(twin.name, result.weights_path, record)
+
+
+def _keep_answers(
+    request: AdaptRequest, teacher: Teacher, images: FolderDataset, device: Any, progress: Progress
+) -> KeptAnswers:
+    """The logits of the original for each image, computed once."""
+    from ..distillation.teacher import KeptAnswers
+
+    spec = teacher.spec
+    return KeptAnswers(
+        [teacher],
+        list(images),
+        spec.inputs,
+        spec.outputs.channels,
+        device=device,
+        use_cache=request.use_cache,
+        progress=progress,
+    )
 
 
 def _find_original(request: AdaptRequest) -> ModelSpec:

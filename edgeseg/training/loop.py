@@ -150,44 +150,27 @@ class Trainer:
         network, optimizer = self.fabric.setup(self.network, optimizer)
         network.mark_forward_method("forward_logits")
         schedule = Schedule(optimizer, self.recipe, feed.steps)
+        parts = {
+            "network": network,
+            "optimizer": optimizer,
+            "schedule": schedule,
+            "objective": objective,
+            "precision": self.fabric.strategy.precision,  # scale of the loss
+        }
         if state is not None:
-            network.load_state_dict(state["network"])
-            optimizer.load_state_dict(state["optimizer"])
-            schedule.load_state_dict(state["schedule"])
-            objective.load_state_dict(state["objective"])
-            self.fabric.strategy.precision.load_state_dict(state["precision"])
-            self.history = state["history"]
-            if _is_best(self.history):
-                save_weights(folder.weights_path, self.network)
+            self._restore(parts, state, folder)
         for epoch in range(len(self.history) + 1, self.recipe.epochs + 1):
             title = f"epoch {epoch}/{self.recipe.epochs}"
             with progress.stage(title, total=feed.steps + len(val)) as stage:
                 losses = self._train_epoch(
                     network, optimizer, schedule, objective, feed, epoch, stage
                 )
-                table = predict_overlap(
-                    network,
-                    val,
-                    self.inputs,
-                    self.outputs,
-                    device=self.fabric.device,
-                    stage=stage,
-                )
-                scores = table.scores()
+                scores = self._score(network, val, stage)
                 stage.note(f"loss {losses['loss']:.4f}, val Dice {scores['dice_pooled']:.4f}")
             schedule.end_epoch(scores["dice_pooled"])
             self.history.append({"epoch": epoch, **losses, **scores})
-            folder.write_checkpoint(
-                identity,
-                {
-                    "network": network.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "schedule": schedule.state_dict(),
-                    "objective": objective.state_dict(),
-                    "precision": self.fabric.strategy.precision.state_dict(),  # scale of the loss
-                    "history": self.history,
-                },
-            )
+            states = {name: part.state_dict() for name, part in parts.items()}
+            folder.write_checkpoint(identity, {**states, "history": self.history})
             # After the checkpoint, which makes up for a kill in between.
             if _is_best(self.history):
                 save_weights(folder.weights_path, self.network)
@@ -195,6 +178,21 @@ class Trainer:
         return TrainingResult(
             folder.weights_path, int(best_row["epoch"]), best_row["dice_pooled"], self.history
         )
+
+    def _restore(self, parts: dict[str, Any], state: dict[str, Any], folder: RunFolder) -> None:
+        """Go on from a checkpoint."""
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        self.history = state["history"]
+        if _is_best(self.history):
+            save_weights(folder.weights_path, self.network)
+
+    def _score(self, network: Any, val: FolderDataset, stage: Stage) -> dict[str, float]:
+        """Overlap scores of the network on val, by metric."""
+        table = predict_overlap(
+            network, val, self.inputs, self.outputs, device=self.fabric.device, stage=stage
+        )
+        return table.scores()
 
     def _make_feed(
         self, train: FolderDataset, unlabelled: FolderDataset | None, objective: Objective
