@@ -137,10 +137,7 @@ class Trainer:
         """
         folder = RunFolder(self.folder)
         folder.require_free(resume=resume)
-        task_loss = make_loss(
-            self.recipe.loss, lambda: class_shares(train, self.outputs), self.features
-        )
-        objective = self.make_objective(task_loss, self.fabric.device)
+        objective = self._make_objective(train)
         identity = {**self._identity(train, val, unlabelled), **objective.identity()}
         state = folder.read_checkpoint(identity)
         feed = self._make_feed(train, unlabelled, objective)
@@ -178,6 +175,13 @@ class Trainer:
         return TrainingResult(
             folder.weights_path, int(best_row["epoch"]), best_row["dice_pooled"], self.history
         )
+
+    def _make_objective(self, train: FolderDataset) -> Objective:
+        """What the recipe's loss, and whatever else teaches, adds up to."""
+        task_loss = make_loss(
+            self.recipe.loss, lambda: class_shares(train, self.outputs), self.features
+        )
+        return self.make_objective(task_loss, self.fabric.device)
 
     def _restore(self, parts: dict[str, Any], state: dict[str, Any], folder: RunFolder) -> None:
         """Go on from a checkpoint."""
