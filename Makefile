@@ -24,6 +24,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)
 	@$(BIN)/edgeseg demo --output demo
 
+# A worker for each core, at most four: each loads torch. make test JOBS=0 runs all in one process.
+JOBS ?= logical
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
