@@ -21,7 +21,7 @@ def demo(
     output: Output = None,
     search_seconds: Annotated[
         float, typer.Option(help="Seconds of each search for the fastest form.")
-    ] = 15.0,
+    ] = 10.0,
     as_json: AsJson = False,
 ) -> None:
     """Show what EdgeSeg does, in minutes: EGE-UNet on each runtime of this machine.
@@ -42,7 +42,8 @@ def demo(
         *(f"{device} is left out; add it with: {how}" for device, how in result.missing.items()),
     ):
         print_note(line)
-    print_result(f"bundles  {', '.join(str(bundle.folder) for bundle in result.bundles)}")
+    names = ", ".join(bundle.folder.name for bundle in result.bundles)
+    print_result(f"bundles  {result.bundles[0].folder.parent}: {names}")
     print_result(f"figures  {result.report_path}")
     print_result(f"picture  {result.gallery_path}")
 

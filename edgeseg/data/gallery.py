@@ -29,7 +29,7 @@ FONT_SIZE = 12  # pixels
 BOTH, ONLY_DEVICE, ONLY_REFERENCE, OTHER_CLASS = 1, 2, 3, 4
 # Of these codes, background first; the middle ones differ for colour-blind eyes too.
 DIFFERENCE_COLORS = np.array(
-    [(0, 0, 0), (110, 110, 110), (230, 159, 0), (86, 180, 233), (204, 121, 167)], np.uint8
+    [(0, 0, 0), (90, 90, 90), (230, 159, 0), (86, 180, 233), (204, 121, 167)], np.uint8
 )
 COLUMNS = ("image", "predicted mask", "overlay (white: true outline)")
 
@@ -110,8 +110,9 @@ def compare_masks(
 ) -> ComparisonRow:
     """Line of a comparison of two masks of one image, with the number of pixels that differ.
 
-    Where a drawn pixel stands for several, it is marked when any of them differs: a difference of
-    one pixel can be seen in a large photo. The number in the caption counts the pixels themselves.
+    Where a drawn pixel stands for several, it is marked when any of them differs, and so are its
+    neighbours: a difference of one pixel can be seen in a large photo. The number in the caption
+    counts the pixels themselves.
 
     Args:
         image: (H, W, 3).
@@ -122,7 +123,7 @@ def compare_masks(
     picture = resize_plane(image, TILE, TILE) / np.float32(257.0 if image.dtype == np.uint16 else 1)
     if truth is not None:
         picture[_outline(_shrink(truth))] = TRUTH_COLOR
-    marks = _largest(np.where(codes >= ONLY_DEVICE, codes, 0).astype(np.uint8))
+    marks = _widen(_largest(np.where(codes >= ONLY_DEVICE, codes, 0).astype(np.uint8)))
     return ComparisonRow(
         f"{name}: {flips:.1f} of 10,000 pixels differ",
         picture,
@@ -250,6 +251,13 @@ def _largest(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
         else:
             values = np.maximum.reduceat(values, starts, axis)
     return values
+
+
+def _widen(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The largest of each value and its eight neighbours."""
+    padded = np.pad(values, 1)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3))
+    return np.asarray(windows.max((2, 3)))
 
 
 def _mask_picture(labels: NDArray[np.uint8]) -> NDArray[np.float32]:

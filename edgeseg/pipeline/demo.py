@@ -6,26 +6,32 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeseg.benchmarks.report import Report
-from edgeseg.targets import find_runtime
+from edgeseg.targets import Backend, find_runtime
 from edgeseg.targets.devices import find_device
 
-from ..bundle.bundle import Bundle
+from ..bundle.bundle import SOURCE_ONNX, Bundle
 from ..data.folder import open_sample
 from ..data.gallery import ComparisonRow, compare_masks, draw_comparison, find_truth
+from ..data.images import read_image
 from ..errors import MissingBackendError
 from ..progress import SILENT, Progress
 from ..storage.atomic import write_text
 from .build import build_bundle
+from .builder.baselines import PLAIN, baseline_artifact
 from .builder.request import AUTO, BuildRequest
 from .measure import BenchRequest, run_bench
-from .predict import Prediction, load_reference, predict_images
+from .predict import load_bundle, load_reference, predict_image
 
 BUNDLES, REPORT, GALLERY = "bundles", "bench.json", "gallery.png"
 SPLIT = "test"
+WRONG_FLIPS = 1.0  # of 10,000 pixels; a right FP32 artefact flips some on the threshold at most
+Labels: TypeAlias = NDArray[np.uint8]
 DEVICES = ("intel", "onnxruntime", "android")  # their runtimes compute on any PC
 
 
@@ -45,9 +51,9 @@ class DemoRequest:
     output: Path = Path("demo")
     model: str = "egeunet"
     devices: tuple[str, ...] = DEVICES
-    search_seconds: float = 15.0
-    runs: int = 60
-    images: int = 3
+    search_seconds: float = 10.0
+    runs: int = 50
+    images: int = 2
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,9 @@ def run_demo(request: DemoRequest, progress: Progress = SILENT) -> DemoResult:
     write_text(report_path, json.dumps(report.to_json(), indent=2) + "\n")
     gallery_path = request.output / GALLERY
     with progress.stage("draw where masks differ from the FP32 reference"):
-        draw_comparison(compare_bundles(bundles, request.images), gallery_path)
+        draw_comparison(
+            compare_sources(mask_sources(bundles, report), request.images), gallery_path
+        )
     return DemoResult(tuple(bundles), missing, report, report_path, gallery_path)
 
 
@@ -112,34 +120,64 @@ def missing_command(device: str) -> str:
     return missing[0][1] if missing else ""
 
 
-def compare_bundles(bundles: Sequence[Bundle], count: int) -> list[ComparisonRow]:
+@dataclass(frozen=True)
+class MaskSource:
+    """Something that computes masks for the gallery.
+
+    Attributes:
+        name: Words of the caption.
+        bundle: Bundle whose contract it follows.
+        backend: What computes.
+    """
+
+    name: str
+    bundle: Bundle
+    backend: Backend
+
+    def labels(self, image: NDArray[np.uint8] | NDArray[np.uint16], path: Path) -> Labels:
+        """Class of each pixel of an image, at its own size."""
+        return predict_image(self.bundle, self.backend, image, str(path))
+
+
+def mask_sources(bundles: Sequence[Bundle], report: Report) -> list[MaskSource]:
+    """The bundles; before each, its plain export where that finds something else than PyTorch."""
+    plain_flips = {row["target"]: row["flips_per_10k"] for row in report.rows if row["is_baseline"]}
+    sources = []
+    for bundle in bundles:
+        device = bundle.manifest.target
+        if plain_flips[device] > WRONG_FLIPS:
+            runtime = find_runtime(bundle.manifest.runtime)
+            plain = baseline_artifact(runtime, bundle.folder / SOURCE_ONNX, PLAIN)
+            sources.append(MaskSource(f"{device}, plain export", bundle, runtime.load(plain, 1)))
+        sources.append(MaskSource(f"{device}, edgeseg", bundle, load_bundle(bundle)))
+    return sources
+
+
+def compare_sources(sources: Sequence[MaskSource], count: int) -> list[ComparisonRow]:
     """Lines of a gallery: the images whose masks differ most from the FP32 reference's.
 
     Returns:
-        A line for each bundle and image, image by image.
+        A line for each image and source, image by image.
     """
+    first = sources[0].bundle
+    reference = MaskSource("FP32", first, load_reference(first))
     paths = [pair.image_path for pair in open_sample([SPLIT])]
-    reference = bundles[0], load_reference(bundles[0])
-    predictions = [list(predict_images(bundle, paths, reference=reference)) for bundle in bundles]
-    by_image = sorted(zip(*predictions, strict=True), key=_share_that_differs, reverse=True)
-    rows = []
-    for images in by_image[:count]:
-        for bundle, prediction in zip(bundles, images, strict=True):
-            assert prediction.reference is not None
-            rows.append(
-                compare_masks(
-                    f"{prediction.path.stem}, {bundle.manifest.target}",
-                    prediction.image,
-                    prediction.reference,
-                    prediction.labels,
-                    find_truth(prediction.path, len(bundle.outputs.classes)),
-                )
-            )
-    return rows
-
-
-def _share_that_differs(predictions: Sequence[Prediction]) -> float:
-    """Share of the pixels of one image that differ, summed over the bundles."""
-    return float(
-        sum(np.mean(prediction.labels != prediction.reference) for prediction in predictions)
-    )
+    by_difference = []
+    for path in paths:
+        image = read_image(path)
+        expected = reference.labels(image, path)
+        labels = [source.labels(image, path) for source in sources]
+        share = sum(float(np.mean(found != expected)) for found in labels)
+        by_difference.append((share, path, expected, labels))
+    by_difference.sort(key=lambda entry: entry[0], reverse=True)
+    return [
+        compare_masks(
+            f"{path.stem}, {source.name}",
+            read_image(path),
+            expected,
+            found,
+            find_truth(path, len(first.outputs.classes)),
+        )
+        for _, path, expected, labels in by_difference[:count]
+        for source, found in zip(sources, labels, strict=True)
+    ]

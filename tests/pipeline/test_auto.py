@@ -238,7 +238,7 @@ def test_a_process_that_was_killed_is_started_anew(tmp_path: Path) -> None:
 
 
 def test_the_default_is_auto_where_it_can_be_measured() -> None:
-    from edgeseg.cli.build import default_precision
+    from edgeseg.pipeline.builder.request import default_precision
 
     assert default_precision("intel") == "auto"
     assert default_precision("jetson") == "int8"
