@@ -90,7 +90,7 @@ def run_demo(request: DemoRequest, progress: Progress = SILENT) -> DemoResult:
         )
     bundles = []
     for device in devices:
-        with progress.stage(f"find the fastest form of {request.model} for {device}"):
+        with progress.stage(f"build {request.model} for {device}"):
             build = BuildRequest(
                 request.model,
                 device,
