@@ -55,7 +55,7 @@ class LocalWorker(TimedWorker):
         assert request.outputs is not None
         inputs = InputContract.from_json(dict(request.inputs))
         to_labels = OutputContract.from_json(dict(request.outputs)).labels
-        labels = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+        labels = np.lib.format.open_memmap(
             request.result,
             mode="w+",
             dtype=np.uint8,

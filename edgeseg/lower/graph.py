@@ -142,11 +142,11 @@ class Convolution:
 
     @property
     def adds_channels(self) -> bool:
-        return self.weight.shape[0] > self.weight.shape[1] * self.group
+        return bool(self.weight.shape[0] > self.weight.shape[1] * self.group)
 
     @property
     def is_depthwise(self) -> bool:
-        return self.group == self.weight.shape[0] and self.weight.shape[1] == 1
+        return bool(self.group == self.weight.shape[0] and self.weight.shape[1] == 1)
 
     @property
     def reach(self) -> tuple[int, int]:

@@ -197,7 +197,7 @@ def _by_product(model: ir.Model, most_channels: int | None) -> int:
     return rewrite_each(model, rewrite)
 
 
-@as_rewrite("split-by-pointwise", layout="channels-last")
+@as_rewrite("split-by-pointwise")
 def split_by_pointwise(model: ir.Model) -> int:
     """Compute each part of a split sum of 1x1 convolutions by itself.
 
@@ -233,7 +233,7 @@ def split_by_pointwise(model: ir.Model) -> int:
     return count
 
 
-@as_rewrite("sum-into-pointwise", layout="channels-last")
+@as_rewrite("sum-into-pointwise")
 def sum_into_pointwise(model: ir.Model) -> int:
     """Add the identity to a 1x1 convolution whose output is added to its input.
 

@@ -39,6 +39,7 @@ BUILT_IN = {
     "resize-maps-by-matrices": "edgeseg.lower.resize:resize_maps_by_matrices",
     "pointwise-by-product": "edgeseg.lower.pointwise:pointwise_by_product",
     "thin-pointwise-by-product": "edgeseg.lower.pointwise:thin_pointwise_by_product",
+    "prelu-by-depthwise": "edgeseg.lower.prelu:prelu_by_depthwise",
     "concat-of-planes": "edgeseg.lower.concat:concat_of_planes",
     "resize-of-opset-17": "edgeseg.lower.older_opset:resize_of_opset_17",
 }

@@ -39,4 +39,4 @@ def count_magnitudes(
 
 
 def bin_centres(limit: float, bins: int) -> NDArray[np.float64]:
-    return (np.arange(bins) + 0.5) * (limit / bins)
+    return (np.arange(bins, dtype=np.float64) + 0.5) * (limit / bins)

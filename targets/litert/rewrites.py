@@ -22,6 +22,7 @@ from edgeseg.formats.onnx import (
 )
 from edgeseg.lazy import require
 from edgeseg.lower.constants import fold_constants
+from edgeseg.lower.depthwise import stride_before_dilation
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -39,6 +40,7 @@ def prepare_for_onnx2tf(model: ir.Model, *, with_shapes: bool, own_opset: bool) 
         own_opset: Keep the opset, which onnx2tf needs to run the graph itself.
     """
     fold_constants(model)
+    stride_before_dilation(model)  # TensorFlow gives the two together another size
     spread_group_norms(model.graph)
     pad_before_average_pools(model.graph)
     give_constants_all_axes(model.graph)
@@ -180,7 +182,7 @@ def state_kernels_of_transposed_convolutions(graph: ir.Graph) -> None:
 def forget_shapes(graph: ir.Graph) -> None:
     """Remove the shapes of inner tensors.
 
-    onnx2tf 1.29.24 takes a sum whose shape is not the recorded one, as NHWC never is, for broken
+    onnx2tf 1.28.8 takes a sum whose shape is not the recorded one, as NHWC never is, for broken
     and transposes it to NCHW; what follows is guessed from there on. Only the sizes that a
     transposed convolution gives it cannot work out.
     """
@@ -193,7 +195,7 @@ def forget_shapes(graph: ir.Graph) -> None:
 def declare_opset_17(model: ir.Model) -> None:
     """Say that the graph is of opset 17, though its operators stay as they are.
 
-    onnx2tf 1.29.24 honours the coordinate mode of a Resize, such as align_corners, up to that
+    onnx2tf 1.28.8 honours the coordinate mode of a Resize, such as align_corners, up to that
     opset only. It asks for the opset at no other operator that exporters still write.
     """
     model.opset_imports[""] = min(model.opset_imports.get("", 17), 17)

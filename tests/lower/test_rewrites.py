@@ -301,6 +301,7 @@ FOUND = {
         "resize-maps-by-matrices": 4,
         "pointwise-by-product": 44,
         "thin-pointwise-by-product": 2,
+        "prelu-by-depthwise": 40,
         "resize-of-opset-17": 4,
     },
 }

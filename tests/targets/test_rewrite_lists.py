@@ -18,8 +18,11 @@ ONNXRUNTIME = (
     "concat-by-sum",
     "pointwise-before-resize",
     "merge-pointwise",
+    "split-by-pointwise",
+    "sum-into-pointwise",
     "resize-maps-by-matrices",
     "thin-pointwise-by-product",
+    "prelu-by-depthwise",
     "resize-of-opset-17",
 )
 OPENVINO_INT8 = (

@@ -196,3 +196,20 @@ def test_all_rewrites_together_change_no_value(image: NDArray[np.float32], keep:
     assert "inner" not in model.graph.initializers
     model.opset_imports[""] = 20
     np.testing.assert_allclose(run(model, image), before, atol=1e-6)
+
+
+def test_no_convolution_is_left_with_both_stride_and_dilation() -> None:
+    image = np.random.default_rng(0).normal(0, 1, (1, 4, 6, 6)).astype(np.float32)
+    body = "<group = 4, strides = [2,2], dilations = [2,2], pads = [2,2,2,2]>(p, deep)"
+    weights = f"float[4,4,1,1] w = {{{numbers(16)}}}, float[4,1,3,3] deep = {{{numbers(36)}}}"
+    model = read(
+        "net (float[1,4,6,6] image) => (float[1,4,3,3] y) "
+        f"<{weights}> {{ p = Conv(image, w) y = Conv{body} }}"
+    )
+    before = run(model, image)
+    prepare_for_onnx2tf(model, with_shapes=True, own_opset=True)
+    for node in model.graph:
+        assert node.attributes.get_ints("strides", (1, 1)) == (1, 1) or (
+            node.attributes.get_ints("dilations", (1, 1)) == (1, 1)
+        )
+    np.testing.assert_allclose(run(model, image), before, rtol=1e-5, atol=1e-5)
