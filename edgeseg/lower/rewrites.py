@@ -15,7 +15,7 @@ BUILT_IN = {
     "group-norm-by-channel": "edgeseg.lower.group_norm:group_norm_by_channel",
     "affine-after-pooling": "edgeseg.lower.group_norm:affine_after_pooling",
     "mean-by-pooling": "edgeseg.lower.pooled_mean:mean_by_pooling",
-    "softmax-by-sigmoid": "edgeseg.lower.softmax:softmax_by_sigmoid",
+    "softmax-by-sigmoid": "edgeseg.lower.activations:softmax_by_sigmoid",
     "box-by-depthwise": "edgeseg.lower.depthwise:box_by_depthwise",
     "gate-after-concat": "edgeseg.lower.concat:gate_after_concat",
     "dense-pointwise": "edgeseg.lower.pointwise:dense_pointwise",
@@ -39,7 +39,7 @@ BUILT_IN = {
     "resize-maps-by-matrices": "edgeseg.lower.resize:resize_maps_by_matrices",
     "pointwise-by-product": "edgeseg.lower.pointwise:pointwise_by_product",
     "thin-pointwise-by-product": "edgeseg.lower.pointwise:thin_pointwise_by_product",
-    "prelu-by-depthwise": "edgeseg.lower.prelu:prelu_by_depthwise",
+    "prelu-by-depthwise": "edgeseg.lower.activations:prelu_by_depthwise",
     "concat-of-planes": "edgeseg.lower.concat:concat_of_planes",
     "resize-of-opset-17": "edgeseg.lower.older_opset:resize_of_opset_17",
 }

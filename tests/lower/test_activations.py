@@ -7,9 +7,38 @@ from hypothesis import strategies as st
 from rewritten_graphs import draw, graph, left_alone, rewritten
 from support import needs
 
-from edgeseg.lower.prelu import prelu_by_depthwise
+from edgeseg.lower.activations import prelu_by_depthwise, softmax_by_sigmoid
 
 pytestmark = needs("onnx", "onnx_ir", "onnxruntime")
+
+TWO = {"x": (1, 2, 5, 6)}
+
+
+@pytest.mark.parametrize("axis", [1, -3])
+def test_two_classes_are_a_sigmoid(axis: int) -> None:
+    model = graph(f"y = Softmax<axis = {axis}>(x)", inputs=TWO)
+    rewritten(softmax_by_sigmoid, model, {"Conv": 1, "Neg": 1, "Sigmoid": 2, "Concat": 1})
+
+
+@pytest.mark.parametrize(
+    ("axis", "shape"),
+    [
+        (1, (1, 3, 5, 6)),
+        (2, (1, 2, 2, 6)),
+        (-1, (1, 2, 5, 2)),
+        (1, (2, 2, 5, 6)),
+        (1, (1, "classes", 5, 6)),
+        (1, (1, 2, 6)),
+    ],
+)
+def test_other_softmaxes_stay(axis: int, shape: tuple[int | str, ...]) -> None:
+    left_alone(softmax_by_sigmoid, graph(f"y = Softmax<axis = {axis}>(x)", inputs={"x": shape}))
+
+
+@pytest.mark.parametrize("kind", ["float16", "double"])
+def test_numbers_of_another_type_stay(kind: str) -> None:
+    left_alone(softmax_by_sigmoid, graph("y = Softmax<axis = 1>(x)", inputs=TWO, kind=kind))
+
 
 BODY = "y = PRelu(x, a)"
 SLOPES = np.array([0.25, -1, 0, 1], np.float32)
@@ -58,6 +87,6 @@ def test_what_is_no_map_of_known_size_stays(shape: tuple[int | str, ...]) -> Non
 
 
 @pytest.mark.parametrize("kind", ["float16", "double"])
-def test_numbers_of_another_type_stay(kind: str) -> None:
+def test_slopes_of_another_type_stay(kind: str) -> None:
     slopes = SLOPES.reshape(4, 1, 1).astype({"float16": "f2", "double": "f8"}[kind])
     left_alone(prelu_by_depthwise, graph(BODY, {"a": slopes}, kind=kind))

@@ -1,4 +1,4 @@
-"""PReLU without its operator."""
+"""Rewrites of activations: PReLU, and softmax of two classes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,33 @@ from .rewrite import as_rewrite
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+
 LARGEST_SLOPE = 1.0  # beyond it the two terms are larger than their sum, and so is its rounding
+
+
+@as_rewrite("softmax-by-sigmoid")
+def softmax_by_sigmoid(model: ir.Model) -> int:
+    """Write softmax over two channels as the sigmoid of their difference and of its negative.
+
+    exp a / (exp a + exp b) = sigmoid(a - b). The difference is a 1x1 convolution, which
+    `pointwise_before_resize` and `merge_pointwise` merge into the last layer: one map of logits is
+    computed and enlarged instead of two, and ONNX Runtime's softmax over channels, which takes 9 ms
+    for 512 x 512 pixels, is no longer needed.
+
+    Returns:
+        How many operators were rewritten.
+    """
+
+    def rewrite(edit: Editor, node: ir.Node) -> ir.Value | None:
+        if node.op_type != "Softmax" or node.attributes.get_int("axis", -1) not in (1, -3):
+            return None
+        if channels_of(node.inputs[0]) != 2:
+            return None
+        difference = edit.convolution(node.inputs[0], np.array([[[[1.0]], [[-1.0]]]]))
+        second = edit("Sigmoid", edit("Neg", difference))
+        return edit("Concat", edit("Sigmoid", difference), second, axis=1)
+
+    return rewrite_each(model, rewrite)
 
 
 @as_rewrite("prelu-by-depthwise", layout="channels-first")
