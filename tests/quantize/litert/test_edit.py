@@ -195,7 +195,7 @@ def test_pooled_codes_go_to_who_reads_float(
     assert ("MAX_POOL_2D", True) in found
     assert ("MAX_POOL_2D", False) not in found
     assert layers["conversions"] == (3 if factor == 1.0 else 4)
-    monkeypatch.setattr(TfliteEdit, "move_codes", lambda edit: None)
+    monkeypatch.setattr(TfliteEdit, "move_quantized", lambda edit: None)
     unmoved, _ = emit(with_pool, plan, tmp_path / "unmoved")
     assert ("MAX_POOL_2D", False) in operators(unmoved)
     for image in with_pool.images:

@@ -72,7 +72,7 @@ def test_codes_are_moved_and_the_network_stays_the_same(
         picture = draw_pair((SIZE, SIZE), seed=index)[0]
         Image.fromarray(picture).save(tmp_path / f"images/{index}.png")
     images = choose_calibration_images(open_folder(tmp_path, labelled=False), INPUTS, 2)
-    monkeypatch.setattr(litert_ptq, "move_codes", lambda content: content)
+    monkeypatch.setattr(litert_ptq, "move_quantized", lambda content: content)
     quantizer = LiteRtQuantizer()
     before, _ = quantizer.quantize(shuffling, images, tmp_path / "before")
     content = (before.folder / before.files[0]).read_bytes()
