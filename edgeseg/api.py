@@ -376,7 +376,7 @@ def _path(path: AnyPath | None) -> Path | None:
 
 
 def _run_folder(output: AnyPath | None, name: str) -> Path:
-    from .pipeline.builder.request import short_name
+    from .records import short_name
 
     return Path("runs") / short_name(name) if output is None else Path(output)
 

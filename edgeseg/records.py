@@ -11,6 +11,11 @@ from typing import Any
 VERSION = "0.1.0"  # of edgeseg
 
 
+def short_name(model: str) -> str:
+    """Name of a model for folders: that of the class, in small letters, for a user's own."""
+    return model.rpartition(":")[2].lower()
+
+
 def sha256_of_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import TargetError, UsageError
+from ..records import short_name
 from .terminal.console import (
     make_progress,
     parse_options,
@@ -217,7 +218,7 @@ def _build_all(request: BuildRequest, *, as_json: bool) -> None:
     from edgeseg.targets.devices import device_names
 
     from ..bundle.bundle import require_free_output
-    from ..pipeline.builder.request import AUTO, BUNDLES, completed, short_name
+    from ..pipeline.builder.request import AUTO, BUNDLES, completed
     from ..pipeline.sweep import build_cells, write_sweep
 
     of_one = (request.runtime, request.method, request.method_options, request.options)

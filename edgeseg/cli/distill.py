@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from ..errors import UsageError
+from ..records import short_name
 from .terminal.build_after import build_after, require_targets
-from .terminal.console import make_progress, parse_size, print_result, short_name
+from .terminal.console import make_progress, parse_size, print_result
 from .terminal.options import Cache, Labels, Output, Seed, Size, StartWeights, TrainingData
 from .terminal.training_options import (
     Accelerator,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UsageError
+from ..records import short_name
 from .terminal.bench_table import (
     bench_titles,
     describe_report,
@@ -16,7 +17,7 @@ from .terminal.bench_table import (
     reference_cells,
     row_cells,
 )
-from .terminal.console import make_progress, print_json, print_note, print_result, short_name
+from .terminal.console import make_progress, print_json, print_note, print_result
 from .terminal.options import AsJson, RequiredOutput, Runs, Split, Threads
 
 if TYPE_CHECKING:

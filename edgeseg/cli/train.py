@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .terminal.console import make_progress, parse_size, print_result, short_name
+from ..records import short_name
+from .terminal.console import make_progress, parse_size, print_result
 from .terminal.options import Labels, Model, Output, Seed, Size, Spec, StartWeights, TrainingData
 from .terminal.training_options import (
     Accelerator,

@@ -92,11 +92,6 @@ def parse_options(words: Sequence[str], switch: str = "--option") -> dict[str, s
     return options
 
 
-def short_name(model: str) -> str:
-    """Name of a model for folders: that of the class, in small letters, for a user's own."""
-    return model.rpartition(":")[2].lower()
-
-
 def make_progress() -> Progress:
     """Bars on a terminal, plain lines elsewhere; both on standard error."""
     from . import progress

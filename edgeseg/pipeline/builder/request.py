@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgeseg.data.folder import FolderDataset, open_folder, open_sample
 from edgeseg.errors import UsageError
+from edgeseg.records import short_name
 from edgeseg.targets import find_runtime
 from edgeseg.targets.devices import find_device
 
@@ -97,11 +98,6 @@ def measurable_runtimes(target: str, runtime: str | None = None) -> tuple[str, .
     device = find_device(target)
     names = device.runtimes if runtime == AUTO else (device.resolve_runtime(runtime),)
     return tuple(name for name in names if not find_runtime(name).fallback_runtime())
-
-
-def short_name(model: str) -> str:
-    """Name of a model for folders: that of the class, in small letters, for a user's own."""
-    return model.rpartition(":")[2].lower()
 
 
 def open_split(data: Path | None, *splits: str, labelled: bool = True) -> FolderDataset:
