@@ -51,16 +51,21 @@ NATIVE_MODULES = {
 }
 
 
+# With these, packages send nothing about their use over the network.
+REPORT_NOTHING = {
+    "NNCF_CI": "1",  # NNCF reads it for that only
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    # ONNX Runtime sends at import, from 1.29 on, and reads no setting of its Python interface then.
+    "ORT_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+}
 # Read by packages as they are imported, here and in child processes.
 ENVIRONMENT = {
+    **REPORT_NOTHING,
     # Threads of torch that wait by spinning starve each other on a busy machine.
     "OMP_WAIT_POLICY": "passive",
     # MONAI imports TensorFlow where it is installed, which logs from its import on.
     "TF_CPP_MIN_LOG_LEVEL": "3",
-    # Nothing about use is sent over the network. NNCF reads this for that only.
-    "NNCF_CI": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "DO_NOT_TRACK": "1",
 }
 
 

@@ -21,9 +21,13 @@ from PIL import Image
 from sharing import compile_once, folder_of_run, one_worker_at_a_time
 from support import DATA_ENVIRONMENT, INSTALL_SCRIPT, REPORTED, ROOT, UNTESTED, draw_pair
 
+from edgeseg.lazy import prepare_environment
+
 if TYPE_CHECKING:
     from edgeseg.records import Artifact
 
+# Before any test imports what reads it.
+prepare_environment()
 # OpenMP's threads wait by spinning: beside other work, tiny networks get a hundred times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -185,10 +189,10 @@ def small_onnx(
     network = spec.load_network(random_weights)
     pairs = [Pair("disc", path, None)]
     with one_worker_at_a_time(shared_folder, "small_onnx"):
-        onnx_path, _ = export_checked(
+        exported = export_checked(
             network, spec, random_weights, lambda: reference_images(network, spec, pairs)
         )
-    return onnx_path
+    return exported.path
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from ..metrics.agreement import Agreement, Predictor, compare_predictions, requi
 from ..models import ModelSpec
 from ..progress import SILENT, Progress
 from ..records import sha256_of_file
-from ..storage.cache import discard, get_or_make
+from ..storage.cache import get_or_make
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 ONNX_TOLERANCE = 1e-4  # of a probability, between torch and ONNX Runtime on one machine
 ONNX_NAME = "model.onnx"
 EXPORT_PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class ExportedGraph:
+    """The ONNX file of a network, and how it agrees with torch on the images at hand."""
+
+    path: Path
+    agreement: Agreement
 
 
 @dataclass(frozen=True)
@@ -101,10 +109,11 @@ def export_checked(
     *,
     progress: Progress = SILENT,
     use_cache: bool = True,
-) -> tuple[Path, Agreement]:
+) -> ExportedGraph:
     """ONNX file of a network, from the cache when the same was exported before.
 
-    It is compared with torch in either case, on the images at hand.
+    It is compared with torch in either case, on the images at hand. A kept graph that disagrees
+    is exported once more: the network may read what its key does not know.
 
     Raises:
         ExportError: The network does not export.
@@ -122,15 +131,18 @@ def export_checked(
         with progress.stage("export to ONNX"):
             onnx_from_torch(network, spec.inputs, spec.outputs, folder / ONNX_NAME)
 
-    folder, _ = get_or_make("onnx", record, make, enabled=use_cache)
-    path = folder / ONNX_NAME
-    with progress.stage("check ONNX against torch"):
-        try:
-            agreement = check_graph(path, spec, reference(), "The ONNX graph")
-        except ParityError:
-            discard(folder)
+    def checked(folder: Path) -> ExportedGraph:
+        path = folder / ONNX_NAME
+        with progress.stage("check ONNX against torch"):
+            return ExportedGraph(path, check_graph(path, spec, reference(), "The ONNX graph"))
+
+    folder, found = get_or_make("onnx", record, make, enabled=use_cache)
+    try:
+        return checked(folder)
+    except ParityError:
+        if not found:
             raise
-    return path, agreement
+    return checked(get_or_make("onnx", record, make, enabled=False)[0])
 
 
 def check_graph(path: Path, spec: ModelSpec, reference: ReferenceImages, what: str) -> Agreement:

@@ -91,12 +91,12 @@ def get_or_make(
     """
     assert kind in KINDS, kind
     folder = cache_root() / kind / content_key(record)
-    if _is_whole(folder):
-        if enabled and mark_used(folder / COMPLETE):
-            return folder, True
-    else:
-        discard(folder)  # damaged, or the rest of one whose removal was cut short
-    with writing_folder(folder, replace=not enabled, keep=enabled) as partial:
+    was_there = folder.is_dir()
+    if enabled and _is_whole(folder) and mark_used(folder / COMPLETE):
+        return folder, True
+    # What was there is damaged, or the rest of one whose removal was cut short. Until it is
+    # exchanged it stays: another command may have put a whole one in its place.
+    with writing_folder(folder, replace=was_there or not enabled, keep=True) as partial:
         make(partial)
         (partial / COMPLETE).write_text(json.dumps(_digests(partial)), encoding="utf-8")
     return folder, False

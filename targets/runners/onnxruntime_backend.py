@@ -3,6 +3,7 @@ as `backend.py`."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ class Backend:
     def __init__(
         self, folder: Path, files: Sequence[str], runtime: Mapping[str, Any], threads: int
     ) -> None:
+        # From 1.29 on the import itself sends, and writes an identifier of the device.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
             import onnxruntime
         except ImportError as error:

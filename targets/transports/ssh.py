@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeseg.errors import DeviceError
+from edgeseg.lazy import REPORT_NOTHING
 
 from . import agent
 from .address import SshAddress
@@ -164,7 +165,7 @@ class SshTransport(Transport):
             f"run {command[0]}",
             do="run",
             command=list(command),
-            environment={},
+            environment=REPORT_NOTHING,
             timeout_s=self.timeout_s,
         )
         return Finished(answer["code"], answer["stdout"], answer["stderr"])
@@ -179,7 +180,7 @@ class SshTransport(Transport):
             f"start {command[0]}",
             do="start",
             command=list(command),
-            environment=dict(environment),
+            environment={**REPORT_NOTHING, **environment},
         )
         return LineProcess(self, answer["worker"])
 

@@ -319,7 +319,7 @@ def trained(
     weights = spec.resolve_weights(None)
     network = spec.load_network(weights)
     references = reference_images(network, spec, open_sample(["val"]).pairs[:1])
-    plain, _ = export_checked(network, spec, weights, lambda: references)
+    plain = export_checked(network, spec, weights, lambda: references).path
     image = references.inputs[0]
     return request.param, plain, image, run(plain, image)
 

@@ -94,16 +94,16 @@ def test_second_export_comes_from_the_cache_and_is_checked(
     small_onnx: Path, references: ReferenceImages, random_weights: Path
 ) -> None:
     progress = Recorder()
-    path, agreement = export_checked(
+    exported = export_checked(
         SPEC.load_network(random_weights),
         SPEC,
         random_weights,
         lambda: references,
         progress=progress,
     )
-    assert path == small_onnx
+    assert exported.path == small_onnx
     assert progress.titles == ["check ONNX against torch"]
-    assert agreement.images == 3
+    assert exported.agreement.images == 3
 
 
 def test_graph_that_differs_is_refused_with_the_numbers(
@@ -125,6 +125,27 @@ def test_graph_that_differs_is_refused_with_the_numbers(
         "Report it as a bug, with the model",
     ):
         assert words in message
+    assert small_onnx.exists()  # other commands may be at work with it
+
+
+def test_a_kept_graph_of_another_network_is_exported_anew(
+    pairs: list[Pair],
+    references: ReferenceImages,
+    random_weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A network may read what the key of its graph does not know, a file for example."""
+    monkeypatch.setenv("EDGESEG_CACHE_DIR", str(tmp_path / "cache"))
+    changed = SPEC.load_network(random_weights)
+    changed.final.bias.data += 0.05
+    network = SPEC.load_network(random_weights)
+    wrong = reference_images(changed, SPEC, pairs)
+    export_checked(changed, SPEC, random_weights, lambda: wrong)
+    progress = Recorder()
+    exported = export_checked(network, SPEC, random_weights, lambda: references, progress=progress)
+    assert exported.agreement.images == 3
+    assert progress.titles.count("export to ONNX") == 1
 
 
 def test_missing_runtime_names_the_install_command(

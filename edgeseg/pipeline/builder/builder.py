@@ -98,7 +98,7 @@ class Builder:
 
     def lower(self, names: tuple[str, ...]) -> tuple[Path, dict[str, int]]:
         """The rewritten graph, compared with torch, and how often each rewrite changed it."""
-        exported, _ = self.context.exported
+        exported = self.context.exported.path
         if not names:
             return exported, {}
         if names not in self._graphs:

@@ -51,7 +51,7 @@ def write_bundle(
     """Add all but the artefact, which is there already, to a bundle's folder."""
     from edgeseg.models.weights import save_weights
 
-    onnx_path, _ = context.exported
+    onnx_path = context.exported.path
     if made.plan is not None:
         save_plan(made.plan, bundle / PLAN_FOLDER)
     (bundle / "source").mkdir()
@@ -102,8 +102,7 @@ def _describe(
     bundle: Path,
 ) -> Manifest:
     spec, artifact = context.spec, made.artifact
-    _, exported = context.exported
-    checks = {"onnx": exported, "artifact": made.agreement}
+    checks = {"onnx": context.exported.agreement, "artifact": made.agreement}
     shipped = spec.weights if context.model.is_shipped else None
     quantization = made.quantization
     return Manifest(

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from edgeseg.data.folder import Pair
 from edgeseg.errors import UsageError
 from edgeseg.lazy import require_installed
-from edgeseg.metrics.agreement import Agreement
 from edgeseg.models import ModelSpec, TrainedModel, find_model
 from edgeseg.progress import Progress
 from edgeseg.quantize import QuantizationSpec, resolve_quantization
@@ -18,6 +17,7 @@ from edgeseg.quantize.calibration_images import CalibrationImages, choose_calibr
 from edgeseg.records import sha256_of_file
 from edgeseg.reference.reference import (
     EXPORT_PACKAGES,
+    ExportedGraph,
     ReferenceImages,
     export_checked,
     reference_images,
@@ -137,8 +137,7 @@ class BuildContext:
             return reference_images(network, self.spec, self.check_pairs)
 
     @cached_property
-    def exported(self) -> tuple[Path, Agreement]:
-        """The ONNX graph, and how it agrees with torch."""
+    def exported(self) -> ExportedGraph:
         return export_checked(
             self.network,
             self.spec,

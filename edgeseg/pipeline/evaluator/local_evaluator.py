@@ -183,7 +183,7 @@ class LocalEvaluator:
 
     def _plain_artifact(self) -> Artifact:
         """The plain export; where the runtime's own tool refuses that, the mended one."""
-        onnx_path, _ = self.context.exported
+        onnx_path = self.context.exported.path
         runtime = self.context.runtime
         try:
             return baseline_artifact(runtime, onnx_path, PLAIN)

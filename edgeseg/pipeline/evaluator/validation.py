@@ -125,7 +125,7 @@ class ValidationSet:
     def reference_labels(self) -> Labels:
         """Predictions of the FP32 reference, by ONNX Runtime: its graph was compared with torch."""
         context = self._context
-        onnx_path, _ = context.exported
+        onnx_path = context.exported.path
         record = {
             "onnx": sha256_of_file(onnx_path),
             "images": list(self.digests),

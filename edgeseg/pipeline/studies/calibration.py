@@ -167,7 +167,7 @@ class _Study:
         return self._flips(self.builder.make(candidate, self._new_folder()).backend)
 
     def _build_by_onnxruntime(self) -> Backend:
-        graph, _ = self.context.exported
+        graph = self.context.exported.path
         images = self.context.calibration
         runtime = self.context.runtime
         path = self._new_folder() / "quantized.onnx"
