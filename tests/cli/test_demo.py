@@ -52,7 +52,7 @@ def test_the_demo_shows_table_and_picture_in_few_lines(
 
 def test_make_demo_calls_it_and_says_little() -> None:
     done = subprocess.run(
-        ["make", "-n", "-o", ".venv/.installed", "demo"],
+        ["make", "--no-print-directory", "-n", "-o", ".venv/.installed", "demo"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -14,7 +14,9 @@ set -euo pipefail
 folder=$1
 python=$2
 release=bookworm
-constraints=$(dirname "$0")/../../constraints.txt
+# Older than those of constraints.txt: ONNX Runtime 1.32 ends in a segmentation fault under the
+# emulator of Debian 12 (7.2) when it is loaded, LiteRT 2.3 when it computes.
+runtimes=(ai-edge-litert==2.1.0 onnxruntime==1.23.0)
 binfmt=/proc/sys/fs/binfmt_misc
 
 [ "$(id -u)" -eq 0 ] || { echo "only root can make it" >&2; exit 1; }
@@ -55,7 +57,7 @@ ln -s blas/libblas.so.3 lapack/liblapack.so.3 "$libraries"
 # The wheels name the oldest C library that they run on; bookworm has 2.36.
 platforms=$(for minor in 17 27 28 31 34; do echo "--platform manylinux_2_${minor}_aarch64"; done)
 "$python" -m pip download -qq --no-deps --only-binary=:all: --python-version 3.11 $platforms \
-    --constraint "$constraints" --dest "$partial/wheels" ai-edge-litert onnxruntime
+    --dest "$partial/wheels" "${runtimes[@]}"
 for wheel in "$partial"/wheels/*.whl; do
     "$python" -m zipfile -e "$wheel" "$partial/root/usr/lib/python3/dist-packages"
 done

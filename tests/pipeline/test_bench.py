@@ -75,7 +75,7 @@ def test_the_baseline_is_what_was_asked_for(
         done = run_cli(*words, "--json", result, "--baseline", kind)
         assert done.returncode == 0, done.stderr
         names.append(json.loads(result.read_text())["rows"][1]["baseline"]["name"])
-    assert names == ["egeunet-intel-fp32 (plain export)", "egeunet-intel-fp32 (float baseline)"]
+    assert names == ["egeunet-intel-fp32 (plain export)", "egeunet-intel-fp32 (FP32 baseline)"]
 
 
 def test_a_baseline_that_is_none_is_refused(built: dict[str, Path], run_cli: RunCli) -> None:
