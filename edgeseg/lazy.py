@@ -28,6 +28,7 @@ BACKENDS = {
     "ai_edge_litert": ("ai-edge-litert", "android"),
     "ai_edge_quantizer": ("ai-edge-quantizer", "android"),
     "tensorrt_rtx": ("tensorrt-rtx", "jetson"),
+    "ziglang": ("ziglang", "native"),
     "tensorrt": ("tensorrt", ""),
     "cuda": ("cuda-python", ""),
 }

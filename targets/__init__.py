@@ -28,6 +28,7 @@ RUNTIMES = Registry(
         "tensorrt": "edgeseg.targets.tensorrt.runtime:TensorRtRuntime",
         "tensorrt-rtx": "edgeseg.targets.tensorrt.rtx:TensorRtRtxRuntime",
         "onnxruntime": "edgeseg.targets.onnxruntime:OnnxRuntime",
+        "native": "edgeseg.targets.native.runtime:NativeRuntime",
     },
     "edgeseg.targets",
 )

@@ -12,7 +12,7 @@ from edgeseg.targets.devices import device_names, find_device
 @pytest.mark.parametrize(
     ("name", "runtimes"),
     [
-        ("intel", ("openvino", "onnxruntime")),
+        ("intel", ("openvino", "onnxruntime", "native")),
         ("android", ("litert", "onnxruntime")),
         ("jetson", ("tensorrt", "onnxruntime")),
         ("rtx", ("tensorrt-rtx", "onnxruntime")),
@@ -31,7 +31,7 @@ def test_a_runtime_stands_for_any_device_that_has_it(name: str) -> None:
 
 
 def test_every_device_is_named_once() -> None:
-    assert device_names() == ("android", "intel", "jetson", "rtx", "onnxruntime")
+    assert device_names() == ("android", "intel", "jetson", "rtx", "onnxruntime", "native")
 
 
 def test_an_unknown_target_is_told_the_nearest() -> None:

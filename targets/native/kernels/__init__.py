@@ -1,0 +1,1 @@
+"""C of each kind of step."""

@@ -1,0 +1,235 @@
+"""Text of the generated C, the weights that go with it, and addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..expressions import Expression, Floats, Load, Scalar, Sum, Tensor
+from ..layout import LINE, Layout, Storage
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the kernels are shaped for.
+
+    Attributes:
+        lanes: Floats of the widest vector.
+        registers: Vector registers.
+    """
+
+    lanes: int
+    registers: int
+
+
+@dataclass(frozen=True)
+class Span:
+    """Part of a row that is computed at once.
+
+    Attributes:
+        vectors: How many, of `lanes` floats each.
+        valid: Floats of the last vector that lie in the row.
+    """
+
+    start: int
+    lanes: int
+    vectors: int
+    valid: int
+
+
+def spans(width: int, most_lanes: int, most_vectors: int) -> list[tuple[Span, int]]:
+    """Cover a row: each span with how often it follows upon itself."""
+    found: list[tuple[Span, int]] = []
+    start = 0
+    whole = width // most_lanes
+    for vectors in dict.fromkeys((most_vectors, whole % most_vectors)):
+        count = (whole - start // most_lanes) // vectors if vectors else 0
+        if count:
+            found.append((Span(start, most_lanes, vectors, most_lanes), count))
+            start += count * vectors * most_lanes
+    while start < width:
+        rest = width - start
+        lanes = next(lanes for lanes in (16, 8, 4) if lanes <= max(rest, 4) or lanes == 4)
+        if 4 < rest < 8:
+            lanes = 8
+        found.append((Span(start, lanes, 1, min(rest, lanes)), 1))
+        start += lanes
+    return found
+
+
+def blocks(count: int, most: int) -> list[tuple[int, int]]:
+    """Split a count evenly into as few parts of at most `most` as there can be: (size, times)."""
+    parts = -(-count // most)
+    small, larger = divmod(count, parts)
+    return [
+        (size, times) for size, times in ((small + 1, larger), (small, parts - larger)) if times
+    ]
+
+
+@dataclass
+class Writer:
+    """Collects lines.
+
+    Attributes:
+        layout: Where tensors are.
+        weights: Constants, in floats, each at a multiple of a cache line.
+    """
+
+    layout: Layout
+    machine: Machine
+    lines: list[str] = field(default_factory=list)
+    depth: int = 0
+    weights: list[Floats] = field(default_factory=list)
+    weights_size: int = 0
+    _constants: dict[Tensor, int] = field(default_factory=dict)
+    _tables: dict[tuple[int, ...], str] = field(default_factory=dict)
+    tables: list[str] = field(default_factory=list)
+
+    def line(self, text: str) -> None:
+        self.lines.append("    " * self.depth + text)
+
+    @contextmanager
+    def block(self, head: str) -> Iterator[None]:
+        self.line(f"{head} {{" if head else "{")
+        self.depth += 1
+        yield
+        self.depth -= 1
+        self.line("}")
+
+    def loop(self, name: str, end: int, start: int = 0, step: int = 1) -> str:
+        return f"for (int {name} = {start}; {name} < {end}; {name} += {step})"
+
+    def add_weights(self, content: Floats) -> int:
+        """Where it begins among the weights."""
+        flat = np.ascontiguousarray(content, np.float32).ravel()
+        padded = np.zeros(-(-flat.size // LINE) * LINE, np.float32)
+        padded[: flat.size] = flat
+        offset = self.weights_size
+        self.weights.append(padded)
+        self.weights_size += padded.size
+        return offset
+
+    def constant(self, tensor: Tensor) -> int:
+        """Where a constant tensor lies among the weights."""
+        if tensor not in self._constants:
+            assert tensor.constant is not None
+            self._constants[tensor] = self.add_weights(tensor.constant)
+        return self._constants[tensor]
+
+    def table(self, numbers: list[int] | tuple[int, ...]) -> str:
+        """Name of an array of integers."""
+        key = tuple(int(number) for number in numbers)
+        if key not in self._tables:
+            name = f"t{len(self._tables)}"
+            self._tables[key] = name
+            self.tables.append(f"static const int32_t {name}[] = {{{', '.join(map(str, key))}}};")
+        return self._tables[key]
+
+    def plane(self, tensor: Tensor, channel: str) -> str:
+        """Address of the first pixel of a channel, relative to the arena or the weights."""
+        if tensor.constant is not None:
+            base = self.constant(tensor)
+            return f"w + {base} + ({channel}) * {tensor.pixels}"
+        pieces = self.layout.pieces[tensor]
+        if len(pieces) == 1:
+            view = pieces[0][0]
+            first = view.storage.first + view.channel * view.storage.plane
+            if tensor.channels == 1:
+                return f"m + {first}"
+            return f"m + {first} + ({channel}) * {view.storage.plane}"
+        offsets = [
+            view.storage.first + (view.channel + index) * view.storage.plane
+            for view, count in pieces
+            for index in range(count)
+        ]
+        return f"m + {self.table(offsets)}[{channel}]"
+
+    def pitch(self, tensor: Tensor) -> int:
+        """Floats from a row to the next."""
+        if tensor.constant is not None:
+            return tensor.width
+        return self.layout.pieces[tensor][0][0].storage.pitch
+
+    def storage(self, tensor: Tensor) -> Storage:
+        return self.layout.pieces[tensor][0][0].storage
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an expression is computed.
+
+    Attributes:
+        channel: C expression of the channel.
+        shape: Of the values of the nest or the convolution.
+        offset: C expression of the pixel, from that of a pitch.
+        variables: Register variables by tensor, and under None that of `Sum`.
+    """
+
+    channel: str
+    shape: tuple[int, int, int]
+    offset: Callable[[int], str]
+    variables: Mapping[Tensor | None, str]
+    lanes: int
+
+
+def value_of(writer: Writer, expression: Expression, place: Place) -> str:
+    """C of a vector of values of neighbouring pixels."""
+    lanes = place.lanes
+    if isinstance(expression, Scalar):
+        return f"splat{lanes}({number(expression.value)})"
+    if isinstance(expression, Sum):
+        return place.variables[None]
+    if isinstance(expression, Load):
+        tensor = expression.tensor
+        if tensor in place.variables:
+            return place.variables[tensor]
+        channel = place.channel if tensor.channels > 1 else "0"
+        address = writer.plane(tensor, channel)
+        if tensor.pixels == 1 and place.shape[1:] != (1, 1):
+            return f"splat{lanes}(*({address}))"
+        return f"load{lanes}({address} + {place.offset(writer.pitch(tensor))})"
+    arguments = ", ".join(value_of(writer, one, place) for one in expression.arguments)
+    return f"{expression.function}{lanes}({arguments})"
+
+
+def number(value: float) -> str:
+    """A C literal of the nearest float."""
+    text = repr(float(np.float32(value)))
+    if text in ("inf", "-inf", "nan"):
+        return {
+            "inf": "__builtin_inff()",
+            "-inf": "-__builtin_inff()",
+            "nan": '__builtin_nanf("")',
+        }[text]
+    return f"{text}f"
+
+
+def masked(value: str, span: Span) -> str:
+    """Zero for what lies behind the row."""
+    if span.valid == span.lanes:
+        return value
+    bits = ", ".join("-1" if lane < span.valid else "0" for lane in range(span.lanes))
+    return f"(F{span.lanes})((I{span.lanes}){value} & (I{span.lanes}){{{bits}}})"
+
+
+def clear_halo(writer: Writer, storage: Storage) -> None:
+    """Write the zeros that windows read around the images of a storage."""
+    if storage.halo == 0:
+        return
+    pitch, plane = storage.pitch, storage.plane
+    tail = pitch - storage.width
+    before = storage.first - storage.offset
+    with writer.block(""):
+        writer.line(f"float *p = m + {storage.offset};")
+        writer.line(f"zero(p, {before});")
+        writer.line(f"p += {before};")
+        with writer.block(writer.loop("c", storage.channels)):
+            with writer.block(writer.loop("y", storage.height)):
+                writer.line(f"zero(p + y * {pitch} + {storage.width}, {tail});")
+            gap = plane - storage.height * pitch
+            writer.line(f"zero(p + {storage.height * pitch}, {gap});")
+            writer.line(f"p += {plane};")
+        writer.line(f"zero(p, {storage.halo * pitch});")

@@ -1,0 +1,152 @@
+"""The C of a whole network: one function a step, called in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .expressions import Floats
+from .ir import (
+    ChannelSums,
+    Convolution,
+    Gather,
+    GroupScale,
+    MatrixProduct,
+    Nest,
+    Pool,
+    Program,
+    Resize,
+    Step,
+)
+from .kernels.convolution import Tile, default_tile, write_convolution
+from .kernels.moves import (
+    write_gather,
+    write_pool,
+    write_product,
+    write_resize,
+    write_scale,
+    write_sums,
+)
+from .kernels.nest import write_nest
+from .kernels.writer import Machine, Writer, clear_halo
+from .layout import Layout, plan_layout
+
+ENTRY = "static void edgeseg_network_run"
+PRELUDE = Path(__file__).with_name("prelude.h")
+WRITERS: dict[type[Step], Callable[[Writer, str, Any], None]] = {
+    Nest: write_nest,
+    Gather: write_gather,
+    Pool: write_pool,
+    Resize: write_resize,
+    MatrixProduct: write_product,
+    ChannelSums: write_sums,
+    GroupScale: write_scale,
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is compiled, and what goes with it.
+
+    Attributes:
+        text: C, which includes nothing but headers of the compiler.
+        weights: All constants.
+        arena_floats: Memory that a run works in.
+        titles: Of the steps, in the order of their functions s0, s1, ...
+    """
+
+    text: str
+    weights: Floats
+    arena_floats: int
+    titles: tuple[str, ...]
+
+
+def write_source(
+    program: Program, machine: Machine, tiles: dict[int, Tile] | None = None
+) -> Source:
+    """The C of a fused program.
+
+    Args:
+        tiles: By number of the step; others take the default.
+    """
+    layout = plan_layout(program)
+    writer = Writer(layout, machine)
+    cleared: set[Any] = set()
+    body: list[str] = []
+    writer.depth = 1
+    _clear(writer, cleared, layout, [program.image])
+    halos = writer.lines
+    writer.lines, writer.depth = [], 0
+    functions: list[str] = []
+    for index, step in enumerate(layout.steps):
+        name = f"s{index}"
+        if isinstance(step, Convolution):
+            tile = (tiles or {}).get(index) or default_tile(writer, step)
+            write_convolution(writer, name, step, tile)
+        else:
+            WRITERS[type(step)](writer, name, step)
+        functions += writer.lines
+        writer.lines, writer.depth = [], 1
+        _clear(writer, cleared, layout, step.writes())
+        writer.line(f"{name}(m, w);")
+        body += writer.lines
+        writer.lines, writer.depth = [], 0
+    text = "\n".join(
+        [
+            PRELUDE.read_text(encoding="utf-8"),
+            *writer.tables,
+            *functions,
+            _entry(writer, program, halos, body),
+            _single_steps(len(layout.steps)),
+        ]
+    )
+    weights = np.concatenate([*writer.weights, np.zeros(64, np.float32)])
+    titles = tuple(step.title for step in layout.steps)
+    return Source(text, weights, layout.size, titles)
+
+
+def _clear(writer: Writer, cleared: set[Any], layout: Layout, tensors: list[Any]) -> None:
+    """Zeros around what is written for the first time."""
+    for tensor in tensors:
+        for storage in layout.storages(tensor):
+            if storage not in cleared:
+                cleared.add(storage)
+                clear_halo(writer, storage)
+
+
+def _entry(writer: Writer, program: Program, halos: list[str], body: list[str]) -> str:
+    """Copies the image in, runs the steps and copies the mask out."""
+    image, mask = program.image, program.mask
+    storages = {name: writer.storage(one) for name, one in (("image", image), ("mask", mask))}
+    lines = [f"{ENTRY}(float *m, const float *w, const float *image, float *mask)", "{"]
+    lines += halos
+    place = storages["image"]
+    lines += [
+        f"    for (int c = 0; c < {image.channels}; ++c)",
+        f"        for (int y = 0; y < {image.height}; ++y)",
+        f"            copy(m + {place.first} + c * {place.plane} + y * {place.pitch},",
+        f"                image + (c * {image.height} + y) * {image.width}, {image.width});",
+        *body,
+    ]
+    place = storages["mask"]
+    lines += [
+        f"    for (int c = 0; c < {mask.channels}; ++c)",
+        f"        for (int y = 0; y < {mask.height}; ++y)",
+        f"            copy(mask + (c * {mask.height} + y) * {mask.width},",
+        f"                m + {writer.plane(mask, 'c').removeprefix('m + ')} + y * {place.pitch},"
+        f" {mask.width});",
+        "}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _single_steps(count: int) -> str:
+    """A function that runs one step, for profiles."""
+    cases = [f"    case {index}: s{index}(m, w); break;" for index in range(count)]
+    head = "static void edgeseg_step(float *m, const float *w, int index)"
+    return "\n".join([head, "{", "    switch (index) {", *cases, "    }", "}", ""])
