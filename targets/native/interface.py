@@ -14,7 +14,7 @@ from .source import Source
 
 VERSION = 1
 MAGIC = b"ESNW"
-# Magic, version, network, floats and their checksum; bytes and CRC-32 of library and header. 64 bytes.
+# Magic, version, network, floats and their checksum; bytes and CRC-32 of library and header.
 HEADER = struct.Struct("<4sIQQQQI20x")
 ALIGNMENT = 64
 
@@ -132,6 +132,21 @@ void edgeseg_destroy(edgeseg_network *network);
 IMPLEMENTATION_TEXT = """\
 #define EXPORT __attribute__((visibility("default")))
 #define LIVES 0x7365676f65646765u
+
+/* Compilers call these by themselves, for arrays that begin with zeros. */
+__attribute__((weak)) void *memset(void *to, int value, size_t count)
+{
+    unsigned char *p = to;
+    while (count--) *p++ = (unsigned char)value;
+    return to;
+}
+__attribute__((weak)) void *memcpy(void *restrict to, const void *restrict of, size_t count)
+{
+    unsigned char *p = to;
+    const unsigned char *q = of;
+    while (count--) *p++ = *q++;
+    return to;
+}
 
 struct edgeseg_network {
     uint64_t state;

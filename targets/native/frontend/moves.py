@@ -28,7 +28,7 @@ def _moved(importer: Importer, node: ir.Node, move: Callable[..., Any], fill: fl
     wanted = importer.shape(node.outputs[0])
     assert moved.size == math.prod(wanted), (moved.shape, wanted)
     out = importer.result(node)
-    if (moved.ravel() == order.ravel()[: moved.size]).all() and moved.size == order.size:
+    if np.array_equal(moved.ravel(), order.ravel()):
         importer.tensors[node.outputs[0]] = importer.reshaped(node, source, out.shape)
         return
     importer.add(Gather(title_of(node), source, out, moved.ravel(), fill))
@@ -113,12 +113,10 @@ def _slice(importer: Importer, node: ir.Node) -> None:
         cut[int(axis) % len(shape)] = slice(int(start), last, int(step))
     order = np.arange(math.prod(shape), dtype=np.int32).reshape(shape)
     taken = order[tuple(cut)]
-    whole = len(shape) == 4 and taken.shape[2:] == shape[2:]
-    rows = taken.reshape(taken.shape[1], -1)[:, 0] // (shape[2] * shape[3]) if whole else None
-    if rows is not None and (np.diff(rows) == 1).all():
-        out = importer.result(node)
+    first = int(taken.flat[0]) // math.prod(shape[2:])
+    if len(shape) == 4 and np.array_equal(taken, order[:, first : first + taken.shape[1]]):
         source = importer.tensor(node.inputs[0])
-        importer.add(ChannelSlice(title_of(node), source, int(rows[0]), out))
+        importer.add(ChannelSlice(title_of(node), source, first, importer.result(node)))
         return
     _moved(importer, node, lambda _: taken)
 

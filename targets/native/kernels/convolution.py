@@ -156,7 +156,8 @@ class _Kernel:
         lanes = self.tile.lanes
         count = self.outputs if outputs is None else outputs
         if step.statistics is not None:
-            writer.line(f"double d[{2 * count}] = {{0}};")
+            writer.line(f"double d[{2 * count}];")
+            writer.line(f"{writer.loop('i', 2 * count)} d[i] = 0.0;")
         whole = self.height // self.tile.rows * self.tile.rows
         parts = [(0, whole, self.tile.rows), (whole, self.height, self.height - whole)]
         for start, end, rows in parts:
@@ -164,7 +165,8 @@ class _Kernel:
                 continue
             with writer.block(writer.loop("y", end, start, rows)):
                 if step.statistics is not None:
-                    writer.line(f"F{lanes} t[{2 * count}] = {{0}};")
+                    writer.line(f"F{lanes} t[{2 * count}];")
+                    writer.line(f"{writer.loop('i', 2 * count)} t[i] = splat{lanes}(0.0f);")
                 self._inner_loops(rows, outputs)
                 if step.statistics is not None:
                     with writer.block(writer.loop("i", 2 * count)):
