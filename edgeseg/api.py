@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from .progress import Progress
     from .training.loop import TrainingResult
 
-AnyPath: TypeAlias = str | os.PathLike[str]
-PATHS = frozenset({"output", "weights", "data", "spec", "tuning"})  # arguments of build
+from .options import AnyPath, names_of, path_of, paths_of, settings_of, size_of
+
 ImageLike: TypeAlias = "AnyPath | NDArray[np.uint8] | NDArray[np.uint16]"
 
 
@@ -191,16 +191,16 @@ def build(
     is_shown = given.pop("progress")
     from .pipeline.build import BuildRequest, build_bundle
 
-    request = BuildRequest(**_settings(given))
+    request = BuildRequest(**settings_of(given))
     built, _ = build_bundle(request, _progress(is_shown))
     return Bundle(built.folder)
 
 
 def bench(
-    bundles: Iterable[Bundle | AnyPath],
+    bundles: Iterable[Bundle | AnyPath] | Bundle | AnyPath,
     *,
     data: AnyPath | None = None,
-    split: Sequence[str] = ("val", "test"),
+    split: Sequence[str] | str = ("val", "test"),
     images: int | None = None,
     threads: int = 1,
     runs: int = 200,
@@ -212,9 +212,9 @@ def bench(
     """Measure bundles in one interleaved run, each against its FP32 baseline: `edgeseg bench`.
 
     Args:
-        bundles: Bundles or their folders.
+        bundles: Bundles or their folders; a single one may stand alone.
         data: Folder with images/ and masks/; None takes the sample that the package carries.
-        split: Splits of the data to score on.
+        split: Split of the data to score on, or several.
         images: Largest number of images; None takes all.
         threads: CPU threads of each artefact.
         runs: Counted inferences of each artefact, at least.
@@ -228,11 +228,12 @@ def bench(
     from .pipeline.devices.settings import DeviceSettings
     from .pipeline.measure import BenchRequest, run_bench
 
-    folders = (each.folder if isinstance(each, Bundle) else Path(each) for each in bundles)
+    several = [bundles] if isinstance(bundles, (Bundle, str, os.PathLike)) else bundles
+    folders = (each.folder if isinstance(each, Bundle) else Path(each) for each in several)
     request = BenchRequest(
         bundles=tuple(folders),
-        data=_path(data),
-        splits=tuple(split),
+        data=path_of(data),
+        splits=names_of(split),
         images=images,
         threads=threads,
         runs=runs,
@@ -249,7 +250,7 @@ def evaluate(
     weights: AnyPath | None = None,
     spec: AnyPath | None = None,
     data: AnyPath | None = None,
-    split: Sequence[str] = ("test",),
+    split: Sequence[str] | str = ("test",),
     size: tuple[int, int] | None = None,
     metrics: str | None = None,
     against: str | None = None,
@@ -259,6 +260,7 @@ def evaluate(
     """Score the FP32 reference on labelled images, with 95 % intervals: `edgeseg evaluate`.
 
     Args:
+        split: Split of the data to score on, or several.
         metrics: "paper" for what the model's paper prints, "all" for every metric.
         against: Name of another network, to be compared with image by image.
         against_weights: Checkpoint of that network; None takes the shipped one.
@@ -270,14 +272,14 @@ def evaluate(
 
     request = EvaluateRequest(
         model=model,
-        weights=_path(weights),
-        spec=_path(spec),
-        data=_path(data),
-        splits=tuple(split),
-        size=size,
+        weights=path_of(weights),
+        spec=path_of(spec),
+        data=path_of(data),
+        splits=names_of(split),
+        size=size_of(size),
         metrics=metrics,
         against=against,
-        against_weights=_path(against_weights),
+        against_weights=path_of(against_weights),
     )
     return evaluate_model(request, _progress(progress))
 
@@ -309,9 +311,9 @@ def train(
         model=model,
         data=Path(data),
         output=_run_folder(output, model),
-        spec=_path(spec),
-        weights=_path(weights),
-        size=size,
+        spec=path_of(spec),
+        weights=path_of(weights),
+        size=size_of(size),
         labels=labels,
         training=TrainingOptions(recipe, settings, resume),
     )
@@ -325,7 +327,7 @@ def distill(
     output: AnyPath | None = None,
     *,
     method: str = "graphflow",
-    teacher_weights: Sequence[AnyPath] = (),
+    teacher_weights: Sequence[AnyPath] | AnyPath = (),
     student_weights: AnyPath | None = None,
     unlabeled: AnyPath | None = None,
     labels: float = 1.0,
@@ -347,32 +349,19 @@ def distill(
     from .training.options import TrainingOptions
 
     request = DistillRequest(
-        teachers=(teachers,) if isinstance(teachers, str) else tuple(teachers),
+        teachers=names_of(teachers),
         student=student,
         data=Path(data),
         output=_run_folder(output, f"{student}-{method}"),
-        teacher_weights=tuple(Path(path) for path in teacher_weights),
-        student_weights=_path(student_weights),
-        unlabeled=_path(unlabeled),
+        teacher_weights=paths_of(teacher_weights),
+        student_weights=path_of(student_weights),
+        unlabeled=path_of(unlabeled),
         labels=labels,
         method=method,
         settings=dict(method_settings or {}),
         training=TrainingOptions(recipe, settings, resume),
     )
     return distill_model(request, _progress(progress))
-
-
-def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments as a request takes them; what is None is left to the request's default."""
-    return {
-        name: Path(value) if name in PATHS else value
-        for name, value in given.items()
-        if value is not None
-    }
-
-
-def _path(path: AnyPath | None) -> Path | None:
-    return None if path is None else Path(path)
 
 
 def _run_folder(output: AnyPath | None, name: str) -> Path:

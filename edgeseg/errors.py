@@ -50,14 +50,19 @@ class UnknownNameError(UsageError):
         kind: What the name should have been, such as "target".
         name: What was given.
         available: All names that would have been right.
+        owner: What should have something of that name, such as "runtime openvino".
     """
 
-    def __init__(self, kind: str, name: str, available: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, available: Iterable[str], owner: str = "") -> None:
         names = sorted(available)
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f" Did you mean {close[0]}?" if close else ""
+        by_lower_case = {other.lower(): other for other in names}
+        close = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
+        hint = f" Did you mean {by_lower_case[close[0]]}?" if close else ""
         listing = ", ".join(names) or "none"
-        super().__init__(f"Unknown {kind} '{name}'.{hint} Available: {listing}.")
+        # A name alone, such as that of a model, is written as it is.
+        subject = owner[0].upper() + owner[1:] if " " in owner else owner
+        what = f"{subject} has no {kind} '{name}'" if owner else f"Unknown {kind} '{name}'"
+        super().__init__(f"{what}.{hint} Available: {listing}.")
 
 
 class OutputInUseError(UsageError):

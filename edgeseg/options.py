@@ -1,14 +1,18 @@
-"""Settings that a command line gives as NAME=VALUE."""
+"""Settings given as NAME=VALUE, and arguments of the Python interface as requests take them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, Self
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeAlias
 
 from .errors import UnknownNameError, UsageError
 
 WORDS = {"true": True, "false": False}
+AnyPath: TypeAlias = str | os.PathLike[str]
+PATHS = frozenset({"output", "weights", "data", "spec", "tuning"})  # arguments of build
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Options:
         for given_name, text in given.items():
             name = cls.aliases.get(given_name, given_name)
             if name not in known:
-                raise UnknownNameError(f"option of {owner}", name, known)
+                raise UnknownNameError("option", name, known, owner)
             default = known[name].default
             kind: Any = type(default)
             try:
@@ -54,3 +58,49 @@ class Options:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def settings_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments as a request takes them; what is None is left to the request's default.
+
+    Raises:
+        UsageError: See `size_of`.
+    """
+    settings = {
+        name: Path(value) if name in PATHS else value
+        for name, value in given.items()
+        if value is not None
+    }
+    return {**settings, "size": size_of(given["size"])}
+
+
+def path_of(path: AnyPath | None) -> Path | None:
+    """A path; None stays None."""
+    return None if path is None else Path(path)
+
+
+def paths_of(paths: Sequence[AnyPath] | AnyPath) -> tuple[Path, ...]:
+    """Several paths; a path alone counts as one, not as its letters."""
+    return (Path(paths),) if isinstance(paths, (str, os.PathLike)) else tuple(map(Path, paths))
+
+
+def names_of(names: Sequence[str] | str) -> tuple[str, ...]:
+    """Several names; a name alone counts as one, not as its letters."""
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def size_of(size: tuple[int, int] | None) -> tuple[int, int] | None:
+    """A size; None stays None.
+
+    Raises:
+        UsageError: It is not (height, width), as the "256x256" of the command line is not.
+    """
+    if size is None:
+        return None
+    sides = tuple(size) if isinstance(size, Sequence) and not isinstance(size, str) else ()
+    if len(sides) != 2 or not all(type(side) is int for side in sides):
+        raise UsageError(
+            f"size is {size!r}, which is not (height, width). Give two whole numbers, such as "
+            "size=(256, 256)."
+        )
+    return sides

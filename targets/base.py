@@ -115,7 +115,7 @@ class Runtime(abc.ABC):
             TargetError: The runtime has it, but not on this machine.
         """
         if precision not in self.precisions:
-            raise UnknownNameError(f"precision of runtime {self.name}", precision, self.precisions)
+            raise UnknownNameError("precision", precision, self.precisions, f"runtime {self.name}")
         reason = self.refusal(precision)
         if reason is not None:
             raise TargetError(

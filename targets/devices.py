@@ -43,7 +43,7 @@ class Device:
         if name is None:
             return self.runtimes[0]
         if name not in self.runtimes:
-            raise UnknownNameError(f"runtime of {self.name}", name, self.runtimes)
+            raise UnknownNameError("runtime", name, self.runtimes, self.name)
         return name
 
 

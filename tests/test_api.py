@@ -154,3 +154,23 @@ def test_the_example_runs(
     monkeypatch.chdir(tmp_path)
     runpy.run_path(os.fspath(ROOT / "examples" / "quickstart.py"))
     assert Image.open(tmp_path / "overlay.png").size[0] > 0
+
+
+def test_a_name_alone_stands_for_a_list_of_one(small_bundles: dict[str, Path]) -> None:
+    folder = small_bundles["fp32"]
+    report = edgeseg.bench(str(folder), split="val", images=1, runs=2, progress=False)
+    assert report.data["splits"] == ["val"]
+    assert report.rows[-1]["key"] == str(folder)
+    with pytest.raises(UsageError, match="No weights file at is_there"):
+        edgeseg.distill("ulite", "egeunet", "data", teacher_weights="is_there")
+
+
+@pytest.mark.parametrize("size", ["64x64", (64,), (64.0, 64.0), 64])
+def test_a_size_is_two_whole_numbers(tmp_path: Path, size: Any) -> None:
+    for call in (
+        lambda: edgeseg.build("egeunet", "onnxruntime", "fp32", tmp_path / "a", size=size),
+        lambda: edgeseg.evaluate("egeunet", size=size),
+        lambda: edgeseg.train("egeunet", tmp_path, size=size),
+    ):
+        with pytest.raises(UsageError, match=r"not \(height, width\).*size=\(256, 256\)"):
+            call()

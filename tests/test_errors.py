@@ -44,6 +44,17 @@ def test_a_far_name_gets_the_list_only() -> None:
     assert str(error) == "Unknown model 'xyz'. Available: egeunet, unet."
 
 
+def test_upper_case_gets_a_suggestion() -> None:
+    assert "Did you mean fp32?" in str(UnknownNameError("precision", "FP32", ["fp32", "int8"]))
+    assert "Did you mean EGE?" in str(UnknownNameError("model", "ege", ["EGE", "ulite"]))
+
+
+def test_an_owner_is_the_subject() -> None:
+    of_a_runtime = UnknownNameError("precision", "fp16", ["fp32"], "runtime openvino")
+    assert str(of_a_runtime).startswith("Runtime openvino has no precision 'fp16'. ")
+    assert str(UnknownNameError("recipe", "fast", [], "egeunet")).startswith("egeunet has no ")
+
+
 def test_an_empty_list_says_none() -> None:
     assert str(UnknownNameError("recipe", "fast", [])) == "Unknown recipe 'fast'. Available: none."
 

@@ -34,7 +34,7 @@ def test_earlier_name_of_an_option_is_accepted() -> None:
 
 
 def test_unknown_option_names_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match=r"option of method boil 'minute'.*mean minutes"):
+    with pytest.raises(UnknownNameError, match=r"Method boil has no option 'minute'.*mean minutes"):
         Cooking.parse("method boil", {"minute": "7"})
 
 

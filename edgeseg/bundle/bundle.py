@@ -157,6 +157,11 @@ def open_bundle(folder: Path) -> Bundle:
             names files outside the bundle.
     """
     path = folder / MANIFEST_NAME
+    if not folder.is_dir():
+        what = "is a file and not the folder of a bundle" if folder.exists() else "does not exist"
+        raise BundleError(
+            f"{folder} {what}. Name the folder of a bundle, or make one with edgeseg build."
+        )
     if not path.is_file():
         raise BundleError(
             f"{folder} is not a bundle: it has no {MANIFEST_NAME}. Make one with edgeseg build."
@@ -167,7 +172,11 @@ def open_bundle(folder: Path) -> Bundle:
         raise BundleError(
             f"{path} is not readable JSON ({error}). Copy the bundle again, or build it anew."
         ) from error
-    version = record.get("schema_version") if isinstance(record, dict) else None
+    if not isinstance(record, dict):
+        raise BundleError(
+            f"{path} does not hold a manifest. Copy the bundle again, or build it anew."
+        )
+    version = record.get("schema_version")
     if version not in (SCHEMA_VERSION, *OLDER_VERSIONS):
         known = ", ".join(map(str, (*OLDER_VERSIONS, SCHEMA_VERSION)))
         raise BundleError(

@@ -10,7 +10,7 @@ import typer
 
 from edgeseg.benchmarks.settings import BenchSettings
 
-from ..errors import UsageError
+from ..errors import OutputInUseError, UsageError
 from ..pipeline.devices.settings import DeviceSettings
 from .terminal.bench_table import bench_table, describe_report
 from .terminal.console import make_progress, print_json, print_note, print_table, table_width
@@ -77,8 +77,8 @@ def bench(
     if as_json and json_file is None:
         bundles, json_file = _older_json_file(bundles)
         as_json = json_file is None
-    if json_file is not None and json_file.is_dir():
-        raise UsageError(f"--json-file {json_file} is a folder. Name a file in it.")
+    if json_file is not None:
+        _require_report_place(json_file)
     remote = DeviceSettings(device or "", device_python, device_program, timeout)
     if device is None and remote != DeviceSettings(""):
         raise UsageError(
@@ -106,6 +106,28 @@ def bench(
     print_table(bench_table(report.reference, report.rows, table_width()))
     for line in describe_report(report):
         print_note(line)
+
+
+def _require_report_place(path: Path) -> None:
+    """Refuse to replace anything but a report of an earlier run.
+
+    Raises:
+        UsageError: `path` is a folder, or a file with something else in it.
+    """
+    if path.is_dir():
+        raise UsageError(f"--json-file {path} is a folder. Name a file in it.")
+    if not path.exists():
+        return
+    try:
+        record = json.loads(path.read_bytes() or b"{}")
+        is_report = isinstance(record, dict) and (not record or "rows" in record)
+    except ValueError:
+        is_report = False
+    if not is_report:
+        raise OutputInUseError(
+            f"--json-file {path} holds something else than a report of edgeseg bench. Choose "
+            "another file, or remove this one."
+        )
 
 
 def _older_json_file(words: list[Path]) -> tuple[list[Path], Path | None]:

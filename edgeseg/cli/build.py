@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 ALL_TARGETS = "all"
 SET_NAME = "set.json"
-DEFAULT_SEARCH_SECONDS = 240.0
+DEFAULT_SEARCH_SECONDS = 240
 
 
 def build(
@@ -82,8 +82,12 @@ def build(
     ] = None,
     size: Size = None,
     search_seconds: Annotated[
-        float, typer.Option(help="Seconds that auto searches for a faster form.")
-    ] = DEFAULT_SEARCH_SECONDS,
+        float | None,
+        typer.Option(
+            help="Seconds that auto searches for a faster form "
+            f"(default: {DEFAULT_SEARCH_SECONDS})."
+        ),
+    ] = None,
     max_dice_drop: Annotated[
         float | None,
         typer.Option(help="Largest loss of pooled Dice that auto accepts (default: 0.005)."),
@@ -139,6 +143,11 @@ def build(
             raise UsageError(
                 "--explain tells how auto chose, for one target. Add --precision auto."
             )
+    if search_seconds is not None and (precision or AUTO) != AUTO:
+        raise UsageError(
+            f"--search-seconds limits the search of --precision auto, and --precision {precision} "
+            "does not search. Leave one of them out."
+        )
     request = BuildRequest(
         model=model,
         target=target,
@@ -153,7 +162,7 @@ def build(
         method_options=parse_options(method_option or [], "--method-option"),
         options=parse_options(option or []),
         size=parse_size(size),
-        search_seconds=search_seconds,
+        search_seconds=DEFAULT_SEARCH_SECONDS if search_seconds is None else search_seconds,
         max_change=parse_max_change(
             max_change or [], {"dice_pooled": max_dice_drop, "hd95_px": max_hd95_growth}
         ),

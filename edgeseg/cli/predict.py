@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import DataError, EdgesegError, OutputInUseError, UsageError
-from .terminal.console import make_progress, print_note, print_result
-from .terminal.options import BundleFolder, Overwrite, RequiredOutput, Threads
+from .terminal.console import make_progress, print_json, print_note, print_result
+from .terminal.options import AsJson, BundleFolder, Overwrite, RequiredOutput, Threads
 
 if TYPE_CHECKING:
     from edgeseg.targets import Backend
@@ -36,6 +36,7 @@ def predict(
     ] = None,
     overwrite: Overwrite = False,
     threads: Threads = 1,
+    as_json: AsJson = False,
 ) -> None:
     """Write the mask of each image, as a PNG of the image's size.
 
@@ -46,10 +47,13 @@ def predict(
     from ..pipeline.predict import predict_images
     from ..storage.atomic import adding_files
 
+    if gallery is not None and gallery.suffix.lower() != ".png":
+        raise UsageError(f"--gallery {gallery} does not end in .png. Name a PNG file.")
     if compare is not None and gallery is None:
         raise UsageError("--compare is shown in a gallery. Name one with --gallery.")
     opened = open_bundle(bundle)
     opened.check_files()
+    _require_other_folder(images, output)
     paths = _list_images(images)
     names = _plan_outputs(paths, output, gallery, overwrite=overwrite)
     class_count = len(opened.outputs.classes)
@@ -68,7 +72,12 @@ def predict(
             stage.advance()
     if gallery is not None:
         drawing.write(gallery, compare.name if compare else "FP32", opened.manifest.target)
-    print_result(f"{len(paths)} masks in {output}" + (f", gallery {gallery}" if gallery else ""))
+    if as_json:
+        masks = [{"image": str(path), "mask": str(output / names[path])} for path in paths]
+        print_json({"masks": masks, "gallery": str(gallery) if gallery else None})
+        return
+    count = f"{len(paths)} mask{'s' if len(paths) > 1 else ''}"
+    print_result(f"{count} in {output}" + (f", gallery {gallery}" if gallery else ""))
 
 
 def _open_reference(bundle: Bundle, compare: Path | None) -> tuple[Bundle, Backend] | None:
@@ -121,6 +130,15 @@ class _Drawing:
             draw_comparison(self.compared, path, reference=reference, device=device)
         else:
             draw_gallery(self.plain, path)
+
+
+def _require_other_folder(places: list[Path], output: Path) -> None:
+    for place in places:
+        if place.is_dir() and place.resolve() == output.resolve():
+            raise OutputInUseError(
+                f"{output} is the folder of the images: masks in it would count as images from "
+                "then on. Choose another --output."
+            )
 
 
 def _list_images(places: list[Path]) -> list[Path]:

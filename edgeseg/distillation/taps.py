@@ -51,7 +51,7 @@ class FeatureTaps:
         modules = dict(inner.named_modules())
         for name in names:
             if not name or name not in modules:
-                raise UnknownNameError(f"module of {what}", name, [key for key in modules if key])
+                raise UnknownNameError("module", name, filter(None, modules), what)
         self.modules = {name: modules[name] for name in names}
         self.what = what
         self._heard: dict[str, Tensor] = {}

@@ -18,6 +18,9 @@ FOUND_SHARE = 0.01  # of the pixels: less may vanish with the rounding
 PER = 10_000  # flips are counted per so many pixels
 # Of foreground, between two forms of one network on one image: below it they do not agree at all.
 COLLAPSED_DICE = 0.5
+CALIBRATE = (
+    "Calibrate with more images of the kind that it will see, or build with --precision fp32."
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ def compare_predictions(
     names: Sequence[str],
     outputs: OutputContract,
     what: str,
+    advice: str = CALIBRATE,
 ) -> Agreement:
     """Run `candidate` on prepared inputs and compare it with the reference's probabilities.
 
@@ -63,6 +67,7 @@ def compare_predictions(
         candidate: Returns the same shape.
         names: Of the images, for the message and the record.
         what: Names the candidate in a message.
+        advice: What to do when the candidate has collapsed, as a sentence.
 
     Raises:
         ParityError: The candidate returns another shape, NaN or infinity; or in an image where the
@@ -89,16 +94,14 @@ def compare_predictions(
         if has_collapsed(truth, labels):
             raise ParityError(
                 f"{what} finds only background in {name}, where the FP32 reference finds "
-                f"{(truth > 0).mean():.0%} foreground: it has collapsed. Calibrate with more "
-                "images of the kind that it will see, or build with --precision fp32."
+                f"{(truth > 0).mean():.0%} foreground: it has collapsed. {advice}"
             )
         dice = _foreground_dice(truth > 0, labels > 0)
         if (truth > 0).mean() >= 0.01 and dice < COLLAPSED_DICE:
             raise ParityError(
                 f"{what} has collapsed on {name}: of the foreground that the FP32 reference finds "
                 f"there it keeps a Dice of {dice:.2f}, and {COLLAPSED_DICE} is the least. "
-                "Calibrate with more images of the kind that it will see, or build with "
-                "--precision fp32."
+                f"{advice}"
             )
         difference = np.abs(got - expected)
         largest.append(float(difference.max()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -78,8 +79,10 @@ class Recipe:
             if getattr(self, name) not in known:
                 raise UnknownNameError(name, str(getattr(self, name)), known)
         for name in ("epochs", "batch_size", "learning_rate", "cosine_period"):
-            if getattr(self, name) <= 0:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be above zero.")
+            if not 0 < getattr(self, name) < math.inf:
+                raise UsageError(
+                    f"{name} is {getattr(self, name)}; it must be above zero and finite."
+                )
         for name in ("seed", "epoch_steps"):
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must not be below zero.")

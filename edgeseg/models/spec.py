@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..contract import InputContract, OutputContract
-from ..errors import UsageError, WeightsError, reason_of
+from ..errors import UsageError, WeightsError
 from ..lazy import require
 from ..metrics.scores import MetricSet
 from ..records import sha256_of_file
+from .foreign_code import foreign_code
 from .recipe import Recipe
 
 if TYPE_CHECKING:
@@ -132,31 +133,43 @@ class ModelSpec:
 
         Raises:
             MissingBackendError: torch is not installed.
-            UsageError: `import_path` names no network, or the class does not take `arguments`.
+            UsageError: `import_path` names no network, the class does not take `arguments`, or its
+                code fails.
         """
         torch = require("torch", purpose=f"The model {self.name}")
-        module, _, attribute = self.import_path.partition(":")
-        try:
-            network_class = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise UsageError(
-                f"Cannot find the network {self.import_path} ({error}). Run the command where "
-                "Python can import it, or set PYTHONPATH."
-            ) from error
+        network_class = self._import_class()
         if not (isinstance(network_class, type) and issubclass(network_class, torch.nn.Module)):
             raise UsageError(f"{self.import_path} is no torch.nn.Module. Name the network's class.")
-        try:
+        with foreign_code(
+            f"{self.import_path} does not start with the arguments {self.arguments}",
+            "Correct [arguments] in the spec, or the constructor.",
+        ):
             network: nn.Module = network_class(**self.arguments)
-        except TypeError as error:
-            raise UsageError(
-                f"{self.import_path} does not take the arguments {self.arguments} ({error}). "
-                "Correct [arguments] in the spec."
-            ) from error
         if self.returns == "logits":
             from .logits import LogitsNetwork
 
             return LogitsNetwork(network)
         return network
+
+    def _import_class(self) -> Any:
+        module_name, _, name = self.import_path.partition(":")
+        try:
+            with foreign_code(f"{module_name} cannot be imported", "Correct its code."):
+                module = importlib.import_module(module_name)
+        except UsageError as error:
+            cause = error.__cause__
+            if isinstance(cause, ModuleNotFoundError) and _is_part(cause.name, module_name):
+                raise UsageError(
+                    f"Cannot find the module {module_name} of the network {self.import_path}. Run "
+                    "the command where Python can import it, or set PYTHONPATH."
+                ) from cause
+            raise
+        if not hasattr(module, name):
+            raise UsageError(
+                f"The module {module_name} has no {name}. Name a class that it defines, as in "
+                f"{module_name}:Class."
+            )
+        return getattr(module, name)
 
     def counted(self) -> ModelSpec:
         """The same spec with parameters and MACs counted on a fresh network.
@@ -168,16 +181,13 @@ class ModelSpec:
         from .complexity import count_parameters, try_forward
 
         network = self.make_network()
-        try:
+        with foreign_code(
+            f"{self.import_path} does not take an image of {self.inputs.height}x"
+            f"{self.inputs.width}, or gives no tensor",
+            "Correct height, width and stride in the spec; its forward returns a tensor, or a "
+            "sequence that begins with one.",
+        ):
             macs, shape = try_forward(network, self.inputs)
-        except Exception as error:
-            # A user's code may raise any kind of exception.
-            raise UsageError(
-                f"{self.import_path} does not take an image of {self.inputs.height}x"
-                f"{self.inputs.width}, or gives no tensor ({reason_of(error)}). Correct height, "
-                "width and stride in the spec; its forward returns a tensor, or a sequence that "
-                "begins with one."
-            ) from error
         wanted = (1, self.outputs.channels, self.inputs.height, self.inputs.width)
         if shape != wanted:
             raise UsageError(
@@ -256,3 +266,8 @@ class ModelSpec:
             arguments=record["arguments"],
             returns=record["returns"],
         )
+
+
+def _is_part(name: str | None, module_name: str) -> bool:
+    """Whether `name` is the module itself or a package around it, and nothing that it imports."""
+    return name is not None and f"{module_name}.".startswith(f"{name}.")

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import sys
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from .spec import ModelSpec
 
 REQUIRED = ("classes", "channels", "returns", "height", "width", "stride", "normalization")
 OPTIONAL = ("title", "arguments")
-NORMALIZATIONS = {"mean_std": MeanStd, "min_max": MinMax}
+NORMALIZATIONS: dict[str, type[MinMax] | type[MeanStd]] = {"mean_std": MeanStd, "min_max": MinMax}
 
 
 def read_user_model(import_path: str, spec_path: Path | None) -> ModelSpec:
@@ -50,12 +51,13 @@ def read_user_model(import_path: str, spec_path: Path | None) -> ModelSpec:
             "and give that with --spec (edgeseg distill: --teacher-spec, --student-spec); "
             "docs/custom-models.md shows one. Commands without that option take edgeseg's own."
         )
+    _require_import_path(import_path)
     record = _read_toml(spec_path)
     try:
         spec = _spec_of_record(import_path, record)
-    except (KeyError, TypeError, ValueError) as error:
+    except ValueError as error:
         raise UsageError(
-            f"{spec_path} describes no network: {error} Correct that entry."
+            f"{spec_path} does not describe a network: {error} Correct that entry."
         ) from error
     require_installed(["torch"], purpose=f"The model {import_path}")
     folder = str(Path.cwd())
@@ -73,20 +75,75 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is no TOML: {error}. Correct it.") from error
     missing = [name for name in REQUIRED if name not in record]
     unknown = [name for name in record if name not in (*REQUIRED, *OPTIONAL)]
-    if missing or unknown:
-        raise UsageError(
-            f"{path} lacks {', '.join(missing) or 'nothing'} and has the unknown entries "
-            f"{', '.join(unknown) or 'none'}. docs/custom-models.md shows a whole file."
-        )
+    faults = [f"lacks {', '.join(missing)}"] if missing else []
+    faults += [f"has the unknown entry {name}" for name in unknown]
+    if faults:
+        listing = " and ".join(faults)
+        raise UsageError(f"{path} {listing}. docs/custom-models.md shows a whole file.")
     return record
 
 
-def _spec_of_record(import_path: str, record: dict[str, Any]) -> ModelSpec:
+def _require_import_path(import_path: str) -> None:
     module, _, name = import_path.partition(":")
-    if not module or not name:
-        raise ValueError(f"the model is written package.module:Class, not {import_path}.")
-    settings = dict(record["normalization"])
-    normalization = NORMALIZATIONS[settings.pop("kind")](**settings)
+    is_file = "/" in module or module.endswith(".py")
+    if is_file or not all(word.isidentifier() for word in (*module.split("."), name)):
+        raise UsageError(
+            f"--model {import_path} is not written as package.module:Class. Write tiny_net:TinyNet "
+            "for the class TinyNet in tiny_net.py."
+        )
+
+
+def _require_kinds(record: dict[str, Any]) -> None:
+    """Refuse entries of another type than the contracts expect.
+
+    Raises:
+        ValueError: Names the entry.
+    """
+    for name in ("channels", "height", "width", "stride"):
+        value = record[name]
+        if type(value) is not int or value < 1:  # True would count as 1
+            raise ValueError(f"{name} is {value!r}, which is not a whole number above zero.")
+    classes = record["classes"]
+    if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
+        raise ValueError(f"classes is {classes!r}, which is not a list of names.")
+    if len(set(classes)) < len(classes):
+        raise ValueError(f"classes is {classes!r}, which names a class twice.")
+    if not isinstance(record.get("title", ""), str):
+        raise ValueError(f"title is {record['title']!r}, which is not text.")
+    for name in ("normalization", "arguments"):
+        if not isinstance(record.get(name, {}), dict):
+            raise ValueError(f"{name} is {record[name]!r}, which is not a table, [{name}].")
+
+
+def _read_normalization(settings: dict[str, Any]) -> MinMax | MeanStd:
+    """The normalization of a table with `kind`.
+
+    Raises:
+        ValueError: Names the entry.
+    """
+    kind = settings.get("kind")
+    if kind not in NORMALIZATIONS:
+        raise ValueError(
+            f"kind of [normalization] is {kind!r}, which is not one of {', '.join(NORMALIZATIONS)}."
+        )
+    normalization = NORMALIZATIONS[kind]
+    known = {field.name for field in fields(normalization)}
+    for name, value in settings.items():
+        if name not in known:
+            raise ValueError(f"[normalization] of kind {kind} has no entry {name}.")
+        numbers = value if isinstance(value, list) else [value]
+        is_list = name in ("mean", "std")
+        is_number = all(type(number) in (int, float) for number in numbers)
+        if name != "kind" and not (is_number and isinstance(value, list) is is_list):
+            wanted = "a list of three numbers" if is_list else "a number"
+            raise ValueError(f"{name} of [normalization] is {value!r}, which is not {wanted}.")
+    return normalization(**settings)
+
+
+def _spec_of_record(import_path: str, record: dict[str, Any]) -> ModelSpec:
+    _require_kinds(record)
+    name = import_path.partition(":")[2]
+    normalization = _read_normalization(record["normalization"])
     inputs = InputContract(record["height"], record["width"], record["stride"], normalization)
     return ModelSpec(
         name=name.lower(),

@@ -16,7 +16,7 @@ from edgeseg.targets import Runtime
 from ..bundle.bundle import open_bundle
 from ..bundle.manifest import ConstraintsRecord, FinalRecord, TrialRecord, TuningRecord
 from ..bundle.older_manifests import upgraded_tuning
-from ..errors import TargetError, UsageError
+from ..errors import TargetError, UsageError, reason_of
 from ..lower.rewrites import rewrite_names, statistics_rewrites
 from ..progress import Progress, Stage
 from ..storage import cache
@@ -123,9 +123,9 @@ def read_tuning_record(path: Path) -> TuningRecord:
         record = json.loads(path.read_text(encoding="utf-8"))
         return TuningRecord.model_validate(upgraded_tuning(record))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = (error.strerror if isinstance(error, OSError) else None) or reason_of(error)
         raise UsageError(
-            f"{path} holds no tuning: {reason}. Name a bundle that was built with --precision "
+            f"{path} holds no tuning ({reason}). Name a bundle that was built with --precision "
             "auto, or a file with the 'tuning' of its manifest."
         ) from error
 

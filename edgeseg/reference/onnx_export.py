@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,11 @@ from torch import nn
 from ..contract import InputContract, OutputContract
 from ..errors import ExportError, reason_of
 from ..lazy import require
+from ..models.logits import inner_network
 
 OPSET = 20  # the first with Gelu as one operator
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
+_PLACE = re.compile(r'The following call raised this error:\s+File "([^"]+)", line (\d+)')
 
 
 @contextlib.contextmanager
@@ -31,6 +35,16 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+def _failure(error: Exception) -> str:
+    """What failed, and in which line of the network where the exporter knows it."""
+    # The exporter wraps what happened in general advice.
+    text = str(error.__cause__ or error)
+    place = _PLACE.search(text)
+    where = f"{Path(place[1]).name}, line {place[2]}: " if place else ""
+    reason = _COLOR.sub("", text.partition("Caused by:")[0])
+    return where + reason_of(ValueError(reason))
 
 
 def onnx_from_torch(
@@ -59,10 +73,9 @@ def onnx_from_torch(
                 verbose=False,
             )
     except Exception as error:
-        # The exporter raises many kinds; its first lines say which operator or line failed.
-        reason = reason_of(error)
+        name = type(inner_network(network)).__name__
         raise ExportError(
-            f"{type(network).__name__} does not export to ONNX opset {OPSET}: {reason}. Rewrite "
+            f"{name} does not export to ONNX opset {OPSET}: {_failure(error)}. Rewrite "
             "the named operation with one that ONNX has, and try again."
         ) from error
     assert program is not None

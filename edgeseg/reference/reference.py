@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..contract import InputContract, OutputContract
 from ..errors import ParityError
 from ..lazy import require
-from ..metrics.agreement import Agreement, Predictor, compare_predictions, require_parity
+from ..metrics.agreement import CALIBRATE, Agreement, Predictor, compare_predictions, require_parity
 from ..models import ModelSpec
 from ..progress import SILENT, Progress
 from ..records import sha256_of_file
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 ONNX_TOLERANCE = 1e-4  # of a probability, between torch and ONNX Runtime on one machine
+FLOAT_ADVICE = (
+    "Take out of the network what depends on chance or on the values of the image: a graph holds "
+    "one way through the network."
+)
 ONNX_NAME = "model.onnx"
 EXPORT_PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
 
@@ -50,9 +54,13 @@ class ReferenceImages:
     inputs: tuple[NDArray[np.float32], ...]
     masks: tuple[NDArray[np.float32], ...]
 
-    def compare(self, candidate: Predictor, outputs: OutputContract, what: str) -> Agreement:
+    def compare(
+        self, candidate: Predictor, outputs: OutputContract, what: str, advice: str = CALIBRATE
+    ) -> Agreement:
         """See `edgeseg.metrics.agreement.compare_predictions`."""
-        return compare_predictions(self.masks, candidate, self.inputs, self.names, outputs, what)
+        return compare_predictions(
+            self.masks, candidate, self.inputs, self.names, outputs, what, advice
+        )
 
 
 def torch_predictor(network: nn.Module) -> Predictor:
@@ -152,7 +160,7 @@ def check_graph(path: Path, spec: ModelSpec, reference: ReferenceImages, what: s
         ParityError: It computes something else.
     """
     predict = onnx_predictor(path, spec.outputs, spec.inputs)
-    agreement = reference.compare(predict, spec.outputs, what)
+    agreement = reference.compare(predict, spec.outputs, what, FLOAT_ADVICE)
     require_parity(agreement, ONNX_TOLERANCE, what)
     return agreement
 

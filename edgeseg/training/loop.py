@@ -14,7 +14,7 @@ from torch import nn
 
 from ..contract import InputContract, OutputContract
 from ..data.folder import FolderDataset
-from ..errors import TrainingError, UsageError
+from ..errors import TrainingError, UnknownNameError, UsageError
 from ..lazy import require
 from ..models.weights import save_weights
 from ..progress import SILENT, Progress, Stage
@@ -28,6 +28,9 @@ from .recipes import Recipe
 from .samples import TrainingImages, class_shares
 
 UNLABELLED_STREAM = 2
+
+
+ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")  # names of Lightning Fabric
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,8 @@ class Trainer:
                 'Let its forward return logits and say returns = "logits" in the spec.'
             )
         fabric_package = require("lightning_fabric", purpose="Training")
+        if accelerator not in ACCELERATORS:
+            raise UnknownNameError("accelerator", accelerator, ACCELERATORS)
         try:
             self.fabric = fabric_package.Fabric(
                 accelerator=accelerator, devices=1, precision=recipe.precision
@@ -98,8 +103,8 @@ class Trainer:
         except Exception as error:
             # Fabric raises several kinds for a device that is not there.
             raise UsageError(
-                f"Cannot train on --accelerator {accelerator} with precision {recipe.precision}: "
-                f"{' '.join(str(error).split())[:200]}. Use --accelerator cpu."
+                f"This machine cannot train on --accelerator {accelerator} with precision "
+                f"{recipe.precision}. Use --accelerator cpu."
             ) from error
         if self.fabric.device.type == "cpu" and recipe.precision == "16-mixed":
             raise UsageError(

@@ -31,5 +31,5 @@ def find_recipe(spec: ModelSpec, name: str | None) -> Recipe:
     if name is None:
         return next(iter(recipes.values()))
     if name not in recipes:
-        raise UnknownNameError(f"recipe of {spec.name}", name, recipes)
+        raise UnknownNameError("recipe", name, recipes, spec.name)
     return recipes[name]

@@ -187,6 +187,14 @@ def test_a_tampered_bundle_is_refused_by_every_command(
     assert not (tmp_path / "masks").exists()
 
 
+def test_what_is_no_bundle_is_told_apart(run_cli: RunCli, tmp_path: Path) -> None:
+    refused(run_cli("verify", tmp_path / "nowhere"), 1, "nowhere does not exist", "edgeseg build")
+    (tmp_path / "file").write_text("")
+    refused(run_cli("verify", tmp_path / "file"), 1, "file is a file and not", "edgeseg build")
+    (tmp_path / "manifest.json").write_text("[]")
+    refused(run_cli("verify", tmp_path), 1, "does not hold a manifest", "build it anew")
+
+
 def test_a_folder_that_is_no_bundle_is_refused(run_cli: RunCli, tmp_path: Path) -> None:
     refused(run_cli("verify", tmp_path), 1, "is not a bundle", "edgeseg build")
 
@@ -205,6 +213,54 @@ def test_prediction_writes_all_masks_or_none(
     words = ("predict", built["fp32"], tmp_path / "a.png", tmp_path / "b.png")
     refused(run_cli(*words, "-o", tmp_path / "masks"), 1, "b.png is not an image")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+
+
+def test_masks_do_not_go_to_the_folder_of_the_images(
+    run_cli: RunCli, built: dict[str, Path], tmp_path: Path
+) -> None:
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.jpg")
+    done = run_cli("predict", built["fp32"], tmp_path, "-o", tmp_path)
+    refused(done, 2, "is the folder of the images", "Choose another --output")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
+
+
+def test_a_gallery_is_a_png_file(run_cli: RunCli, built: dict[str, Path], tmp_path: Path) -> None:
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    words = ("predict", built["fp32"], tmp_path / "a.png", "-o", tmp_path / "masks")
+    refused(run_cli(*words, "--gallery", tmp_path / "g.jpg"), 2, "does not end in .png", "PNG file")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_report_replaces_reports_only(
+    run_cli: RunCli, built: dict[str, Path], tmp_path: Path
+) -> None:
+    place = tmp_path / "report.json"
+    for content in (b"\xff\xd8\xff picture", b"[1]", b'{"schema_version": 3}'):
+        place.write_bytes(content)
+        done = run_cli("bench", built["fp32"], "--json-file", place)
+        refused(done, 2, "holds something else than a report", "Choose another file")
+        assert place.read_bytes() == content
+
+
+def test_a_search_that_does_not_take_place_has_no_seconds(run_cli: RunCli, output: Path) -> None:
+    done = run_cli(*BUILD, "--search-seconds", 5, "--output", output)
+    refused(done, 2, "--precision fp32 does not search", "Leave one of them out")
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(None, "(No such file or directory)"), ("[", "(Expecting value")]
+)
+def test_a_tuning_that_is_none_is_refused(
+    run_cli: RunCli, tmp_path: Path, output: Path, content: str | None, reason: str
+) -> None:
+    tuning = tmp_path / "tuning.json"
+    if content is not None:
+        tuning.write_text(content)
+    words = ("build", "--model", "egeunet", "--target", "intel", "--tuning", tuning)
+    done = run_cli(*words, "--output", output)
+    refused(done, 2, "holds no tuning", reason, "Name a bundle")
+    assert "Errno" not in done.stderr
 
 
 def test_prediction_never_replaces_its_images(
@@ -227,7 +283,9 @@ def test_prediction_never_replaces_its_images(
     ("words", "advice"),
     [
         (("--seed", -1), "must not be below zero"),
-        (("--accelerator", "tpu"), "Use --accelerator cpu"),
+        (("--accelerator", "tpu"), "Available: auto, cpu, cuda, gpu, mps"),
+        (("--learning-rate", "nan"), "learning_rate is nan; it must be above zero and finite"),
+        (("--learning-rate", "inf"), "learning_rate is inf; it must be above zero and finite"),
         (("--size", "99999968x99999968"), "at most 8192 pixels"),
         (("--perceptual-weights", "vgg.pth"), "has no perceptual term that could use --perceptual"),
     ],
@@ -286,7 +344,7 @@ def test_a_method_without_quantisation_is_refused(run_cli: RunCli, output: Path)
     [
         (
             ("--option", "speed=9"),
-            ("Unknown option of runtime openvino 'speed'", "Available: none"),
+            ("Runtime openvino has no option 'speed'", "Available: none"),
         ),
         (("--option", "speed"), ("--option speed is no option", "Write NAME=VALUE")),
         (("--option", "a=1", "--option", "a=2"), ("--option a was given twice",)),

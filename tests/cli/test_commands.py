@@ -131,7 +131,13 @@ def test_predict_writes_masks_of_the_images_sizes(
     again = run_cli(*words)
     assert again.returncode == 2
     assert "--overwrite" in again.stderr
-    assert run_cli(*words, "--overwrite").returncode == 0
+    printed = json.loads(run_cli(*words, "--overwrite", "--json").stdout)
+    masks = [str(tmp_path / "masks" / f"{name}.png") for name in (pair.name, "grey")]
+    assert [record["mask"] for record in printed["masks"]] == masks
+    assert printed["masks"][1]["image"] == str(grey)
+    assert printed["gallery"] is None
+    one = run_cli("predict", built["int8"], grey, "-o", tmp_path / "one")
+    assert one.stdout == f"1 mask in {tmp_path / 'one'}\n"
 
 
 @needs("openvino", "torch")

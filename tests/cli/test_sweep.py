@@ -52,7 +52,7 @@ def test_a_sweep_measures_what_builds_and_names_what_does_not(
         "egeunet-intel-int8",
         "egeunet-intel-fp61",
     ]
-    assert "refused: Unknown precision of runtime openvino 'fp61'" in lines[-1]
+    assert "refused: Runtime openvino has no precision 'fp61'" in lines[-1]
     assert all(line.count("|") == lines[0].count("|") for line in lines)
     record = json.loads((tmp_path / "sweep.json").read_text())
     assert [cell["refusal"] is None for cell in record["cells"]] == [True, False]

@@ -213,7 +213,7 @@ def test_layers_are_compared_one_to_one(request_for: Callable[..., DistillReques
 
 
 def test_unknown_tap_is_named(request_for: Callable[..., DistillRequest]) -> None:
-    with pytest.raises(UnknownNameError, match=r"module of the teacher ulite 'e9'"):
+    with pytest.raises(UnknownNameError, match=r"The teacher ulite has no module 'e9'"):
         distill_model(
             request_for(
                 method="graphflow", teacher_taps=("e1", "e9"), student_taps=("encoder1", "encoder2")

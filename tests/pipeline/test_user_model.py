@@ -49,6 +49,14 @@ class TinyNet(nn.Module):
 class NotANet:
     pass
 
+class Breaks(TinyNet):
+    def __init__(self, **arguments):
+        raise RuntimeError("no such file")
+
+class Ends(TinyNet):
+    def __init__(self, **arguments):
+        raise SystemExit(3)
+
 class Quarter(TinyNet):
     def forward(self, x):
         return self.body(x)[:, :, ::2, ::2]
@@ -87,6 +95,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("user")
     (folder / "my_package").mkdir()
     (folder / "my_package" / "nets.py").write_text(MODULE)
+    (folder / "my_package" / "syntax.py").write_text("class Net(:")
+    (folder / "my_package" / "lacking.py").write_text("import not_there")
+    (folder / "my_package" / "ends.py").write_text("raise SystemExit(4)")
     (folder / "tiny.toml").write_text(SPEC)
     for name in ("images", "masks"):
         (folder / "data" / name).mkdir(parents=True)
@@ -187,12 +198,41 @@ def test_scores_for_one_foreground_class_are_left_out_of_three_classes(
     [
         ("my_package.nets:TinyNet", "features", "colour", "Correct \\[arguments\\]"),
         ("my_package.nets:NotANet", "", "", "no torch.nn.Module"),
-        ("my_package.nets:Missing", "", "", "set PYTHONPATH"),
+        ("my_package.nets:Missing", "", "", "has no Missing. Name a class"),
+        ("my_package.nets:Breaks", "", "", "RuntimeError: no such file.*or the constructor"),
+        ("my_package.nets:Ends", "", "", "SystemExit: 3.*or the constructor"),
+        ("my_package.syntax:Net", "", "", "SyntaxError.*syntax.py, line 1.*Correct its code"),
+        ("my_package.lacking:Net", "", "", "No module named 'not_there'.*Correct its code"),
+        ("my_package.ends:Net", "", "", "cannot be imported .SystemExit: 4"),
+        ("./my_package/nets:TinyNet", "", "", "Write tiny_net:TinyNet"),
+        ("my_package/nets.py:TinyNet", "", "", "Write tiny_net:TinyNet"),
+        ("nets.py:TinyNet", "", "", "Write tiny_net:TinyNet"),
+        ("my_package.nets:", "", "", "Write tiny_net:TinyNet"),
         ("nowhere:TinyNet", "", "", "set PYTHONPATH"),
-        ("my_package.nets:TinyNet", "height = 32", "heigth = 32", "lacks height .*heigth"),
+        (
+            "my_package.nets:TinyNet",
+            "height = 32",
+            "heigth = 32",
+            "lacks height and has the unknown entry heigth",
+        ),
+        ("my_package.nets:TinyNet", "height = 32", "", "spec.toml lacks height. docs"),
+        ("my_package.nets:TinyNet", "height = 32", "height = 32.0", "height is 32.0, .*whole"),
+        ("my_package.nets:TinyNet", "width = 48", "width = true", "width is True, .*whole"),
+        ("my_package.nets:TinyNet", "channels = 3", 'channels = "3"', "channels is '3', .*whole"),
+        ("my_package.nets:TinyNet", '"disc", "centre"', '"disc", "disc"', "a class twice"),
+        (
+            "my_package.nets:TinyNet",
+            'classes = ["background", "disc", "centre"]',
+            'classes = "disc"',
+            "not a list of names",
+        ),
+        ("my_package.nets:TinyNet", '"A small network"', "3", "title is 3, which is not text"),
+        ("my_package.nets:TinyNet", '"mean_std"', '"min_max"', "kind min_max has no entry mean"),
+        ("my_package.nets:TinyNet", "[0.5, 0.5, 0.5]", '["a", 1, 1]', "list of three numbers"),
+        ("my_package.nets:TinyNet", "[0.5, 0.5, 0.5]", "0.5", "list of three numbers"),
         ("my_package.nets:TinyNet", "channels = 3", "channels = 2", "Correct that entry"),
         ("my_package.nets:TinyNet", '"logits"', '"scores"', "probabilities, logits"),
-        ("my_package.nets:TinyNet", "mean_std", "z_score", "Correct that entry"),
+        ("my_package.nets:TinyNet", "mean_std", "z_score", "'z_score', .* mean_std, min_max. Corr"),
         ("my_package.nets:TinyNet", "stride = 1", "stride = ", "is no TOML"),
         ("my_package.nets:Quarter", "", "", r"gives \(1, 3, 16, 24\) where .* \(1, 3, 32, 48\)"),
         (

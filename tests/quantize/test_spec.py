@@ -69,7 +69,7 @@ def test_unknown_method_names_nearest() -> None:
 
 
 def test_unknown_option_is_refused() -> None:
-    with pytest.raises(UnknownNameError, match="option of method min-max 'percent'"):
+    with pytest.raises(UnknownNameError, match="Method min-max has no option 'percent'"):
         resolve_quantization(ONNX, "min-max", {"percent": "99"})
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ onnx = pytest.importorskip("onnx")
 from edgeseg.contract import InputContract, MinMax, OutputContract
 from edgeseg.errors import ExportError
 from edgeseg.models import find_model
+from edgeseg.models.logits import LogitsNetwork
 from edgeseg.reference.onnx_export import onnx_from_torch
 from edgeseg.reference.reference import onnx_predictor, torch_predictor
 
@@ -109,10 +111,17 @@ def test_export_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     assert logging.getLogger("torch.onnx").level == level
 
 
+def test_network_that_cannot_be_exported_is_named_without_its_wrapper(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="Branching does not export"):
+        onnx_from_torch(LogitsNetwork(Branching()), TINY_INPUTS, TINY_OUTPUTS, tmp_path / "a.onnx")
+
+
 def test_network_that_cannot_be_exported_says_why(tmp_path: Path) -> None:
     with pytest.raises(
         ExportError, match=r"Branching does not export to ONNX opset 20: .*Rewrite the named"
     ) as caught:
         onnx_from_torch(Branching(), TINY_INPUTS, TINY_OUTPUTS, tmp_path / "tiny.onnx")
     assert caught.value.__cause__ is not None
+    assert re.search(r": test_onnx_export.py, line \d+: Could not guard on", str(caught.value))
+    assert "\x1b" not in str(caught.value)
     assert not (tmp_path / "tiny.onnx").exists()

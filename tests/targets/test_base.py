@@ -110,14 +110,15 @@ def test_whole_number_is_taken_for_a_fraction() -> None:
 def test_unknown_option_names_nearest() -> None:
     with pytest.raises(
         UnknownNameError,
-        match=r"option of runtime engine 'worker'\. Did you mean workers\? Available: damping, dev",
+        match=r"Runtime engine has no option 'worker'\. Did you mean workers\? "
+        r"Available: damping, dev",
     ):
         EngineOptions.from_text("engine", {"worker": "3"})
 
 
 def test_a_runtime_without_options_says_so() -> None:
     with pytest.raises(
-        UnknownNameError, match=r"option of runtime openvino 'speed'\. Available: none"
+        UnknownNameError, match=r"Runtime openvino has no option 'speed'\. Available: none"
     ):
         find_runtime("openvino", {"speed": "9"})
 

@@ -170,7 +170,7 @@ def test_other_precisions_that_run_here_load_and_answer(
 @pytest.mark.parametrize("name", ALL)
 def test_unknown_precision_lists_known_ones(name: str) -> None:
     runtime = find_runtime(name)
-    with pytest.raises(UnknownNameError, match=f"precision of runtime {name} 'fp33'") as caught:
+    with pytest.raises(UnknownNameError, match=f"Runtime {name} has no precision 'fp33'") as caught:
         runtime.require_precision("fp33")
     assert "Did you mean fp32?" in str(caught.value)
     assert all(precision in str(caught.value) for precision in runtime.precisions)

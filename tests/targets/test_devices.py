@@ -41,6 +41,6 @@ def test_an_unknown_target_is_told_the_nearest() -> None:
 
 def test_a_runtime_of_another_device_is_refused() -> None:
     with pytest.raises(
-        UnknownNameError, match=r"runtime of android 'openvino'.*Available: litert, onnxruntime"
+        UnknownNameError, match=r"android has no runtime 'openvino'.*Available: litert, onnxruntime"
     ):
         find_device("android").resolve_runtime("openvino")

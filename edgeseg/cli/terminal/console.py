@@ -23,7 +23,7 @@ LARGEST_SIDE = 8192
 def error_console() -> Console:
     from rich.console import Console
 
-    return Console(file=terminal_stderr(), highlight=False)
+    return Console(file=terminal_stderr(), highlight=False, emoji=False)
 
 
 def print_error(message: str, notes: Sequence[str] = ()) -> None:
@@ -56,7 +56,11 @@ def table_width() -> int | None:
 def print_table(table: Table) -> None:
     from rich.console import Console
 
-    Console(file=terminal_stdout(), highlight=False, width=table_width()).print(table)
+    # Cells hold names and paths: what looks like markup or an emoji's name in them is meant so.
+    console = Console(
+        file=terminal_stdout(), highlight=False, markup=False, emoji=False, width=table_width()
+    )
+    console.print(table)
 
 
 def parse_size(text: str | None, option: str = "--size") -> tuple[int, int] | None:

@@ -64,7 +64,7 @@ class _ListingCommand(CapturedCommand):
         from edgeseg.metrics.table import all_metrics
 
         table = Table.grid(padding=(0, 2, 0, 1))
-        console = Console(highlight=False, markup=False)
+        console = Console(highlight=False, markup=False, emoji=False)
         try:
             for metric in all_metrics():
                 if self.describe(metric):

@@ -34,9 +34,7 @@ Split = Annotated[
 ]
 Output = Annotated[
     Path | None,
-    typer.Option(
-        "--output", "-o", help="Folder to write (default: a new one in bundles/ or runs/)."
-    ),
+    typer.Option("--output", "-o", help="Folder to write (default: the one that is named above)."),
 ]
 RequiredOutput = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")]
 Overwrite = Annotated[bool, typer.Option(help="Replace what --output holds.")]

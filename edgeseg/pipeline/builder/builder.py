@@ -114,9 +114,10 @@ class Builder:
         variants = self.runtime.runtime_variants(candidate.precision)
         if candidate.variant and candidate.variant not in variants:
             raise UnknownNameError(
-                f"variant of runtime {self.runtime.name} in {candidate.precision}",
+                "variant",
                 candidate.variant,
                 variants,
+                f"runtime {self.runtime.name} in {candidate.precision}",
             )
         return dict(variants[candidate.variant]) if candidate.variant else {}
 

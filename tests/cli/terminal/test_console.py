@@ -1,8 +1,15 @@
 from __future__ import annotations
 
 import pytest
+from rich.table import Table
 
-from edgeseg.cli.terminal.console import parse_options, parse_size
+from edgeseg.cli.terminal.console import (
+    parse_options,
+    parse_size,
+    print_error,
+    print_note,
+    print_table,
+)
 from edgeseg.errors import UsageError
 
 
@@ -39,3 +46,15 @@ def test_largest_size_is_named() -> None:
     assert parse_size("8192x32") == (8192, 32)
     with pytest.raises(UsageError, match="at most 8192 pixels"):
         parse_size("32x8193")
+
+
+def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "[bold]a:b:c"  # :b: is an emoji's name, [bold] is markup, to rich
+    table = Table("name")
+    table.add_row(name)
+    print_table(table)
+    print_note(name)
+    print_error(name)
+    printed = capsys.readouterr()
+    assert name in printed.out
+    assert printed.err.splitlines() == [name, f"Error: {name}"]

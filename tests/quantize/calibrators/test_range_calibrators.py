@@ -143,5 +143,5 @@ def test_ranges_are_shifted_to_where_values_are() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_mistyped_option_is_refused(name: str) -> None:
-    with pytest.raises(UnknownNameError, match=f"option of method {name} 'bias_corection'"):
+    with pytest.raises(UnknownNameError, match=f"Method {name} has no option 'bias_corection'"):
         calibrator(name, bias_corection="true")
