@@ -156,11 +156,11 @@ def test_artifact_does_not_tell_where_it_was_built(artifact: Artifact, small_onn
 
 
 def test_other_precisions_that_run_here_load_and_answer(
-    runtime: Runtime, small_onnx: Path, image: NDArray[np.float32], tmp_path: Path
+    runtime: Runtime, small_artifact: Callable[..., Artifact], image: NDArray[np.float32]
 ) -> None:
     for precision in runtime.compiled_precisions:
         if runtime.refusal(precision) is None:
-            made = runtime.compile(small_onnx, tmp_path / precision, precision)
+            made = small_artifact(runtime.name, precision)
             assert made.precision == precision
             mask = load(runtime, made).run(image)
             assert mask.shape == (1, 1, 64, 64)
