@@ -166,7 +166,7 @@ def test_a_request_that_cannot_be_met_says_what_to_do(
 
 
 def test_a_graph_that_computes_something_else_fails_the_build(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, random_weights: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgeseg.reference import onnx_export
 
@@ -176,13 +176,13 @@ def test_a_graph_that_computes_something_else_fails_the_build(
         import copy
 
         changed = copy.deepcopy(network)
-        changed.final.bias.data += 0.05
+        changed.conv_out.bias.data += 0.05
         export(changed, *arguments)
 
     monkeypatch.setenv("EDGESEG_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(onnx_export, "onnx_from_torch", export_a_changed_network)
     with pytest.raises(ParityError, match=r"largest difference 1\.\d+e-02.*allowed is 1e-04"):
-        build_bundle(request_for(tmp_path / "out", weights=random_weights, size=(64, 64)))
+        build_bundle(request_for(tmp_path / "out", model="ulite", size=(64, 64)))
     assert not (tmp_path / "out").exists()
 
 
