@@ -18,7 +18,7 @@ import fake_adb
 import pytest
 from loopback_sshd import LoopbackSshd, missing_programs
 from PIL import Image
-from sharing import compile_once, folder_of_run, one_worker_at_a_time
+from sharing import cache_of_graphs, compile_once, folder_of_run, one_worker_at_a_time
 from support import DATA_ENVIRONMENT, INSTALL_SCRIPT, REPORTED, ROOT, UNTESTED, draw_pair
 
 from edgeseg.lazy import prepare_environment
@@ -83,6 +83,14 @@ def cache_folder(shared_folder: Path) -> Iterator[Path]:
         del os.environ["EDGESEG_CACHE_DIR"]
     else:
         os.environ["EDGESEG_CACHE_DIR"] = before
+
+
+@pytest.fixture
+def own_cache(cache_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of this test's own; exported graphs are in it."""
+    folder = cache_of_graphs(cache_folder, tmp_path / "cache")
+    monkeypatch.setenv("EDGESEG_CACHE_DIR", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,11 @@
-"""Runs onnx2tf and TensorFlow in a process of its own, by
-`python -m edgeseg.targets.litert.conversion` in a folder with model.onnx.
-
-TensorFlow brings threads, log lines and its own copies of native libraries along, which do not go
-well beside torch and OpenVINO in one process.
+"""Runs onnx2tf and TensorFlow, in a process of `converter`: with TensorFlow come threads, log lines
+and its own copies of native libraries, which do not go well beside torch and OpenVINO.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +18,7 @@ PURPOSE = "Building for litert"
 GRAPH_FILE = "model.onnx"
 FLOAT_FILE = "float.tflite"
 HALF_FILE = "half.tflite"
+HALF, TRIAL, PLAIN = "half", "trial", "plain"
 FAILURE = "edgeseg: "  # begins the line of standard error that says why
 SIGNATURE_OUTPUT = "mask"
 # Of 20 images (128, 128, 3) in 0..1. onnx2tf downloads it where it is not in the working folder.
@@ -109,27 +106,25 @@ def _with_signature(tensorflow: Any, model: Any) -> tuple[Any, Any]:
     return module, function
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--half", action="store_true")
-    parser.add_argument("--trial", action="store_true")
-    parser.add_argument("--plain", action="store_true")
-    arguments = parser.parse_args()
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+def convert_and_tell(switches: Collection[str]) -> int:
+    """Convert GRAPH_FILE in the working folder; a failure is told on standard error.
+
+    Args:
+        switches: HALF, TRIAL (see `convert`) and PLAIN (see `convert_plain`).
+
+    Returns:
+        The exit status.
+    """
     try:
-        if arguments.plain:
+        if PLAIN in switches:
             convert_plain(Path(GRAPH_FILE), Path())
         else:
-            convert(Path(GRAPH_FILE), Path(), half=arguments.half, trial=arguments.trial)
+            convert(Path(GRAPH_FILE), Path(), half=HALF in switches, trial=TRIAL in switches)
     except (Exception, SystemExit) as error:
         # onnx2tf ends the process where it gives up.
         name = getattr(error, "onnx_op_name", None)
         place = f"at operator '{name}': " if name else ""
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         print(f"{FAILURE}{place}{reason}", file=sys.stderr, flush=True)
-        sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()
+        return 1
+    return 0

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +22,17 @@ from edgeseg.records import Artifact
 from ..base import FP32_TOLERANCE, Backend, Runtime, Written
 from ..onnx_file import open_reference, read_typed_graph
 from .benchmark_model import BenchmarkModel
-from .conversion import FAILURE, FLOAT_FILE, GRAPH_FILE, HALF_FILE, smooth_noise
+from .conversion import (
+    FAILURE,
+    FLOAT_FILE,
+    GRAPH_FILE,
+    HALF,
+    HALF_FILE,
+    PLAIN,
+    TRIAL,
+    smooth_noise,
+)
+from .converter import CONVERTER
 from .first_difference import first_difference
 from .rewrites import prepare_for_onnx2tf
 
@@ -118,7 +125,7 @@ class LiteRtRuntime(Runtime):
         require_installed(self.build_packages, purpose=PURPOSE)
         with tempfile.TemporaryDirectory(prefix="edgeseg-litert-") as name:
             shutil.copyfile(onnx_path, Path(name) / GRAPH_FILE)
-            convert_in_process(Path(name), onnx_path.name, ["--plain"])
+            convert_in_process(Path(name), onnx_path.name, [PLAIN])
             require_builtin_operators(Path(name) / FLOAT_FILE)
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(Path(name) / FLOAT_FILE, folder / MODEL_FILE)
@@ -214,7 +221,7 @@ def run_onnx2tf(onnx_path: Path, folder: Path, attempt: Attempt, *, half: bool) 
     model = read_sized_graph(onnx_path)
     prepare_for_onnx2tf(model, with_shapes=attempt.with_shapes, own_opset=attempt.trial)
     require("onnx_ir", purpose=PURPOSE).save(model, folder / GRAPH_FILE)
-    switches = {"--half": half, "--trial": attempt.trial}
+    switches = {HALF: half, TRIAL: attempt.trial}
     convert_in_process(folder, onnx_path.name, [name for name, is_on in switches.items() if is_on])
 
 
@@ -223,22 +230,14 @@ def convert_in_process(folder: Path, title: str, switches: list[str]) -> None:
 
     Args:
         title: Of the graph, for the message.
-        switches: Of `litert_conversion`.
+        switches: Of `convert_and_tell`.
 
     Raises:
         TargetError: onnx2tf or TensorFlow gave up; the message says at which operator.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "edgeseg.targets.litert.conversion", *switches],
-        cwd=folder,
-        env={**os.environ, "PYTHONHASHSEED": "0"},
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"]
+    code, said = CONVERTER.convert(folder, switches)
+    if code != 0:
+        lines = said.strip().splitlines() or [f"it ended with code {code}"]
         reasons = [line.removeprefix(FAILURE) for line in lines if line.startswith(FAILURE)]
         reason = (reasons or lines)[-1][:400].strip().rstrip(".")
         raise TargetError(

@@ -10,12 +10,14 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from edgeseg.records import Artifact, sha256_of_file
+from edgeseg.storage.cache import COMPLETE
 from edgeseg.targets import find_runtime
 
 
@@ -47,6 +49,18 @@ def make_once(folder: Path, name: str, make: Callable[[Path], None]) -> Path:
             make(path)
             done.touch()
     return path
+
+
+def cache_of_graphs(run: Path, folder: Path) -> Path:
+    """Make a cache that holds only the ONNX graphs which this run has exported: each takes seconds.
+
+    Args:
+        run: The cache of the run.
+        folder: Does not exist yet.
+    """
+    for path in (run / "onnx").glob(f"*/{COMPLETE}"):
+        shutil.copytree(path.parent, folder / "onnx" / path.parent.name)
+    return folder
 
 
 def compile_once(folder: Path, runtime: str, onnx_path: Path, precision: str) -> Artifact:

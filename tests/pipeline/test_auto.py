@@ -87,14 +87,13 @@ def test_a_bundle_says_how_it_was_chosen(automatic: Bundle) -> None:
 
 @pytest.mark.slow
 def test_the_bundle_can_be_built_again_without_measuring(
-    automatic: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_evaluator: None
+    automatic: Bundle, own_cache: Path, tmp_path: Path, no_evaluator: None
 ) -> None:
     assert automatic.manifest.tuning is not None
     record = tmp_path / "tuning.json"
     record.write_text(automatic.manifest.tuning.model_dump_json())
-    monkeypatch.setenv("EDGESEG_CACHE_DIR", str(tmp_path / "cache"))
-    for number, source in enumerate((automatic.folder, record)):
-        request = request_for(tmp_path / str(number), tuning=source, use_cache=False)
+    for use_cache, source in ((True, automatic.folder), (False, record)):
+        request = request_for(tmp_path / str(use_cache), tuning=source, use_cache=use_cache)
         again, was_cached = build_bundle(request)
         assert not was_cached
         assert artifact_of(again) == artifact_of(automatic)

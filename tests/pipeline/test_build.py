@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -101,10 +100,10 @@ def test_a_graph_is_quantised_before_it_is_compiled(
     assert made["fp32"].manifest.checks["artifact"].max_abs_diff <= 1e-3
 
 
-def test_a_damaged_cache_is_built_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDGESEG_CACHE_DIR", str(tmp_path / "cache"))
+@pytest.mark.usefixtures("small_bundles")
+def test_a_damaged_cache_is_built_anew(own_cache: Path, tmp_path: Path) -> None:
     first, _ = build_bundle(request_for(tmp_path / "one", size=(64, 64)))
-    (cached,) = (tmp_path / "cache" / "bundles").glob("*/bundle/artifact/model.bin")
+    (cached,) = (own_cache / "bundles").glob("*/bundle/artifact/model.bin")
     cached.write_bytes(b"rubbish")
     second, was_cached = build_bundle(request_for(tmp_path / "two", size=(64, 64)))
     assert not was_cached
@@ -167,7 +166,7 @@ def test_a_request_that_cannot_be_met_says_what_to_do(
 
 
 def test_a_graph_that_computes_something_else_fails_the_build(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, random_weights: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgeseg.reference import onnx_export
 
@@ -177,26 +176,26 @@ def test_a_graph_that_computes_something_else_fails_the_build(
         import copy
 
         changed = copy.deepcopy(network)
-        changed.final.bias.data += 0.05
+        changed.conv_out.bias.data += 0.05
         export(changed, *arguments)
 
     monkeypatch.setenv("EDGESEG_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(onnx_export, "onnx_from_torch", export_a_changed_network)
     with pytest.raises(ParityError, match=r"largest difference 1\.\d+e-02.*allowed is 1e-04"):
-        build_bundle(request_for(tmp_path / "out", weights=random_weights, size=(64, 64)))
+        build_bundle(request_for(tmp_path / "out", model="ulite", size=(64, 64)))
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("small_bundles")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_build_leaves_nothing_behind_that_matters(
-    tmp_path: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch, run_cli: RunCli
+    own_cache: Path, tmp_path: Path, number: signal.Signals, run_cli: RunCli
 ) -> None:
-    environment = {**os.environ, "EDGESEG_CACHE_DIR": str(tmp_path / "cache")}
     words = ["build", "-m", "egeunet", "-t", "intel", "-p", "fp32", "--size", "64x64"]
     command = [sys.executable, "-m", "edgeseg", *words, "-o", str(tmp_path / "out")]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
-        while not list((tmp_path / "cache").glob(f"bundles/.*{PARTIAL}*")):
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        while not list(own_cache.glob(f"bundles/.*{PARTIAL}*")):
             assert process.poll() is None, "the build ended before it could be killed"
             time.sleep(0.01)
         process.send_signal(number)
@@ -204,7 +203,6 @@ def test_a_killed_build_leaves_nothing_behind_that_matters(
     assert not (tmp_path / "out").exists()
     if number == signal.SIGTERM:
         assert not list(tmp_path.rglob(f"*{PARTIAL}*"))
-    monkeypatch.setenv("EDGESEG_CACHE_DIR", environment["EDGESEG_CACHE_DIR"])
     done = run_cli(*words, "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     open_bundle(tmp_path / "out").check_files()

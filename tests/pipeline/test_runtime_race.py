@@ -29,7 +29,7 @@ def request_for(output: Path, **changes: Any) -> BuildRequest:
 
 
 def test_the_fastest_runtime_is_built_and_all_are_told(
-    random_weights: Path, tmp_path: Path
+    random_weights: Path, small_onnx: Path, tmp_path: Path
 ) -> None:
     bundle, _ = build_bundle(request_for(tmp_path / "out", weights=random_weights))
     bundle.check_files()
@@ -47,13 +47,17 @@ def test_the_fastest_runtime_is_built_and_all_are_told(
 
 
 def test_a_runtime_that_refuses_is_told_with_its_reason(
-    random_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    random_weights: Path,
+    small_onnx: Path,
+    own_cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(self: OpenVinoRuntime, *_: object, **__: object) -> None:
         raise TargetError("openvino: no such operator")
 
     monkeypatch.setattr(OpenVinoRuntime, "compile", refuse)
-    bundle, _ = build_bundle(request_for(tmp_path / "out", weights=random_weights, use_cache=False))
+    bundle, _ = build_bundle(request_for(tmp_path / "out", weights=random_weights))
     assert bundle.manifest.runtime == "onnxruntime"
     assert [entry.runtime for entry in bundle.manifest.race] == ["onnxruntime", "openvino"]
     assert bundle.manifest.race[1].refusal == "openvino: no such operator"
@@ -61,7 +65,11 @@ def test_a_runtime_that_refuses_is_told_with_its_reason(
 
 
 def test_where_no_runtime_can_take_part_every_reason_is_told(
-    random_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    random_weights: Path,
+    small_onnx: Path,
+    own_cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from edgeseg.targets.onnxruntime import OnnxRuntime
 
@@ -71,7 +79,7 @@ def test_where_no_runtime_can_take_part_every_reason_is_told(
     for runtime in (OpenVinoRuntime, OnnxRuntime):
         monkeypatch.setattr(runtime, "compile", refuse)
     with pytest.raises(TargetError) as caught:
-        build_bundle(request_for(tmp_path / "out", weights=random_weights, use_cache=False))
+        build_bundle(request_for(tmp_path / "out", weights=random_weights))
     message = str(caught.value)
     assert "No runtime of intel can take part in --runtime auto" in message
     assert "openvino: no such operator; onnxruntime: no such operator" in message

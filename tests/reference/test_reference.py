@@ -129,21 +129,18 @@ def test_graph_that_differs_is_refused_with_the_numbers(
 
 
 def test_a_kept_graph_of_another_network_is_exported_anew(
-    pairs: list[Pair],
-    references: ReferenceImages,
-    random_weights: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A network may read what the key of its graph does not know, a file for example."""
     monkeypatch.setenv("EDGESEG_CACHE_DIR", str(tmp_path / "cache"))
-    changed = SPEC.load_network(random_weights)
-    changed.final.bias.data += 0.05
-    network = SPEC.load_network(random_weights)
-    wrong = reference_images(changed, SPEC, pairs)
-    export_checked(changed, SPEC, random_weights, lambda: wrong)
+    spec = find_model("ulite").at_size(64, 64)
+    weights = spec.resolve_weights(None)
+    changed, network = spec.load_network(weights), spec.load_network(weights)
+    changed.conv_out.bias.data += 0.05
+    wrong, right = (reference_images(one, spec, pairs) for one in (changed, network))
+    export_checked(changed, spec, weights, lambda: wrong)
     progress = Recorder()
-    exported = export_checked(network, SPEC, random_weights, lambda: references, progress=progress)
+    exported = export_checked(network, spec, weights, lambda: right, progress=progress)
     assert exported.agreement.images == 3
     assert progress.titles.count("export to ONNX") == 1
 

@@ -134,11 +134,23 @@ def test_compiling_twice_gives_equal_answers(
     assert np.array_equal(*masks)
 
 
+@pytest.fixture(scope="module")
+def light_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Graph of a network of few operators: the plain conversion of many takes a minute."""
+    from edgeseg.reference.onnx_export import onnx_from_torch
+
+    spec = find_model("ulite").at_size(64, 64)
+    path = tmp_path_factory.mktemp("light") / "net.onnx"
+    network = spec.load_network(spec.resolve_weights(None))
+    onnx_from_torch(network, spec.inputs, spec.outputs, path)
+    return path
+
+
 @pytest.mark.slow
 def test_the_plain_form_is_an_artefact_that_runs(
-    runtime: Runtime, small_onnx: Path, image: NDArray[np.float32], tmp_path: Path
+    runtime: Runtime, light_onnx: Path, image: NDArray[np.float32], tmp_path: Path
 ) -> None:
-    plain = runtime.compile_plain(small_onnx, tmp_path / "plain")
+    plain = runtime.compile_plain(light_onnx, tmp_path / "plain")
     # Of another runtime where this one compiles by no other tool.
     tool = find_runtime(plain.runtime)
     assert (plain.precision, plain.settings) == ("fp32", tool.runtime_settings("fp32"))
@@ -156,11 +168,11 @@ def test_artifact_does_not_tell_where_it_was_built(artifact: Artifact, small_onn
 
 
 def test_other_precisions_that_run_here_load_and_answer(
-    runtime: Runtime, small_onnx: Path, image: NDArray[np.float32], tmp_path: Path
+    runtime: Runtime, small_artifact: Callable[..., Artifact], image: NDArray[np.float32]
 ) -> None:
     for precision in runtime.compiled_precisions:
         if runtime.refusal(precision) is None:
-            made = runtime.compile(small_onnx, tmp_path / precision, precision)
+            made = small_artifact(runtime.name, precision)
             assert made.precision == precision
             mask = load(runtime, made).run(image)
             assert mask.shape == (1, 1, 64, 64)

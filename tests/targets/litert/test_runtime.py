@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -228,10 +227,7 @@ def test_an_operator_that_onnx2tf_does_not_know_is_named(tmp_path: Path) -> None
 def test_the_reason_of_a_failed_conversion_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, reason: str
 ) -> None:
-    def fail(command: list[str], **settings: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess(command, 9, "", said)
-
-    monkeypatch.setattr(litert.subprocess, "run", fail)
+    monkeypatch.setattr(litert.CONVERTER, "convert", lambda folder, switches: (9, said))
     path = save(
         graph("logits = Conv(image, weight)  mask = Sigmoid(logits)"), tmp_path / "net.onnx"
     )
