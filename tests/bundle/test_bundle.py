@@ -222,10 +222,16 @@ def test_another_schema_version_is_refused(folder: Path, version: object) -> Non
     assert f"schema version {version}; this edgeseg reads 2, {SCHEMA_VERSION}." in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", "3", '"manifest"'])
-def test_json_of_another_kind_has_no_version(folder: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{}", "has schema version None"),
+        *((text, "does not hold a manifest") for text in ("[]", "3", '"manifest"')),
+    ],
+)
+def test_json_of_another_kind_is_no_manifest(folder: Path, text: str, words: str) -> None:
     (folder / "manifest.json").write_text(text)
-    with pytest.raises(BundleError, match="has schema version None"):
+    with pytest.raises(BundleError, match=words):
         open_bundle(folder)
 
 
@@ -268,10 +274,16 @@ def test_a_manifest_off_the_schema_is_refused(folder: Path, change: Change, word
     assert "Copy the bundle again, or build it anew" in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["nowhere", "empty"])
-def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nowhere", r"does not exist\. .*make one with edgeseg build"),
+        ("empty", r"no manifest\.json\. Make one with edgeseg build"),
+    ],
+)
+def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path, name: str, words: str) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BundleError, match=r"no manifest\.json\. Make one with edgeseg build"):
+    with pytest.raises(BundleError, match=words):
         open_bundle(tmp_path / name)
 
 

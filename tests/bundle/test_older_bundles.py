@@ -220,7 +220,9 @@ def test_a_damaged_placement_is_refused(
     record = json.loads(placement.read_text())
     change(record)
     placement.write_text(json.dumps(record))
-    with pytest.raises(UsageError, match=r"holds no tuning: .* Name a bundle that was built with"):
+    with pytest.raises(
+        UsageError, match=r"holds no tuning \(.*\)\. Name a bundle that was built with"
+    ):
         read_tuning_record(placement)
 
 

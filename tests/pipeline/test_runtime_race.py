@@ -35,14 +35,15 @@ def test_the_fastest_runtime_is_built_and_all_are_told(
     bundle.check_files()
     manifest = open_bundle(tmp_path / "out").manifest
     assert manifest.target == "intel"
-    assert {entry.runtime for entry in manifest.race} == {"openvino", "onnxruntime"}
-    own, other = manifest.race
+    assert {entry.runtime for entry in manifest.race} == {"openvino", "onnxruntime", "native"}
+    own, *others = manifest.race
     assert manifest.runtime == own.runtime
     assert own.speedup == 1.0
-    assert other.speedup is not None
-    assert other.speedup_ci95 is not None
-    assert other.speedup > 1 / runtime_race.TIE
-    assert other.speedup_ci95[0] <= other.speedup <= other.speedup_ci95[1]
+    for other in others:
+        assert other.speedup is not None
+        assert other.speedup_ci95 is not None
+        assert other.speedup > 1 / runtime_race.TIE
+        assert other.speedup_ci95[0] <= other.speedup <= other.speedup_ci95[1]
     assert all(entry.refusal == "" and entry.artifact for entry in manifest.race)
 
 
@@ -58,10 +59,12 @@ def test_a_runtime_that_refuses_is_told_with_its_reason(
 
     monkeypatch.setattr(OpenVinoRuntime, "compile", refuse)
     bundle, _ = build_bundle(request_for(tmp_path / "out", weights=random_weights))
-    assert bundle.manifest.runtime == "onnxruntime"
-    assert [entry.runtime for entry in bundle.manifest.race] == ["onnxruntime", "openvino"]
-    assert bundle.manifest.race[1].refusal == "openvino: no such operator"
-    assert bundle.manifest.race[1].speedup is None
+    *raced, refused = bundle.manifest.race
+    assert {entry.runtime for entry in raced} == {"onnxruntime", "native"}
+    assert bundle.manifest.runtime == raced[0].runtime
+    assert refused.runtime == "openvino"
+    assert refused.refusal == "openvino: no such operator"
+    assert refused.speedup is None
 
 
 def test_where_no_runtime_can_take_part_every_reason_is_told(
@@ -71,18 +74,19 @@ def test_where_no_runtime_can_take_part_every_reason_is_told(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    from edgeseg.targets.native.runtime import NativeRuntime
     from edgeseg.targets.onnxruntime import OnnxRuntime
 
     def refuse(self: object, *_: object, **__: object) -> None:
         raise TargetError("no such operator")
 
-    for runtime in (OpenVinoRuntime, OnnxRuntime):
+    for runtime in (OpenVinoRuntime, OnnxRuntime, NativeRuntime):
         monkeypatch.setattr(runtime, "compile", refuse)
     with pytest.raises(TargetError) as caught:
         build_bundle(request_for(tmp_path / "out", weights=random_weights))
     message = str(caught.value)
     assert "No runtime of intel can take part in --runtime auto" in message
-    assert "openvino: no such operator; onnxruntime: no such operator" in message
+    assert "openvino: no such operator; onnxruntime: no such operator; native: no" in message
     assert "Name a --runtime" in message
     assert not (tmp_path / "out").exists()
 
