@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.benchmarks.report import Report
-from edgeseg.targets import Backend, find_runtime
+from edgeseg.targets import Backend, find_runtime, open_backend
 from edgeseg.targets.devices import find_device
 
 from ..bundle.bundle import SOURCE_ONNX, Bundle
@@ -32,7 +32,7 @@ BUNDLES, REPORT, GALLERY = "bundles", "bench.json", "gallery.png"
 SPLIT = "test"
 WRONG_FLIPS = 1.0  # of 10,000 pixels; a right FP32 artefact flips some on the threshold at most
 Labels: TypeAlias = NDArray[np.uint8]
-DEVICES = ("intel", "onnxruntime", "android")  # their runtimes compute on any PC
+DEVICES = ("native", "intel", "onnxruntime", "android")  # their runtimes compute on any PC
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class DemoRequest:
     Attributes:
         output: Folder for bundles, report and gallery; what an earlier demo left is replaced.
         model: Network with shipped weights.
-        devices: Names of devices, each with a runtime of its own.
+        devices: Names of devices, or of runtimes that stand for any device.
         search_seconds: Seconds that each search for the fastest form may take.
         runs: Counted inferences of each artefact, at least.
         images: Images in the gallery: those whose masks differ most.
@@ -148,7 +148,7 @@ def mask_sources(bundles: Sequence[Bundle], report: Report) -> list[MaskSource]:
         if plain_flips[device] > WRONG_FLIPS:
             runtime = find_runtime(bundle.manifest.runtime)
             plain = baseline_artifact(runtime, bundle.folder / SOURCE_ONNX, PLAIN)
-            sources.append(MaskSource(f"{device}, plain export", bundle, runtime.load(plain, 1)))
+            sources.append(MaskSource(f"{device}, plain export", bundle, open_backend(plain, 1)))
         sources.append(MaskSource(f"{device}, edgeseg", bundle, load_bundle(bundle)))
     return sources
 

@@ -276,6 +276,35 @@ class ChannelSlice(Step):
 
 
 @dataclass(eq=False)
+class Strips(Step):
+    """Steps that run on some rows before the next rows, so that what they share stays in the cache.
+
+    Each reads what the ones before it made at its own row only.
+
+    Attributes:
+        rows: At once; a divisor of the height.
+        inner: What nothing else reads: memory for some rows is enough.
+    """
+
+    steps: list[Step]
+    rows: int
+    inner: frozenset[Tensor]
+
+    def reads(self) -> list[Tensor]:
+        made = {tensor for step in self.steps for tensor in step.writes()}
+        read = [tensor for step in self.steps for tensor in step.reads()]
+        return [tensor for tensor in dict.fromkeys(read) if tensor not in made]
+
+    def writes(self) -> list[Tensor]:
+        return [tensor for step in self.steps for tensor in step.writes()]
+
+
+def steps_of(step: Step) -> list[Step]:
+    """A step, or those that run in its strips."""
+    return step.steps if isinstance(step, Strips) else [step]
+
+
+@dataclass(eq=False)
 class Program:
     """A network.
 

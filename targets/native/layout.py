@@ -11,7 +11,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .expressions import Load, Tensor
-from .ir import ChannelSlice, Concat, Convolution, Nest, Pool, Program, Statement, Step, Window
+from .ir import (
+    ChannelSlice,
+    Concat,
+    Convolution,
+    Nest,
+    Pool,
+    Program,
+    Statement,
+    Step,
+    Strips,
+    Window,
+    steps_of,
+)
+from .strips import in_strips, is_virtual
 
 LINE = 16  # floats of a cache line
 ROW = 8  # rows with zeros behind them are multiples of this many floats
@@ -24,7 +37,7 @@ class Storage:
 
     Attributes:
         halo: Pixels around the image that hold zeros.
-        is_dense: Whether elements must lie without gaps within a plane, and planes without gaps.
+        is_strip: Whether it holds some rows of the image only, those that are computed.
         offset: In the arena, in floats, of what comes first: the zeros above the first plane.
     """
 
@@ -32,13 +45,13 @@ class Storage:
     height: int
     width: int
     halo: int = 0
-    is_dense: bool = False
+    is_strip: bool = False
     offset: int = 0
 
     @property
     def pitch(self) -> int:
         """Floats from a row to the next."""
-        if self.is_dense or (self.halo == 0 and self.width % ROW == 0):
+        if self.halo == 0 and self.width % ROW == 0:
             return self.width
         return _up(self.width + self.halo, LINE if self.width >= LINE else ROW)
 
@@ -49,8 +62,6 @@ class Storage:
         An odd number of cache lines: planes a multiple of 4096 bytes apart would share their
         places in the cache.
         """
-        if self.is_dense:
-            return self.height * self.width
         lines = _up((self.height + self.halo) * self.pitch, LINE) // LINE
         return (lines | 1) * LINE if lines > 1 else LINE
 
@@ -95,7 +106,7 @@ class Layout:
 
 def plan_layout(program: Program) -> Layout:
     """Choose a place for everything."""
-    steps = _copy_what_cannot_be_placed(program)
+    steps = in_strips(program, _copy_what_cannot_be_placed(program))
     pieces = _place(program, steps)
     kept = [step for step in steps if not isinstance(step, Concat | ChannelSlice)]
     _choose_halos(kept, pieces)
@@ -110,7 +121,7 @@ def _copy_what_cannot_be_placed(program: Program) -> list[Step]:
     placed: set[Tensor] = set()
     steps: list[Step] = []
     for step in program.steps:
-        if isinstance(step, Concat) and not _is_virtual(step, users, program):
+        if isinstance(step, Concat) and not is_virtual(step, users, program):
             for index, part in enumerate(step.parts):
                 producer = producers.get(part)
                 if (
@@ -128,16 +139,6 @@ def _copy_what_cannot_be_placed(program: Program) -> list[Step]:
     return steps
 
 
-def _is_virtual(step: Concat, users: dict[Tensor, list[Step]], program: Program) -> bool:
-    """Whether only nests read it, which can read its parts where they are."""
-    readers = users.get(step.out, [])
-    return (
-        step.out is not program.mask
-        and all(isinstance(reader, Nest) for reader in readers)
-        and all(part.constant is None for part in step.parts)
-    )
-
-
 def _place(program: Program, steps: list[Step]) -> dict[Tensor, list[tuple[View, int]]]:
     users: dict[Tensor, list[Step]] = {}
     for step in steps:
@@ -145,12 +146,15 @@ def _place(program: Program, steps: list[Step]) -> dict[Tensor, list[tuple[View,
             users.setdefault(tensor, []).append(step)
     homes: dict[Tensor, tuple[Tensor, int]] = {}
     for step in steps:
-        if isinstance(step, Concat) and not _is_virtual(step, users, program):
+        if isinstance(step, Concat) and not is_virtual(step, users, program):
             first = 0
             for part in step.parts:
                 homes[part] = (step.out, first)
                 first += part.channels
     pieces: dict[Tensor, list[tuple[View, int]]] = {}
+    strips = {
+        tensor: step.rows for step in steps if isinstance(step, Strips) for tensor in step.inner
+    }
 
     def find(tensor: Tensor) -> list[tuple[View, int]]:
         if tensor not in pieces:
@@ -158,6 +162,9 @@ def _place(program: Program, steps: list[Step]) -> dict[Tensor, list[tuple[View,
                 outer, first = homes[tensor]
                 ((view, _),) = find(outer)
                 found = View(view.storage, view.channel + first)
+            elif tensor in strips:
+                shape = (tensor.channels, strips[tensor], tensor.width)
+                found = View(Storage(*shape, is_strip=True))
             else:
                 found = View(Storage(*tensor.shape))
             pieces[tensor] = [(found, tensor.channels)]
@@ -167,7 +174,7 @@ def _place(program: Program, steps: list[Step]) -> dict[Tensor, list[tuple[View,
     for step in steps:
         if isinstance(step, ChannelSlice):
             pieces[step.out] = _cut(find(step.source), step.first, step.out.channels)
-        elif isinstance(step, Concat) and _is_virtual(step, users, program):
+        elif isinstance(step, Concat) and is_virtual(step, users, program):
             pieces[step.out] = [piece for part in step.parts for piece in find(part)]
         else:
             for tensor in step.writes():
@@ -186,7 +193,7 @@ def _cut(pieces: list[tuple[View, int]], first: int, count: int) -> list[tuple[V
 
 
 def _choose_halos(steps: Iterable[Step], pieces: dict[Tensor, list[tuple[View, int]]]) -> None:
-    for step in steps:
+    for step in [inner for outer in steps for inner in steps_of(outer)]:
         if isinstance(step, Convolution | Pool):
             window: Window = step.window
             full = step.out.shape

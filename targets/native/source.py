@@ -21,8 +21,9 @@ from .ir import (
     Program,
     Resize,
     Step,
+    Strips,
 )
-from .kernels.convolution import Tile, default_tile, write_convolution
+from .kernels.convolution import default_tile, write_convolution
 from .kernels.moves import (
     write_gather,
     write_pool,
@@ -34,14 +35,13 @@ from .kernels.moves import (
 from .kernels.nest import write_nest
 from .kernels.writer import Machine, Writer, clear_halo
 from .layout import Layout, plan_layout
+from .strips import rows_of
 
 ENTRY = "static void edgeseg_network_run"
 PRELUDE = Path(__file__).with_name("prelude.h")
 WRITERS: dict[type[Step], Callable[[Writer, str, Any], None]] = {
-    Nest: write_nest,
     Gather: write_gather,
     Pool: write_pool,
-    Resize: write_resize,
     MatrixProduct: write_product,
     ChannelSums: write_sums,
     GroupScale: write_scale,
@@ -65,14 +65,8 @@ class Source:
     titles: tuple[str, ...]
 
 
-def write_source(
-    program: Program, machine: Machine, tiles: dict[int, Tile] | None = None
-) -> Source:
-    """The C of a fused program.
-
-    Args:
-        tiles: By number of the step; others take the default.
-    """
+def write_source(program: Program, machine: Machine) -> Source:
+    """The C of a fused program."""
     layout = plan_layout(program)
     writer = Writer(layout, machine)
     cleared: set[Any] = set()
@@ -82,18 +76,14 @@ def write_source(
     halos = writer.lines
     writer.lines, writer.depth = [], 0
     functions: list[str] = []
+    calls: list[str] = []
     for index, step in enumerate(layout.steps):
-        name = f"s{index}"
-        if isinstance(step, Convolution):
-            tile = (tiles or {}).get(index) or default_tile(writer, step)
-            write_convolution(writer, name, step, tile)
-        else:
-            WRITERS[type(step)](writer, name, step)
+        call = _write_step(writer, f"s{index}", step)
         functions += writer.lines
         writer.lines, writer.depth = [], 1
         _clear(writer, cleared, layout, step.writes())
-        writer.line(f"{name}(m, w);")
-        body += writer.lines
+        body += [*writer.lines, f"    {call}"]
+        calls.append(call)
         writer.lines, writer.depth = [], 0
     text = "\n".join(
         [
@@ -101,12 +91,45 @@ def write_source(
             *writer.tables,
             *functions,
             _entry(writer, program, halos, body),
-            _single_steps(len(layout.steps)),
+            _single_steps(calls),
         ]
     )
     weights = np.concatenate([*writer.weights, np.zeros(64, np.float32)])
     titles = tuple(step.title for step in layout.steps)
     return Source(text, weights, layout.size, titles)
+
+
+def _write_step(writer: Writer, name: str, step: Step) -> str:
+    """The functions of a step, and the C that calls them."""
+    if isinstance(step, Strips):
+        calls = []
+        for index, inner in enumerate(step.steps):
+            _write_rows(writer, f"{name}_{index}", inner, step.rows)
+            calls.append(f"{name}_{index}(m, w, y, y + {step.rows});")
+        height = step.rows * _strips_of(step)
+        loop = f"for (int y = 0; y < {height}; y += {step.rows})"
+        with writer.block(f"STEP void {name}(float *m, const float *w)"), writer.block(loop):
+            for call in calls:
+                writer.line(call)
+        return f"{name}(m, w);"
+    if isinstance(step, Convolution | Nest | Resize):
+        height = _write_rows(writer, name, step, 0)
+        return f"{name}(m, w, 0, {height});"
+    WRITERS[type(step)](writer, name, step)
+    return f"{name}(m, w);"
+
+
+def _strips_of(step: Strips) -> int:
+    return (rows_of(step.steps[0]) or 0) // step.rows
+
+
+def _write_rows(writer: Writer, name: str, step: Step, rows: int) -> int:
+    if isinstance(step, Convolution):
+        return write_convolution(writer, name, step, default_tile(writer, step, rows), rows)
+    if isinstance(step, Nest):
+        return write_nest(writer, name, step, rows)
+    assert isinstance(step, Resize)
+    return write_resize(writer, name, step)
 
 
 def _clear(writer: Writer, cleared: set[Any], layout: Layout, tensors: list[Any]) -> None:
@@ -145,8 +168,8 @@ def _entry(writer: Writer, program: Program, halos: list[str], body: list[str]) 
     return "\n".join(lines)
 
 
-def _single_steps(count: int) -> str:
+def _single_steps(calls: list[str]) -> str:
     """A function that runs one step, for profiles."""
-    cases = [f"    case {index}: s{index}(m, w); break;" for index in range(count)]
+    cases = [f"    case {index}: {call} break;" for index, call in enumerate(calls)]
     head = "static void edgeseg_step(float *m, const float *w, int index)"
     return "\n".join([head, "{", "    switch (index) {", *cases, "    }", "}", ""])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..expressions import Floats, loads
+from ..expressions import Floats, Tensor, loads
 from ..ir import Convolution
 from .writer import Place, Span, Writer, blocks, masked, spans, value_of
 
@@ -31,11 +31,11 @@ class Tile:
     order: str = "oyx"
 
 
-def default_tile(writer: Writer, step: Convolution) -> Tile:
+def default_tile(writer: Writer, step: Convolution, rows_of_strip: int = 0) -> Tile:
     """A tile that fits the registers, in an order that fits the caches."""
     machine = writer.machine
     sums = machine.registers * 3 // 4
-    height, width = computed_size(writer, step)
+    height, width = computed_size(writer, step, rows_of_strip)
     lanes = machine.lanes
     while lanes > 4 and width < lanes:
         lanes //= 2
@@ -67,13 +67,18 @@ def _order(step: Convolution) -> str:
     return "yxo"
 
 
-def computed_size(writer: Writer, step: Convolution) -> tuple[int, int]:
-    """Height and width of the sums; one row where rows lie one behind the other in all tensors."""
+def computed_size(writer: Writer, step: Convolution, rows: int = 0) -> tuple[int, int]:
+    """Height and width of the sums; one row where rows lie one behind the other in all tensors.
+
+    Args:
+        rows: Of a strip; 0 where the step runs on the whole image.
+    """
     scale = 2 if step.pooled else 1
-    height, width = step.out.height * scale, step.out.width * scale
+    height, width = rows or step.out.height * scale, step.out.width * scale
     tensors = [step.source, step.out, *loads(step.epilogue)]
     if (
         step.window.is_point
+        and not rows
         and not step.pooled
         and width % 8 == 0
         and all(one.pixels == 1 or writer.pitch(one) == width for one in tensors)
@@ -82,17 +87,28 @@ def computed_size(writer: Writer, step: Convolution) -> tuple[int, int]:
     return height, width
 
 
-def write_convolution(writer: Writer, name: str, step: Convolution, tile: Tile) -> None:
-    """Functions of one convolution; `name(m, w)` computes it."""
-    _Kernel(writer, name, step, tile).write()
+def write_convolution(
+    writer: Writer, name: str, step: Convolution, tile: Tile, rows: int = 0
+) -> int:
+    """Functions of one convolution: `name(m, w, from, to)` computes these rows.
+
+    Args:
+        rows: Of a strip; 0 where the step runs on the whole image.
+
+    Returns:
+        How many rows there are.
+    """
+    kernel = _Kernel(writer, name, step, tile, rows)
+    kernel.write()
+    return kernel.height
 
 
 class _Kernel:
-    def __init__(self, writer: Writer, name: str, step: Convolution, tile: Tile) -> None:
+    def __init__(self, writer: Writer, name: str, step: Convolution, tile: Tile, rows: int) -> None:
         self.writer, self.name, self.step, self.tile = writer, name, step, tile
         self.outputs, self.inputs = step.weight.shape[:2]
         self.each = self.outputs // step.groups  # outputs of a group
-        self.height, self.width = computed_size(writer, step)
+        self.height, self.width = computed_size(writer, step, rows)
         self.blocks = self._blocks()
         self.weights = writer.add_weights(self._packed())
         self.bias = writer.add_weights(step.bias)
@@ -122,7 +138,7 @@ class _Kernel:
         writer = self.writer
         before = writer.lines
         writer.lines = []
-        with writer.block(f"STEP void {self.name}(float *m, const float *w)"):
+        with writer.block(f"STEP void {self.name}(float *m, const float *w, int from, int to)"):
             if self.tile.order == "oyx":
                 self._for_outputs(self._rows)
             else:
@@ -158,12 +174,17 @@ class _Kernel:
         if step.statistics is not None:
             writer.line(f"double d[{2 * count}];")
             writer.line(f"{writer.loop('i', 2 * count)} d[i] = 0.0;")
-        whole = self.height // self.tile.rows * self.tile.rows
-        parts = [(0, whole, self.tile.rows), (whole, self.height, self.height - whole)]
-        for start, end, rows in parts:
-            if start == end:
-                continue
-            with writer.block(writer.loop("y", end, start, rows)):
+        rest = self.height % self.tile.rows
+        heads = [
+            (
+                f"for (int y = from; y + {self.tile.rows} <= to; y += {self.tile.rows})",
+                self.tile.rows,
+            )
+        ]
+        if rest:
+            heads.append((f"for (int y = to - {rest}; y < to; y += {rest})", rest))
+        for head, rows in heads:
+            with writer.block(head):
                 if step.statistics is not None:
                     writer.line(f"F{lanes} t[{2 * count}];")
                     writer.line(f"{writer.loop('i', 2 * count)} t[i] = splat{lanes}(0.0f);")
@@ -207,22 +228,22 @@ class _Kernel:
     def _call(self, rows: int, span: Span, column: str, outputs: int) -> None:
         key = (rows, span, outputs)
         variant = self.variants.setdefault(key, f"{self.name}_{len(self.variants)}")
-        row = "0" if self.height == rows else "y"
         given = ""
         if self.step.statistics is not None:
             given = ", t" if self.tile.order == "oyx" else ", t + 2 * o"
-        self.writer.line(f"{variant}(m, w, o, {row}, {column}{given});")
+        self.writer.line(f"{variant}(m, w, o, y, y - from, {column}{given});")
 
     def _tile(self, variant: str, rows: int, span: Span, outputs: int) -> None:
         writer, step = self.writer, self.step
         lanes = span.lanes
-        arguments = "float *m, const float *w, int o, int y, int x"
+        arguments = "float *m, const float *w, int o, int y, int r, int x"
         if step.statistics is not None:
             arguments += f", F{self.tile.lanes} *t"
         with writer.block(f"INLINE void {variant}({arguments})"):
             window = step.window
             plane = f"o / {self.each} * {self.inputs}" if step.groups > 1 else "0"
-            down = f"(y * {window.stride[0]} - {window.before[0]}) * {self.storage.pitch}"
+            row = f"{writer.row(step.source)} * {window.stride[0]} - {window.before[0]}"
+            down = f"({row}) * {self.storage.pitch}"
             right = f"x * {window.stride[1]} - {window.before[1]}"
             address = writer.plane(step.source, plane)
             writer.line(f"const float *p = {address} + {down} + {right};")
@@ -300,8 +321,9 @@ class _Kernel:
             for row in range(rows):
                 for vector in range(span.vectors):
 
-                    def offset(pitch: int, row: int = row, vector: int = vector) -> str:
-                        return f"(y + {row}) * {pitch} + x + {vector * lanes}"
+                    def offset(tensor: Tensor, row: int = row, vector: int = vector) -> str:
+                        down = f"({writer.row(tensor)} + {row}) * {writer.pitch(tensor)}"
+                        return f"{down} + x + {vector * lanes}"
 
                     place = Place(
                         channel,
@@ -312,9 +334,7 @@ class _Kernel:
                     )
                     value = value_of(writer, step.epilogue, place)
                     last = vector == span.vectors - 1
-                    address = (
-                        f"{writer.plane(step.out, channel)} + {offset(writer.pitch(step.out))}"
-                    )
+                    address = f"{writer.plane(step.out, channel)} + {offset(step.out)}"
                     value = masked(f"({value})", span) if last else value
                     writer.line(f"store{lanes}({address}, {value});")
 

@@ -122,8 +122,12 @@ def write_pool(writer: Writer, name: str, step: Pool) -> None:
             writer.line(f"largest_row(p, q, y, {', '.join(map(str, numbers))});")
 
 
-def write_resize(writer: Writer, name: str, step: Resize) -> None:
-    """Rows are mixed first, and the columns of the result then."""
+def write_resize(writer: Writer, name: str, step: Resize) -> int:
+    """Rows are mixed first, and the columns of the result then.
+
+    Returns:
+        How many rows there are.
+    """
     source, out = step.source, step.out
     lanes = writer.machine.lanes
     pitch = writer.pitch(source)
@@ -132,12 +136,13 @@ def write_resize(writer: Writer, name: str, step: Resize) -> None:
     shares = writer.add_weights(row_shares)
     below = pitch if source.height > 1 else 0
     padded = -(-source.width // 16) * 16
-    with writer.block(f"STEP void {name}(float *m, const float *w)"):
+    with writer.block(f"STEP void {name}(float *m, const float *w, int from, int to)"):
         writer.line(f"float row[{padded + 32}];")
         with (
             writer.block(writer.loop("c", out.channels)),
-            writer.block(writer.loop("y", out.height)),
+            writer.block("for (int y = from, r = 0; y < to; ++y, ++r)"),
         ):
+            writer.line("(void)r;")
             writer.line(f"const float *p = {writer.plane(source, 'c')} + {table}[y];")
             writer.line(f"const float s = w[{shares} + y];")
             step_lanes = lanes
@@ -149,6 +154,7 @@ def write_resize(writer: Writer, name: str, step: Resize) -> None:
                 writer.line(f"F{step_lanes} v = {value};")
                 writer.line(f"store{step_lanes}(row + x, v + s * ({other} - v));")
             _mix_columns(writer, step, lanes)
+    return out.height
 
 
 def _mix_columns(writer: Writer, step: Resize, lanes: int) -> None:
@@ -189,11 +195,13 @@ def _mix_span(
                 writer.line(f"F{lanes} {name} = {{{values}}};")
         numbers = ", ".join(number(float(one)) for one in part)
         writer.line(f"a += (F{lanes}){{{numbers}}} * (b - a);")
-        place = Place(
-            "c", out.shape, lambda pitch: f"y * {pitch} + {span.start}", {None: "a"}, lanes
-        )
+
+        def offset(tensor: Tensor) -> str:
+            return f"{writer.row(tensor)} * {writer.pitch(tensor)} + {span.start}"
+
+        place = Place("c", out.shape, offset, {None: "a"}, lanes)
         value = masked(f"({value_of(writer, step.epilogue, place)})", span)
-        address = f"{writer.plane(out, 'c')} + y * {writer.pitch(out)} + {span.start}"
+        address = f"{writer.plane(out, 'c')} + {offset(out)}"
         writer.line(f"store{lanes}({address}, {value});")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..expressions import Tensor, calls, loads
 from ..ir import Nest, Statement
 from .writer import Place, Span, Writer, masked, spans, value_of
@@ -12,22 +14,29 @@ COSTLY = frozenset(
 )
 
 
-def write_nest(writer: Writer, name: str, step: Nest) -> None:
-    """A function `name(m, w)`."""
+def write_nest(writer: Writer, name: str, step: Nest, rows: int = 0) -> int:
+    """A function `name(m, w, from, to)` that computes these rows.
+
+    Args:
+        rows: Of a strip; 0 where the step runs on the whole image.
+
+    Returns:
+        How many rows there are.
+    """
     height, width = step.shape
-    flat = _is_flat(writer, step)
-    if flat:
+    if not rows and _is_flat(writer, step):
         height, width = 1, height * width
     lanes = writer.machine.lanes
     while lanes > 4 and width < lanes:
         lanes //= 2
     vectors = _vectors(step, writer.machine.registers)
-    with writer.block(f"STEP void {name}(float *m, const float *w)"):
-        if height > 1:
-            with writer.block(writer.loop("y", height)):
-                _columns(writer, step, width, lanes, vectors, "y")
-        else:
-            _columns(writer, step, width, lanes, vectors, "0")
+    with (
+        writer.block(f"STEP void {name}(float *m, const float *w, int from, int to)"),
+        writer.block("for (int y = from, r = 0; y < to; ++y, ++r)"),
+    ):
+        writer.line("(void)r;")
+        _columns(writer, step, width, lanes, vectors)
+    return height
 
 
 def _is_flat(writer: Writer, step: Nest) -> bool:
@@ -52,37 +61,37 @@ def _vectors(step: Nest, registers: int) -> int:
     return MOST_VECTORS if registers >= 32 else 2
 
 
-def _columns(writer: Writer, step: Nest, width: int, lanes: int, vectors: int, row: str) -> None:
+def _columns(writer: Writer, step: Nest, width: int, lanes: int, vectors: int) -> None:
     for span, count in spans(width, lanes, vectors):
         stride = span.lanes * span.vectors
         if count == 1:
             with writer.block(""):
                 writer.line(f"const int x = {span.start};")
-                _pixels(writer, step, span, row)
+                _pixels(writer, step, span)
         else:
             with writer.block(writer.loop("x", span.start + stride * count, span.start, stride)):
-                _pixels(writer, step, span, row)
+                _pixels(writer, step, span)
 
 
-def _pixels(writer: Writer, step: Nest, span: Span, row: str) -> None:
+def _pixels(writer: Writer, step: Nest, span: Span) -> None:
     names: dict[Tensor, str] = {}
     for index, statement in enumerate(step.statements):
         if statement.reduction:
             names[statement.out] = f"r{index}"
-            _reduce(writer, step, statement, span, row, names)
+            _reduce(writer, step, statement, span, names)
             if statement.is_stored:
                 for vector in range(span.vectors):
-                    _store(writer, statement, span, row, vector, "0", f"r{index}_{vector}")
+                    _store(writer, statement, span, vector, "0", f"r{index}_{vector}")
         elif not statement.is_stored:
             names[statement.out] = f"r{index}"
             for vector in range(span.vectors):
-                value = _value(writer, step, statement, span, row, vector, names, "0")
+                value = _value(writer, step, statement, span, vector, names, "0")
                 writer.line(f"const F{span.lanes} r{index}_{vector} = {value};")
         else:
             with writer.block(_channels(writer, statement)):
                 for vector in range(span.vectors):
-                    value = _value(writer, step, statement, span, row, vector, names, "c")
-                    _store(writer, statement, span, row, vector, "c", value)
+                    value = _value(writer, step, statement, span, vector, names, "c")
+                    _store(writer, statement, span, vector, "c", value)
 
 
 def _channels(writer: Writer, statement: Statement) -> str:
@@ -94,7 +103,6 @@ def _reduce(
     step: Nest,
     statement: Statement,
     span: Span,
-    row: str,
     names: dict[Tensor, str],
 ) -> None:
     lanes = span.lanes
@@ -104,7 +112,7 @@ def _reduce(
         writer.line(f"F{lanes} {name}_{vector} = splat{lanes}({start});")
     with writer.block(_channels(writer, statement)):
         for vector in range(span.vectors):
-            value = _value(writer, step, statement, span, row, vector, names, "c")
+            value = _value(writer, step, statement, span, vector, names, "c")
             total = f"{name}_{vector}"
             writer.line(f"{total} = {statement.reduction}{lanes}({total}, {value});")
 
@@ -114,7 +122,6 @@ def _value(
     step: Nest,
     statement: Statement,
     span: Span,
-    row: str,
     vector: int,
     names: dict[Tensor, str],
     channel: str,
@@ -123,14 +130,13 @@ def _value(
     variables: dict[Tensor | None, str] = {
         tensor: f"{name}_{vector}" for tensor, name in names.items() if tensor is not statement.out
     }
-    place = Place(channel, shape, _offset(span, row, vector), variables, span.lanes)
+    place = Place(channel, shape, _offset(writer, span, vector), variables, span.lanes)
     return value_of(writer, statement.expression, place)
 
 
-def _offset(span: Span, row: str, vector: int):  # type: ignore[no-untyped-def]
-    def offset(pitch: int) -> str:
-        down = f"{row} * {pitch} + " if row != "0" else ""
-        return f"{down}x + {vector * span.lanes}"
+def _offset(writer: Writer, span: Span, vector: int) -> Callable[[Tensor], str]:
+    def offset(tensor: Tensor) -> str:
+        return f"{writer.row(tensor)} * {writer.pitch(tensor)} + x + {vector * span.lanes}"
 
     return offset
 
@@ -139,15 +145,12 @@ def _store(
     writer: Writer,
     statement: Statement,
     span: Span,
-    row: str,
     vector: int,
     channel: str,
     value: str,
 ) -> None:
     tensor = statement.out
-    address = (
-        f"{writer.plane(tensor, channel)} + {_offset(span, row, vector)(writer.pitch(tensor))}"
-    )
+    address = f"{writer.plane(tensor, channel)} + {_offset(writer, span, vector)(tensor)}"
     last = vector == span.vectors - 1
     kept = masked(f"({value})", span) if last else value
     writer.line(f"store{span.lanes}({address}, {kept});")

@@ -153,6 +153,12 @@ class Writer:
             return tensor.width
         return self.layout.pieces[tensor][0][0].storage.pitch
 
+    def row(self, tensor: Tensor) -> str:
+        """C variable of the row: of the image, or of the strip where only a strip is stored."""
+        if tensor.constant is not None:
+            return "y"
+        return "r" if self.layout.pieces[tensor][0][0].storage.is_strip else "y"
+
     def storage(self, tensor: Tensor) -> Storage:
         return self.layout.pieces[tensor][0][0].storage
 
@@ -164,13 +170,13 @@ class Place:
     Attributes:
         channel: C expression of the channel.
         shape: Of the values of the nest or the convolution.
-        offset: C expression of the pixel, from that of a pitch.
+        offset: C expression of the pixel of a tensor, behind the first of its channel.
         variables: Register variables by tensor, and under None that of `Sum`.
     """
 
     channel: str
     shape: tuple[int, int, int]
-    offset: Callable[[int], str]
+    offset: Callable[[Tensor], str]
     variables: Mapping[Tensor | None, str]
     lanes: int
 
@@ -190,7 +196,7 @@ def value_of(writer: Writer, expression: Expression, place: Place) -> str:
         address = writer.plane(tensor, channel)
         if tensor.pixels == 1 and place.shape[1:] != (1, 1):
             return f"splat{lanes}(*({address}))"
-        return f"load{lanes}({address} + {place.offset(writer.pitch(tensor))})"
+        return f"load{lanes}({address} + {place.offset(tensor)})"
     arguments = ", ".join(value_of(writer, one, place) for one in expression.arguments)
     return f"{expression.function}{lanes}({arguments})"
 

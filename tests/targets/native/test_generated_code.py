@@ -1,0 +1,112 @@
+"""The generated C under sanitizers, and the same network on different instruction sets."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from native_graphs import Branches
+from support import UNTESTED, needs
+
+from edgeseg.targets import find_runtime
+from edgeseg.targets.native.frontend.graph import import_graph
+from edgeseg.targets.native.interface import header, implementation, weights_file
+from edgeseg.targets.native.isa import INSTRUCTION_SETS, cpu_flags
+from edgeseg.targets.native.passes import fuse
+from edgeseg.targets.native.source import write_source
+
+pytestmark = needs("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime")
+
+# Each array has its exact size, so that a read beyond it is seen.
+APP = """
+#include <stdio.h>
+#include <stdlib.h>
+#include "network.c"
+int main(int count, char **words)
+{
+    FILE *file = fopen(words[1], "rb");
+    fseek(file, 0, SEEK_END);
+    size_t size = (size_t)ftell(file);
+    rewind(file);
+    void *weights = aligned_alloc(64, (size + 63) / 64 * 64), *memory;
+    if (fread(weights, 1, size, file) != size) return 9;
+    fclose(file);
+    memory = aligned_alloc(64, (edgeseg_memory_bytes() + 63) / 64 * 64);
+    int32_t image_size[3], mask_size[3];
+    edgeseg_sizes(image_size, mask_size);
+    size_t pixels = (size_t)image_size[0] * image_size[1] * image_size[2];
+    float *image = malloc(pixels * sizeof(float));
+    float *mask = malloc((size_t)mask_size[0] * mask_size[1] * mask_size[2] * sizeof(float));
+    for (size_t i = 0; i < pixels; ++i) image[i] = (float)(i * 7919 % 1000) / 500.0f - 1.0f;
+    edgeseg_network *network;
+    int code = edgeseg_create(memory, edgeseg_memory_bytes(), weights, size, &network);
+    for (int i = 0; code == 0 && i < 2; ++i) code = edgeseg_run(network, image, mask);
+    edgeseg_destroy(network);
+    if (edgeseg_run(network, image, mask) != EDGESEG_NO_HANDLE) code = 8;
+    free(weights);
+    free(memory);
+    free(image);
+    free(mask);
+    return code + (count != 2);
+}
+"""
+
+
+def run_sanitized(onnx_path: Path, isa: str, folder: Path) -> None:
+    program = import_graph(onnx_path)
+    fuse(program)
+    source = write_source(program, INSTRUCTION_SETS[isa].machine)
+    folder.mkdir()
+    (folder / "edgeseg.h").write_text(header(program))
+    text = source.text + implementation(program, source)
+    (folder / "network.c").write_text('#include "edgeseg.h"\n' + text)
+    (folder / "app.c").write_text(APP)
+    (folder / "weights").write_bytes(weights_file(source, []))
+    words = ["gcc", "-std=c11", "-O1", "-fno-math-errno", "-Wno-psabi", *INSTRUCTION_SETS[isa].gcc]
+    words += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    subprocess.run([*words, "app.c", "-o", "app"], cwd=folder, check=True)
+    done = subprocess.run(
+        ["./app", "weights"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("isa", ["x86-64-v2", "x86-64-v3"])
+def test_sanitizers_find_nothing(isa: str, small_onnx: Path, tmp_path: Path) -> None:
+    if shutil.which("gcc") is None or not cpu_flags().issuperset(INSTRUCTION_SETS[isa].flags):
+        UNTESTED.add(f"generated C for {isa} under sanitizers")
+        pytest.skip(f"no gcc, or no CPU with {isa}")
+    run_sanitized(small_onnx, isa, tmp_path / "network")
+    odd = Branches((3, 13, 27))
+    value = odd.channels(7)
+    odd.end(odd.node("Conv", value, odd.random(5, 7, 3, 3), pads=[1] * 4), "convolution")
+    odd.end(odd.node("MaxPool", value, kernel_shape=[3, 3], pads=[1] * 4), "pool")
+    wide = odd.node("ConvTranspose", value, odd.random(7, 4, 2, 2), strides=[2, 2])
+    odd.end(odd.node("Gelu", wide), "transposed")
+    odd.end(odd.node("Softmax", value, axis=1), "softmax")
+    run_sanitized(odd.save(tmp_path / "odd.onnx"), isa, tmp_path / "odd")
+
+
+def test_instruction_sets_agree(small_onnx: Path, tmp_path: Path) -> None:
+    image = np.random.default_rng(0).uniform(0, 255, (1, 3, 64, 64)).astype(np.float32)
+    masks = {}
+    for name, isa in INSTRUCTION_SETS.items():
+        if isa.architecture == "x86_64" and cpu_flags().issuperset(isa.flags):
+            runtime = find_runtime("native", {"isa": name})
+            artifact = runtime.compile(small_onnx, tmp_path / name, "fp32")
+            masks[name] = runtime.load(artifact).run(image)
+    first, *others = masks.values()
+    for other in others:
+        assert np.abs(first - other).max() < 1e-5
+        assert ((first > 0.5) != (other > 0.5)).sum() == 0
+
+
+def test_compiling_twice_gives_equal_bytes(small_onnx: Path, tmp_path: Path) -> None:
+    runtime = find_runtime("native")
+    made = [runtime.compile(small_onnx, tmp_path / name, "fp32") for name in ("a", "b")]
+    for name in made[0].files:
+        assert (made[0].folder / name).read_bytes() == (made[1].folder / name).read_bytes()
