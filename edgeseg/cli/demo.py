@@ -21,7 +21,7 @@ def demo(
     output: Output = None,
     search_seconds: Annotated[
         float, typer.Option(help="Seconds of each search for the fastest form.")
-    ] = 10.0,
+    ] = 5.0,
     as_json: AsJson = False,
 ) -> None:
     """Show what EdgeSeg does, in minutes: EGE-UNet on each runtime of this machine.

@@ -51,7 +51,7 @@ class DemoRequest:
     output: Path = Path("demo")
     model: str = "egeunet"
     devices: tuple[str, ...] = DEVICES
-    search_seconds: float = 10.0
+    search_seconds: float = 5.0
     runs: int = 50
     images: int = 2
 

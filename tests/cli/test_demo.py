@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import subprocess
 from collections.abc import Callable
@@ -48,6 +49,13 @@ def test_the_demo_shows_table_and_picture_in_few_lines(
     width, height = Image.open(tmp_path / "demo" / "gallery.png").size
     assert width == 4 * 232 + 8
     assert height > 2 * 248
+
+
+def test_the_command_and_python_search_equally_long() -> None:
+    from edgeseg.cli.demo import demo as command
+
+    default = inspect.signature(command).parameters["search_seconds"].default
+    assert default == demo.DemoRequest().search_seconds
 
 
 def test_make_demo_calls_it_and_says_little() -> None:
