@@ -242,8 +242,8 @@ class _Kernel:
         with writer.block(f"INLINE void {variant}({arguments})"):
             window = step.window
             plane = f"o / {self.each} * {self.inputs}" if step.groups > 1 else "0"
-            row = f"{writer.row(step.source)} * {window.stride[0]} - {window.before[0]}"
-            down = f"({row}) * {self.storage.pitch}"
+            top = f"{writer.row(step.source)} * {window.stride[0]} - {window.before[0]}"
+            down = f"({top}) * {self.storage.pitch}"
             right = f"x * {window.stride[1]} - {window.before[1]}"
             address = writer.plane(step.source, plane)
             writer.line(f"const float *p = {address} + {down} + {right};")
