@@ -76,14 +76,12 @@ def write_source(program: Program, machine: Machine) -> Source:
     halos = writer.lines
     writer.lines, writer.depth = [], 0
     functions: list[str] = []
-    calls: list[str] = []
     for index, step in enumerate(layout.steps):
         call = _write_step(writer, f"s{index}", step)
         functions += writer.lines
         writer.lines, writer.depth = [], 1
         _clear(writer, cleared, layout, step.writes())
         body += [*writer.lines, f"    {call}"]
-        calls.append(call)
         writer.lines, writer.depth = [], 0
     text = "\n".join(
         [
@@ -91,7 +89,6 @@ def write_source(program: Program, machine: Machine) -> Source:
             *writer.tables,
             *functions,
             _entry(writer, program, halos, body),
-            _single_steps(calls),
         ]
     )
     weights = np.concatenate([*writer.weights, np.zeros(64, np.float32)])
@@ -166,10 +163,3 @@ def _entry(writer: Writer, program: Program, halos: list[str], body: list[str]) 
         "",
     ]
     return "\n".join(lines)
-
-
-def _single_steps(calls: list[str]) -> str:
-    """A function that runs one step, for profiles."""
-    cases = [f"    case {index}: {call} break;" for index, call in enumerate(calls)]
-    head = "static void edgeseg_step(float *m, const float *w, int index)"
-    return "\n".join([head, "{", "    switch (index) {", *cases, "    }", "}", ""])

@@ -35,7 +35,7 @@ class Importer:
 
     def program(self, model: ir.Model) -> Program:
         (image,), (mask,) = model.graph.inputs, model.graph.outputs
-        self.tensors[image] = Tensor(str(image.name), _fixed(image))
+        self.tensors[image] = Tensor(str(image.name), self._image_shape(image))
         for node in model.graph:
             rule = self.rules.get(node.op_type) if not node.domain else None
             if rule is None:
@@ -69,15 +69,23 @@ class Importer:
         return constant_of(value)
 
     def shape(self, value: ir.Value | None) -> tuple[int, ...]:
-        """All sizes of a value."""
+        """All sizes of a value.
+
+        Raises:
+            TargetError: One is open.
+        """
+        assert value is not None
         found = fixed_shape(value)
         if found is None:
-            assert value is not None
             raise TargetError(
                 f"The size of '{value.name}' is not known before the network runs. Export it with "
                 "a fixed input size."
             )
         return found
+
+    def _image_shape(self, value: ir.Value) -> Shape:
+        shape = self.shape(value)
+        return image_shape(shape) or (1, 1, int(np.prod(shape)))
 
     def tensor(self, value: ir.Value | None) -> Tensor:
         """The tensor of a value; a constant becomes one."""
@@ -91,7 +99,7 @@ class Importer:
     def result(self, node: ir.Node, index: int = 0) -> Tensor:
         """A new tensor for an output of a node."""
         value = node.outputs[index]
-        tensor = Tensor(str(value.name), _fixed(value))
+        tensor = Tensor(str(value.name), self._image_shape(value))
         self.tensors[value] = tensor
         return tensor
 
@@ -159,13 +167,3 @@ class Importer:
 
 def title_of(node: ir.Node) -> str:
     return f"{node.op_type} {node.outputs[0].name}"
-
-
-def _fixed(value: ir.Value) -> Shape:
-    shape = fixed_shape(value)
-    if shape is None:
-        raise TargetError(
-            f"The size of '{value.name}' is not known before the network runs. Export it with a "
-            "fixed input size."
-        )
-    return image_shape(shape) or (1, 1, int(np.prod(shape)))

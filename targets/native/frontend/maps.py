@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..expressions import Call, Expression, Floats, Load, Scalar, Sum, Tensor
-from ..ir import ChannelSums, Convolution, Gather, GroupScale, Nest, Statement
+from ..expressions import Call, Expression, Floats, Load, Scalar, Tensor
+from ..ir import ChannelSums, Gather, GroupScale, Nest, Statement
 from .importer import Importer, Rule, title_of
 
 if TYPE_CHECKING:
@@ -326,13 +326,6 @@ def softmax_over_channels(importer: Importer, node: ir.Node, source: Tensor, out
             ],
         )
     )
-
-
-def fold_affine(step: Convolution, scale: Floats, shift: Floats) -> None:
-    """Put what follows the sums into the weights."""
-    step.weight = step.weight * scale.reshape(-1, 1, 1, 1)
-    step.bias = step.bias * scale + shift
-    step.epilogue = Sum()
 
 
 MAP_RULES: dict[str, Rule] = {

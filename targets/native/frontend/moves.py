@@ -16,8 +16,6 @@ from .importer import Importer, Rule, title_of
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-Move = "Callable[[NDArray[np.int32]], NDArray[np.int32]]"
-
 
 def _moved(importer: Importer, node: ir.Node, move: Callable[..., Any], fill: float = 0.0) -> None:
     """Let numpy move the numbers of the elements; -1 stands for `fill`."""
@@ -55,10 +53,6 @@ def _tile(importer: Importer, node: ir.Node) -> None:
     repeats = importer.constant(node, 1)
     assert repeats is not None
     _moved(importer, node, lambda order: np.tile(order, repeats))
-
-
-def _flatten(importer: Importer, node: ir.Node) -> None:
-    _reshape(importer, node)
 
 
 def _concat(importer: Importer, node: ir.Node) -> None:
