@@ -10,6 +10,7 @@ import platform
 import re
 import shutil
 import stat
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,9 +57,13 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-@lru_cache(maxsize=1)
 def toolchain_versions() -> dict[str, str]:
     """Versions of Python and of all packages that results may depend on, plug-ins too."""
+    return _versions_in(tuple(sys.path))
+
+
+@lru_cache(maxsize=1)
+def _versions_in(_path: tuple[str, ...]) -> dict[str, str]:
     versions = {name: installed_version(name) for name in (*BACKENDS, *OTHER_PACKAGES)}
     versions["python"] = platform.python_version()
     plugins = importlib.metadata.entry_points()

@@ -13,7 +13,6 @@ from support import needs
 
 from edgeseg.quantize import METHODS
 from edgeseg.quantize.plan.files import load_plan
-from edgeseg.storage import cache
 
 pytestmark = needs("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime")
 
@@ -55,9 +54,7 @@ def mean_calibrator(
     places = {"edgeseg.quantizers": {"mean": "mean_calibration:MeanCalibrator"}}
     install_package("mean-calibration", {"mean_calibration.py": CALIBRATOR}, places)
     monkeypatch.setattr(METHODS, "_places", None)
-    cache.toolchain_versions.cache_clear()
     yield
-    cache.toolchain_versions.cache_clear()
     sys.modules.pop("mean_calibration", None)
 
 

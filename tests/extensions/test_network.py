@@ -13,7 +13,6 @@ from support import needs
 
 from edgeseg.models import MODELS, find_model
 from edgeseg.pipeline.distill import DistillRequest, distill_model
-from edgeseg.storage.cache import toolchain_versions
 from edgeseg.training.options import TrainingOptions
 
 RunCli = Callable[..., "CompletedProcess[str]"]
@@ -80,9 +79,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (site / "small_unet" / "network.py").write_text(NETWORK)
     monkeypatch.syspath_prepend(site)
     monkeypatch.setattr(MODELS, "_places", None)
-    toolchain_versions.cache_clear()
     yield site / "small_unet"
-    toolchain_versions.cache_clear()
     for name in ("small_unet", "small_unet.network"):
         sys.modules.pop(name, None)
 

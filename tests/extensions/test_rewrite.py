@@ -17,7 +17,6 @@ from edgeseg.pipeline.auto import fixed_candidates, search_space
 from edgeseg.pipeline.builder.context import BuildContext
 from edgeseg.pipeline.builder.request import BuildRequest
 from edgeseg.progress import SILENT
-from edgeseg.storage import cache
 from edgeseg.targets import RUNTIMES, find_runtime
 from edgeseg.tuning.candidate import Candidate
 from edgeseg.tuning.constraints import Constraints
@@ -105,9 +104,7 @@ def package(
     install_package("quick-rewrites", files, places)
     for registry in (REWRITES, RUNTIMES):
         monkeypatch.setattr(registry, "_places", None)
-    cache.toolchain_versions.cache_clear()
     yield
-    cache.toolchain_versions.cache_clear()
     for name in ("quick_rewrites", "quick_runtime", "dividing"):
         sys.modules.pop(name, None)
 

@@ -18,7 +18,6 @@ from support import needs
 from edgeseg.bundle.bundle import open_bundle
 from edgeseg.data.folder import open_sample
 from edgeseg.pipeline.predict import predict_images
-from edgeseg.storage import cache
 from edgeseg.targets import RUNTIMES
 
 pytestmark = needs("torch", "onnx", "onnxscript", "onnxruntime")
@@ -164,9 +163,7 @@ def mirror(install_package: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
     places = {"edgeseg.targets": {"mirror": "mirror.runtime:MirrorRuntime"}}
     folder = install_package("mirror", files, places)
     monkeypatch.setattr(RUNTIMES, "_places", None)
-    cache.toolchain_versions.cache_clear()
     yield folder
-    cache.toolchain_versions.cache_clear()
     for name in [name for name in sys.modules if name.partition(".")[0] == "mirror"]:
         del sys.modules[name]
 

@@ -177,15 +177,12 @@ def test_the_toolchain_names_what_is_installed() -> None:
         assert "tensorflow" in versions  # no command names it, and its converter writes bytes
 
 
-def test_the_toolchain_names_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_toolchain_names_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plugin = SimpleNamespace(dist=SimpleNamespace(name="my-plugin", version="1.2"))
     found = SimpleNamespace(groups={"edgeseg.targets"}, select=lambda group: [plugin])
     monkeypatch.setattr("importlib.metadata.entry_points", lambda: found)
-    cache.toolchain_versions.cache_clear()
-    try:
-        assert cache.toolchain_versions()["my-plugin"] == "1.2"
-    finally:
-        cache.toolchain_versions.cache_clear()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert cache.toolchain_versions()["my-plugin"] == "1.2"
 
 
 @pytest.mark.usefixtures("fresh_digest")
