@@ -1,15 +1,33 @@
-"""Constants and shapes of an ONNX graph in memory, as `onnx_ir` holds it."""
+"""Constants, shapes and contracts of an ONNX graph in memory, as `onnx_ir` holds it."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from ..contract import InputContract, OutputContract
 from ..lazy import require
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+CONTRACT = "edgeseg.contract"  # of a model's metadata
+
+
+def contract_text(inputs: InputContract, outputs: OutputContract) -> str:
+    """What stands under `CONTRACT` in a model's metadata: how pictures become its input."""
+    return json.dumps({"input": inputs.to_json(), "output": outputs.to_json()}, sort_keys=True)
+
+
+def read_contracts(model: ir.Model) -> tuple[InputContract, OutputContract] | None:
+    """What `contract_text` gave; None for a model of somebody else."""
+    text = model.metadata_props.get(CONTRACT)
+    if text is None:
+        return None
+    record = json.loads(text)
+    return InputContract.from_json(record["input"]), OutputContract.from_json(record["output"])
 
 
 def add_constant(graph: ir.Graph, name: str, content: NDArray[Any]) -> ir.Value:

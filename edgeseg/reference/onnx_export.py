@@ -15,6 +15,7 @@ from torch import nn
 
 from ..contract import InputContract, OutputContract
 from ..errors import ExportError, reason_of
+from ..formats.onnx import CONTRACT, contract_text
 from ..lazy import require
 from ..models.logits import inner_network
 
@@ -53,7 +54,8 @@ def onnx_from_torch(
     """Write a network as one ONNX file of fixed shape, batch 1, with torch's dynamo exporter.
 
     Names of files and lines of the source, which the exporter adds to every node, are taken out:
-    they are most of the bytes of a small network, and they tell where it was built.
+    they are most of the bytes of a small network, and they tell where it was built. How pictures
+    are prepared is put into the file's metadata.
 
     Raises:
         ExportError: The exporter cannot trace or translate the network.
@@ -88,5 +90,6 @@ def onnx_from_torch(
     del proto.graph.metadata_props[:]
     for function in proto.functions:
         del function.metadata_props[:]
+    proto.metadata_props.add(key=CONTRACT, value=contract_text(inputs, outputs))
     onnx.checker.check_model(proto, full_check=True)
     onnx.save(proto, path)

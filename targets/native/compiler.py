@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,13 +23,27 @@ COMPILERS = ("zig", "gcc", "clang")
 LIMIT_S = 600
 # Products are added to sums in one rounding; nothing else of what is written is changed.
 # Loops stay loops: the library calls no function of C's.
-OPTIONS = (
-    *("-std=c11", "-O2", "-fPIC", "-shared", "-s", "-nostdlib", "-fvisibility=hidden"),
+COMPILE = (
+    *("-std=c11", "-O2", "-g0", "-fPIC", "-c", "-fvisibility=hidden"),
     *("-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-stack-protector"),
-    *("-Wl,--build-id=none",),
 )
 GCC_OPTIONS = ("-Wno-psabi", "-fno-tree-loop-distribute-patterns")
 CLANG_OPTIONS = ("-fno-builtin", "-fno-sanitize=undefined", "-Wno-unknown-warning-option")
+LINK = {
+    # Pages of 16 kB are what Android 15 asks of libraries.
+    "linux": ("-shared", "-s", "-nostdlib", "-Wl,--build-id=none", "-Wl,-z,max-page-size=16384"),
+    "macos": ("-shared", "-s", "-nostdlib"),
+    "windows": ("-shared", "-s", "-nostdlib"),
+    # The application asks for memory behind what the module has.
+    "web": (
+        "-s",
+        "-nostdlib",
+        "-Wl,--no-entry",
+        "-Wl,--export-dynamic",
+        "-Wl,--export=__heap_base",
+    ),
+}
+WINDOWS_OPTIONS = ("-mno-stack-arg-probe",)  # frames are small, and the probe is a function
 
 
 @dataclass(frozen=True)
@@ -44,20 +60,39 @@ class Compiler:
     command: tuple[str, ...]
     version: str
 
-    def compile(self, source: Path, library: Path, isa: InstructionSet) -> None:
-        """Make a shared library of a C file.
+    def compile(self, source: Path, folder: Path, stem: str, isa: InstructionSet) -> Path:
+        """Make an object of a C file.
 
         Raises:
             TargetError: The compiler failed; the message has its first complaint.
         """
-        words = [*self.command, *OPTIONS, *self._options(isa), str(source), "-o", str(library)]
-        environment = {**os.environ, "LC_ALL": "C"}
-        if self.name == "zig":
-            environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(cache_root() / "zig"))
-        with tempfile.TemporaryDirectory(prefix="edgeseg-native-") as work:
-            environment.setdefault("ZIG_LOCAL_CACHE_DIR", work)
+        made = folder / f"{stem}.o"
+        self._run([*COMPILE, *self._options(isa), str(source), "-o", str(made)], isa)
+        return made
+
+    def link(self, made: Path, library: Path, isa: InstructionSet) -> None:
+        """Make a shared library of an object.
+
+        Raises:
+            TargetError: See `compile`.
+        """
+        self._run([*self._target(isa), *LINK[isa.system], str(made), "-o", str(library)], isa)
+
+    def archive(self, made: Path, library: Path, isa: InstructionSet) -> None:
+        """Make a static library of an object.
+
+        Raises:
+            TargetError: See `compile`.
+        """
+        own = (*self.command[:-1], "ar") if self.name == "zig" else ("ar",)
+        self._run(["rcsD", str(library), str(made)], isa, own)
+
+    def _run(
+        self, words: list[str], isa: InstructionSet, command: tuple[str, ...] | None = None
+    ) -> None:
+        with _environment(self.name) as environment:
             done = subprocess.run(
-                words,
+                [*(command or self.command), *words],
                 env=environment,
                 capture_output=True,
                 text=True,
@@ -74,11 +109,28 @@ class Compiler:
                 f"{reason[:300]}. Name another compiler with --option compiler=NAME."
             )
 
-    def _options(self, isa: InstructionSet) -> tuple[str, ...]:
+    def _target(self, isa: InstructionSet) -> tuple[str, ...]:
         if self.name == "zig":
-            target = f"{isa.architecture}-linux-none"
-            return ("-target", target, f"-mcpu={isa.zig}", *CLANG_OPTIONS)
-        return (*isa.gcc, *(GCC_OPTIONS if self.name == "gcc" else CLANG_OPTIONS))
+            return ("-target", isa.triple, *([f"-mcpu={isa.zig}"] if isa.zig else []))
+        return isa.gcc
+
+    def _options(self, isa: InstructionSet) -> tuple[str, ...]:
+        own = GCC_OPTIONS if self.name == "gcc" else CLANG_OPTIONS
+        system = WINDOWS_OPTIONS if isa.system == "windows" else ()
+        return (*self._target(isa), *own, *system)
+
+
+@contextmanager
+def _environment(name: str) -> Iterator[dict[str, str]]:
+    """Of a compiler: its messages are in English, its caches in ours."""
+    environment = {**os.environ, "LC_ALL": "C"}
+    if name != "zig":
+        yield environment
+        return
+    environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(cache_root() / "zig"))
+    with tempfile.TemporaryDirectory(prefix="edgeseg-native-") as work:
+        environment.setdefault("ZIG_LOCAL_CACHE_DIR", work)
+        yield environment
 
 
 def find_compiler(name: str, isa: InstructionSet) -> Compiler:
@@ -93,7 +145,8 @@ def find_compiler(name: str, isa: InstructionSet) -> Compiler:
             version = installed_version("ziglang") or ""
             return Compiler("zig", (sys.executable, "-m", "ziglang", "cc"), version)
         path = shutil.which(one)
-        if path is not None and one != "zig" and isa.architecture == os.uname().machine:
+        is_here = isa.architecture == os.uname().machine and isa.system == "linux"
+        if path is not None and one != "zig" and is_here:
             return Compiler(one, (path,), _version(path))
     wanted = " or ".join(names)
     raise TargetError(

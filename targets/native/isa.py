@@ -1,4 +1,4 @@
-"""Instruction sets that networks are compiled for."""
+"""Machines that networks are compiled for: instruction sets and systems."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeseg.errors import UnknownNameError
+
 from .kernels.writer import Machine
 
 
 @dataclass(frozen=True)
 class InstructionSet:
-    """An instruction set.
+    """An instruction set, and the system where it is run.
 
     Attributes:
         name: As with --option isa=NAME.
@@ -21,36 +23,107 @@ class InstructionSet:
         flags: Of /proc/cpuinfo, that a CPU needs.
         gcc: Options of GCC and Clang.
         zig: Name of the CPU for zig.
+        system: "linux", which is Android too, or one that this runtime writes files for and never
+            runs itself.
+        target: Of zig, behind the architecture.
+        suffix: Of a shared library; empty where only a static one can be linked.
     """
 
     name: str
     machine: Machine
     architecture: str
-    flags: tuple[str, ...]
-    gcc: tuple[str, ...]
-    zig: str
+    flags: tuple[str, ...] = ()
+    gcc: tuple[str, ...] = ()
+    zig: str = ""
+    system: str = "linux"
+    target: str = "linux-none"
+    suffix: str = ".so"
+
+    @property
+    def triple(self) -> str:
+        """Of zig."""
+        return f"{self.architecture}-{self.target}"
 
 
 _V2 = ("sse4_2", "ssse3", "popcnt", "cx16")
 _V3 = (*_V2, "avx2", "fma", "bmi1", "bmi2", "f16c", "movbe")
 _V4 = (*_V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
+_WIDE, _MIDDLE, _NARROW = Machine(16, 32), Machine(8, 16), Machine(4, 16)
+_ARM = Machine(4, 32)
 
 # The best of an architecture first.
 SETS = (
     InstructionSet(
         "x86-64-v4",
-        Machine(16, 32),
+        _WIDE,
         "x86_64",
         _V4,
         ("-march=x86-64-v4", "-mprefer-vector-width=512"),
         "x86_64_v4",
     ),
-    InstructionSet("x86-64-v3", Machine(8, 16), "x86_64", _V3, ("-march=x86-64-v3",), "x86_64_v3"),
-    InstructionSet("x86-64-v2", Machine(4, 16), "x86_64", _V2, ("-march=x86-64-v2",), "x86_64_v2"),
-    InstructionSet("aarch64", Machine(4, 32), "aarch64", ("asimd",), (), "generic"),
+    InstructionSet("x86-64-v3", _MIDDLE, "x86_64", _V3, ("-march=x86-64-v3",), "x86_64_v3"),
+    InstructionSet("x86-64-v2", _NARROW, "x86_64", _V2, ("-march=x86-64-v2",), "x86_64_v2"),
+    InstructionSet("aarch64", _ARM, "aarch64", ("asimd",), zig="generic"),
+    InstructionSet(
+        "wasm-relaxed",
+        _NARROW,
+        "wasm32",
+        zig="generic+simd128+relaxed_simd",
+        system="web",
+        target="freestanding",
+        suffix=".wasm",
+    ),
+    InstructionSet(
+        "wasm",
+        _NARROW,
+        "wasm32",
+        zig="generic+simd128",
+        system="web",
+        target="freestanding",
+        suffix=".wasm",
+    ),
+    InstructionSet(
+        "macos", _ARM, "aarch64", zig="apple_m1", system="macos", target="macos", suffix=".dylib"
+    ),
+    InstructionSet("ios", _ARM, "aarch64", zig="apple_a12", system="ios", target="ios", suffix=""),
+    InstructionSet(
+        "windows",
+        _MIDDLE,
+        "x86_64",
+        zig="x86_64_v3",
+        system="windows",
+        target="windows-gnu",
+        suffix=".dll",
+    ),
 )
 INSTRUCTION_SETS: Mapping[str, InstructionSet] = {one.name: one for one in SETS}
+HERE = "here"
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "portable": ("x86-64-v4", "x86-64-v3", "x86-64-v2", "aarch64"),
+    "x86-64": ("x86-64-v4", "x86-64-v3", "x86-64-v2"),
+}
 CPU_INFO = Path("/proc/cpuinfo")
+
+
+def parse_sets(text: str) -> tuple[InstructionSet, ...]:
+    """Sets of "NAME" or "NAME+NAME", where a name may be that of a group; each once.
+
+    Raises:
+        UnknownNameError: There is no such set.
+    """
+    names: list[str] = []
+    for name in text.split("+"):
+        if name == HERE:
+            found = best_here()
+            names += [found.name] if found else []
+        elif name in GROUPS:
+            names += GROUPS[name]
+        elif name in INSTRUCTION_SETS:
+            names.append(name)
+        else:
+            known = (HERE, *GROUPS, *INSTRUCTION_SETS)
+            raise UnknownNameError("instruction set of native", name, known)
+    return tuple(one for one in SETS if one.name in names)
 
 
 def cpu_flags() -> frozenset[str]:
@@ -66,14 +139,15 @@ def cpu_flags() -> frozenset[str]:
     return frozenset()
 
 
+def runs_here(isa: InstructionSet) -> bool:
+    """Whether this machine computes with that set."""
+    return (
+        isa.system == platform.system().lower()
+        and isa.architecture == platform.machine()
+        and cpu_flags().issuperset(isa.flags)
+    )
+
+
 def best_here() -> InstructionSet | None:
     """The widest set that this machine has; None for machines that are not known."""
-    flags = cpu_flags()
-    return next(
-        (
-            one
-            for one in SETS
-            if one.architecture == platform.machine() and flags.issuperset(one.flags)
-        ),
-        None,
-    )
+    return next(filter(runs_here, SETS), None)

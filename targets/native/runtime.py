@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import json
+import os
 import platform
+import shutil
+import tempfile
+import zlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from edgeseg.errors import TargetError, UnknownNameError
+from edgeseg.errors import UnknownNameError
 from edgeseg.records import Artifact
 
 from ..base import Runtime, RuntimeOptions, Written
 from ..onnxruntime import OnnxRuntime
 from .compiler import COMPILERS, find_compiler
 from .frontend.graph import import_graph
-from .interface import header, implementation, weights_file
-from .isa import INSTRUCTION_SETS, InstructionSet, best_here, cpu_flags
+from .interface import header, implementation, network_key, weights_file
+from .isa import InstructionSet, best_here, parse_sets, runs_here
 from .passes import fuse
-from .source import write_source
+from .source import Source, write_source
 
-LIBRARY = "network.so"
-WEIGHTS = "network.weights"
+CONTENTS = "network.json"  # which library is for which machine, and which weights it takes
 HEADER = "edgeseg.h"
-HERE = "here"
 AUTO = "auto"
+# What moves work to fewer pixels or makes larger arrays unnecessary.
+FLOAT_REWRITES = ("fold-constants", "concat-by-sum", "pointwise-before-resize")
 # What moves work to fewer pixels or makes larger arrays unnecessary.
 FLOAT_REWRITES = ("fold-constants", "concat-by-sum", "pointwise-before-resize")
 
@@ -34,27 +40,42 @@ class NativeOptions(RuntimeOptions):
     """What may be chosen for `native`.
 
     Attributes:
-        isa: Instruction set, "here" for the best of this machine.
+        isa: Instruction sets, joined by "+"; "here" is the best of this machine, "portable" all of
+            Linux and Android on x86-64 and ARM64.
         compiler: "auto" for the first of zig, gcc and clang that is installed.
+        static: Whether static libraries are written too.
+        source: Whether the C is kept.
     """
 
-    isa: str = HERE
+    isa: str = "portable"
     compiler: str = AUTO
+    static: bool = False
+    source: bool = False
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("instruction set of native", self.isa, (HERE, *INSTRUCTION_SETS)),
-            ("compiler of native", self.compiler, (AUTO, *COMPILERS)),
-        ):
-            if value not in known:
-                raise UnknownNameError(name, value, known)
+        parse_sets(self.isa)
+        if self.compiler not in (AUTO, *COMPILERS):
+            raise UnknownNameError("compiler of native", self.compiler, (AUTO, *COMPILERS))
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """The network for one instruction set."""
+
+    isa: InstructionSet
+    source: Source
+    key: int
+    weights: str  # name of the file
+
+    def file(self, suffix: str) -> str:
+        return f"network-{self.isa.name}{suffix}"
 
 
 class NativeRuntime(Runtime):
-    """FP32 as one shared library, its weights and a header."""
+    """FP32 as a shared library for each instruction set, weights and a header."""
 
     name = "native"
-    devices = ("intel",)
+    devices = ("intel", "android", "jetson")
     title = "the network itself, compiled to C"
     artifact_format = "native"
     quantized_from = ()
@@ -66,56 +87,105 @@ class NativeRuntime(Runtime):
     rewrites: ClassVar[Mapping[str, tuple[str, ...]]] = {"fp32": FLOAT_REWRITES}
     options_class = NativeOptions
 
-    def instruction_set(self) -> InstructionSet:
-        """What is compiled for.
-
-        Raises:
-            TargetError: This machine is not known, and no set was named.
-        """
+    @property
+    def native_options(self) -> NativeOptions:
         assert isinstance(self.options, NativeOptions)
-        if self.options.isa != HERE:
-            return INSTRUCTION_SETS[self.options.isa]
-        found = best_here()
-        if found is None:
-            known = ", ".join(INSTRUCTION_SETS)
-            raise TargetError(
-                f"Runtime native knows no instruction set of this machine ({platform.machine()}). "
-                f"Name one with --option isa=NAME; there are {known}."
-            )
-        return found
+        return self.options
 
     def _write(self, onnx_path: Path, folder: Path, precision: str) -> Written:
-        assert isinstance(self.options, NativeOptions)
-        isa = self.instruction_set()
-        compiler = find_compiler(self.options.compiler, isa)
-        program = import_graph(onnx_path)
+        program, contracts = import_graph(onnx_path)
         fuse(program)
-        source = write_source(program, isa.machine)
+        variants = _variants(
+            {isa: write_source(program, isa.machine) for isa in parse_sets(self.native_options.isa)}
+        )
         folder.mkdir(parents=True, exist_ok=True)
-        text = folder / "network.c"
-        text.write_text(source.text + implementation(program, source), encoding="utf-8")
-        compiler.compile(text, folder / LIBRARY, isa)
         (folder / HEADER).write_text(header(program), encoding="utf-8")
-        beside = [(folder / name).read_bytes() for name in (LIBRARY, HEADER)]
-        (folder / WEIGHTS).write_bytes(weights_file(source, beside))
-        text.unlink()
-        return Written((LIBRARY, WEIGHTS, HEADER), f"{compiler.name} {compiler.version}")
+        weights = {one.weights: weights_file(one.source, one.key) for one in variants}
+        for name, content in weights.items():
+            (folder / name).write_bytes(content)
+
+        def compile_variant(variant: _Variant) -> tuple[list[str], str]:
+            text = variant.source.text + implementation(variant.source, variant.key, contracts)
+            return self._compile(variant, text, folder)
+
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            made = list(pool.map(compile_variant, variants))
+        libraries = [name for names, _ in made for name in names]
+        contents = [_describe(one, folder) for one in variants]
+        (folder / CONTENTS).write_text(json.dumps(contents, indent=1), encoding="utf-8")
+        note = ", ".join(dict.fromkeys(note for _, note in made))
+        return Written((CONTENTS, HEADER, *weights, *libraries), note)
+
+    def _compile(self, variant: _Variant, text: str, folder: Path) -> tuple[list[str], str]:
+        """Names of the files of a variant, and who compiled them."""
+        isa, options = variant.isa, self.native_options
+        compiler = find_compiler(options.compiler, isa)
+        names = []
+        with tempfile.TemporaryDirectory(prefix="edgeseg-native-") as work:
+            source = Path(work) / "network.c"
+            source.write_text(text, encoding="utf-8")
+            made = compiler.compile(source, Path(work), "network", isa)
+            if isa.suffix:
+                names.append(variant.file(isa.suffix))
+                # Linkers leave other files beside it.
+                compiler.link(made, Path(work) / names[-1], isa)
+                shutil.move(Path(work) / names[-1], folder / names[-1])
+            if options.static or not isa.suffix:
+                names.append(variant.file(".a"))
+                compiler.archive(made, folder / names[-1], isa)
+        if options.source:
+            names.append(variant.file(".c"))
+            (folder / names[-1]).write_text(text, encoding="utf-8")
+        return names, f"{compiler.name} {compiler.version}"
 
     def compile_plain(self, onnx_path: Path, folder: Path) -> Artifact:
         """The exported graph in ONNX Runtime: no other tool makes a library of a network."""
         return OnnxRuntime().compile_plain(onnx_path, folder)
 
     def runtime_settings(self, precision: str) -> dict[str, Any]:
-        isa = self.instruction_set()
-        return {"isa": isa.name, "architecture": isa.architecture, "flags": list(isa.flags)}
+        return {"isa": [isa.name for isa in parse_sets(self.native_options.isa)]}
 
     def refusal(self, precision: str) -> str | None:
-        isa = self.instruction_set()
-        if isa.architecture != platform.machine():
-            return f"it was compiled for {isa.architecture} and this is {platform.machine()}"
-        missing = sorted(set(isa.flags) - cpu_flags())
-        return f"this CPU lacks {', '.join(missing)}" if missing else None
+        sets = parse_sets(self.native_options.isa)
+        if any(map(runs_here, sets)):
+            return None
+        best = best_here()
+        if best is None:
+            return f"it knows no instruction set of this machine ({platform.machine()})"
+        names = "+".join(isa.name for isa in sets)
+        return (
+            f"it is compiled for {names}, which this machine has not, so that nothing would be "
+            f"checked; add this machine's: --option isa={names}+{best.name}"
+        )
 
     def notes(self) -> tuple[str, ...]:
         found = best_here()
         return (found.name if found else "no known instruction set",)
+
+
+def _variants(sources: Mapping[InstructionSet, Source]) -> list[_Variant]:
+    """Those with the same weights share a file of them."""
+    groups: dict[bytes, list[InstructionSet]] = {}
+    for isa, source in sources.items():
+        groups.setdefault(source.weights.tobytes(), []).append(isa)
+    made = []
+    for number, group in enumerate(groups.values()):
+        key = network_key([sources[isa] for isa in group])
+        name = f"network-{group[0].name}.weights" if number else "network.weights"
+        made += [_Variant(isa, sources[isa], key, name) for isa in group]
+    return made
+
+
+def _describe(variant: _Variant, folder: Path) -> dict[str, Any]:
+    """What the runner reads; by the checksum it sees whether a library is whole."""
+    isa = variant.isa
+    library = variant.file(isa.suffix or ".a")
+    return {
+        "isa": isa.name,
+        "system": isa.system,
+        "architecture": isa.architecture,
+        "flags": list(isa.flags),
+        "library": library,
+        "crc32": zlib.crc32((folder / library).read_bytes()),
+        "weights": variant.weights,
+    }

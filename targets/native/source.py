@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .expressions import Floats
+from .expressions import Floats, Shape, Tensor
 from .ir import (
     ChannelSums,
     Convolution,
@@ -37,8 +37,7 @@ from .kernels.writer import Machine, Writer, clear_halo
 from .layout import Layout, plan_layout
 from .strips import rows_of
 
-ENTRY = "static void edgeseg_network_run"
-PRELUDE = Path(__file__).with_name("prelude.h")
+PRELUDE = Path(__file__).parent / "c" / "prelude.h"
 WRITERS: dict[type[Step], Callable[[Writer, str, Any], None]] = {
     Gather: write_gather,
     Pool: write_pool,
@@ -46,6 +45,21 @@ WRITERS: dict[type[Step], Callable[[Writer, str, Any], None]] = {
     ChannelSums: write_sums,
     GroupScale: write_scale,
 }
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the image or the mask lies in the arena, in floats.
+
+    Attributes:
+        first: Of the first pixel.
+        plane, pitch: From a channel, or a row, to the next.
+    """
+
+    shape: Shape
+    first: int
+    plane: int
+    pitch: int
 
 
 @dataclass(frozen=True)
@@ -57,12 +71,15 @@ class Source:
         weights: All constants.
         arena_floats: Memory that a run works in.
         titles: Of the steps, in the order of their functions s0, s1, ...
+        image, mask: Where `network_run` reads and writes.
     """
 
     text: str
     weights: Floats
     arena_floats: int
     titles: tuple[str, ...]
+    image: Place
+    mask: Place
 
 
 def write_source(program: Program, machine: Machine) -> Source:
@@ -83,17 +100,18 @@ def write_source(program: Program, machine: Machine) -> Source:
         _clear(writer, cleared, layout, step.writes())
         body += [*writer.lines, f"    {call}"]
         writer.lines, writer.depth = [], 0
+    image, mask = _place(layout, program.image), _place(layout, program.mask)
     text = "\n".join(
         [
             PRELUDE.read_text(encoding="utf-8"),
             *writer.tables,
             *functions,
-            _entry(writer, program, halos, body),
+            _entry(image, mask, [*halos, *body]),
         ]
     )
     weights = np.concatenate([*writer.weights, np.zeros(64, np.float32)])
     titles = tuple(step.title for step in layout.steps)
-    return Source(text, weights, layout.size, titles)
+    return Source(text, weights, layout.size, titles, image, mask)
 
 
 def _write_step(writer: Writer, name: str, step: Step) -> str:
@@ -138,28 +156,33 @@ def _clear(writer: Writer, cleared: set[Any], layout: Layout, tensors: list[Any]
                 clear_halo(writer, storage)
 
 
-def _entry(writer: Writer, program: Program, halos: list[str], body: list[str]) -> str:
-    """Copies the image in, runs the steps and copies the mask out."""
-    image, mask = program.image, program.mask
-    storages = {name: writer.storage(one) for name, one in (("image", image), ("mask", mask))}
-    lines = [f"{ENTRY}(float *m, const float *w, const float *image, float *mask)", "{"]
-    lines += halos
-    place = storages["image"]
-    lines += [
-        f"    for (int c = 0; c < {image.channels}; ++c)",
-        f"        for (int y = 0; y < {image.height}; ++y)",
-        f"            copy(m + {place.first} + c * {place.plane} + y * {place.pitch},",
-        f"                image + (c * {image.height} + y) * {image.width}, {image.width});",
-        *body,
-    ]
-    place = storages["mask"]
-    lines += [
-        f"    for (int c = 0; c < {mask.channels}; ++c)",
-        f"        for (int y = 0; y < {mask.height}; ++y)",
-        f"            copy(mask + (c * {mask.height} + y) * {mask.width},",
-        f"                m + {writer.plane(mask, 'c').removeprefix('m + ')} + y * {place.pitch},"
-        f" {mask.width});",
-        "}",
-        "",
-    ]
+def _place(layout: Layout, tensor: Tensor) -> Place:
+    view = layout.view(tensor)
+    storage = view.storage
+    first = storage.first + view.channel * storage.plane
+    return Place(tensor.shape, first, storage.plane, storage.pitch)
+
+
+def _entry(image: Place, mask: Place, body: list[str]) -> str:
+    """`network_put` copies the image in, `network_run` computes, `network_get` copies the mask."""
+    lines = []
+    for name, arguments, place, line in (
+        ("put", "float *m, const float *image", image, "copy(p, image, {width});"),
+        ("get", "const float *m, float *mask", mask, "copy(mask, p, {width});"),
+    ):
+        channels, height, width = place.shape
+        outside = arguments.rpartition("*")[2]
+        kind = "float" if name == "put" else "const float"
+        lines += [
+            f"static void network_{name}({arguments})",
+            "{",
+            f"    for (int c = 0; c < {channels}; ++c)",
+            f"        for (int y = 0; y < {height}; ++y, {outside} += {width}) {{",
+            f"            {kind} *p = m + {place.first} + c * {place.plane} + y * {place.pitch};",
+            f"            {line.format(width=width)}",
+            "        }",
+            "}",
+            "",
+        ]
+    lines += ["static void network_run(float *m, const float *w)", "{", *body, "}", ""]
     return "\n".join(lines)

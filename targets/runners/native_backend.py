@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import platform
-import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,26 +14,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 VERSION = 1
-HEADER = struct.Struct("<4sIQQQQI20x")  # at the end: bytes and CRC-32 of library and header
+CPU_INFO = Path("/proc/cpuinfo")
 
 
 class Backend:
-    """A handle of the library.
+    """A handle of the library for this machine.
 
     Args:
         folder: Where the files lie.
-        files: The library, its weights and its header.
-        runtime: `architecture`, `flags` of /proc/cpuinfo that the CPU needs, and `isa`.
+        files: First the list of libraries, the best of an architecture before the others.
+        runtime: Not asked: the list says all.
         threads: 1; the network runs on the calling thread.
     """
 
     def __init__(
         self, folder: Path, files: Sequence[str], runtime: Mapping[str, Any], threads: int
     ) -> None:
-        _require_cpu(runtime)
-        library, weights, header = (Path(folder) / name for name in files[:3])
-        content = np.fromfile(weights, np.uint8)
-        _require_whole(content, (library, header))
+        contents = json.loads((Path(folder) / files[0]).read_text(encoding="utf-8"))
+        variant = choose(contents)
+        self.isa = variant["isa"]
+        library = Path(folder) / variant["library"]
+        # Loading a damaged library can end the process.
+        if zlib.crc32(library.read_bytes()) != variant["crc32"]:
+            raise RuntimeError(f"{library.name} is damaged")
         try:
             self._library = ctypes.CDLL(str(library))
         except OSError as error:
@@ -47,7 +50,7 @@ class Backend:
         self._library.edgeseg_sizes(image, mask)
         self._image, self._mask = (1, *image), (1, *mask)
         # Both must stay as long as the handle.
-        self._weights = _aligned(content)
+        self._weights = _aligned(np.fromfile(Path(folder) / variant["weights"], np.uint8))
         self._memory = _aligned(np.zeros(self._library.edgeseg_memory_bytes(), np.uint8))
         self._handle = ctypes.c_void_p()
         code = self._library.edgeseg_create(
@@ -61,10 +64,12 @@ class Backend:
 
     def _declare(self) -> None:
         library, pointer, size = self._library, ctypes.c_void_p, ctypes.c_size_t
+        side = ctypes.c_int32
         library.edgeseg_error_text.restype = ctypes.c_char_p
         library.edgeseg_memory_bytes.restype = size
         library.edgeseg_create.argtypes = (pointer, size, pointer, size, pointer)
         library.edgeseg_run.argtypes = (pointer, pointer, pointer)
+        library.edgeseg_run_picture.argtypes = (pointer, pointer, side, side, size, pointer)
 
     def _check(self, code: int) -> None:
         if code:
@@ -79,16 +84,50 @@ class Backend:
         self._check(self._library.edgeseg_run(self._handle, given.ctypes.data, mask.ctypes.data))
         return mask
 
+    def run_picture(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Class of each pixel, (H, W), of a picture (H, W, 3), RGB, of any size."""
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+            raise RuntimeError(f"a picture is (H, W, 3) of uint8, not {picture.shape}")
+        given = np.ascontiguousarray(picture)
+        height, width = given.shape[:2]
+        labels = np.empty((height, width), np.uint8)
+        places = given.ctypes.data, height, width, 0, labels.ctypes.data
+        self._check(self._library.edgeseg_run_picture(self._handle, *places))
+        return labels
 
-def _require_whole(weights: NDArray[np.uint8], beside: Sequence[Path]) -> None:
-    """Refuse a damaged library: loading one can end the process."""
-    if weights.size < HEADER.size:
-        raise RuntimeError("the weights are cut short")
-    *_, size, crc = HEADER.unpack(weights[: HEADER.size].tobytes())
-    content = b"".join(path.read_bytes() for path in beside)
-    if len(content) != size or zlib.crc32(content) != crc:
-        names = " or ".join(path.name for path in beside)
-        raise RuntimeError(f"{names} is damaged, or the weights belong to another network")
+
+def choose(contents: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The first library that this machine can run.
+
+    Raises:
+        RuntimeError: There is none; it says what each lacks, which would otherwise end in an
+            illegal instruction.
+    """
+    system, here, flags = platform.system().lower(), platform.machine(), _cpu_flags()
+    reasons = []
+    for variant in contents:
+        name = variant["isa"]
+        missing = sorted(set(variant["flags"]) - flags) if flags is not None else []
+        if (variant["system"], variant["architecture"]) != (system, here):
+            reasons.append(f"{name} is for {variant['system']} on {variant['architecture']}")
+        elif missing:
+            reasons.append(f"for {name} this CPU lacks {', '.join(missing)}")
+        else:
+            return variant
+    raise RuntimeError(f"this machine is {system} on {here}; {'; '.join(reasons)}")
+
+
+def _cpu_flags() -> frozenset[str] | None:
+    """None where the system does not tell."""
+    try:
+        lines = CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        name, _, values = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return frozenset(values.split())
+    return None
 
 
 def _aligned(content: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -97,23 +136,3 @@ def _aligned(content: NDArray[np.uint8]) -> NDArray[np.uint8]:
     start = -room.ctypes.data % 64
     room[start : start + content.size] = content
     return room[start : start + content.size]
-
-
-def _require_cpu(runtime: Mapping[str, Any]) -> None:
-    """Refuse what would end in an illegal instruction."""
-    here = platform.machine()
-    if here != runtime["architecture"]:
-        raise RuntimeError(f"it is compiled for {runtime['architecture']}, and this is {here}")
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        name, _, values = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            missing = sorted(set(runtime["flags"]) - set(values.split()))
-            if missing:
-                raise RuntimeError(
-                    f"it is compiled for {runtime['isa']}, and this CPU lacks {', '.join(missing)}"
-                )
-            return

@@ -64,12 +64,13 @@ def cache_of_graphs(run: Path, folder: Path) -> Path:
 
 
 def compile_once(folder: Path, runtime: str, onnx_path: Path, precision: str) -> Artifact:
-    """What a runtime with its default options makes of a graph. Copy it to change it."""
+    """What a runtime makes of a graph for this machine. Copy it to change it."""
     name = f"{runtime}-{precision}-{sha256_of_file(onnx_path)[:16]}"
 
     def make(path: Path) -> None:
         path.mkdir()
-        artifact = find_runtime(runtime).compile(onnx_path, path / "new", precision)
+        options = {"isa": "here"} if runtime == "native" else {}
+        artifact = find_runtime(runtime, options).compile(onnx_path, path / "new", precision)
         (path / "artifact.json").write_text(json.dumps(artifact.to_json()), encoding="utf-8")
 
     made = make_once(folder, name, make)

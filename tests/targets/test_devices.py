@@ -13,8 +13,8 @@ from edgeseg.targets.devices import device_names, find_device
     ("name", "runtimes"),
     [
         ("intel", ("openvino", "onnxruntime", "native")),
-        ("android", ("litert", "onnxruntime")),
-        ("jetson", ("tensorrt", "onnxruntime")),
+        ("android", ("litert", "onnxruntime", "native")),
+        ("jetson", ("tensorrt", "onnxruntime", "native")),
         ("rtx", ("tensorrt-rtx", "onnxruntime")),
     ],
 )
@@ -41,6 +41,7 @@ def test_an_unknown_target_is_told_the_nearest() -> None:
 
 def test_a_runtime_of_another_device_is_refused() -> None:
     with pytest.raises(
-        UnknownNameError, match=r"android has no runtime 'openvino'.*Available: litert, onnxruntime"
+        UnknownNameError,
+        match=r"android has no runtime 'openvino'.*Available: litert, native, onnxruntime",
     ):
         find_device("android").resolve_runtime("openvino")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgeseg.contract import InputContract, OutputContract
+from edgeseg.formats.onnx import read_contracts
 from edgeseg.lower.constants import fold_stored_constants
 
 from ...onnx_file import read_typed_graph
@@ -14,12 +16,16 @@ from .maps import MAP_RULES
 from .moves import MOVE_RULES
 
 
-def import_graph(onnx_path: Path) -> Program:
-    """The program of an ONNX file, nothing fused.
+def import_graph(
+    onnx_path: Path,
+) -> tuple[Program, tuple[InputContract, OutputContract] | None]:
+    """The program of an ONNX file, nothing fused, and what the file says of pictures and masks.
 
     Raises:
         TargetError: The file is no valid graph, or has an operator that is not known.
     """
     model = read_typed_graph(onnx_path)
     fold_stored_constants(model)
-    return Importer({**IMAGE_RULES, **MAP_RULES, **MOVE_RULES}).program(model)
+    program = Importer({**IMAGE_RULES, **MAP_RULES, **MOVE_RULES}).program(model)
+    contracts = read_contracts(model)
+    return program, contracts if program.image.channels == 3 else None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import re
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable
@@ -22,10 +24,12 @@ from edgeseg.targets import find_runtime
 from edgeseg.targets.native.compiler import Compiler, find_compiler
 from edgeseg.targets.native.interface import HEADER as HEAD
 from edgeseg.targets.native.isa import INSTRUCTION_SETS
-from edgeseg.targets.native.runtime import HEADER, LIBRARY, WEIGHTS
+from edgeseg.targets.native.runtime import CONTENTS, HEADER
+from edgeseg.targets.runners.native_backend import choose
 
 pytestmark = needs("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime")
-RUNTIME = find_runtime("native")
+RUNTIME = find_runtime("native", {"isa": "here"})
+WEIGHTS = "network.weights"
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +106,17 @@ def test_an_image_of_another_size_is_refused(artifact: Artifact) -> None:
         RUNTIME.load(artifact).run(np.zeros((1, 3, 8, 8), np.float32))
 
 
+def library_of(artifact: Artifact) -> Path:
+    """That for this machine."""
+    contents = json.loads((artifact.folder / CONTENTS).read_text())
+    return artifact.folder / str(choose(contents)["library"])
+
+
 class Library:
     """The C interface as an app calls it."""
 
     def __init__(self, artifact: Artifact) -> None:
-        self.library: Any = ctypes.CDLL(str(artifact.folder / LIBRARY))
+        self.library: Any = ctypes.CDLL(str(library_of(artifact)))
         self.library.edgeseg_memory_bytes.restype = ctypes.c_size_t
         self.library.edgeseg_error_text.restype = ctypes.c_char_p
         self.memory = self.aligned(self.library.edgeseg_memory_bytes())
@@ -168,7 +178,7 @@ def test_memory_that_is_too_small_or_not_aligned_is_refused(artifact: Artifact) 
 
 def test_the_library_calls_no_other(artifact: Artifact) -> None:
     done = subprocess.run(
-        ["nm", "-D", "--undefined-only", artifact.folder / LIBRARY],
+        ["nm", "-D", "--undefined-only", library_of(artifact)],
         capture_output=True,
         text=True,
         check=True,
@@ -207,19 +217,39 @@ def test_what_the_compiler_complains_of_is_told(tmp_path: Path) -> None:
     source.write_text("int main(void) { return missing; }\n")
     compiler = find_compiler("auto", INSTRUCTION_SETS["x86-64-v2"])
     assert isinstance(compiler, Compiler)
+    isa = INSTRUCTION_SETS["x86-64-v2"]
     with pytest.raises(TargetError, match=r"does not compile .*missing.*--option compiler=NAME"):
-        compiler.compile(source, tmp_path / LIBRARY, INSTRUCTION_SETS["x86-64-v2"])
+        compiler.compile(source, tmp_path, "network", isa)
 
 
-def test_a_cpu_that_lacks_the_instructions_is_told_so(artifact: Artifact) -> None:
+def test_a_machine_without_a_library_is_told_what_there_is(
+    artifact: Artifact, tmp_path: Path
+) -> None:
     from dataclasses import replace
 
-    settings = {**artifact.settings, "flags": [*artifact.settings["flags"], "amx_dream"]}
-    with pytest.raises(TargetError, match="this CPU lacks amx_dream"):
-        RUNTIME.load(replace(artifact, settings=settings))
-    settings = {**artifact.settings, "architecture": "riscv64"}
-    with pytest.raises(TargetError, match="compiled for riscv64, and this is x86_64"):
-        RUNTIME.load(replace(artifact, settings=settings))
+    folder = shutil.copytree(artifact.folder, tmp_path / "made")
+    contents = json.loads((folder / CONTENTS).read_text())
+    others = [
+        {**choose(contents), "isa": "dream", "flags": ["amx_dream"]},
+        {**choose(contents), "isa": "five", "architecture": "riscv64"},
+    ]
+    (folder / CONTENTS).write_text(json.dumps(others))
+    wanted = (
+        r"this machine is linux on x86_64; for dream this CPU lacks amx_dream; "
+        r"five is for linux on riscv64"
+    )
+    with pytest.raises(TargetError, match=wanted):
+        RUNTIME.load(replace(artifact, folder=folder))
+
+
+def test_a_damaged_library_is_not_loaded(artifact: Artifact, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    folder = shutil.copytree(artifact.folder, tmp_path / "made")
+    library = library_of(replace(artifact, folder=folder))
+    library.write_bytes(library.read_bytes()[:-5])
+    with pytest.raises(TargetError, match=rf"{library.name} is damaged"):
+        RUNTIME.load(replace(artifact, folder=folder))
 
 
 def test_an_unknown_operator_is_named_with_its_place(tmp_path: Path) -> None:

@@ -10,15 +10,11 @@ from native_graphs import Branches, reference
 from support import needs
 
 from edgeseg.targets import find_runtime
-from edgeseg.targets.native.isa import INSTRUCTION_SETS, cpu_flags
+from edgeseg.targets.native.isa import INSTRUCTION_SETS, runs_here
 
 pytestmark = needs("onnx", "onnx_ir", "onnxruntime")
 
-HERE = [
-    name
-    for name, isa in INSTRUCTION_SETS.items()
-    if isa.architecture == "x86_64" and cpu_flags().issuperset(isa.flags)
-]
+HERE = [name for name, isa in INSTRUCTION_SETS.items() if runs_here(isa)]
 SIZES = [(17, 23), (8, 8), (1, 1), (32, 48), (5, 16), (40, 3)]
 
 

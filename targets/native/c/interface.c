@@ -1,0 +1,120 @@
+/* What stands behind edgeseg.h; it follows the text of the network and of its pictures. */
+#ifdef _WIN32
+#define EXPORT __declspec(dllexport)
+int _fltused; /* compilers ask for it where floats are used */
+int DllMainCRTStartup(void *library, unsigned reason, void *reserved)
+{
+    (void)library, (void)reason, (void)reserved;
+    return 1;
+}
+#else
+#define EXPORT __attribute__((visibility("default")))
+#endif
+#define LIVES 0x7365676f65646765u
+
+/* Compilers call these by themselves, for arrays that begin with zeros. */
+__attribute__((weak)) void *memset(void *to, int value, size_t count)
+{
+    unsigned char *p = to;
+    while (count--) *p++ = (unsigned char)value;
+    return to;
+}
+__attribute__((weak)) void *memcpy(void *restrict to, const void *restrict of, size_t count)
+{
+    unsigned char *p = to;
+    const unsigned char *q = of;
+    while (count--) *p++ = *q++;
+    return to;
+}
+
+struct edgeseg_network {
+    uint64_t state;
+    const float *weights;
+    float *arena;
+};
+
+EXPORT const char *edgeseg_error_text(int code)
+{
+    switch (code) {
+    case 0: return "all is well";
+    case 1: return "the memory is missing, too small or not aligned to 64 bytes";
+    case 2: return "these are no weights, or they are damaged";
+    case 3: return "these are the weights of another network or of another version";
+    case 4: return "the handle, the image or the mask is missing";
+    case 5: return "a side of the image is below 1 or too long";
+    case 6: return "the network gives NaN or infinity for this image";
+    case 7: return "the network was built without saying how images are prepared";
+    default: return "an unknown error";
+    }
+}
+
+EXPORT int edgeseg_version(void) { return @VERSION@; }
+
+EXPORT void edgeseg_sizes(int32_t image[3], int32_t mask[3])
+{
+    static const int32_t images[3] = {@IMAGE@}, masks[3] = {@MASK@};
+    for (int i = 0; i < 3; ++i) {
+        image[i] = images[i];
+        mask[i] = masks[i];
+    }
+}
+
+EXPORT size_t edgeseg_memory_bytes(void) { return 64 + @ARENA@ + PICTURE_BYTES; }
+
+EXPORT int edgeseg_create(void *memory, size_t memory_bytes, const void *weights,
+    size_t weights_bytes, struct edgeseg_network **network)
+{
+    const struct {
+        char magic[4];
+        uint32_t version;
+        uint64_t key, count, sum, rest[4];
+    } *head = weights;
+    if (!network) return 4;
+    *network = 0;
+    if (!memory || (uintptr_t)memory % 64 || memory_bytes < 64 + @ARENA@ + PICTURE_BYTES) return 1;
+    if (!weights || (uintptr_t)weights % 16 || weights_bytes < @HEADER@) return 2;
+    if (head->magic[0] != 'E' || head->magic[1] != 'S' || head->magic[2] != 'N'
+        || head->magic[3] != 'W')
+        return 2;
+    if (head->version != @VERSION@ || head->key != @KEY@) return 3;
+    if (head->count != @COUNT@ || weights_bytes != @HEADER@ + 4 * (size_t)@COUNT@) return 2;
+    const uint64_t *words = (const uint64_t *)((const char *)weights + @HEADER@);
+    uint64_t sum = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < @COUNT@ / 2; ++i) sum = (sum ^ words[i]) * 0x100000001b3u;
+    if (sum != head->sum) return 2;
+    struct edgeseg_network *made = memory;
+    made->weights = (const float *)words;
+    made->arena = (float *)((char *)memory + 64);
+    for (size_t i = 0; i < @ARENA@ / 4; ++i) made->arena[i] = 0.0f;
+    made->state = LIVES;
+    *network = made;
+    return 0;
+}
+
+EXPORT int edgeseg_run(struct edgeseg_network *network, const float *image, float *mask)
+{
+    if (!network || network->state != LIVES || !image || !mask) return 4;
+    network_put(network->arena, image);
+    network_run(network->arena, network->weights);
+    network_get(network->arena, mask);
+    return 0;
+}
+
+EXPORT int edgeseg_run_picture(struct edgeseg_network *network, const uint8_t *rgb, int32_t height,
+    int32_t width, size_t row_bytes, uint8_t *labels)
+{
+    if (!network || network->state != LIVES || !rgb || !labels) return 4;
+    if (!PICTURE_BYTES) return 7;
+    if (height < 1 || width < 1 || height > LONGEST_SIDE || width > LONGEST_SIDE) return 5;
+    if (row_bytes == 0) row_bytes = 3 * (size_t)width;
+    if (row_bytes < 3 * (size_t)width) return 5;
+    struct picture *work = (struct picture *)(network->arena + @ARENA@ / 4);
+    picture_in(work, network->arena, rgb, height, width, row_bytes);
+    network_run(network->arena, network->weights);
+    return picture_out(work, network->arena, height, width, labels) ? 0 : 6;
+}
+
+EXPORT void edgeseg_destroy(struct edgeseg_network *network)
+{
+    if (network) network->state = 0;
+}

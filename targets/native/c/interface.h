@@ -1,0 +1,61 @@
+/* A segmentation network, compiled. Several handles may run at the same time in several threads;
+ * one handle runs one image at a time. No function allocates memory, prints or calls another
+ * library. */
+#ifndef EDGESEG_H
+#define EDGESEG_H
+#include <stddef.h>
+#include <stdint.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define EDGESEG_VERSION @VERSION@
+@SIZES@
+
+enum {
+    EDGESEG_OK = 0,
+    EDGESEG_NO_MEMORY = 1,     /* the memory is missing, too small or not aligned to 64 bytes */
+    EDGESEG_BAD_WEIGHTS = 2,   /* not a file of weights, cut short, or changed */
+    EDGESEG_OTHER_NETWORK = 3, /* weights of another network or of another version */
+    EDGESEG_NO_HANDLE = 4,     /* the handle, the image or the mask is missing */
+    EDGESEG_BAD_IMAGE = 5,     /* a side of the image is below 1 or above EDGESEG_LONGEST_SIDE */
+    EDGESEG_NOT_FINITE = 6,    /* the network gives NaN or infinity for this image */
+    EDGESEG_NO_CONTRACT = 7,   /* it was built without saying how images are prepared */
+};
+
+typedef struct edgeseg_network edgeseg_network;
+
+/* What such a code means, in words. */
+const char *edgeseg_error_text(int code);
+
+/* EDGESEG_VERSION of the library. */
+int edgeseg_version(void);
+
+/* Channels, height and width of an image and of a mask, as above. */
+void edgeseg_sizes(int32_t image[3], int32_t mask[3]);
+
+/* Bytes of memory that a handle needs. */
+size_t edgeseg_memory_bytes(void);
+
+/* Make a handle in `memory`, which must be aligned to 64 bytes and stay until the handle is
+ * destroyed; so must `weights`, the content of the file of weights, aligned to 16 bytes. */
+int edgeseg_create(void *memory, size_t memory_bytes, const void *weights, size_t weights_bytes,
+    edgeseg_network **network);
+
+/* Probabilities of a prepared image. Both are planes of channels, rows and columns, without gaps. */
+int edgeseg_run(edgeseg_network *network, const float *image, float *mask);
+
+/* The class of each pixel of a picture of any size: it is resized and normalised as the network was
+ * trained, and the probabilities are brought back to its size. `rgb` has three bytes a pixel and
+ * `row_bytes` bytes from a row to the next (0 for rows without gaps); `labels` has `height` times
+ * `width` bytes. */
+int edgeseg_run_picture(edgeseg_network *network, const uint8_t *rgb, int32_t height,
+    int32_t width, size_t row_bytes, uint8_t *labels);
+
+/* Forget a handle. Its memory is the caller's again. */
+void edgeseg_destroy(edgeseg_network *network);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

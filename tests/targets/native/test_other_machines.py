@@ -1,0 +1,137 @@
+"""The same network for other machines: run by an emulator or node, or looked at."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from support import UNTESTED, needs
+
+from edgeseg.errors import TargetError
+from edgeseg.records import Artifact
+from edgeseg.targets import find_runtime
+from edgeseg.targets.native.isa import INSTRUCTION_SETS
+from edgeseg.targets.native.runtime import CONTENTS, HEADER
+
+pytestmark = needs("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "ziglang")
+HELPERS = Path(__file__).parents[2] / "helpers"
+OTHERS = ("aarch64", "wasm", "wasm-relaxed", "macos", "ios", "windows")
+INSTALL = "tests/install_debian_packages.sh"
+MOST_FLIPS = 0.1  # in 10,000
+
+
+@pytest.fixture(scope="module")
+def artifact(small_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    runtime = find_runtime("native", {"isa": "+".join(("here", *OTHERS)), "static": "true"})
+    return runtime.compile(small_onnx, tmp_path_factory.mktemp("machines") / "made", "fp32")
+
+
+@pytest.fixture(scope="module")
+def image() -> NDArray[np.float32]:
+    return np.random.default_rng(1).normal(0, 1, (1, 3, 64, 64)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def mask(artifact: Artifact, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    return find_runtime("native").load(artifact).run(image)
+
+
+def variant(artifact: Artifact, name: str) -> dict[str, Any]:
+    contents = json.loads((artifact.folder / CONTENTS).read_text())
+    return next(one for one in contents if one["isa"] == name)
+
+
+def require_program(name: str, what: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        UNTESTED.add(f"{what} (run {INSTALL})")
+        pytest.skip(f"not installed: {name}; run {INSTALL}")
+    return path
+
+
+def agrees(given: bytes, wanted: NDArray[np.float32]) -> None:
+    mask = np.frombuffer(given, np.float32).reshape(wanted.shape)
+    assert np.abs(mask - wanted).max() < 1e-5
+    flips = ((mask >= 0.5) != (wanted >= 0.5)).mean()
+    assert 10_000 * flips <= MOST_FLIPS
+
+
+def test_arm64_computes_the_same(
+    artifact: Artifact, image: NDArray[np.float32], mask: NDArray[np.float32], tmp_path: Path
+) -> None:
+    emulator = require_program("qemu-aarch64-static", "the network compiled for ARM64")
+    weights = (artifact.folder / variant(artifact, "aarch64")["weights"]).read_bytes()
+    words = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-none", "-O2"]
+    words += ["-nostdlib", "-static", "-fno-builtin", f"-DWEIGHTS={len(weights)}"]
+    words += [f"-I{artifact.folder}", str(HELPERS / "run_network.c")]
+    words += [str(artifact.folder / "network-aarch64.a"), "-o", str(tmp_path / "app")]
+    subprocess.run(words, check=True)
+    done = subprocess.run(
+        [emulator, tmp_path / "app"],
+        input=weights + image.tobytes(),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    agrees(done.stdout, mask)
+
+
+@pytest.mark.parametrize("name", ["wasm", "wasm-relaxed"])
+def test_web_assembly_computes_the_same(
+    name: str,
+    artifact: Artifact,
+    image: NDArray[np.float32],
+    mask: NDArray[np.float32],
+    tmp_path: Path,
+) -> None:
+    node = require_program("node", "the network compiled for WebAssembly")
+    (tmp_path / "image").write_bytes(image.tobytes())
+    files = [artifact.folder / variant(artifact, name)[key] for key in ("library", "weights")]
+    option = "--experimental-wasm-relaxed-simd"  # of those that have it behind an option
+    is_known = subprocess.run([node, option, "-e", "0"], capture_output=True, check=False)
+    options = [option] if is_known.returncode == 0 else []
+    words = [HELPERS / "run_network.mjs", *files, tmp_path / "image", tmp_path / "mask"]
+    subprocess.run([node, *options, *words], check=True)
+    agrees((tmp_path / "mask").read_bytes(), mask)
+
+
+def test_libraries_of_other_systems_are_what_they_should_be(artifact: Artifact) -> None:
+    for name, suffix, start in (
+        ("windows", ".dll", b"MZ"),
+        ("macos", ".dylib", b"\xcf\xfa\xed\xfe"),
+        ("ios", ".a", b"!<arch>\n"),
+        ("wasm", ".wasm", b"\0asm"),
+        ("aarch64", ".so", b"\x7fELF"),
+    ):
+        content = (artifact.folder / f"network-{name}{suffix}").read_bytes()
+        assert content.startswith(start), name
+        assert b"edgeseg_run_picture" in content, name
+    assert not (artifact.folder / "network-ios.dylib").exists()
+
+
+def test_every_file_is_named_and_nothing_else_is_there(artifact: Artifact) -> None:
+    assert set(artifact.files) == {path.name for path in artifact.folder.iterdir()}
+    assert artifact.files[:2] == (CONTENTS, HEADER)
+    for name in OTHERS:
+        assert f"network-{name}.a" in artifact.files
+
+
+def test_the_best_library_of_this_machine_is_taken(artifact: Artifact) -> None:
+    runtime = find_runtime("native", {"isa": "x86-64"})
+    backend: Any = find_runtime("native").load(artifact)
+    isa = INSTRUCTION_SETS[backend.isa]
+    assert runtime.refusal("fp32") is None
+    assert isa.system == "linux"
+
+
+def test_a_build_that_nothing_here_can_check_is_refused() -> None:
+    runtime = find_runtime("native", {"isa": "wasm+ios"})
+    with pytest.raises(TargetError, match=r"nothing would be checked; .*--option isa=wasm\+ios\+"):
+        runtime.require_precision("fp32")
