@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.data.folder import FolderDataset
+from edgeseg.errors import BenchmarkError
 from edgeseg.progress import SILENT, Progress
 
 from .accuracy import Accuracy, Reference, true_labels
@@ -19,7 +20,7 @@ from .environment import describe_environment
 from .latency import TimeBlock, block_size, interleave, round_count, warm_up
 from .participants import Participant
 from .process import Runner
-from .report import Report, Timing, describe_row
+from .report import Failure, Report, Timing, describe_row
 from .settings import BenchSettings
 from .workers.protocol import Label, Worker
 
@@ -34,19 +35,23 @@ def measure(
 ) -> Report:
     """Measure latency, memory and accuracy.
 
+    An external toolkit that fails is left out and told of in the report.
+
     Args:
         environment: Of the device; None describes this machine.
 
     Raises:
-        BenchmarkError: A process fails.
+        BenchmarkError: A process fails that is not a toolkit's, or a toolkit's while it is timed.
         DataError: An image or mask cannot be read.
     """
     environment = environment or describe_environment(settings.threads)
     with tempfile.TemporaryDirectory(prefix="edgeseg-bench-") as name:
         timed = [participant for participant in participants if not participant.fallback_runtime]
         folder = Path(name)
-        timings = _time(timed, dataset, settings, folder, progress) if timed else {}
-        accuracies, reference = _score(participants, dataset, folder, progress)
+        failures: list[Failure] = []
+        timings = _time(timed, dataset, settings, folder, progress, failures) if timed else {}
+        working = [each for each in participants if each.fallback_runtime or each.key in timings]
+        accuracies, reference = _score(working, dataset, folder, progress, failures)
     names = {participant.key: participant.name for participant in participants}
     rows = [
         describe_row(
@@ -58,6 +63,7 @@ def measure(
             timings.get(participant.baseline_key),
         )
         for participant in participants
+        if participant.key in accuracies
     ]
     data = {
         "folder": dataset.root.name,
@@ -65,7 +71,7 @@ def measure(
         "images": len(dataset),
         "resolution": "network input",
     }
-    return Report(environment, data, reference, rows)
+    return Report(environment, data, reference, rows, failures)
 
 
 def _time(
@@ -74,17 +80,15 @@ def _time(
     settings: BenchSettings,
     folder: Path,
     progress: Progress,
+    failures: list[Failure],
 ) -> dict[str, Timing]:
+    """Timings by key; toolkits that fail at once are added to `failures`."""
     timings: dict[str, Timing] = {}
     with contextlib.ExitStack() as stack:
         workers = []
         sizes = []
         with progress.stage("load and warm up", total=len(participants)) as stage:
-            for participant in participants:
-                # One that does not count: it brings the files into the system's cache, which
-                # otherwise the first participant would pay for.
-                with participant.runner.open_worker(participant.name) as worker:
-                    worker.load()
+            participants = _rehearse(participants, dataset, settings, folder, failures)
             for number, participant in enumerate(participants):
                 worker = stack.enter_context(participant.runner.open_worker(participant.name))
                 workers.append(worker)
@@ -108,6 +112,36 @@ def _time(
     return timings
 
 
+def _rehearse(
+    participants: Sequence[Participant],
+    dataset: FolderDataset,
+    settings: BenchSettings,
+    folder: Path,
+    failures: list[Failure],
+) -> list[Participant]:
+    """Load each once, which brings its files into the system's cache: the first would pay for that.
+
+    Toolkits run an image too. Those that fail go to `failures`; returned are the others.
+    """
+    working = []
+    for participant in participants:
+        try:
+            with participant.runner.open_worker(participant.name) as worker:
+                if participant.toolkit:
+                    path = folder / "rehearsal.npy"
+                    worker.load(str(_timing_images(participant, dataset, settings, path)))
+                    worker.first()
+                else:
+                    worker.load()
+        except BenchmarkError as error:
+            if not participant.toolkit:
+                raise
+            failures.append(Failure.of(participant, error))
+        else:
+            working.append(participant)
+    return working
+
+
 def _time_block(worker: Worker) -> TimeBlock:
     def time_block(count: int) -> Sequence[float]:
         return worker.time(count).latencies_ms
@@ -128,8 +162,12 @@ def _score(
     dataset: FolderDataset,
     folder: Path,
     progress: Progress,
+    failures: list[Failure],
 ) -> tuple[dict[str, Accuracy | None], list[dict[str, Any]]]:
-    """Accuracy of each participant, and of each FP32 reference that they are compared with."""
+    """Accuracy of each participant, and of each FP32 reference that they are compared with.
+
+    Toolkits whose masks are none have no accuracy, and are added to `failures`.
+    """
     accuracies: dict[str, Accuracy | None] = {}
     reference_rows = []
     names = [pair.name for pair in dataset]
@@ -159,15 +197,14 @@ def _score(
         if not participant.runner.has_masks:
             accuracies[participant.key] = None
             continue
-        title = f"masks of {participant.name}"
-        labels = _label(
-            title,
-            participant.runner,
-            participant,
-            dataset,
-            folder / f"labels{number}.npy",
-            progress,
-        )
+        title, path = f"masks of {participant.name}", folder / f"labels{number}.npy"
+        try:
+            labels = _label(title, participant.runner, participant, dataset, path, progress)
+        except BenchmarkError as error:
+            if not participant.toolkit:
+                raise
+            failures.append(Failure.of(participant, error))
+            continue
         accuracies[participant.key] = references[key].compare(labels)
     return accuracies, reference_rows
 

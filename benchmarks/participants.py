@@ -27,6 +27,8 @@ class Participant:
         fallback_runtime: What computes it here in place of its own runtime; it is then scored and
             not timed. Empty where the artefact itself runs.
         device: Where it runs; empty is this machine.
+        toolkit: What an external toolkit does to the network, for people; empty for what is ours.
+            A toolkit that fails is left out, and the run goes on.
     """
 
     key: str
@@ -43,6 +45,7 @@ class Participant:
     baseline_key: str
     fallback_runtime: str = ""
     device: str = ""
+    toolkit: str = ""
 
     @property
     def is_baseline(self) -> bool:

@@ -82,7 +82,12 @@ class WorkerProcess(WorkerProxy):
         name: What it measures, for messages.
         command: Starts a program that serves `protocol`.
         threads: CPU threads that its numeric libraries may use; 0 leaves that to them.
+
+    Attributes:
+        advice: What to do when it fails, the end of a message.
     """
+
+    advice = "Check the bundle with edgeseg verify"
 
     def __init__(self, name: str, command: Sequence[str], threads: int) -> None:
         self.name = name
@@ -130,8 +135,7 @@ class WorkerProcess(WorkerProxy):
             record: dict[str, Any] = json.loads(line)
             if "error" in record:
                 raise BenchmarkError(
-                    f"Measuring {self.name} failed: {record['error'].rstrip('.')}. Check the "
-                    "bundle with edgeseg verify."
+                    f"Measuring {self.name} failed: {record['error'].rstrip('.')}. {self.advice}."
                 )
             if "done" not in record:
                 answer: Answer = request.answer(**record)
@@ -155,8 +159,8 @@ class WorkerProcess(WorkerProxy):
         stderr = f" Its last output: {tail}" if tail else ""
         kind = WorkerKilledError if code == -signal.SIGKILL else BenchmarkError
         return kind(
-            f"The process that ran {self.name} ended with {reason}.{stderr} Check the bundle with "
-            "edgeseg verify, and that the machine has enough free memory."
+            f"The process that ran {self.name} ended with {reason}.{stderr} {self.advice}, and "
+            "that the machine has enough free memory."
         )
 
 

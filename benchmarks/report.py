@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from edgeseg.errors import UsageError
@@ -20,18 +20,40 @@ OLDER_KEYS = {"relative_change": "hd95_growth", "relative_change_ci95": "hd95_gr
 
 
 @dataclass(frozen=True)
+class Failure:
+    """An external toolkit that has no row.
+
+    Attributes:
+        name: As its row would have it.
+        model, target: Likewise; the target is the toolkit.
+        reason: What failed, and what to do next.
+    """
+
+    name: str
+    model: str
+    target: str
+    reason: str
+
+    @classmethod
+    def of(cls, participant: Participant, error: Exception) -> Self:
+        return cls(participant.name, participant.model, participant.target, str(error))
+
+
+@dataclass(frozen=True)
 class Report:
     """Attributes:
     environment: Machine, versions, date.
     data: Which images.
     reference: Accuracy of the FP32 reference, for each model.
     rows: One for each participant, baselines first.
+    failures: External toolkits that do not convert or run the network.
     """
 
     environment: dict[str, Any]
     data: dict[str, Any]
     reference: list[dict[str, Any]]
     rows: list[dict[str, Any]]
+    failures: list[Failure] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -60,6 +82,7 @@ class Report:
                 dict(record["data"]),
                 [upgraded_row(row) for row in record["reference"]],
                 [upgraded_row(row) for row in record["rows"]],
+                [Failure(**failure) for failure in record.get("failures", ())],
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(
@@ -135,6 +158,7 @@ def _what_was_measured(participant: Participant, settings: BenchSettings) -> dic
         "artifact_bytes": participant.artifact_bytes,
         "stand_in": participant.fallback_runtime,
         "device": participant.device,
+        "toolkit": participant.toolkit,
     }
 
 

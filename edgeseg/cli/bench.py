@@ -42,8 +42,8 @@ def bench(
         typer.Option(
             "--toolkit",
             "--peer",
-            help="External toolkit to measure beside, NAME=PYTHON: litert-torch, executorch or "
-            "torch, run by that interpreter; may be repeated.",
+            help="External toolkit to measure beside, NAME=PYTHON: executorch, litert-torch, mnn, "
+            "ncnn or torch, run by that interpreter; may be repeated.",
         ),
     ] = None,
     device: Annotated[

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from edgeseg.benchmarks.measure import measure
 from edgeseg.benchmarks.participants import Participant
-from edgeseg.benchmarks.report import Report
+from edgeseg.benchmarks.report import Failure, Report
 from edgeseg.benchmarks.settings import BenchSettings
 from edgeseg.targets import find_runtime
 
@@ -21,7 +21,7 @@ from ..progress import SILENT, Progress
 from ..records import sha256_of_file
 from .builder.baselines import BASELINES, PLAIN, baseline_artifact
 from .builder.runners import ArtifactRunner, ReferenceRunner
-from .external_toolkits import toolkit_participants
+from .external_toolkits import open_environments, require_timed, toolkit_participants
 
 
 def bench_bundles(
@@ -46,10 +46,15 @@ def bench_bundles(
         UnknownNameError: No such kind of baseline.
         BenchmarkError: A bundle has no source, or a process dies.
         TargetError: The tool refuses the graph.
+        UsageError: An interpreter lacks what its toolkit needs, or a bundle's runtime does not run
+            on this machine, where toolkits run.
     """
     require_baseline_kind(baseline_kind)
     settings.require_cores()
+    environments = open_environments(toolkits)
     participants: list[Participant] = []
+    failures: list[Failure] = []
+    networks: set[str] = set()  # that toolkits were given
     names = name_bundles(bundles)
     for bundle in bundles:
         bundle.check_files()
@@ -57,11 +62,19 @@ def bench_bundles(
         known = {participant.key for participant in participants}
         if baseline.key not in known:
             participants.append(baseline)
-        others = toolkit_participants(bundle, baseline, toolkits, settings, progress)
-        participants += [toolkit for toolkit in others if toolkit.key not in known]
+        if environments:
+            require_timed(bundle, baseline)
+        if baseline.reference_key not in networks:
+            networks.add(baseline.reference_key)
+            others, failed = toolkit_participants(
+                bundle, baseline, environments, settings, progress
+            )
+            participants += others
+            failures += failed
         participant = bundle_participant(bundle, baseline, settings)
         participants.append(replace(participant, name=names[participant.key]))
     report = measure(participants, dataset, settings, progress)
+    report = replace(report, failures=[*failures, *report.failures])
     note_candidates(report, bundles)
     return report
 

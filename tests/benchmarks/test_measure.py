@@ -162,3 +162,52 @@ def test_without_masks_there_is_no_accuracy(
         assert row[name] is None
     assert row["latency_ms"]["p50"] > 0
     assert report.reference[0]["accuracy"]["dice_pooled"] > 0.98
+
+
+def test_a_toolkit_that_dies_is_left_out_and_told_of(
+    baseline: Participant, fake_runner: MakeRunner, dataset: FolderDataset
+) -> None:
+    dying = replace(
+        baseline,
+        key="dying",
+        name="threshold by dying",
+        target="dying",
+        runner=fake_runner("open_killed"),
+        toolkit="converted",
+    )
+    report = measure([baseline, dying], dataset, SETTINGS)
+    assert [row["key"] for row in report.rows] == ["float"]
+    (failure,) = report.failures
+    assert (failure.name, failure.model, failure.target) == (
+        "threshold by dying",
+        "threshold",
+        "dying",
+    )
+    assert "ended with signal SIGKILL" in failure.reason
+
+
+def test_a_toolkit_whose_masks_are_none_is_left_out_and_told_of(
+    baseline: Participant, fake_runner: MakeRunner, dataset: FolderDataset
+) -> None:
+    empty = replace(
+        baseline, key="empty", name="empty one", runner=fake_runner("open_nan"), toolkit="converted"
+    )
+    report = measure([baseline, empty], dataset, SETTINGS)
+    assert [row["key"] for row in report.rows] == ["float"]
+    (failure,) = report.failures
+    assert "holds NaN or infinity" in failure.reason
+
+
+def test_a_toolkit_is_scored_and_described(
+    baseline: Participant, fake_runner: MakeRunner, dataset: FolderDataset
+) -> None:
+    shifted = replace(
+        baseline,
+        key="other",
+        runner=fake_runner("open_shifted", rows=2),
+        toolkit="converted by hand",
+    )
+    report = measure([baseline, shifted], dataset, SETTINGS)
+    assert [row["toolkit"] for row in report.rows] == ["", "converted by hand"]
+    assert report.rows[1]["flips_per_10k"] > 100
+    assert report.failures == []

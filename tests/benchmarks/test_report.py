@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support import ROOT
 
-from edgeseg.benchmarks.report import Report, upgraded_row
+from edgeseg.benchmarks.report import Failure, Report, upgraded_row
 from edgeseg.cli.terminal.bench_table import describe_metrics, row_cells
 from edgeseg.errors import UsageError
 
@@ -19,8 +19,15 @@ DOCUMENTS = sorted((ROOT / "docs" / "results").glob("auto_*.json"))
 def test_a_report_comes_back_as_it_was() -> None:
     scores = {"accuracy": {"dice_pooled": 0.9}, "relative_change": {"dice_pooled": -0.1}}
     names = {"model": "a", "reference_key": "1"}
-    report = Report({"cpu": "x"}, {"images": 3}, [names], [{**names, **scores}])
+    failure = Failure("a by b", "a", "b", "b does not convert a. Leave it out.")
+    report = Report({"cpu": "x"}, {"images": 3}, [names], [{**names, **scores}], [failure])
     assert Report.from_json(json.loads(json.dumps(report.to_json()))) == report
+
+
+def test_older_reports_know_no_failures() -> None:
+    record = Report({}, {"images": 3}, [], []).to_json()
+    del record["failures"]
+    assert Report.from_json(record).failures == []
 
 
 def test_hd95_of_an_older_row_is_a_metric_among_others() -> None:

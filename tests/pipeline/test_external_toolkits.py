@@ -6,12 +6,24 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import numpy as np
 import pytest
-from support import needs
+from PIL import Image
+from support import draw_pair, needs
 
+from edgeseg.benchmarks.workers.protocol import Done, Label, LabelPrepared
+from edgeseg.contract import OutputContract
+from edgeseg.data.images import read_image
 from edgeseg.errors import UnknownNameError, UsageError
+from edgeseg.lazy import is_installed
+from edgeseg.models import find_model
 from edgeseg.pipeline.build import BuildRequest, build_bundle
-from edgeseg.pipeline.external_toolkits import parse_toolkits
+from edgeseg.pipeline.external_toolkits import (
+    ToolkitEnvironment,
+    ToolkitProcess,
+    open_environments,
+    parse_toolkits,
+)
 
 RunCli = Callable[..., "CompletedProcess[str]"]
 
@@ -74,19 +86,78 @@ def test_a_toolkit_is_timed_beside_the_bundle_and_converted_once(
     assert toolkit["target"] == "torch"
     assert toolkit["baseline"]["name"] == baseline["name"] == own["baseline"]["name"]
     assert toolkit["latency_ms"]["p50"] > 0
-    assert toolkit["accuracy"] is None
+    assert toolkit["flips_per_10k"] == 0
+    assert toolkit["accuracy"] == baseline["accuracy"]
+    assert toolkit["toolkit"].startswith("run as torch.export wrote it (torch 2.")
+    assert f"ulite by torch is {toolkit['toolkit']}." in done.stdout + done.stderr
+    assert (baseline["toolkit"], own["toolkit"]) == ("", "")
     assert toolkit["artifact_bytes"] > 3_500_000
     assert "torch converts" not in run_cli(*words).stderr
 
 
-@pytest.mark.slow
-@needs("torch", "onnxruntime")
-def test_a_toolkit_that_does_not_convert_says_why(small: Path, run_cli: RunCli) -> None:
-    # Neither package is in this environment.
-    done = run_cli("bench", small, "--toolkit", f"executorch={sys.executable}")
-    assert done.returncode == 1
-    assert "executorch does not convert ulite" in done.stderr
-    assert "No module named 'executorch'" in done.stderr
+def test_an_environment_tells_what_it_lacks() -> None:
+    if is_installed("executorch"):
+        pytest.skip("executorch is here")
+    with pytest.raises(UsageError) as raised:
+        open_environments({"executorch": Path(sys.executable)})
+    assert str(raised.value) == (
+        f"The interpreter {sys.executable} cannot run executorch, because it lacks executorch. "
+        f"Install it there with: {sys.executable} -m pip install executorch torch numpy"
+    )
+
+
+def test_a_folder_beside_the_user_is_no_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_installed("executorch"):
+        pytest.skip("executorch is here")
+    (tmp_path / "executorch").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="it lacks executorch"):
+        open_environments({"executorch": Path(sys.executable)})
+
+
+def test_an_interpreter_that_does_not_run_is_refused(tmp_path: Path) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho no such library >&2; exit 3\n")
+    broken.chmod(0o755)
+    with pytest.raises(UsageError, match=r"of torch does not run: no such library\. Name the bin"):
+        open_environments({"torch": broken})
+
+
+def test_an_environment_describes_what_it_does() -> None:
+    installed = {"Litert_Torch": "0.9", "ai-edge-litert": "2.1", "torch": "2.9", "numpy": "2.0"}
+    environment = ToolkitEnvironment("litert-torch", Path("python"), installed)
+    assert environment.describe() == (
+        "converted by litert-torch from the program of torch.export "
+        "(litert-torch 0.9, ai-edge-litert 2.1, torch 2.9)"
+    )
+
+
+def test_images_are_read_for_a_toolkit(tmp_path: Path) -> None:
+    # The worker here labels what it gets; the toolkit's environment has nothing that reads images.
+    inputs = find_model("egeunet").at_size(32, 32).inputs
+    outputs = OutputContract(("background", "dark"), 1)
+    image = tmp_path / "image.png"
+    Image.fromarray(draw_pair((40, 56), seed=1)[0]).save(image)
+    asked = []
+
+    class FakeProcess(ToolkitProcess):
+        def label_prepared(self, request: LabelPrepared) -> Done:
+            prepared = np.load(request.images)
+            asked.append(prepared)
+            np.save(request.result, (prepared[:, 0, 0] > 0).astype(np.uint8))
+            return Done()
+
+    steps: list[int] = []
+    result = tmp_path / "labels.npy"
+    request = Label([str(image)] * 2, str(result), inputs.to_json(), outputs.to_json())
+    FakeProcess("fake", [], 1).label(request, lambda: steps.append(1))
+    expected = inputs.prepare(read_image(image))
+    assert [prepared.shape for prepared in asked] == [(1, 1, 3, 32, 32)] * 2
+    assert np.array_equal(asked[0][0], expected)
+    assert np.array_equal(np.load(result), np.stack([expected[0, 0] > 0] * 2))
+    assert len(steps) == 2
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from edgeseg.benchmarks.report import Report
     from edgeseg.metrics.metric import Metric
 
-BASELINE_FLIPS = 1.0  # per 10,000 pixels; a right FP32 artefact flips some on the threshold at most
+FP32_FLIPS = 1.0  # per 10,000 pixels; a right FP32 artefact flips some on the threshold at most
 TIMING_TITLES = (
     "artefact", "p50 ms", "p90 ms", "FPS", "speed-up", "RAM MB", "size kB", "load ms",
 )  # fmt: skip
@@ -43,11 +43,20 @@ def reference_cells(row: dict[str, Any]) -> list[str]:
 def row_cells(row: dict[str, Any]) -> list[str]:
     """Cells of a measured artefact, in the order of `bench_titles`."""
     name = f"{row['name']} *" if row["stand_in"] else row["name"]
+    if has_wrong_masks(row):
+        name += " (wrong masks)"
     cells = [name, *_timing_cells(row)]
     for metric in _shown("column"):
         cells += [_score_cell(metric, row), _change_text(metric, row)]
     flips = row["flips_per_10k"]
     return [*cells, "" if flips is None else f"{flips:.1f}"]
+
+
+def has_wrong_masks(row: dict[str, Any]) -> bool:
+    """Whether a baseline or an external toolkit, which are FP32, differ too much from torch."""
+    is_compared = row["is_baseline"] or bool(row.get("toolkit"))
+    flips = row["flips_per_10k"]
+    return is_compared and flips is not None and flips > FP32_FLIPS
 
 
 def _score_cell(metric: Metric, row: dict[str, Any]) -> str:
@@ -154,6 +163,11 @@ def describe_choices(rows: list[dict[str, Any]]) -> list[str]:
     ]
 
 
+def describe_toolkits(rows: list[dict[str, Any]]) -> list[str]:
+    """What each external toolkit has done to the network."""
+    return [f"{row['name']} is {row['toolkit']}." for row in rows if row.get("toolkit")]
+
+
 def describe_metrics(reference: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[str]:
     """A sentence for each network and metric that is shown in one: the reference's score, and what
     its artefacts have changed of it; none where it could not be computed."""
@@ -179,17 +193,23 @@ def row_warnings(rows: list[dict[str, Any]]) -> list[str]:
     warnings = []
     for row in rows:
         if row["accuracy"] is None:
-            # Here only other toolkits have none, and they are not asked for any.
+            # Older reports have none of toolkits, which were not asked for any.
             if row["device"]:
                 warnings.append(
                     f"{row['name']} has no accuracy: this build of the on-device program cannot "
                     "write what it computes. Take one with --output_filepath."
                 )
-        elif row["is_baseline"] and row["flips_per_10k"] > BASELINE_FLIPS:
+        elif has_wrong_masks(row):
+            speed = (
+                "the speed-up is against a wrong artefact"
+                if row["is_baseline"]
+                else "its speed is not to be compared"
+            )
             warnings.append(
                 f"{row['name']} does not compute what torch computes "
-                f"({row['flips_per_10k']:.1f} of 10,000 pixels flip): the runtime is wrong on this "
-                "network, and the speed-up is against a wrong artefact."
+                f"({row['flips_per_10k']:.1f} of 10,000 pixels flip): the "
+                f"{'runtime' if row['is_baseline'] else 'toolkit'} is wrong on this network, and "
+                f"{speed}."
             )
         if row["latency_ms"] is None:
             warnings.append(
@@ -211,6 +231,11 @@ def describe_report(report: Report) -> list[str]:
     return [
         describe_run(report.environment, report.data),
         *describe_choices(report.rows),
+        *describe_toolkits(report.rows),
         *describe_metrics(report.reference, report.rows),
         *(f"Warning: {warning}" for warning in row_warnings(report.rows)),
+        *(
+            f"Warning: {failure.name} was not measured. {failure.reason}"
+            for failure in report.failures
+        ),
     ]

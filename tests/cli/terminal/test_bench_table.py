@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from edgeseg.benchmarks.report import Failure, Report
 from edgeseg.cli.terminal.bench_table import (
     bench_table,
     bench_titles,
     describe_metrics,
+    describe_report,
     describe_run,
     row_cells,
     row_warnings,
@@ -56,8 +58,50 @@ def test_without_masks_the_accuracy_is_empty_and_said() -> None:
     assert [cells(**row)[title] for title in bench_titles()[-3:]] == ["", "", ""]
     (warning,) = row_warnings([{**ROW, **row, "is_baseline": True, "device": "adb://x"}])
     assert "net-android-int8 has no accuracy" in warning
-    # Other toolkits are timed only.
+    # Toolkits in older reports were timed only.
     assert row_warnings([{**ROW, **row, "is_baseline": True, "device": ""}]) == []
+
+
+WRONG = {**ROW, "name": "net by ncnn", "toolkit": "converted by pnnx", "flips_per_10k": 3763.0}
+
+
+def test_wrong_masks_of_a_toolkit_are_said_in_the_table_and_below_it() -> None:
+    assert cells(**WRONG)["artefact"] == "net by ncnn (wrong masks)"
+    assert cells(**WRONG)["flips/10k"] == "3763.0"
+    assert row_warnings([WRONG]) == [
+        "net by ncnn does not compute what torch computes (3763.0 of 10,000 pixels flip): the "
+        "toolkit is wrong on this network, and its speed is not to be compared."
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"flips_per_10k": 0.9}, {"toolkit": ""}],
+    ids=["as much as the order of sums changes", "a bundle, whose precision may flip pixels"],
+)
+def test_other_masks_are_not_called_wrong(changes: dict[str, Any]) -> None:
+    row = {**WRONG, **changes}
+    assert cells(**row)["artefact"] == "net by ncnn"
+    assert row_warnings([row]) == []
+
+
+def test_wrong_masks_of_a_baseline_are_said_too() -> None:
+    row = {**WRONG, "toolkit": "", "is_baseline": True}
+    assert cells(**row)["artefact"] == "net by ncnn (wrong masks)"
+    (warning,) = row_warnings([row])
+    assert "the speed-up is against a wrong artefact" in warning
+
+
+def test_toolkits_are_described_and_failures_told() -> None:
+    failure = Failure("net by mnn", "net", "mnn", "mnn does not convert net: x. Leave it out.")
+    environment = {"cpu": "x", "threads": 1}
+    data = {"images": 1, "folder": "sample", "splits": ["val"]}
+    row = {**WRONG, "flips_per_10k": 0.0, "reference_key": "1"}
+    lines = describe_report(Report(environment, data, [], [row], [failure]))
+    assert "net by ncnn is converted by pnnx." in lines
+    assert lines[-1] == (
+        "Warning: net by mnn was not measured. mnn does not convert net: x. Leave it out."
+    )
 
 
 def test_without_percentiles_their_cell_is_empty() -> None:
