@@ -7,6 +7,9 @@ own environment. Needs Python 3.8; a toolkit's packages are imported where it is
 from __future__ import annotations
 
 import abc
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -107,6 +110,111 @@ class LiteRtTorch(Toolkit):
         return run
 
 
+class Mnn(Toolkit):
+    """MNN, by its Module interface with its defaults; precision "normal" is FP32 on a CPU.
+
+    Its command `mnnconvert` installs a package and reports each conversion to its maker. It wraps
+    `_tools`, which does neither and is called here.
+    """
+
+    packages: Mapping[str, str] = {"MNN": "MNN", "numpy": "numpy"}
+    source = ONNX
+    modules = ("MNN",)
+    how = "converted by MNNConvert from the ONNX graph, in FP32"
+
+    def convert(self, source: Path, folder: Path) -> None:
+        import _tools
+
+        path = folder / "network.mnn"
+        words = ("mnnconvert", "-f", "ONNX", "--modelFile", source, "--MNNModel", path)
+        # It answers True whatever happens, and prints the reason.
+        _tools.mnnconvert([*map(str, words), "--bizCode", "edgeseg"])
+        if not path.is_file():
+            raise RuntimeError("MNNConvert wrote no network")
+
+    def open(self, folder: Path, threads: int) -> Run:
+        import MNN
+        import numpy as np
+
+        manager = MNN.nn.create_runtime_manager(({"backend": "CPU", "numThread": threads},))
+        path = str(folder / "network.mnn")
+        network = MNN.nn.load_module_from_file(path, [], [], runtime_manager=manager)
+
+        def run(image: Any) -> Any:
+            entry = MNN.expr.const(image, list(image.shape), MNN.expr.NCHW)
+            (mask,) = network.forward([entry])
+            return np.array(mask.read())
+
+        return run
+
+
+class Ncnn(Toolkit):
+    """ncnn, with its defaults except that nothing is kept in half precision.
+
+    pnnx takes TorchScript: the graph that it makes of ONNX files has other reductions, and the
+    masks of EGE-UNet are then wrong.
+    """
+
+    packages: Mapping[str, str] = {
+        "ncnn": "ncnn",
+        "pnnx": "pnnx",
+        "torch": "torch",
+        "numpy": "numpy",
+    }
+    modules = ("ncnn",)
+    how = "converted by pnnx from TorchScript, in FP32 with fp16 and bf16 storage off"
+    half_precision = (
+        "use_fp16_packed",
+        "use_fp16_storage",
+        "use_fp16_arithmetic",
+        "use_bf16_storage",
+    )
+    files = ("network.ncnn.param", "network.ncnn.bin")
+
+    def convert(self, source: Path, folder: Path) -> None:
+        import torch
+        from pnnx import EXEC_PATH
+
+        program, example = load_program(source)
+        with tempfile.TemporaryDirectory() as name:
+            work = Path(name)
+            traced = torch.jit.trace(program.module(), example)  # type: ignore[no-untyped-call]
+            traced.save(str(work / "network.pt"))
+            shape = ",".join(map(str, example.shape))
+            command = [EXEC_PATH, "network.pt", f"inputshape=[{shape}]", "fp16=0"]
+            subprocess.run(command, cwd=name, check=True)
+            for file in self.files:
+                if not (work / file).is_file():
+                    raise RuntimeError(f"pnnx wrote no {file}")
+                shutil.move(str(work / file), str(folder / file))
+        # pnnx may write layers that ncnn does not have, and only ncnn says so.
+        self.open(folder, 1)(example.numpy())
+
+    def open(self, folder: Path, threads: int) -> Run:
+        import ncnn
+        import numpy as np
+
+        network = ncnn.Net()
+        network.opt.num_threads = threads
+        for option in self.half_precision:
+            setattr(network.opt, option, False)
+        graph, weights = (str(folder / name) for name in self.files)
+        if network.load_param(graph) != 0 or network.load_model(weights) != 0:
+            raise RuntimeError("ncnn does not load what pnnx wrote")
+        (entry,), (result,) = network.input_names(), network.output_names()
+
+        def run(image: Any) -> Any:
+            extractor = network.create_extractor()
+            # Without the batch: a blob of ncnn is (C, H, W).
+            extractor.input(entry, ncnn.Mat(image[0]))
+            status, mask = extractor.extract(result)
+            if status != 0:
+                raise RuntimeError(f"ncnn does not run the network: status {status}")
+            return np.array(mask)[np.newaxis]
+
+        return run
+
+
 class Torch(Toolkit):
     packages: Mapping[str, str] = {"torch": "torch", "numpy": "numpy"}
     modules = ("torch",)
@@ -142,5 +250,7 @@ def load_program(source: Path) -> tuple[Any, Any]:
 TOOLKITS: dict[str, Toolkit] = {
     "executorch": ExecuTorch(),
     "litert-torch": LiteRtTorch(),
+    "mnn": Mnn(),
+    "ncnn": Ncnn(),
     "torch": Torch(),
 }

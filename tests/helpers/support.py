@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +16,27 @@ from edgeseg.lazy import is_installed
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA_ENVIRONMENT = "EDGESEG_DATA"
+TOOLKITS_ENVIRONMENT = "EDGESEG_TOOLKITS_PYTHON"
 INSTALL_SCRIPT = "tests/install_debian_packages.sh"
 UNTESTED: set[str] = set()  # what the summary names at the end of the run
 REPORTED: list[str] = []  # numbers that it prints
+
+
+def toolkit_python(name: str) -> Path:
+    """Interpreter that has an external toolkit; skips, and says so at the end, where there is none.
+
+    It is looked for in `EDGESEG_TOOLKITS_PYTHON`, then here.
+    """
+    from edgeseg.errors import UsageError
+    from edgeseg.pipeline.external_toolkits import open_environments
+
+    python = Path(os.environ.get(TOOLKITS_ENVIRONMENT) or sys.executable)
+    try:
+        open_environments({name: python})
+    except UsageError as error:
+        UNTESTED.add(f"toolkit {name} (set {TOOLKITS_ENVIRONMENT})")
+        pytest.skip(str(error))
+    return python
 
 
 def needs(*packages: str) -> pytest.MarkDecorator:

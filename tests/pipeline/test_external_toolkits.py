@@ -3,27 +3,33 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
 from PIL import Image
-from support import draw_pair, needs
+from support import draw_pair, needs, toolkit_python
 
+from edgeseg.benchmarks.settings import BenchSettings
 from edgeseg.benchmarks.workers.protocol import Done, Label, LabelPrepared
 from edgeseg.contract import OutputContract
 from edgeseg.data.images import read_image
 from edgeseg.errors import UnknownNameError, UsageError
 from edgeseg.lazy import is_installed
 from edgeseg.models import find_model
+from edgeseg.pipeline.bench import baseline_participant, reference_runner
 from edgeseg.pipeline.build import BuildRequest, build_bundle
+from edgeseg.pipeline.builder.request import open_split
 from edgeseg.pipeline.external_toolkits import (
     ToolkitEnvironment,
     ToolkitProcess,
     open_environments,
     parse_toolkits,
+    toolkit_participants,
 )
+from edgeseg.progress import SILENT
 
 RunCli = Callable[..., "CompletedProcess[str]"]
 
@@ -158,6 +164,72 @@ def test_images_are_read_for_a_toolkit(tmp_path: Path) -> None:
     assert np.array_equal(asked[0][0], expected)
     assert np.array_equal(np.load(result), np.stack([expected[0, 0] > 0] * 2))
     assert len(steps) == 2
+
+
+@pytest.fixture
+def refusing_mnn(tmp_path: Path) -> Path:
+    """An interpreter with an MNN whose converter prints a reason and writes nothing."""
+    packages = tmp_path / "packages"
+    (packages / "MNN").mkdir(parents=True)
+    (packages / "MNN" / "__init__.py").touch()
+    converter = "def mnnconvert(words):\n    print('These Op Not Support: Foo')\n    return True\n"
+    (packages / "_tools.py").write_text(converter)
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={packages} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    return python
+
+
+@pytest.mark.slow
+@needs("torch", "onnxruntime")
+def test_a_toolkit_that_does_not_convert_is_told_of_below_the_table(
+    small: Path, refusing_mnn: Path, tmp_path: Path, run_cli: RunCli
+) -> None:
+    report = tmp_path / "report.json"
+    words = ["bench", small, "--split", "val", "--images", 1, "--runs", 12, "--json-file", report]
+    done = run_cli(*words, "--toolkit", f"mnn={refusing_mnn}")
+    assert done.returncode == 0, done.stderr
+    reason = (
+        "mnn does not convert ulite: These Op Not Support: Foo RuntimeError: MNNConvert wrote no "
+        "network. Leave its --toolkit out, or repair its environment."
+    )
+    record = json.loads(report.read_text())
+    assert [row["target"] for row in record["rows"]] == ["onnxruntime", "onnxruntime"]
+    assert record["failures"] == [
+        {"name": "ulite by mnn", "model": "ulite", "target": "mnn", "reason": reason}
+    ]
+    printed = " ".join((done.stdout + done.stderr).split())
+    assert f"Warning: ulite by mnn was not measured. {reason}" in printed
+
+
+@pytest.mark.slow
+@needs("torch", "onnxruntime")
+@pytest.mark.parametrize("name", ["mnn", "ncnn"])
+def test_a_real_toolkit_gives_the_masks_of_torch(name: str, tmp_path: Path) -> None:
+    environments = open_environments({name: toolkit_python(name)})
+    # Of the operators of EGE-UNet, converters have got some wrong.
+    request = BuildRequest("egeunet", "onnxruntime", "fp32", tmp_path / "built", size=(128, 128))
+    bundle, _ = build_bundle(request)
+    settings = BenchSettings()
+    baseline = baseline_participant(bundle, settings, SILENT)
+    participants, failures = toolkit_participants(bundle, baseline, environments, settings, SILENT)
+    assert failures == []
+    (participant,) = participants
+    pairs = open_split(None, "val").pairs[:3]
+    images = np.stack([bundle.inputs.prepare(pair.read_image()) for pair in pairs])
+    np.save(tmp_path / "images.npy", images)
+    network = reference_runner(bundle).open()
+    truth = np.stack([network.run(image)[0, 0] for image in images])
+    # At the median half of the pixels are foreground, whatever the network finds at this size.
+    threshold = float(np.median(truth))
+    outputs = replace(bundle.outputs, threshold=threshold).to_json()
+    result = tmp_path / "labels.npy"
+    with participant.runner.open_worker(participant.name) as worker:
+        worker.load()
+        worker.label_prepared(LabelPrepared(str(tmp_path / "images.npy"), 3, outputs, str(result)))
+    is_clear = abs(truth - threshold) > 0.005  # MNN approximates GELU
+    assert is_clear.mean() > 0.9
+    assert np.array_equal(np.load(result)[is_clear], (truth > threshold)[is_clear])
 
 
 @pytest.mark.slow
