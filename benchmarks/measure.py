@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from .report import Failure, Report, Timing, describe_row
 from .settings import BenchSettings
 from .workers.protocol import Label, Worker
 
+Failures = dict[str, Failure]  # by the key of the participant
+
 
 def measure(
     participants: Sequence[Participant],
@@ -41,14 +44,14 @@ def measure(
         environment: Of the device; None describes this machine.
 
     Raises:
-        BenchmarkError: A process fails that is not a toolkit's, or a toolkit's while it is timed.
+        BenchmarkError: A process fails that is not a toolkit's.
         DataError: An image or mask cannot be read.
     """
     environment = environment or describe_environment(settings.threads)
     with tempfile.TemporaryDirectory(prefix="edgeseg-bench-") as name:
         timed = [participant for participant in participants if not participant.fallback_runtime]
         folder = Path(name)
-        failures: list[Failure] = []
+        failures: Failures = {}
         timings = _time(timed, dataset, settings, folder, progress, failures) if timed else {}
         working = [each for each in participants if each.fallback_runtime or each.key in timings]
         accuracies, reference = _score(working, dataset, folder, progress, failures)
@@ -71,7 +74,18 @@ def measure(
         "images": len(dataset),
         "resolution": "network input",
     }
-    return Report(environment, data, reference, rows, failures)
+    return Report(environment, data, reference, rows, list(failures.values()))
+
+
+@contextlib.contextmanager
+def _leaving_out(participant: Participant, failures: Failures) -> Iterator[None]:
+    """A block that ends early where an external toolkit fails, which is then in `failures`."""
+    try:
+        yield
+    except BenchmarkError as error:
+        if not participant.toolkit:
+            raise
+        failures[participant.key] = Failure.of(participant, error)
 
 
 def _time(
@@ -80,36 +94,36 @@ def _time(
     settings: BenchSettings,
     folder: Path,
     progress: Progress,
-    failures: list[Failure],
+    failures: Failures,
 ) -> dict[str, Timing]:
-    """Timings by key; toolkits that fail at once are added to `failures`."""
+    """Timings by key; toolkits that fail are added to `failures` instead."""
     timings: dict[str, Timing] = {}
     with contextlib.ExitStack() as stack:
-        workers = []
+        time_blocks = []
         sizes = []
         with progress.stage("load and warm up", total=len(participants)) as stage:
-            participants = _rehearse(participants, dataset, settings, folder, failures)
-            for number, participant in enumerate(participants):
-                worker = stack.enter_context(participant.runner.open_worker(participant.name))
-                workers.append(worker)
+            working = _rehearse(participants, dataset, settings, folder, failures)
+            for number, participant in enumerate(working):
                 images = _timing_images(participant, dataset, settings, folder / f"{number}.npy")
-                loaded = worker.load(str(images))
-                first = worker.first()
-                warm = warm_up(_time_block(worker))
-                # Memory is read before other work; loading and running are what it is for.
-                peak = worker.memory().peak_rss_bytes - loaded.bare_rss_bytes
-                sizes.append(block_size(warm.median_ms, settings.runs))
-                timings[participant.key] = Timing(
-                    loaded.load_ms, first.first_ms, peak, warm.to_json(), sizes[-1], []
-                )
+                with _leaving_out(participant, failures):
+                    worker = stack.enter_context(participant.runner.open_worker(participant.name))
+                    loaded = worker.load(str(images))
+                    first = worker.first()
+                    warm = warm_up(_time_block(worker))
+                    # Memory is read before other work; loading and running are what it is for.
+                    peak = worker.memory().peak_rss_bytes - loaded.bare_rss_bytes
+                    size = block_size(warm.median_ms, settings.runs)
+                    timings[participant.key] = Timing(
+                        loaded.load_ms, first.first_ms, peak, warm.to_json(), size, []
+                    )
+                    sizes.append(size)
+                    time_blocks.append(_lasting(_time_block(worker), participant, failures))
                 stage.advance()
         with progress.stage("time", total=round_count(sizes, settings.runs)) as stage:
-            blocks = interleave(
-                [_time_block(worker) for worker in workers], sizes, settings.runs, stage.advance
-            )
-        for participant, own in zip(participants, blocks, strict=True):
-            timings[participant.key].blocks = own
-    return timings
+            blocks = interleave(time_blocks, sizes, settings.runs, stage.advance)
+        for timing, own in zip(timings.values(), blocks, strict=True):
+            timing.blocks = own
+    return {key: timing for key, timing in timings.items() if key not in failures}
 
 
 def _rehearse(
@@ -117,29 +131,24 @@ def _rehearse(
     dataset: FolderDataset,
     settings: BenchSettings,
     folder: Path,
-    failures: list[Failure],
+    failures: Failures,
 ) -> list[Participant]:
     """Load each once, which brings its files into the system's cache: the first would pay for that.
 
     Toolkits run an image too. Those that fail go to `failures`; returned are the others.
     """
-    working = []
     for participant in participants:
-        try:
-            with participant.runner.open_worker(participant.name) as worker:
-                if participant.toolkit:
-                    path = folder / "rehearsal.npy"
-                    worker.load(str(_timing_images(participant, dataset, settings, path)))
-                    worker.first()
-                else:
-                    worker.load()
-        except BenchmarkError as error:
-            if not participant.toolkit:
-                raise
-            failures.append(Failure.of(participant, error))
-        else:
-            working.append(participant)
-    return working
+        with (
+            _leaving_out(participant, failures),
+            participant.runner.open_worker(participant.name) as worker,
+        ):
+            if participant.toolkit:
+                path = folder / "rehearsal.npy"
+                worker.load(str(_timing_images(participant, dataset, settings, path)))
+                worker.first()
+            else:
+                worker.load()
+    return [participant for participant in participants if participant.key not in failures]
 
 
 def _time_block(worker: Worker) -> TimeBlock:
@@ -147,6 +156,19 @@ def _time_block(worker: Worker) -> TimeBlock:
         return worker.time(count).latencies_ms
 
     return time_block
+
+
+def _lasting(time_block: TimeBlock, participant: Participant, failures: Failures) -> TimeBlock:
+    """Blocks that are NaN once a toolkit has failed: the others still take their turns."""
+
+    def time_or_fail(count: int) -> Sequence[float]:
+        latencies: Sequence[float] = [math.nan] * count
+        if participant.key not in failures:
+            with _leaving_out(participant, failures):
+                latencies = time_block(count)
+        return latencies
+
+    return time_or_fail
 
 
 def _timing_images(
@@ -162,7 +184,7 @@ def _score(
     dataset: FolderDataset,
     folder: Path,
     progress: Progress,
-    failures: list[Failure],
+    failures: Failures,
 ) -> tuple[dict[str, Accuracy | None], list[dict[str, Any]]]:
     """Accuracy of each participant, and of each FP32 reference that they are compared with.
 
@@ -198,14 +220,9 @@ def _score(
             accuracies[participant.key] = None
             continue
         title, path = f"masks of {participant.name}", folder / f"labels{number}.npy"
-        try:
+        with _leaving_out(participant, failures):
             labels = _label(title, participant.runner, participant, dataset, path, progress)
-        except BenchmarkError as error:
-            if not participant.toolkit:
-                raise
-            failures.append(Failure.of(participant, error))
-            continue
-        accuracies[participant.key] = references[key].compare(labels)
+            accuracies[participant.key] = references[key].compare(labels)
     return accuracies, reference_rows
 
 

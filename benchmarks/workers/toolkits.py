@@ -1,7 +1,7 @@
 """External toolkits: how each converts a network, and how it runs the result.
 
 Standalone: it is imported here for the table, and by `toolkit_worker.py` beside it in the toolkit's
-own environment. Needs Python 3.8; a toolkit's packages are imported where it is used.
+own environment. Needs Python 3.9; a toolkit's packages are imported where it is used.
 """
 
 from __future__ import annotations

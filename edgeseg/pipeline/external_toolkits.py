@@ -230,7 +230,9 @@ def toolkit_participants(
             replace(
                 participant,
                 runner=ToolkitRunner(name, environment.python, network, settings.threads),
-                artifact_bytes=sum(path.stat().st_size for path in network.rglob("*")),
+                artifact_bytes=sum(
+                    path.stat().st_size for path in network.rglob("*") if path.is_file()
+                ),
             )
         )
     return participants, failures

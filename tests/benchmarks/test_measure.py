@@ -164,26 +164,35 @@ def test_without_masks_there_is_no_accuracy(
     assert report.reference[0]["accuracy"]["dice_pooled"] > 0.98
 
 
+@pytest.mark.parametrize(
+    "inferences",
+    [
+        pytest.param(0, id="at once"),
+        pytest.param(3, id="warming up"),
+        pytest.param(1 + 30 * 6 + 2, id="taking turns"),  # the warm-up has 30 blocks of 6 at most
+    ],
+)
 def test_a_toolkit_that_dies_is_left_out_and_told_of(
-    baseline: Participant, fake_runner: MakeRunner, dataset: FolderDataset
+    baseline: Participant, fake_runner: MakeRunner, dataset: FolderDataset, inferences: int
 ) -> None:
     dying = replace(
         baseline,
         key="dying",
         name="threshold by dying",
         target="dying",
-        runner=fake_runner("open_killed"),
+        runner=fake_runner("open_mortal", inferences=inferences),
         toolkit="converted",
     )
-    report = measure([baseline, dying], dataset, SETTINGS)
+    report = measure([baseline, dying], dataset, BenchSettings(runs=400))
     assert [row["key"] for row in report.rows] == ["float"]
+    assert report.rows[0]["runs"] >= 400
     (failure,) = report.failures
     assert (failure.name, failure.model, failure.target) == (
         "threshold by dying",
         "threshold",
         "dying",
     )
-    assert "ended with signal SIGKILL" in failure.reason
+    assert "ended with exit code 9" in failure.reason
 
 
 def test_a_toolkit_whose_masks_are_none_is_left_out_and_told_of(

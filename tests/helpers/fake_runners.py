@@ -96,6 +96,19 @@ def open_killed() -> Runner:
     return Runner(run)
 
 
+def open_mortal(inferences: int) -> Runner:
+    """Works for a while, then dies."""
+    left = [inferences]
+
+    def run(image: Images) -> Images:
+        left[0] -= 1
+        if left[0] < 0:
+            os._exit(9)
+        return dark_is_foreground(image)
+
+    return Runner(run)
+
+
 def open_leaving(code: int) -> Runner:
     os._exit(code)
 
