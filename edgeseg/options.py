@@ -48,7 +48,7 @@ class Options:
             default = known[name].default
             kind: Any = type(default)
             try:
-                values[name] = WORDS[text] if kind is bool else kind(text)
+                values[name] = WORDS[text.lower()] if kind is bool else kind(text)
             except (ValueError, KeyError) as error:
                 raise UsageError(
                     f"The option {name} of {owner} is '{text}', which is not of type "

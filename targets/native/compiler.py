@@ -24,7 +24,7 @@ LIMIT_S = 600
 # Products are added to sums in one rounding; nothing else of what is written is changed.
 # Loops stay loops: the library calls no function of C's.
 COMPILE = (
-    *("-std=c11", "-O2", "-g0", "-fPIC", "-c", "-fvisibility=hidden"),
+    *("-std=c11", "-O2", "-g0", "-fPIC", "-c", "-fvisibility=hidden", "-ffreestanding"),
     *("-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-stack-protector"),
 )
 GCC_OPTIONS = ("-Wno-psabi", "-fno-tree-loop-distribute-patterns")

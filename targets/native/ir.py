@@ -57,12 +57,48 @@ class Window:
         return max(0, *self.before, *far)
 
 
+@dataclass(frozen=True)
+class Codes:
+    """How the image and the weights of a convolution are quantised.
+
+    Attributes:
+        scale, zero: The image's: value = (code - zero) * scale, with codes from -128 to 127.
+        weights: Scales of the outputs' weights, whose codes are from -127 to 127 about 0.
+    """
+
+    scale: float
+    zero: int
+    weights: Floats
+
+
+@dataclass(eq=False)
+class Pack(Step):
+    """Codes of four neighbouring channels in one element, for products of bytes.
+
+    Attributes:
+        zero: As in `Codes`.
+    """
+
+    source: Tensor
+    out: Tensor
+    scale: float
+    zero: int
+
+    def reads(self) -> list[Tensor]:
+        return [self.source]
+
+    def writes(self) -> list[Tensor]:
+        return [self.out]
+
+
 @dataclass(eq=False)
 class Convolution(Step):
     """A convolution with what is done to its sums.
 
     Attributes:
         weight: (outputs, inputs per group, vertical, horizontal).
+        codes: How it is quantised; None in float.
+        packed: Whether `source` is what `Pack` makes, and the sums are those of codes.
         epilogue: Of `Sum`; it gives `out`.
         pooled: Whether the largest of each 2x2 is kept, after `epilogue`.
         statistics: Receives sums and sums of squares of the channels of `Sum`, (2, outputs, 1).
@@ -77,10 +113,12 @@ class Convolution(Step):
     epilogue: Expression = field(default_factory=Sum)
     pooled: bool = False
     statistics: Tensor | None = None
+    codes: Codes | None = None
+    packed: bool = False
 
     @property
     def is_depthwise(self) -> bool:
-        return self.weight.shape[1] == 1 and self.groups == self.source.channels
+        return self.weight.shape[1] == 1 and self.groups == self.source.channels > 1
 
     def reads(self) -> list[Tensor]:
         return [self.source, *loads(self.epilogue)]

@@ -50,9 +50,18 @@ _V3 = (*_V2, "avx2", "fma", "bmi1", "bmi2", "f16c", "movbe")
 _V4 = (*_V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
 _WIDE, _MIDDLE, _NARROW = Machine(16, 32), Machine(8, 16), Machine(4, 16)
 _ARM = Machine(4, 32)
+_VNNI = (*_V4, "avx512_vnni")
 
 # The best of an architecture first.
 SETS = (
+    InstructionSet(
+        "x86-64-v4-vnni",
+        Machine(16, 32, "unsigned"),
+        "x86_64",
+        _VNNI,
+        ("-march=x86-64-v4", "-mavx512vnni", "-mprefer-vector-width=512"),
+        "x86_64_v4+avx512vnni",
+    ),
     InstructionSet(
         "x86-64-v4",
         _WIDE,
@@ -63,6 +72,13 @@ SETS = (
     ),
     InstructionSet("x86-64-v3", _MIDDLE, "x86_64", _V3, ("-march=x86-64-v3",), "x86_64_v3"),
     InstructionSet("x86-64-v2", _NARROW, "x86_64", _V2, ("-march=x86-64-v2",), "x86_64_v2"),
+    InstructionSet(
+        "aarch64-dotprod",
+        Machine(4, 32, "signed"),
+        "aarch64",
+        ("asimd", "asimddp"),
+        zig="cortex_a76",
+    ),
     InstructionSet("aarch64", _ARM, "aarch64", ("asimd",), zig="generic"),
     InstructionSet(
         "wasm-relaxed",
@@ -98,15 +114,19 @@ SETS = (
 )
 INSTRUCTION_SETS: Mapping[str, InstructionSet] = {one.name: one for one in SETS}
 HERE = "here"
+_X86 = ("x86-64-v4-vnni", "x86-64-v4", "x86-64-v3", "x86-64-v2")
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "portable": ("x86-64-v4", "x86-64-v3", "x86-64-v2", "aarch64"),
-    "x86-64": ("x86-64-v4", "x86-64-v3", "x86-64-v2"),
+    "portable": (*_X86, "aarch64-dotprod", "aarch64"),
+    "x86-64": _X86,
+    "arm64": ("aarch64-dotprod", "aarch64"),
 }
 CPU_INFO = Path("/proc/cpuinfo")
 
 
-def parse_sets(text: str) -> tuple[InstructionSet, ...]:
+def parse_sets(text: str, precision: str = "fp32") -> tuple[InstructionSet, ...]:
     """Sets of "NAME" or "NAME+NAME", where a name may be that of a group; each once.
+
+    Groups have sets with products of bytes only where the precision has such products.
 
     Raises:
         UnknownNameError: There is no such set.
@@ -114,10 +134,10 @@ def parse_sets(text: str) -> tuple[InstructionSet, ...]:
     names: list[str] = []
     for name in text.split("+"):
         if name == HERE:
-            found = best_here()
+            found = best_here(precision)
             names += [found.name] if found else []
         elif name in GROUPS:
-            names += GROUPS[name]
+            names += [one for one in GROUPS[name] if _is_of_use(INSTRUCTION_SETS[one], precision)]
         elif name in INSTRUCTION_SETS:
             names.append(name)
         else:
@@ -148,6 +168,10 @@ def runs_here(isa: InstructionSet) -> bool:
     )
 
 
-def best_here() -> InstructionSet | None:
+def best_here(precision: str = "fp32") -> InstructionSet | None:
     """The widest set that this machine has; None for machines that are not known."""
-    return next(filter(runs_here, SETS), None)
+    return next((one for one in SETS if runs_here(one) and _is_of_use(one, precision)), None)
+
+
+def _is_of_use(isa: InstructionSet, precision: str) -> bool:
+    return precision == "int8" or not isa.machine.bytes

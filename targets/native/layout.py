@@ -16,6 +16,7 @@ from .ir import (
     Concat,
     Convolution,
     Nest,
+    Pack,
     Pool,
     Program,
     Statement,
@@ -28,6 +29,7 @@ from .strips import in_strips, is_virtual
 
 LINE = 16  # floats of a cache line
 ROW = 8  # rows with zeros behind them are multiples of this many floats
+CODE_OFFSET = 128  # codes are stored without a sign
 GUARD = 64  # floats before and behind everything, which whole vectors may read
 
 
@@ -38,6 +40,7 @@ class Storage:
     Attributes:
         halo: Pixels around the image that hold zeros.
         is_strip: Whether it holds some rows of the image only, those that are computed.
+        fill: What the halo holds; of codes, those of zero.
         offset: In the arena, in floats, of what comes first: the zeros above the first plane.
     """
 
@@ -46,6 +49,7 @@ class Storage:
     width: int
     halo: int = 0
     is_strip: bool = False
+    fill: int = 0
     offset: int = 0
 
     @property
@@ -108,10 +112,20 @@ def plan_layout(program: Program) -> Layout:
     """Choose a place for everything."""
     steps = in_strips(program, _copy_what_cannot_be_placed(program))
     pieces = _place(program, steps)
+    for step in [inner for outer in steps for inner in steps_of(outer)]:
+        if isinstance(step, Pack):
+            for view, _ in pieces[step.out]:
+                view.storage.fill = filling(step.zero)
     kept = [step for step in steps if not isinstance(step, Concat | ChannelSlice)]
     _choose_halos(kept, pieces)
     size = _plan_arena(program, kept, pieces)
     return Layout(pieces, kept, size)
+
+
+def filling(zero: int) -> int:
+    """Four times the code of zero, as a signed word."""
+    byte = zero + CODE_OFFSET
+    return int.from_bytes(bytes([byte] * 4), "little", signed=True)
 
 
 def _copy_what_cannot_be_placed(program: Program) -> list[Step]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from edgeseg.errors import UnknownNameError
-from edgeseg.records import Artifact
+from edgeseg.records import ONNX_FORMAT, Artifact
 
 from ..base import Runtime, RuntimeOptions, Written
 from ..onnxruntime import OnnxRuntime
@@ -30,9 +30,15 @@ CONTENTS = "network.json"  # which library is for which machine, and which weigh
 HEADER = "edgeseg.h"
 AUTO = "auto"
 # What moves work to fewer pixels or makes larger arrays unnecessary.
-FLOAT_REWRITES = ("fold-constants", "concat-by-sum", "pointwise-before-resize")
+FLOAT_REWRITES = (
+    *("fold-constants", "softmax-by-sigmoid", "dense-stem"),
+    *("concat-by-sum", "pointwise-before-resize"),
+)
 # What moves work to fewer pixels or makes larger arrays unnecessary.
-FLOAT_REWRITES = ("fold-constants", "concat-by-sum", "pointwise-before-resize")
+FLOAT_REWRITES = (
+    *("fold-constants", "softmax-by-sigmoid", "dense-stem"),
+    *("concat-by-sum", "pointwise-before-resize"),
+)
 
 
 @dataclass(frozen=True)
@@ -72,19 +78,31 @@ class _Variant:
 
 
 class NativeRuntime(Runtime):
-    """FP32 as a shared library for each instruction set, weights and a header."""
+    """Shared libraries for several instruction sets, their weights and a header.
+
+    In INT8, dense convolutions add up products of bytes where a machine has an instruction for
+    that; all else is computed in floats, and all of it on other machines.
+    """
 
     name = "native"
     devices = ("intel", "android", "jetson")
     title = "the network itself, compiled to C"
     artifact_format = "native"
-    quantized_from = ()
+    quantized_from = (ONNX_FORMAT,)
+    # Floats between convolutions are at hand anyway: only what a convolution reads is rounded.
+    plan_defaults: ClassVar[Mapping[str, str]] = {
+        "zero_points": "true",
+        "quantize_outputs": "false",
+    }
     compiled_precisions = ("fp32",)
-    quantized_precisions = ()
+    quantized_precisions = ("int8",)
     build_packages = ("onnx", "onnx_ir", "onnxruntime")
     run_packages = ()
     backend_module = "edgeseg.targets.runners.native_backend"
-    rewrites: ClassVar[Mapping[str, tuple[str, ...]]] = {"fp32": FLOAT_REWRITES}
+    rewrites: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "fp32": FLOAT_REWRITES,
+        "int8": FLOAT_REWRITES,
+    }
     options_class = NativeOptions
 
     @property
@@ -92,11 +110,14 @@ class NativeRuntime(Runtime):
         assert isinstance(self.options, NativeOptions)
         return self.options
 
+    def _sets(self, precision: str) -> tuple[InstructionSet, ...]:
+        return parse_sets(self.native_options.isa, precision)
+
     def _write(self, onnx_path: Path, folder: Path, precision: str) -> Written:
         program, contracts = import_graph(onnx_path)
         fuse(program)
         variants = _variants(
-            {isa: write_source(program, isa.machine) for isa in parse_sets(self.native_options.isa)}
+            {isa: write_source(program, isa.machine) for isa in self._sets(precision)}
         )
         folder.mkdir(parents=True, exist_ok=True)
         (folder / HEADER).write_text(header(program), encoding="utf-8")
@@ -143,13 +164,13 @@ class NativeRuntime(Runtime):
         return OnnxRuntime().compile_plain(onnx_path, folder)
 
     def runtime_settings(self, precision: str) -> dict[str, Any]:
-        return {"isa": [isa.name for isa in parse_sets(self.native_options.isa)]}
+        return {"isa": [isa.name for isa in self._sets(precision)]}
 
     def refusal(self, precision: str) -> str | None:
-        sets = parse_sets(self.native_options.isa)
+        sets = self._sets(precision)
         if any(map(runs_here, sets)):
             return None
-        best = best_here()
+        best = best_here(precision)
         if best is None:
             return f"it knows no instruction set of this machine ({platform.machine()})"
         names = "+".join(isa.name for isa in sets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from .ir import (
     GroupScale,
     MatrixProduct,
     Nest,
+    Pack,
     Pool,
     Program,
     Resize,
@@ -33,8 +35,10 @@ from .kernels.moves import (
     write_sums,
 )
 from .kernels.nest import write_nest
+from .kernels.pack import write_pack
 from .kernels.writer import Machine, Writer, clear_halo
 from .layout import Layout, plan_layout
+from .passes.codes import pack_sources
 from .strips import rows_of
 
 PRELUDE = Path(__file__).parent / "c" / "prelude.h"
@@ -70,20 +74,25 @@ class Source:
         text: C, which includes nothing but headers of the compiler.
         weights: All constants.
         arena_floats: Memory that a run works in.
-        titles: Of the steps, in the order of their functions s0, s1, ...
+        steps: In the order of their functions s0, s1, ...
+        calls: C that runs each of them.
         image, mask: Where `network_run` reads and writes.
     """
 
     text: str
     weights: Floats
     arena_floats: int
-    titles: tuple[str, ...]
+    steps: tuple[Step, ...]
+    calls: tuple[str, ...]
     image: Place
     mask: Place
 
 
 def write_source(program: Program, machine: Machine) -> Source:
-    """The C of a fused program."""
+    """The C of a fused program, which stays as it is."""
+    program = copy.deepcopy(program)
+    if machine.bytes:
+        pack_sources(program)
     layout = plan_layout(program)
     writer = Writer(layout, machine)
     cleared: set[Any] = set()
@@ -93,9 +102,11 @@ def write_source(program: Program, machine: Machine) -> Source:
     halos = writer.lines
     writer.lines, writer.depth = [], 0
     functions: list[str] = []
+    calls: list[str] = []
     for index, step in enumerate(layout.steps):
         call = _write_step(writer, f"s{index}", step)
         functions += writer.lines
+        calls.append(call)
         writer.lines, writer.depth = [], 1
         _clear(writer, cleared, layout, step.writes())
         body += [*writer.lines, f"    {call}"]
@@ -110,8 +121,7 @@ def write_source(program: Program, machine: Machine) -> Source:
         ]
     )
     weights = np.concatenate([*writer.weights, np.zeros(64, np.float32)])
-    titles = tuple(step.title for step in layout.steps)
-    return Source(text, weights, layout.size, titles, image, mask)
+    return Source(text, weights, layout.size, tuple(layout.steps), tuple(calls), image, mask)
 
 
 def _write_step(writer: Writer, name: str, step: Step) -> str:
@@ -127,7 +137,7 @@ def _write_step(writer: Writer, name: str, step: Step) -> str:
             for call in calls:
                 writer.line(call)
         return f"{name}(m, w);"
-    if isinstance(step, Convolution | Nest | Resize):
+    if isinstance(step, Convolution | Nest | Resize | Pack):
         height = _write_rows(writer, name, step, 0)
         return f"{name}(m, w, 0, {height});"
     WRITERS[type(step)](writer, name, step)
@@ -143,6 +153,8 @@ def _write_rows(writer: Writer, name: str, step: Step, rows: int) -> int:
         return write_convolution(writer, name, step, default_tile(writer, step, rows), rows)
     if isinstance(step, Nest):
         return write_nest(writer, name, step, rows)
+    if isinstance(step, Pack):
+        return write_pack(writer, name, step, rows)
     assert isinstance(step, Resize)
     return write_resize(writer, name, step)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .expressions import Tensor
-from .ir import ChannelSlice, Concat, Convolution, Nest, Program, Resize, Step, Strips
+from .ir import ChannelSlice, Concat, Convolution, Nest, Pack, Program, Resize, Step, Strips
 
 CACHE = 49_152  # bytes of what is shared: it stays in the first cache
 SMALL = 65_536  # bytes; whole tensors below stay in a cache anyway
@@ -30,11 +30,11 @@ def in_strips(program: Program, steps: list[Step]) -> list[Step]:
 
 
 def is_virtual(step: Concat, users: dict[Tensor, list[Step]], program: Program) -> bool:
-    """Whether only nests read it, which can read its parts where they are."""
+    """Whether only steps read it that can read its parts where they are."""
     readers = users.get(step.out, [])
     return (
         step.out is not program.mask
-        and all(isinstance(reader, Nest) for reader in readers)
+        and all(isinstance(reader, Nest | Pack) for reader in readers)
         and all(part.constant is None for part in step.parts)
     )
 
@@ -70,7 +70,7 @@ def rows_of(step: Step) -> int | None:
     """Rows that a step computes one after the other; None for what cannot run in strips."""
     if isinstance(step, Nest):
         return step.shape[0]
-    if isinstance(step, Resize):
+    if isinstance(step, Resize | Pack):
         return step.out.height
     if isinstance(step, Convolution) and step.statistics is None:
         return step.out.height * (2 if step.pooled else 1)
@@ -94,7 +94,7 @@ def _longest_run(
         if isinstance(step, Concat | ChannelSlice):
             sources[step.out] = read
             continue
-        is_point = isinstance(step, Nest) or (
+        is_point = isinstance(step, Nest | Pack) or (
             isinstance(step, Convolution) and step.window.is_point
         )
         if rows_of(step) != height or (read & made and not is_point):

@@ -22,7 +22,8 @@ class Backend:
 
     Args:
         folder: Where the files lie.
-        files: First the list of libraries, the best of an architecture before the others.
+        files: First the list of libraries, which lie beside it, the best of an architecture before
+            the others.
         runtime: Not asked: the list says all.
         threads: 1; the network runs on the calling thread.
     """
@@ -30,10 +31,10 @@ class Backend:
     def __init__(
         self, folder: Path, files: Sequence[str], runtime: Mapping[str, Any], threads: int
     ) -> None:
-        contents = json.loads((Path(folder) / files[0]).read_text(encoding="utf-8"))
-        variant = choose(contents)
+        path = Path(folder) / files[0]
+        variant = choose(json.loads(path.read_text(encoding="utf-8")))
         self.isa = variant["isa"]
-        library = Path(folder) / variant["library"]
+        library = path.parent / variant["library"]
         # Loading a damaged library can end the process.
         if zlib.crc32(library.read_bytes()) != variant["crc32"]:
             raise RuntimeError(f"{library.name} is damaged")
@@ -50,7 +51,7 @@ class Backend:
         self._library.edgeseg_sizes(image, mask)
         self._image, self._mask = (1, *image), (1, *mask)
         # Both must stay as long as the handle.
-        self._weights = _aligned(np.fromfile(Path(folder) / variant["weights"], np.uint8))
+        self._weights = _aligned(np.fromfile(path.parent / variant["weights"], np.uint8))
         self._memory = _aligned(np.zeros(self._library.edgeseg_memory_bytes(), np.uint8))
         self._handle = ctypes.c_void_p()
         code = self._library.edgeseg_create(

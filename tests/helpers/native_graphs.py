@@ -99,3 +99,49 @@ def reference(path: Path, image: Array) -> Array:
     )
     made: Array = session.run(None, {"image": image})[0]
     return made
+
+
+def quantized(graph: Branches, value: str, scale: float, zero: int) -> str:
+    factors = graph.constant(scale), graph.constant(zero, np.int8)
+    return str(
+        graph.node("DequantizeLinear", graph.node("QuantizeLinear", value, *factors), *factors)
+    )
+
+
+def quantized_weights(graph: Branches, *shape: int) -> str:
+    """A quantised weight with a scale for each output."""
+    codes = graph.constant(graph.generator.integers(-127, 128, shape), np.int8)
+    scales = graph.constant(graph.generator.uniform(0.001, 0.01, shape[0]))
+    zeros = graph.constant(np.zeros(shape[0]), np.int8)
+    return str(graph.node("DequantizeLinear", codes, scales, zeros, axis=0))
+
+
+def quantized_branches(size: tuple[int, int]) -> Branches:
+    graph = Branches((3, *size), seed=sum(size))
+    draw = graph.generator
+    for number in range(10):
+        inputs, outputs = int(draw.integers(3, 40)), int(draw.integers(8, 40))
+        kernel = [int(one) for one in draw.integers(1, 6, 2)]
+        stride = [int(one) for one in draw.integers(1, 3, 2)]
+        source = graph.channels(inputs)
+        scale, zero = float(draw.uniform(0.02, 0.1)), int(draw.integers(-128, 128))
+        rounded = quantized(graph, source, scale, zero)
+        pads = [one // 2 for one in kernel] * 2
+        settings = {"strides": stride, "pads": pads, "kernel_shape": kernel}
+        bias = graph.random(outputs)
+        made = graph.node(
+            "Conv", rounded, quantized_weights(graph, outputs, inputs, *kernel), bias, **settings
+        )
+        if number % 3 == 0:
+            made = graph.node("Relu", made)
+        if number % 3 == 1:
+            made = graph.node("Mul", made, graph.constant(draw.normal(0, 1, (1, outputs, 1, 1))))
+        graph.end(made, f"{number}: {inputs} -> {outputs}, {settings}")
+    return graph
+
+
+def compare_codes(given: Array, wanted: Array) -> None:
+    """A value within rounding of two codes may take the other one."""
+    far = np.abs(given - wanted) > 1e-4 * max(1.0, float(np.abs(wanted).max()))
+    assert far.mean() < 2e-3
+    assert np.abs(given - wanted).max() < 0.05 * np.abs(wanted).max()

@@ -4,8 +4,11 @@
  * that is wider than the machine's registers. */
 #include <stddef.h>
 #include <stdint.h>
-#if defined(__GNUC__) && !defined(__clang__) && defined(__SSE2__)
+#if defined(__SSE2__) && (!defined(__clang__) || defined(__AVX512VNNI__))
 #include <immintrin.h>
+#endif
+#if defined(__ARM_FEATURE_DOTPROD)
+#include <arm_neon.h>
 #endif
 
 #define INLINE static inline __attribute__((always_inline, unused))
@@ -203,6 +206,47 @@ INLINE F16 odd16(F16 a, F16 b)
 FUNCTIONS(4)
 FUNCTIONS(8)
 FUNCTIONS(16)
+
+/* Codes: four in a word, without a sign; those of weights have one. */
+typedef int32_t word __attribute__((may_alias));
+#define CODES(N)                                                                               \
+    INLINE I##N words##N(const float *p) { return *(const word *)p - (I##N){0}; }              \
+    INLINE I##N code##N(F##N x, float gain, float zero)                                        \
+    {                                                                                          \
+        /* Of a float beyond 2^23, the last bits are the nearest integer's. */                 \
+        F##N v = x * gain + (zero + 12582912.0f);                                              \
+        v = min##N(splat##N(12582912.0f + 255.0f), max##N(splat##N(12582912.0f), v));          \
+        return (I##N)v & 255;                                                                  \
+    }
+CODES(4)
+CODES(8)
+CODES(16)
+#if defined(__AVX512VNNI__)
+INLINE I4 dot4(I4 a, F4 v, I4 w)
+{
+    return (I4)_mm_dpbusd_epi32((__m128i)a, (__m128i)v, (__m128i)w);
+}
+INLINE I8 dot8(I8 a, F8 v, I8 w)
+{
+    return (I8)_mm256_dpbusd_epi32((__m256i)a, (__m256i)v, (__m256i)w);
+}
+INLINE I16 dot16(I16 a, F16 v, I16 w)
+{
+    return (I16)_mm512_dpbusd_epi32((__m512i)a, (__m512i)v, (__m512i)w);
+}
+#elif defined(__ARM_FEATURE_DOTPROD)
+/* The product of codes with a sign; what the other one lacks is in the weights' sums. */
+INLINE I4 dot4(I4 a, F4 v, I4 w)
+{
+    int8x16_t codes = vreinterpretq_s8_s32((int32x4_t)((I4)v ^ (int32_t)0x80808080));
+    return (I4)vdotq_s32((int32x4_t)a, codes, vreinterpretq_s8_s32((int32x4_t)w));
+}
+#endif
+
+INLINE void fill(float *p, int count, int32_t value)
+{
+    for (int i = 0; i < count; ++i) ((word *)p)[i] = value;
+}
 
 INLINE void zero(float *p, int count)
 {

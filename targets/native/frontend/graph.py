@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from edgeseg.contract import InputContract, OutputContract
-from edgeseg.formats.onnx import read_contracts
+from edgeseg.formats.onnx import constant_of, name_of, read_contracts
 from edgeseg.lower.constants import fold_stored_constants
 
 from ...onnx_file import read_typed_graph
+from ..expressions import Floats
 from ..ir import Program
 from .images import IMAGE_RULES
 from .importer import Importer
 from .maps import MAP_RULES
 from .moves import MOVE_RULES
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 
 def import_graph(
@@ -25,7 +32,18 @@ def import_graph(
         TargetError: The file is no valid graph, or has an operator that is not known.
     """
     model = read_typed_graph(onnx_path)
+    scales = _weight_scales(model)  # folding makes floats of the weights
     fold_stored_constants(model)
-    program = Importer({**IMAGE_RULES, **MAP_RULES, **MOVE_RULES}).program(model)
+    program = Importer({**IMAGE_RULES, **MAP_RULES, **MOVE_RULES}, scales).program(model)
     contracts = read_contracts(model)
     return program, contracts if program.image.channels == 3 else None
+
+
+def _weight_scales(model: ir.Model) -> dict[str, Floats]:
+    """Scales of the weights of quantised convolutions, by the name of their output."""
+    scales = {}
+    for node in model.graph:
+        weight = node.inputs[1].producer() if node.op_type == "Conv" and node.inputs[1] else None
+        if weight is not None and weight.op_type == "DequantizeLinear":
+            scales[name_of(node.outputs[0])] = constant_of(weight.inputs[1]).astype(np.float32)
+    return scales

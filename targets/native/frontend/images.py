@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg.formats.onnx import name_of
+
 from ..expressions import Call, Expression, Floats, Load, Sum, Tensor
-from ..ir import Convolution, Gather, Pool, Resize, Window
+from ..ir import Codes, Convolution, Gather, Pool, Resize, Window
 from .importer import Importer, Rule, title_of
 
 if TYPE_CHECKING:
@@ -91,7 +93,30 @@ def _convolution(importer: Importer, node: ir.Node) -> None:
     groups = int(importer.attribute(node, "group", 1))
     bias = _bias(importer, node, weight.shape[0])
     out = _result(importer, node)
-    importer.add(Convolution(title_of(node), source, weight, bias, groups, window, out))
+    codes = _codes(importer, node, source)
+    importer.add(
+        Convolution(title_of(node), source, weight, bias, groups, window, out, codes=codes)
+    )
+
+
+def _codes(importer: Importer, node: ir.Node, source: Tensor) -> Codes | None:
+    value = node.inputs[0]
+    assert value is not None
+    scales = importer.weight_scales.get(name_of(node.outputs[0]))
+    if scales is None or value not in importer.rounded or source is not importer.tensors[value]:
+        return None
+    return Codes(*importer.rounded[value], scales)
+
+
+def _rounding(importer: Importer, node: ir.Node) -> None:
+    """QuantizeLinear and DequantizeLinear: what is read stays as it is; convolutions round."""
+    value, out = node.inputs[0], node.outputs[0]
+    assert value is not None
+    scale, zero = (importer.constant(node, index) for index in (1, 2))
+    if scale is None or scale.size != 1 or (zero is not None and zero.dtype != np.int8):
+        raise importer.refusal(node, "has another form than int8 with one scale for all")
+    importer.tensors[out] = importer.tensor(value)
+    importer.rounded[out] = float(scale.item()), int(zero.item()) if zero is not None else 0
 
 
 def _transposed(importer: Importer, node: ir.Node) -> None:
@@ -271,4 +296,6 @@ IMAGE_RULES: dict[str, Rule] = {
     "AveragePool": _pool,
     "Resize": _resize,
     "Upsample": _resize,
+    "QuantizeLinear": _rounding,
+    "DequantizeLinear": _rounding,
 }

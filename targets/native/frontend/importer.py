@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -26,10 +26,14 @@ class Importer:
     Attributes:
         steps: So far.
         tensors: By ONNX value; the tensor's shape is the value's with the batch of one left out.
+        rounded: Scale and zero of values that a quantised graph rounds; they are not rounded here.
+        weight_scales: Of quantised convolutions, by the name of their output.
     """
 
-    def __init__(self, rules: dict[str, Rule]) -> None:
+    def __init__(self, rules: dict[str, Rule], weight_scales: Mapping[str, Floats]) -> None:
         self.rules = rules
+        self.weight_scales = weight_scales
+        self.rounded: dict[ir.Value, tuple[float, int]] = {}
         self.steps: list[Step] = []
         self.tensors: dict[ir.Value, Tensor] = {}
 

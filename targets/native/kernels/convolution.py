@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..expressions import Floats, Tensor, loads
 from ..ir import Convolution
-from .writer import Place, Span, Writer, blocks, masked, spans, value_of
+from ..layout import CODE_OFFSET
+from ..passes.codes import EACH
+from .writer import Machine, Place, Span, Writer, blocks, masked, spans, value_of
 
 L1, L2 = 32_000, 1_000_000  # bytes that are hoped to stay in a cache
 MOST_UNROLLED = 25  # taps of a kernel that are written out; of larger ones, one row is
@@ -103,15 +106,46 @@ def write_convolution(
     return kernel.height
 
 
+def codes_of(step: Convolution) -> NDArray[np.int8]:
+    """Codes of the weights."""
+    assert step.codes is not None
+    codes = np.rint(step.weight / step.codes.weights[:, None, None, None])
+    return np.clip(codes, -127, 127).astype(np.int8)
+
+
+def words_of(step: Convolution) -> Floats:
+    """Codes of the weights as `Pack` orders channels: (outputs, words, rows, columns)."""
+    codes = codes_of(step)
+    missing = -codes.shape[1] % EACH
+    filled = np.pad(codes, ((0, 0), (0, missing), (0, 0), (0, 0)))
+    grouped = filled.reshape(codes.shape[0], -1, EACH, *codes.shape[2:]).transpose(0, 1, 3, 4, 2)
+    words: Floats = np.ascontiguousarray(grouped).view("<f4")[..., 0]
+    return words
+
+
+def _of_codes(step: Convolution, machine: Machine) -> tuple[Floats, Floats]:
+    """What the sums of codes are multiplied by, and what is added then."""
+    assert step.codes is not None
+    scales = step.codes.weights.astype(np.float64) * step.codes.scale
+    zero = step.codes.zero + (CODE_OFFSET if machine.bytes == "unsigned" else 0)
+    sums = codes_of(step).astype(np.int64).sum((1, 2, 3))
+    bias = step.bias - scales * zero * sums
+    return scales.astype(np.float32), bias.astype(np.float32)
+
+
 class _Kernel:
     def __init__(self, writer: Writer, name: str, step: Convolution, tile: Tile, rows: int) -> None:
         self.writer, self.name, self.step, self.tile = writer, name, step, tile
         self.outputs, self.inputs = step.weight.shape[:2]
+        if step.packed:
+            self.inputs = step.source.channels
         self.each = self.outputs // step.groups  # outputs of a group
         self.height, self.width = computed_size(writer, step, rows)
         self.blocks = self._blocks()
-        self.weights = writer.add_weights(self._packed())
-        self.bias = writer.add_weights(step.bias)
+        self.weights = writer.add_weights(self._in_order())
+        self.scales, bias = _of_codes(step, writer.machine) if step.packed else (None, step.bias)
+        self.bias = writer.add_weights(bias)
+        self.scale = writer.add_weights(self.scales) if self.scales is not None else 0
         self.storage = writer.storage(step.source)
         self.taps = step.window.kernel[0] * step.window.kernel[1]
         # Merged kernels have places that are zero in all channels.
@@ -122,9 +156,11 @@ class _Kernel:
         """(outputs, how often) within a group."""
         return blocks(self.each, self.tile.outputs)
 
-    def _packed(self) -> Floats:
+    def _in_order(self) -> Floats:
         """Weights in the order of their use: [block][input][row][column][output of the block]."""
         weight = self.step.weight.reshape(self.outputs, -1)
+        if self.step.packed:
+            weight = words_of(self.step).reshape(self.outputs, -1)
         parts, start = [], 0
         for _ in range(self.step.groups):
             for size, times in self.blocks:
@@ -253,8 +289,11 @@ class _Kernel:
             for output in range(outputs):
                 for row in range(rows):
                     for vector in range(span.vectors):
+                        name = f"{row}_{vector}_{output}"
                         writer.line(
-                            f"F{lanes} a{row}_{vector}_{output} = splat{lanes}(b[{output}]);"
+                            f"I{lanes} i{name} = {{0}};"
+                            if step.packed
+                            else f"F{lanes} a{name} = splat{lanes}(b[{output}]);"
                         )
             steps = f"p += {self.storage.plane}, q += {self.taps * outputs}"
             if self.inputs > 1:
@@ -262,7 +301,19 @@ class _Kernel:
                     self._taps(rows, span, outputs)
             else:
                 self._taps(rows, span, outputs)
+            if step.packed:
+                self._to_floats(rows, span, outputs)
             self._finish(rows, span, outputs)
+
+    def _to_floats(self, rows: int, span: Span, outputs: int) -> None:
+        writer, lanes = self.writer, span.lanes
+        writer.line(f"const float *s = w + {self.scale} + o;")
+        for output in range(outputs):
+            for row in range(rows):
+                for vector in range(span.vectors):
+                    name = f"{row}_{vector}_{output}"
+                    total = f"__builtin_convertvector(i{name}, F{lanes})"
+                    writer.line(f"F{lanes} a{name} = {total} * s[{output}] + b[{output}];")
 
     def _taps(self, rows: int, span: Span, outputs: int) -> None:
         """Multiply and add for one input channel."""
@@ -303,11 +354,19 @@ class _Kernel:
             for output in range(outputs):
                 index = (tap * window.kernel[1] + column) * outputs + output
                 with writer.block(""):
-                    writer.line(f"F{lanes} f = splat{lanes}(q{suffix}[{index}]);")
+                    if self.step.packed:
+                        writer.line(f"I{lanes} f = words{lanes}(q{suffix} + {index});")
+                    else:
+                        writer.line(f"F{lanes} f = splat{lanes}(q{suffix}[{index}]);")
                     for row in range(rows):
                         line = row * stride[0] + tap * dilation[0]
                         for vector in range(span.vectors):
-                            writer.line(f"a{row}_{vector}_{output} += f * v{line}_{vector};")
+                            name, value = f"{row}_{vector}_{output}", f"v{line}_{vector}"
+                            writer.line(
+                                f"i{name} = dot{lanes}(i{name}, {value}, f);"
+                                if self.step.packed
+                                else f"a{name} += f * {value};"
+                            )
 
     def _finish(self, rows: int, span: Span, outputs: int) -> None:
         writer, step, lanes = self.writer, self.step, span.lanes

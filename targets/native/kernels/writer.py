@@ -19,10 +19,13 @@ class Machine:
     Attributes:
         lanes: Floats of the widest vector.
         registers: Vector registers.
+        bytes: "unsigned" or "signed" where one instruction adds up four products of codes; then
+            those of images are from 0 or from -128 on.
     """
 
     lanes: int
     registers: int
+    bytes: str = ""
 
 
 @dataclass(frozen=True)
@@ -221,21 +224,31 @@ def masked(value: str, span: Span) -> str:
     return f"(F{span.lanes})((I{span.lanes}){value} & (I{span.lanes}){{{bits}}})"
 
 
+def masked_words(value: str, span: Span, rest: int) -> str:
+    """Another word for what lies behind the row."""
+    if span.valid == span.lanes:
+        return value
+    bits = ", ".join("-1" if lane < span.valid else "0" for lane in range(span.lanes))
+    mask = f"(I{span.lanes}){{{bits}}}"
+    return f"({value} & {mask}) | ({rest} & ~{mask})"
+
+
 def clear_halo(writer: Writer, storage: Storage) -> None:
     """Write the zeros that windows read around the images of a storage."""
     if storage.halo == 0:
         return
     pitch, plane = storage.pitch, storage.plane
     tail = pitch - storage.width
+    zero = f"fill({{}}, {{}}, {storage.fill});" if storage.fill else "zero({}, {});"
     before = storage.first - storage.offset
     with writer.block(""):
         writer.line(f"float *p = m + {storage.offset};")
-        writer.line(f"zero(p, {before});")
+        writer.line(zero.format("p", before))
         writer.line(f"p += {before};")
         with writer.block(writer.loop("c", storage.channels)):
             with writer.block(writer.loop("y", storage.height)):
-                writer.line(f"zero(p + y * {pitch} + {storage.width}, {tail});")
+                writer.line(zero.format(f"p + y * {pitch} + {storage.width}", tail))
             gap = plane - storage.height * pitch
-            writer.line(f"zero(p + {storage.height * pitch}, {gap});")
+            writer.line(zero.format(f"p + {storage.height * pitch}", gap))
             writer.line(f"p += {plane};")
-        writer.line(f"zero(p, {storage.halo * pitch});")
+        writer.line(zero.format("p", storage.halo * pitch))

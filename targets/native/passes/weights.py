@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..expressions import Call, Expression, Floats, Load, Scalar, Sum, leaves, replace_leaf
@@ -32,6 +34,9 @@ def _take_scale(step: Convolution) -> bool:
     if call.function == "mul":
         step.weight = step.weight * other[:, None, None, None]
         step.bias = step.bias * other
+        if step.codes is not None:
+            scales = np.where(other == 0, np.float32(1), step.codes.weights * np.abs(other))
+            step.codes = replace(step.codes, weights=scales)
     elif call.function == "add":
         step.bias = step.bias + other
     elif first == Sum():

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from native_graphs import compare_codes, quantized_branches, reference
 from numpy.typing import NDArray
 from support import UNTESTED, needs
 
@@ -63,24 +64,38 @@ def agrees(given: bytes, wanted: NDArray[np.float32]) -> None:
     assert 10_000 * flips <= MOST_FLIPS
 
 
-def test_arm64_computes_the_same(
-    artifact: Artifact, image: NDArray[np.float32], mask: NDArray[np.float32], tmp_path: Path
-) -> None:
+def run_on_arm64(artifact: Artifact, name: str, image: NDArray[np.float32], folder: Path) -> bytes:
     emulator = require_program("qemu-aarch64-static", "the network compiled for ARM64")
-    weights = (artifact.folder / variant(artifact, "aarch64")["weights"]).read_bytes()
+    weights = (artifact.folder / variant(artifact, name)["weights"]).read_bytes()
     words = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-none", "-O2"]
     words += ["-nostdlib", "-static", "-fno-builtin", f"-DWEIGHTS={len(weights)}"]
     words += [f"-I{artifact.folder}", str(HELPERS / "run_network.c")]
-    words += [str(artifact.folder / "network-aarch64.a"), "-o", str(tmp_path / "app")]
+    words += [str(artifact.folder / f"network-{name}.a"), "-o", str(folder / "app")]
     subprocess.run(words, check=True)
     done = subprocess.run(
-        [emulator, tmp_path / "app"],
+        [emulator, "-cpu", "max", folder / "app"],
         input=weights + image.tobytes(),
         capture_output=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    agrees(done.stdout, mask)
+    return done.stdout
+
+
+def test_arm64_computes_the_same(
+    artifact: Artifact, image: NDArray[np.float32], mask: NDArray[np.float32], tmp_path: Path
+) -> None:
+    agrees(run_on_arm64(artifact, "aarch64", image, tmp_path), mask)
+
+
+def test_arm64_adds_up_products_of_codes(tmp_path: Path) -> None:
+    graph = quantized_branches((17, 23))
+    path, image = graph.save(tmp_path / "net.onnx"), graph.image()
+    runtime = find_runtime("native", {"isa": "aarch64-dotprod", "static": "true"})
+    artifact = runtime.compile(path, tmp_path / "made", "int8")
+    given = run_on_arm64(artifact, "aarch64-dotprod", image, tmp_path)
+    wanted = reference(path, image)
+    compare_codes(np.frombuffer(given, np.float32).reshape(wanted.shape), wanted)
 
 
 @pytest.mark.parametrize("name", ["wasm", "wasm-relaxed"])

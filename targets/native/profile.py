@@ -1,0 +1,188 @@
+"""Where the time of a compiled network goes, step by step, against the peak of the core."""
+
+from __future__ import annotations
+
+import ctypes
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .compiler import find_compiler
+from .frontend.graph import import_graph
+from .interface import implementation, network_key, weights_file
+from .ir import Convolution, MatrixProduct, Step, steps_of
+from .isa import InstructionSet
+from .passes import fuse
+from .source import write_source
+
+RUNS = 40
+# Sums of products in registers: as many chains as hide the latency of a product.
+PEAK = """
+EXPORT float edgeseg_peak(float *p, int count)
+{
+    F@L@ x = load@L@(p), y = load@L@(p + @L@);
+    @DECLARE@
+    for (int i = 0; i < count; ++i) {
+        @ADD@
+    }
+    store@L@(p, @SUM@);
+    return p[0];
+}
+EXPORT void edgeseg_steps(struct edgeseg_network *network, int step)
+{
+    float *m = network->arena;
+    const float *w = network->weights;
+    switch (step) {
+@CASES@
+    }
+}
+"""
+
+
+@dataclass(frozen=True)
+class StepProfile:
+    """One step of a network.
+
+    Attributes:
+        title: Of the ONNX node that it began with.
+        kind: Of step.
+        products: Multiplications whose results are added up.
+        seconds: Median of one run.
+    """
+
+    title: str
+    kind: str
+    products: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class NetworkProfile:
+    """All steps, and what the core could do.
+
+    Attributes:
+        peak: Products a second, of a loop that keeps everything in registers.
+        seconds: Median of a run of the whole network.
+    """
+
+    isa: str
+    peak: float
+    seconds: float
+    steps: tuple[StepProfile, ...]
+
+
+def profile_graph(
+    onnx_path: Path, isa: InstructionSet, compiler: str = "auto", runs: int = RUNS
+) -> NetworkProfile:
+    """Compile a graph and measure its steps, one after the other as in a run.
+
+    Raises:
+        TargetError: It does not compile.
+    """
+    program, contracts = import_graph(onnx_path)
+    fuse(program)
+    source = write_source(program, isa.machine)
+    key = network_key([source])
+    text = source.text + implementation(source, key, contracts) + _measuring(isa, source.calls)
+    with tempfile.TemporaryDirectory(prefix="edgeseg-native-") as name:
+        folder = Path(name)
+        (folder / "network.c").write_text(text, encoding="utf-8")
+        tool = find_compiler(compiler, isa)
+        made = tool.compile(folder / "network.c", folder, "network", isa)
+        tool.link(made, folder / "network.so", isa)
+        library = ctypes.CDLL(str(folder / "network.so"))
+    library.edgeseg_memory_bytes.restype = ctypes.c_size_t
+    weights = _aligned(np.frombuffer(weights_file(source, key), np.uint8))
+    memory = _aligned(np.zeros(library.edgeseg_memory_bytes(), np.uint8))
+    handle, pointer, size = ctypes.c_void_p(), ctypes.c_void_p, ctypes.c_size_t
+    given = (pointer(memory.ctypes.data), size(memory.size))
+    given += (pointer(weights.ctypes.data), size(weights.size))
+    assert library.edgeseg_create(*given, ctypes.byref(handle)) == 0
+    image = np.random.default_rng(0).normal(0, 1, source.image.shape).astype(np.float32)
+    mask = np.empty(source.mask.shape, np.float32)
+    run = library.edgeseg_run
+    places = handle, pointer(image.ctypes.data), pointer(mask.ctypes.data)
+    seconds = _median(lambda: run(*places), runs)
+    times: list[list[float]] = [[] for _ in source.steps]
+    for _ in range(runs):  # in the order of a run, so that each finds what it would find in cache
+        for index, took in enumerate(times):
+            start = time.perf_counter()
+            library.edgeseg_steps(handle, index)
+            took.append(time.perf_counter() - start)
+    profiles = [
+        StepProfile(
+            step.title,
+            "+".join(dict.fromkeys(type(one).__name__ for one in steps_of(step))),
+            products_of(step),
+            statistics.median(took),
+        )
+        for step, took in zip(source.steps, times, strict=True)
+    ]
+    return NetworkProfile(isa.name, _peak(library, isa), seconds, tuple(profiles))
+
+
+def products_of(step: Step) -> int:
+    """How many products a step adds up."""
+    total = 0
+    for one in steps_of(step):
+        if isinstance(one, Convolution):
+            places = int((one.weight != 0).any((0, 1)).sum())
+            pixels = one.out.pixels * (4 if one.pooled else 1)
+            total += pixels * places * one.weight.shape[0] * one.weight.shape[1]
+        elif isinstance(one, MatrixProduct):
+            total += one.out.pixels * one.out.channels * one.left.width
+    return total
+
+
+def _measuring(isa: InstructionSet, calls: tuple[str, ...]) -> str:
+    chains = 12 if isa.machine.registers == 16 else 24
+    names = [f"a{index}" for index in range(chains)]
+    values = {
+        "L": str(isa.machine.lanes),
+        "DECLARE": " ".join(f"F{isa.machine.lanes} {name} = x + {name[1:]}.0f;" for name in names),
+        "ADD": " ".join(f"{name} = {name} * x + y;" for name in names),
+        "SUM": " + ".join(names),
+        "CASES": "\n".join(f"    case {index}: {call} break;" for index, call in enumerate(calls)),
+    }
+    text = PEAK
+    for name, value in values.items():
+        text = text.replace(f"@{name}@", value)
+    return text
+
+
+def _peak(library: ctypes.CDLL, isa: InstructionSet) -> float:
+    chains = 12 if isa.machine.registers == 16 else 24
+    values = np.full(64, 0.25, np.float32)
+    count = 100_000
+    took = _least(lambda: library.edgeseg_peak(ctypes.c_void_p(values.ctypes.data), count), 20)
+    return chains * isa.machine.lanes * count / took
+
+
+def _times(call: Callable[[], object], runs: int) -> list[float]:
+    call()
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def _median(call: Callable[[], object], runs: int) -> float:
+    return statistics.median(_times(call, runs))
+
+
+def _least(call: Callable[[], object], runs: int) -> float:
+    return min(_times(call, runs))
+
+
+def _aligned(content: np.ndarray) -> np.ndarray:
+    room = np.zeros(content.size + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    room[start : start + content.size] = content
+    return room[start : start + content.size]
