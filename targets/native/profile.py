@@ -100,9 +100,14 @@ def profile_graph(
     weights = _aligned(np.frombuffer(weights_file(source, key), np.uint8))
     memory = _aligned(np.zeros(library.edgeseg_memory_bytes(), np.uint8))
     handle, pointer, size = ctypes.c_void_p(), ctypes.c_void_p, ctypes.c_size_t
-    given = (pointer(memory.ctypes.data), size(memory.size))
-    given += (pointer(weights.ctypes.data), size(weights.size))
-    assert library.edgeseg_create(*given, ctypes.byref(handle)) == 0
+    code = library.edgeseg_create(
+        pointer(memory.ctypes.data),
+        size(memory.size),
+        pointer(weights.ctypes.data),
+        size(weights.size),
+        ctypes.byref(handle),
+    )
+    assert code == 0, code
     image = np.random.default_rng(0).normal(0, 1, source.image.shape).astype(np.float32)
     mask = np.empty(source.mask.shape, np.float32)
     run = library.edgeseg_run

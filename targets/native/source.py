@@ -25,7 +25,7 @@ from .ir import (
     Step,
     Strips,
 )
-from .kernels.convolution import default_tile, write_convolution
+from .kernels.convolution import write_convolution
 from .kernels.moves import (
     write_gather,
     write_pool,
@@ -36,6 +36,7 @@ from .kernels.moves import (
 )
 from .kernels.nest import write_nest
 from .kernels.pack import write_pack
+from .kernels.tile import default_tile
 from .kernels.writer import Machine, Writer, clear_halo
 from .layout import Layout, plan_layout
 from .passes.codes import pack_sources

@@ -3,91 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..expressions import Floats, Tensor, loads
+from ..expressions import Floats, Tensor
 from ..ir import Convolution
-from ..layout import CODE_OFFSET
-from ..passes.codes import EACH
-from .writer import Machine, Place, Span, Writer, blocks, masked, spans, value_of
+from .codes import factors_of, words_of
+from .tile import Tile, computed_size
+from .writer import Place, Span, Writer, blocks, masked, spans, value_of
 
-L1, L2 = 32_000, 1_000_000  # bytes that are hoped to stay in a cache
 MOST_UNROLLED = 25  # taps of a kernel that are written out; of larger ones, one row is
-
-
-@dataclass(frozen=True)
-class Tile:
-    """How much a kernel computes at once.
-
-    Attributes:
-        lanes: Floats of a vector.
-        order: Of the loops, the outermost first: "o" over outputs, "y" over rows, "x" over columns.
-    """
-
-    rows: int
-    vectors: int
-    outputs: int
-    lanes: int
-    order: str = "oyx"
-
-
-def default_tile(writer: Writer, step: Convolution, rows_of_strip: int = 0) -> Tile:
-    """A tile that fits the registers, in an order that fits the caches."""
-    machine = writer.machine
-    sums = machine.registers * 3 // 4
-    height, width = computed_size(writer, step, rows_of_strip)
-    lanes = machine.lanes
-    while lanes > 4 and width < lanes:
-        lanes //= 2
-    while step.pooled and lanes > 4 and width % (2 * lanes):
-        lanes //= 2
-    vectors = min(2, max(1, width // lanes))
-    rows = min(2, height)
-    if step.is_depthwise:
-        rows = min(4, height)
-        while rows * vectors > sums:
-            rows //= 2
-        return Tile(rows, vectors, 1, lanes)
-    if sums < 16 and not step.pooled:
-        vectors = 1
-    if height == 1:
-        vectors = min(4 if sums >= 16 else 2, max(1, width // lanes))
-    each = step.weight.shape[0] // step.groups
-    outputs = max(1, min(each, sums // (rows * vectors)))
-    return Tile(rows, vectors, outputs, lanes, _order(step))
-
-
-def _order(step: Convolution) -> str:
-    """Outputs first where weights are large and the input stays in the cache anyway."""
-    if step.groups > 1:
-        return "oyx"
-    weights, pixels = 4 * step.weight.size, 4 * step.source.pixels * step.source.channels
-    if weights > L1 and (pixels < L2 or weights > L2):
-        return "oyx"
-    return "yxo"
-
-
-def computed_size(writer: Writer, step: Convolution, rows: int = 0) -> tuple[int, int]:
-    """Height and width of the sums; one row where rows lie one behind the other in all tensors.
-
-    Args:
-        rows: Of a strip; 0 where the step runs on the whole image.
-    """
-    scale = 2 if step.pooled else 1
-    height, width = rows or step.out.height * scale, step.out.width * scale
-    tensors = [step.source, step.out, *loads(step.epilogue)]
-    if (
-        step.window.is_point
-        and not rows
-        and not step.pooled
-        and width % 8 == 0
-        and all(one.pixels == 1 or writer.pitch(one) == width for one in tensors)
-    ):
-        return 1, height * width
-    return height, width
 
 
 def write_convolution(
@@ -106,33 +31,6 @@ def write_convolution(
     return kernel.height
 
 
-def codes_of(step: Convolution) -> NDArray[np.int8]:
-    """Codes of the weights."""
-    assert step.codes is not None
-    codes = np.rint(step.weight / step.codes.weights[:, None, None, None])
-    return np.clip(codes, -127, 127).astype(np.int8)
-
-
-def words_of(step: Convolution) -> Floats:
-    """Codes of the weights as `Pack` orders channels: (outputs, words, rows, columns)."""
-    codes = codes_of(step)
-    missing = -codes.shape[1] % EACH
-    filled = np.pad(codes, ((0, 0), (0, missing), (0, 0), (0, 0)))
-    grouped = filled.reshape(codes.shape[0], -1, EACH, *codes.shape[2:]).transpose(0, 1, 3, 4, 2)
-    words: Floats = np.ascontiguousarray(grouped).view("<f4")[..., 0]
-    return words
-
-
-def _of_codes(step: Convolution, machine: Machine) -> tuple[Floats, Floats]:
-    """What the sums of codes are multiplied by, and what is added then."""
-    assert step.codes is not None
-    scales = step.codes.weights.astype(np.float64) * step.codes.scale
-    zero = step.codes.zero + (CODE_OFFSET if machine.bytes == "unsigned" else 0)
-    sums = codes_of(step).astype(np.int64).sum((1, 2, 3))
-    bias = step.bias - scales * zero * sums
-    return scales.astype(np.float32), bias.astype(np.float32)
-
-
 class _Kernel:
     def __init__(self, writer: Writer, name: str, step: Convolution, tile: Tile, rows: int) -> None:
         self.writer, self.name, self.step, self.tile = writer, name, step, tile
@@ -143,9 +41,11 @@ class _Kernel:
         self.height, self.width = computed_size(writer, step, rows)
         self.blocks = self._blocks()
         self.weights = writer.add_weights(self._in_order())
-        self.scales, bias = _of_codes(step, writer.machine) if step.packed else (None, step.bias)
+        bias, self.scale = step.bias, 0
+        if step.packed:
+            scales, bias = factors_of(step, writer.machine)
+            self.scale = writer.add_weights(scales)
         self.bias = writer.add_weights(bias)
-        self.scale = writer.add_weights(self.scales) if self.scales is not None else 0
         self.storage = writer.storage(step.source)
         self.taps = step.window.kernel[0] * step.window.kernel[1]
         # Merged kernels have places that are zero in all channels.
