@@ -18,12 +18,15 @@ import fake_adb
 import pytest
 from loopback_sshd import LoopbackSshd, missing_programs
 from PIL import Image
-from sharing import cache_of_graphs, compile_once, folder_of_run, one_worker_at_a_time
+from sharing import cache_of_graphs, compile_once, folder_of_run, make_once, one_worker_at_a_time
 from support import DATA_ENVIRONMENT, INSTALL_SCRIPT, REPORTED, ROOT, UNTESTED, draw_pair
 
 from edgeseg.lazy import prepare_environment
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from edgeseg.models import ModelSpec
     from edgeseg.records import Artifact
 
 # Before any test imports what reads it.
@@ -83,6 +86,19 @@ def cache_folder(shared_folder: Path) -> Iterator[Path]:
         del os.environ["EDGESEG_CACHE_DIR"]
     else:
         os.environ["EDGESEG_CACHE_DIR"] = before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def brief_warm_up() -> Iterator[None]:
+    """Warm up by two blocks: beside other work no latency settles, and the most are thirty.
+
+    How long a warm-up goes on is tested by tests/benchmarks/test_latency.py.
+    """
+    from edgeseg.benchmarks import latency
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency, "WARM_UP_BLOCKS", 2)
+        yield
 
 
 @pytest.fixture
@@ -201,6 +217,29 @@ def small_onnx(
             network, spec, random_weights, lambda: reference_images(network, spec, pairs)
         )
     return exported.path
+
+
+@pytest.fixture(scope="session")
+def export_random(shared_folder: Path) -> Callable[[str], tuple[nn.Module, ModelSpec, Path]]:
+    """Export a registered model with random weights, always the same, for 64x96: not square."""
+
+    def export(name: str) -> tuple[nn.Module, ModelSpec, Path]:
+        import torch
+
+        from edgeseg.models import find_model
+        from edgeseg.reference.onnx_export import onnx_from_torch
+
+        torch.manual_seed(7)
+        spec = find_model(name).at_size(64, 96)
+        network = spec.make_network().eval()
+        path = make_once(
+            shared_folder,
+            f"random-{name}.onnx",
+            lambda path: onnx_from_torch(network, spec.inputs, spec.outputs, path),
+        )
+        return network, spec, path
+
+    return export
 
 
 @pytest.fixture(scope="session")

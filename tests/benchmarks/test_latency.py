@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
+from edgeseg.benchmarks import latency
 from edgeseg.benchmarks.latency import (
     WARM_UP_BLOCKS,
     WARM_UP_COUNT,
@@ -14,6 +15,11 @@ from edgeseg.benchmarks.latency import (
     summarize,
     warm_up,
 )
+
+
+@pytest.fixture(autouse=True)
+def whole_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency, "WARM_UP_BLOCKS", WARM_UP_BLOCKS)
 
 
 class FakeMachine:

@@ -5,6 +5,7 @@ import inspect
 import json
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -35,9 +36,11 @@ def test_the_demo_shows_table_and_picture_in_few_lines(
     tmp_path: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = demo.run_demo
+    small = partial(demo.BuildRequest, size=(64, 64), calibration_images=4)
+    monkeypatch.setattr(demo, "BuildRequest", small)
 
     def run_one(request: demo.DemoRequest, *others: Any) -> demo.DemoResult:
-        return run(dataclasses.replace(request, devices=("onnxruntime",)), *others)
+        return run(dataclasses.replace(request, devices=("onnxruntime",), runs=12), *others)
 
     monkeypatch.setattr(demo, "run_demo", run_one)
     done = run_cli("demo", "-o", tmp_path / "demo", "--search-seconds", 0)

@@ -114,17 +114,14 @@ def test_bench_shows_it(small_bundles: dict[str, Path], tmp_path: Path, run_cli:
 
 
 @needs("torch", "onnx", "onnxscript", "onnxruntime")
-def test_auto_limits_it(
-    make_data_folder: Callable[..., Path], tmp_path: Path, random_weights: Path
-) -> None:
+def test_auto_limits_it(make_data_folder: Callable[..., Path], tmp_path: Path) -> None:
     data = make_data_folder(3)
     for split, names in (("train", "pair0"), ("val", "pair1\npair2"), ("test", "")):
         (data / f"{split}.txt").write_text(names)
     asked = parse_max_change(["area_error=0.05"], {})
     request = BuildRequest(
-        "egeunet", "onnxruntime", "auto", tmp_path, weights=random_weights, data=data,
-        size=(32, 32), max_change=asked,
-    )  # fmt: skip
+        "ulite", "onnxruntime", "auto", tmp_path, data=data, size=(32, 32), max_change=asked
+    )
     validation = ValidationSet(BuildContext(request, SILENT), tmp_path, SILENT)
     constraints = choose_constraints(asked, None, 2, has_labels=True)
     assert constraints.max_change["tversky"] == 0.01  # by default

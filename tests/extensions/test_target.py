@@ -170,10 +170,10 @@ def mirror(install_package: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def bundle(mirror: Path, tmp_path: Path, run_cli: RunCli) -> Path:
-    """A bundle of the shipped egeunet for that runtime, built by the command."""
+    """A bundle of the shipped ulite for that runtime, built by the command."""
     folder = tmp_path / "bundle"
     words = ("--target", "android", "--runtime", "mirror", "--precision", "fp32")
-    done = run_cli("build", "--model", "egeunet", *words, "--size", "64x64", "--output", folder)
+    done = run_cli("build", "--model", "ulite", *words, "--size", "64x64", "--output", folder)
     assert done.returncode == 0, done.stderr
     return folder
 

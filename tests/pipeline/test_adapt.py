@@ -112,19 +112,19 @@ def test_networks_without_a_twin_are_refused(
 
 @needs("onnx", "onnxscript", "onnxruntime")
 def test_command_makes_a_twin_that_builds(images: Path, tmp_path: Path, run_cli: RunCli) -> None:
-    words = ["--model", "egeunet", "--unlabeled", images, "--data", images, "--size", "32x32"]
+    words = ["--model", "ulite", "--unlabeled", images, "--data", images, "--size", "32x32"]
     words += ["--recipe", "short", "--epochs", 1, "--epoch-steps", 1, "--activation", "relu"]
     done = run_cli("adapt", *words, "--output", tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    assert "egeunet: pooled Dice" in done.stdout
-    assert "egeunet-twin-relu: pooled Dice" in done.stdout
+    assert "ulite: pooled Dice" in done.stdout
+    assert "ulite-twin-relu: pooled Dice" in done.stdout
     assert "on 3 val images, truth: labels" in done.stdout
-    words = ["--model", "egeunet-twin-relu", "--weights", tmp_path / "run" / "best.safetensors"]
+    words = ["--model", "ulite-twin-relu", "--weights", tmp_path / "run" / "best.safetensors"]
     words += ["--size", "32x32", "--target", "onnxruntime", "--precision", "fp32"]
     built = run_cli("build", *words, "--data", images, "--output", tmp_path / "bundle")
     assert built.returncode == 0, built.stderr
     manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
-    assert manifest["model"]["name"] == "egeunet-twin-relu"
+    assert manifest["model"]["name"] == "ulite-twin-relu"
     assert run_cli("verify", tmp_path / "bundle").returncode == 0
 
 

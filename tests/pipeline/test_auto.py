@@ -30,7 +30,7 @@ pytestmark = needs("torch", "onnx", "onnxscript", "onnxruntime")
 
 
 def request_for(output: Path, **changes: object) -> BuildRequest:
-    request = BuildRequest("egeunet", "onnxruntime", "auto", output)
+    request = BuildRequest("ulite", "onnxruntime", "auto", output)
     settings = {"size": (64, 64), "calibration_images": 4, "search_seconds": 0.0}
     return replace(request, **{**settings, **changes})  # type: ignore[arg-type]
 
@@ -59,7 +59,7 @@ def test_a_bundle_says_how_it_was_chosen(automatic: Bundle) -> None:
     automatic.check_files()
     manifest, tuning = automatic.manifest, automatic.manifest.tuning
     assert tuning is not None
-    assert (manifest.precision, automatic.name) == ("auto", "egeunet-onnxruntime-auto")
+    assert (manifest.precision, automatic.name) == ("auto", "ulite-onnxruntime-auto")
     assert manifest.checks["artifact"].max_abs_diff <= 0.2
     names = [trial.candidate for trial in tuning.trials]
     fixed = [candidate["precision"] for candidate in names if not candidate["variant"]]
@@ -138,7 +138,7 @@ def test_bench_says_auto_and_what_it_consists_of(
     assert automatic.manifest.tuning is not None
     assert row["candidate"] == automatic.manifest.tuning.candidate
     assert row["speedup"] > 0
-    assert "egeunet-onnxruntime-auto is " in done.stderr
+    assert "ulite-onnxruntime-auto is " in done.stderr
 
 
 @pytest.mark.slow

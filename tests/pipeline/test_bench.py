@@ -66,16 +66,17 @@ def test_a_bench_measures_every_bundle_and_its_baseline(
 
 
 def test_the_baseline_is_what_was_asked_for(
-    built: dict[str, Path], tmp_path: Path, run_cli: RunCli
+    small_bundles: dict[str, Path], tmp_path: Path, run_cli: RunCli
 ) -> None:
     names = []
     for kind in ("plain", "target"):
         result = tmp_path / f"{kind}.json"
-        words = ("bench", built["fp32"], "--split", "val", "--images", 1, "--runs", 1)
+        words = ("bench", small_bundles["fp32"], "--split", "val", "--images", 1, "--runs", 1)
         done = run_cli(*words, "--json", result, "--baseline", kind)
         assert done.returncode == 0, done.stderr
         names.append(json.loads(result.read_text())["rows"][1]["baseline"]["name"])
-    assert names == ["egeunet-intel-fp32 (plain export)", "egeunet-intel-fp32 (FP32 baseline)"]
+    own = "egeunet-onnxruntime-fp32"
+    assert names == [f"{own} (plain export)", f"{own} (FP32 baseline)"]
 
 
 def test_a_baseline_that_is_none_is_refused(built: dict[str, Path], run_cli: RunCli) -> None:

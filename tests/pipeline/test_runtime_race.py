@@ -24,14 +24,12 @@ ROUNDS = 20
 
 
 def request_for(output: Path, **changes: Any) -> BuildRequest:
-    settings = {"model": "egeunet", "target": "intel", "runtime": "auto", "size": (64, 64)}
+    settings = {"model": "ulite", "target": "intel", "runtime": "auto", "size": (64, 64)}
     return BuildRequest(precision="fp32", output=output, **{**settings, **changes})
 
 
-def test_the_fastest_runtime_is_built_and_all_are_told(
-    random_weights: Path, small_onnx: Path, tmp_path: Path
-) -> None:
-    bundle, _ = build_bundle(request_for(tmp_path / "out", weights=random_weights))
+def test_the_fastest_runtime_is_built_and_all_are_told(tmp_path: Path) -> None:
+    bundle, _ = build_bundle(request_for(tmp_path / "out"))
     bundle.check_files()
     manifest = open_bundle(tmp_path / "out").manifest
     assert manifest.target == "intel"
@@ -48,8 +46,6 @@ def test_the_fastest_runtime_is_built_and_all_are_told(
 
 
 def test_a_runtime_that_refuses_is_told_with_its_reason(
-    random_weights: Path,
-    small_onnx: Path,
     own_cache: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -58,7 +54,7 @@ def test_a_runtime_that_refuses_is_told_with_its_reason(
         raise TargetError("openvino: no such operator")
 
     monkeypatch.setattr(OpenVinoRuntime, "compile", refuse)
-    bundle, _ = build_bundle(request_for(tmp_path / "out", weights=random_weights))
+    bundle, _ = build_bundle(request_for(tmp_path / "out"))
     *raced, refused = bundle.manifest.race
     assert {entry.runtime for entry in raced} == {"onnxruntime", "native"}
     assert bundle.manifest.runtime == raced[0].runtime
@@ -68,8 +64,6 @@ def test_a_runtime_that_refuses_is_told_with_its_reason(
 
 
 def test_where_no_runtime_can_take_part_every_reason_is_told(
-    random_weights: Path,
-    small_onnx: Path,
     own_cache: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -83,7 +77,7 @@ def test_where_no_runtime_can_take_part_every_reason_is_told(
     for runtime in (OpenVinoRuntime, OnnxRuntime, NativeRuntime):
         monkeypatch.setattr(runtime, "compile", refuse)
     with pytest.raises(TargetError) as caught:
-        build_bundle(request_for(tmp_path / "out", weights=random_weights))
+        build_bundle(request_for(tmp_path / "out"))
     message = str(caught.value)
     assert "No runtime of intel can take part in --runtime auto" in message
     assert "openvino: no such operator; onnxruntime: no such operator; native: no" in message

@@ -30,7 +30,7 @@ def test_images_are_spread_over_the_split_and_taken_once(total: int, most: int) 
 
 def validation_of(data: Path, folder: Path, weights: Path) -> ValidationSet:
     request = BuildRequest(
-        "egeunet", "onnxruntime", "auto", folder, weights=weights, data=data, size=(32, 32)
+        "egeunet", "onnxruntime", "auto", folder, weights=weights, data=data, size=(64, 64)
     )
     return ValidationSet(BuildContext(request, SILENT), folder, SILENT)
 
@@ -38,7 +38,11 @@ def validation_of(data: Path, folder: Path, weights: Path) -> ValidationSet:
 @needs("torch", "onnx", "onnxscript", "onnxruntime")
 @pytest.mark.parametrize("masks", [True, False])
 def test_labels_are_judged_by_the_float_network_and_by_masks(
-    make_data_folder: Callable[..., Path], tmp_path: Path, random_weights: Path, masks: bool
+    make_data_folder: Callable[..., Path],
+    tmp_path: Path,
+    random_weights: Path,
+    small_onnx: Path,  # the graph of these weights, from the cache
+    masks: bool,
 ) -> None:
     data = make_data_folder(3, masks=masks)
     for split, names in (("train", "pair0"), ("val", "pair1\npair2"), ("test", "")):

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,6 +19,11 @@ from edgeseg.records import Artifact
 from edgeseg.targets.litert import runtime as litert
 from edgeseg.targets.litert.conversion import FAILURE, smooth_noise
 from edgeseg.targets.litert.runtime import ATTEMPTS, MODEL_FILE, LiteRtRuntime
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from edgeseg.models import ModelSpec
 
 pytestmark = needs("onnx2tf", "onnx", "onnx_ir", "onnxruntime", "ai_edge_litert")
 
@@ -263,16 +268,15 @@ def test_doctor_names_the_runtime() -> None:
 @pytest.mark.slow
 @needs("torch", "onnxscript")
 @pytest.mark.parametrize("name", sorted(MODELS.names()))
-def test_every_registered_model_goes_through(name: str, tmp_path: Path) -> None:
+def test_every_registered_model_goes_through(
+    name: str,
+    export_random: Callable[[str], tuple[nn.Module, ModelSpec, Path]],
+    tmp_path: Path,
+) -> None:
     import torch
 
-    from edgeseg.reference.onnx_export import onnx_from_torch
-
-    spec = find_model(name).at_size(64, 96)
-    torch.manual_seed(7)
-    network = spec.make_network().eval()
-    onnx_from_torch(network, spec.inputs, spec.outputs, tmp_path / "net.onnx")
-    made = RUNTIME.compile(tmp_path / "net.onnx", tmp_path / "made", "fp32")
+    network, spec, path = export_random(name)
+    made = RUNTIME.compile(path, tmp_path / "made", "fp32")
     image = np.random.default_rng(0).normal(0, 1, spec.inputs.shape).astype(np.float32)
     with torch.inference_mode():
         expected = network(torch.from_numpy(image)).numpy()
