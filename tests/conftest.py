@@ -220,6 +220,28 @@ def small_onnx(
 
 
 @pytest.fixture(scope="session")
+def light_onnx(tmp_path_factory: pytest.TempPathFactory, shared_folder: Path) -> Path:
+    """ONNX file of the shipped ulite for 64x64, from the cache of the run: few operators."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    from edgeseg.data.folder import Pair
+    from edgeseg.models import find_model
+    from edgeseg.reference.reference import export_checked, reference_images
+
+    image = tmp_path_factory.mktemp("light") / "disc.png"
+    Image.fromarray(draw_pair((64, 64), seed=1)[0]).save(image)
+    spec = find_model("ulite").at_size(64, 64)
+    weights = spec.resolve_weights(None)
+    network = spec.load_network(weights)
+    pairs = [Pair("disc", image, None)]
+    with one_worker_at_a_time(shared_folder, "light_onnx"):
+        exported = export_checked(
+            network, spec, weights, lambda: reference_images(network, spec, pairs)
+        )
+    return exported.path
+
+
+@pytest.fixture(scope="session")
 def export_random(shared_folder: Path) -> Callable[[str], tuple[nn.Module, ModelSpec, Path]]:
     """Export a registered model with random weights, always the same, for 64x96: not square."""
 

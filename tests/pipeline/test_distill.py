@@ -255,7 +255,7 @@ def test_command_distils_quantises_and_builds(
     words: list[Any] = []
     for _ in range(2):
         words += ["--teacher", "ulite", "--teacher-weights", request.teacher_weights[0]]
-    words += ["--student", "egeunet", "--data", request.data, "--labels", 0.5, "--seed", 1]
+    words += ["--student", "ulite", "--data", request.data, "--labels", 0.5, "--seed", 1]
     words += ["--teacher-size", "32x32", "--teacher-size", "64x64", "--size", "32x32"]
     words += [
         "--recipe",
@@ -273,7 +273,7 @@ def test_command_distils_quantises_and_builds(
     done = run_cli("distill", *words, "--method", "logits", "--output", tmp_path / "cli")
     assert done.returncode == 0, done.stderr
     assert "best.safetensors: epoch 1 of 1, pooled Dice 0." in done.stdout
-    assert "bundles/onnxruntime: egeunet-onnxruntime-int8, artefact" in done.stdout
+    assert "bundles/onnxruntime: ulite-onnxruntime-int8, artefact" in done.stdout
     assert run_cli("verify", tmp_path / "cli" / "bundles" / "onnxruntime").returncode == 0
     history = json.loads((tmp_path / "cli" / "history.json").read_text())
     assert {"loss_logits", "loss_pseudo"} <= set(history[0])

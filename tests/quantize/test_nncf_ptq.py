@@ -3,7 +3,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from PIL import Image
+from sharing import compile_once
 from support import Counter, draw_pair, needs
 
 from edgeseg.data.folder import open_folder
@@ -23,7 +23,7 @@ from edgeseg.targets import find_runtime
 
 pytestmark = needs("openvino", "nncf", "torch", "onnx", "onnxscript", "onnxruntime")
 
-SPEC = find_model("egeunet").at_size(64, 64)
+SPEC = find_model("ulite").at_size(64, 64)
 IMAGES = 3
 
 
@@ -37,13 +37,13 @@ class Made(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def made(small_artifact: Callable[..., Artifact], tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(light_onnx: Path, shared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     root = tmp_path_factory.mktemp("nncf")
     (root / "images").mkdir()
     for index in range(IMAGES):
         Image.fromarray(draw_pair((64, 64), seed=index)[0]).save(root / f"images/{index}.png")
     images = choose_calibration_images(open_folder(root, labelled=False), SPEC.inputs, IMAGES)
-    source = small_artifact("openvino")
+    source = compile_once(shared_folder, "openvino", light_onnx, "fp32")
     counter = Counter()
     artifact, record = NncfQuantizer().quantize(source, images, root / "int8", progress=counter)
     return Made(source, images, artifact, record, counter.steps, counter.total)

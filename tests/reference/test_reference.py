@@ -107,14 +107,18 @@ def test_second_export_comes_from_the_cache_and_is_checked(
 
 
 def test_graph_that_differs_is_refused_with_the_numbers(
-    small_onnx: Path, references: ReferenceImages, random_weights: Path
+    light_onnx: Path, pairs: list[Pair]
 ) -> None:
-    masks = list(references.masks)
+    spec = find_model("ulite").at_size(64, 64)
+    weights = spec.resolve_weights(None)
+    network = spec.load_network(weights)
+    right = reference_images(network, spec, pairs)
+    masks = list(right.masks)
     masks[1] = masks[1].copy()
     masks[1][0, 0, 3, 4] += 0.25
-    wrong = replace(references, masks=tuple(masks))
+    wrong = replace(right, masks=tuple(masks))
     with pytest.raises(ParityError) as caught:
-        export_checked(SPEC.load_network(random_weights), SPEC, random_weights, lambda: wrong)
+        export_checked(network, spec, weights, lambda: wrong)
     message = str(caught.value)
     for words in (
         "The ONNX graph does not compute what the torch model computes",
@@ -125,7 +129,7 @@ def test_graph_that_differs_is_refused_with_the_numbers(
         "Report it as a bug, with the model",
     ):
         assert words in message
-    assert small_onnx.exists()  # other commands may be at work with it
+    assert light_onnx.exists()  # other commands may be at work with it
 
 
 def test_a_kept_graph_of_another_network_is_exported_anew(

@@ -134,22 +134,11 @@ def test_compiling_twice_gives_equal_answers(
     assert np.array_equal(*masks)
 
 
-@pytest.fixture(scope="module")
-def light_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Graph of a network of few operators: the plain conversion of many takes a minute."""
-    from edgeseg.reference.onnx_export import onnx_from_torch
-
-    spec = find_model("ulite").at_size(64, 64)
-    path = tmp_path_factory.mktemp("light") / "net.onnx"
-    network = spec.load_network(spec.resolve_weights(None))
-    onnx_from_torch(network, spec.inputs, spec.outputs, path)
-    return path
-
-
 @pytest.mark.slow
 def test_the_plain_form_is_an_artefact_that_runs(
     runtime: Runtime, light_onnx: Path, image: NDArray[np.float32], tmp_path: Path
 ) -> None:
+    # The plain conversion of many operators takes a minute.
     plain = runtime.compile_plain(light_onnx, tmp_path / "plain")
     # Of another runtime where this one compiles by no other tool.
     tool = find_runtime(plain.runtime)

@@ -80,10 +80,10 @@ def test_artefact_is_engine_record_and_graph(artifact: Artifact) -> None:
 
 @pytest.mark.parametrize("capability", COMPUTE_CAPABILITIES)
 def test_engine_is_built_for_every_listed_gpu(
-    small_onnx: Path, tmp_path: Path, capability: str
+    light_onnx: Path, tmp_path: Path, capability: str
 ) -> None:
     runtime = TensorRtRtxRuntime(RtxOptions(capability))
-    made = runtime.compile(small_onnx, tmp_path / "new", "fp16")
+    made = runtime.compile(light_onnx, tmp_path / "new", "fp16")
     assert record_of(made)["compute_capability"] == capability
 
 
