@@ -100,7 +100,7 @@ def test_what_cannot_be_measured_keeps_its_builds(
 @pytest.mark.slow
 def test_build_for_all_targets_makes_a_set(tmp_path: Path, run_cli: RunCli) -> None:
     folder = tmp_path / "set"
-    words = ("build", "-m", "egeunet", "-t", "all", "-p", "fp32", "--size", "64x64", "-o", folder)
+    words = ("build", "-m", "ulite", "-t", "all", "-p", "fp32", "--size", "64x64", "-o", folder)
     done = run_cli(*words, "--json")
     assert done.returncode == 0, done.stderr
     cells = json.loads(done.stdout)

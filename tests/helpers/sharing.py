@@ -18,7 +18,7 @@ import pytest
 
 from edgeseg.records import Artifact, sha256_of_file
 from edgeseg.storage.cache import COMPLETE
-from edgeseg.targets import find_runtime
+from edgeseg.targets import Runtime, find_runtime
 
 
 def folder_of_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -63,14 +63,18 @@ def cache_of_graphs(run: Path, folder: Path) -> Path:
     return folder
 
 
+def runtime_here(name: str) -> Runtime:
+    """A runtime whose artefacts are for this machine alone: quicker where there may be several."""
+    return find_runtime(name, {"isa": "here"} if name == "native" else {})
+
+
 def compile_once(folder: Path, runtime: str, onnx_path: Path, precision: str) -> Artifact:
     """What a runtime makes of a graph for this machine. Copy it to change it."""
     name = f"{runtime}-{precision}-{sha256_of_file(onnx_path)[:16]}"
 
     def make(path: Path) -> None:
         path.mkdir()
-        options = {"isa": "here"} if runtime == "native" else {}
-        artifact = find_runtime(runtime, options).compile(onnx_path, path / "new", precision)
+        artifact = runtime_here(runtime).compile(onnx_path, path / "new", precision)
         (path / "artifact.json").write_text(json.dumps(artifact.to_json()), encoding="utf-8")
 
     made = make_once(folder, name, make)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sharing import runtime_here
 from support import needs
 
 from edgeseg.errors import MissingBackendError, TargetError, UnknownNameError
@@ -33,7 +34,7 @@ BUILDABLE = [
 
 @pytest.fixture(scope="module", params=BUILDABLE)
 def runtime(request: pytest.FixtureRequest) -> Runtime:
-    return find_runtime(request.param)
+    return runtime_here(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -122,15 +123,11 @@ def test_answers_do_not_share_memory(
 
 
 def test_compiling_twice_gives_equal_answers(
-    runtime: Runtime,
-    artifact: Artifact,
-    small_onnx: Path,
-    image: NDArray[np.float32],
-    tmp_path: Path,
+    runtime: Runtime, light_onnx: Path, image: NDArray[np.float32], tmp_path: Path
 ) -> None:
     # Not equal bytes: OpenVINO numbers its layers through the whole life of a process.
-    again = runtime.compile(small_onnx, tmp_path / "again", "fp32")
-    masks = [load(runtime, made).run(image) for made in (artifact, again)]
+    twice = [runtime.compile(light_onnx, tmp_path / name, "fp32") for name in ("one", "two")]
+    masks = [load(runtime, made).run(image) for made in twice]
     assert np.array_equal(*masks)
 
 

@@ -27,9 +27,9 @@ RunCli = Callable[..., "CompletedProcess[str]"]
 
 @pytest.fixture(scope="session")
 def android(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of the shipped egeunet for target android at 64x64."""
+    """A bundle of the shipped ulite for target android at 64x64."""
     output = tmp_path_factory.mktemp("android") / "fp32"
-    return build_bundle(BuildRequest("egeunet", "android", "fp32", output, size=(64, 64)))[0].folder
+    return build_bundle(BuildRequest("ulite", "android", "fp32", output, size=(64, 64)))[0].folder
 
 
 @pytest.fixture
