@@ -35,6 +35,21 @@ prepare_environment()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+# The files that take longest, longest first; others come by their number of slow tests.
+LONGEST = (
+    "targets/native/test_networks.py",
+    "targets/litert/test_runtime.py",
+    "devices/test_arm64.py",
+    "targets/native/test_operators.py",
+    "cli/test_commands.py",
+    "targets/native/test_generated_code.py",
+    "docs/test_shown_commands_run.py",
+    "lower/test_rewrites.py",
+    "targets/test_contract_suite.py",
+    "pipeline/test_device_bench.py",
+)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start with the files that take longest, so that no worker is left alone with one of them.
@@ -42,7 +57,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Workers take whole files: fixtures of a module are made once, by the worker that has its file.
     """
     slow = Counter(item.path for item in items if item.get_closest_marker("slow") is not None)
-    items.sort(key=lambda item: -slow[item.path])  # stable: within a file nothing moves
+    rank = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+
+    def place(item: pytest.Item) -> tuple[int, int]:
+        return rank.get(item.path, len(rank)), -slow[item.path]
+
+    items.sort(key=place)  # stable: within a file nothing moves
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

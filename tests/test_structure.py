@@ -51,6 +51,16 @@ COMMANDS = "commands"
 FLOORS = (("studies",), (COMMANDS,), ("evaluator", "devices"), ("builder",))
 
 
+def test_the_files_that_are_tested_first_are_there(pytestconfig: pytest.Config) -> None:
+    named = (
+        name
+        for plugin in pytestconfig.pluginmanager.get_plugins()
+        for name in getattr(plugin, "LONGEST", ())
+    )
+    missing = [name for name in named if not (ROOT / "tests" / name).is_file()]
+    assert missing == []
+
+
 def torch_modules(files: dict[str, Path]) -> set[str]:
     """Modules that import torch as they load, themselves or by another module: network code."""
     direct = {name: imported_when_loaded(name, path) for name, path in files.items()}
