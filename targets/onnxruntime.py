@@ -72,7 +72,7 @@ class OnnxRuntime(Runtime):
 
 
 def leave_out_descriptions(graph: ir.Graph) -> None:
-    """Number the operators and inner values of a graph, and forget the values' shapes, in place.
+    """Number the operators and inner values of a graph, and forget shapes and modules, in place.
 
     ONNX Runtime infers shapes itself. Names and shapes are a third of the bytes of a small network.
 
@@ -90,6 +90,7 @@ def leave_out_descriptions(graph: ir.Graph) -> None:
         graph.initializers.add(value)
     for node in graph:
         node.name = ""
+        node.metadata_props.clear()
         for value in node.outputs:
             if value not in outer:
                 value.name, value.shape, value.type = next(names), None, None

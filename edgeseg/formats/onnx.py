@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 CONTRACT = "edgeseg.contract"  # of a model's metadata
+MODULE = "edgeseg.module"  # of a node's metadata: the torch module that it was exported of
 
 
 def contract_text(inputs: InputContract, outputs: OutputContract) -> str:

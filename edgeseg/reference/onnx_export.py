@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import logging
@@ -15,10 +16,11 @@ from torch import nn
 
 from ..contract import InputContract, OutputContract
 from ..errors import ExportError, reason_of
-from ..formats.onnx import CONTRACT, contract_text
+from ..formats.onnx import CONTRACT, MODULE, contract_text
 from ..lazy import require
-from ..models.logits import inner_network
+from ..models.logits import WrappedNetwork, inner_network
 
+SCOPES = "pkg.torch.onnx.name_scopes"
 OPSET = 20  # the first with Gelu as one operator
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 _PLACE = re.compile(r'The following call raised this error:\s+File "([^"]+)", line (\d+)')
@@ -48,14 +50,28 @@ def _failure(error: Exception) -> str:
     return where + reason_of(ValueError(reason))
 
 
+def _module_of(scopes: str, network: nn.Module) -> str:
+    """The module that an operator is of, as the user's network names it; empty for the network.
+
+    Args:
+        scopes: What the exporter writes: names of modules, from the outermost on, and of the call.
+    """
+    names = ast.literal_eval(scopes) if scopes else []
+    place = str(names[-2]) if len(names) > 1 else ""
+    while isinstance(network, WrappedNetwork):
+        place, network = place.removeprefix("network").removeprefix("."), network.network
+    return place
+
+
 def onnx_from_torch(
     network: nn.Module, inputs: InputContract, outputs: OutputContract, path: Path
 ) -> None:
     """Write a network as one ONNX file of fixed shape, batch 1, with torch's dynamo exporter.
 
     Names of files and lines of the source, which the exporter adds to every node, are taken out:
-    they are most of the bytes of a small network, and they tell where it was built. How pictures
-    are prepared is put into the file's metadata.
+    they are most of the bytes of a small network, and they tell where it was built. Of a node's
+    metadata the name of its module stays, for messages. How pictures are prepared is put into the
+    file's metadata.
 
     Raises:
         ExportError: The exporter cannot trace or translate the network.
@@ -83,8 +99,11 @@ def onnx_from_torch(
     assert program is not None
     proto = program.model_proto
     for node in proto.graph.node:
+        scopes = {entry.key: entry.value for entry in node.metadata_props}.get(SCOPES, "")
         del node.metadata_props[:]
         node.doc_string = ""
+        if module := _module_of(scopes, network):
+            node.metadata_props.add(key=MODULE, value=module)
     for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output):
         del value.metadata_props[:]
     del proto.graph.metadata_props[:]

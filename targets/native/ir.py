@@ -271,7 +271,7 @@ class Gather(Step):
 
 @dataclass(eq=False)
 class MatrixProduct(Step):
-    """(batch, rows, inner) times (batch or 1, inner, columns)."""
+    """(batch or 1, rows, inner) times (batch or 1, inner, columns)."""
 
     left: Tensor
     right: Tensor

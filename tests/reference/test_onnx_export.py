@@ -14,8 +14,9 @@ onnx = pytest.importorskip("onnx")
 
 from edgeseg.contract import InputContract, MinMax, OutputContract
 from edgeseg.errors import ExportError
+from edgeseg.formats.onnx import MODULE
 from edgeseg.models import find_model
-from edgeseg.models.logits import LogitsNetwork
+from edgeseg.models.logits import LogitsNetwork, inner_network
 from edgeseg.reference.onnx_export import onnx_from_torch
 from edgeseg.reference.reference import onnx_predictor, torch_predictor
 
@@ -83,7 +84,13 @@ def test_file_does_not_tell_where_it_was_built(small_onnx: Path, proto: Any) -> 
         assert word not in content, word
     assert not proto.doc_string
     assert not proto.graph.doc_string
-    assert not any(node.doc_string or node.metadata_props for node in proto.graph.node)
+    assert not any(node.doc_string for node in proto.graph.node)
+    # Nothing but names that the network itself gives its parts.
+    known = {name for name, _ in inner_network(SPEC.make_network()).named_modules()}
+    entries = [entry for node in proto.graph.node for entry in node.metadata_props]
+    assert {entry.key for entry in entries} == {MODULE}
+    assert {entry.value for entry in entries} <= known
+    assert sum(len(entry.SerializeToString()) for entry in entries) < 0.1 * len(content)
 
 
 def test_graph_computes_what_torch_computes(small_onnx: Path, random_weights: Path) -> None:

@@ -131,7 +131,7 @@ INLINE F16 odd16(F16 a, F16 b)
     INLINE F##N sqrt##N(F##N x)                                                                \
     {                                                                                          \
         F##N root = x * rsqrt##N(x);                                                           \
-        return choose##N(x == 0.0f, x, choose##N(x < 0.0f, x / (x - x), root));                \
+        return choose##N(x == 0.0f, x, choose##N(x < 0.0f, (x - x) / (x - x), root));          \
     }                                                                                          \
     /* 2^n e^r, |r| <= ln(2) / 2. */                                                           \
     INLINE F##N exp##N(F##N x)                                                                 \
@@ -184,7 +184,7 @@ INLINE F16 odd16(F16 a, F16 b)
         F##N m = (F##N)((I##N)x - (n << 23)), s = (m - 1.0f) / (m + 1.0f), q = s * s;          \
         F##N series = 1.0f + q * (1.0f / 3 + q * (0.2f + q * (1.0f / 7 + q * (1.0f / 9))));    \
         F##N y = 2.0f * s * series + __builtin_convertvector(n, F##N) * 0.693147181f;          \
-        return choose##N(x > 0.0f, y, choose##N(x == 0.0f, -1.0f / (x * x), x / (x - x)));     \
+        return choose##N(x > 0.0f, y, choose##N(x == 0.0f, -1.0f / (x * x), (x - x) / (x - x)));\
     }                                                                                          \
     INLINE F##N softplus##N(F##N x)                                                            \
     {                                                                                          \
@@ -197,6 +197,29 @@ INLINE F16 odd16(F16 a, F16 b)
         F##N below = choose##N(x > -0.01f, small, exp##N(x) - 1.0f);                           \
         return choose##N(x > 0.0f, x, alpha * below);                                          \
     }                                                                                          \
+    /* What is true is one, and what is not is zero. */                                        \
+    INLINE F##N truth##N(I##N m) { return (F##N)(m & (I##N)splat##N(1.0f)); }                  \
+    INLINE F##N greater##N(F##N a, F##N b) { return truth##N(a > b); }                         \
+    INLINE F##N at_least##N(F##N a, F##N b) { return truth##N(a >= b); }                       \
+    INLINE F##N equal##N(F##N a, F##N b) { return truth##N(a == b); }                          \
+    INLINE F##N select##N(F##N c, F##N a, F##N b) { return choose##N(c != 0.0f, a, b); }       \
+    INLINE F##N sign##N(F##N x)                                                                \
+    {                                                                                          \
+        return choose##N(x == x, truth##N(x > 0.0f) - truth##N(x < 0.0f), x);                  \
+    }                                                                                          \
+    /* Beyond 2^23 all floats are integers; half goes to the even one. */                      \
+    INLINE F##N round##N(F##N x)                                                               \
+    {                                                                                          \
+        F##N near = (abs##N(x) + 8388608.0f) - 8388608.0f;                                     \
+        near = (F##N)((I##N)near | ((I##N)x & (int32_t)0x80000000));                           \
+        return choose##N(abs##N(x) < 8388608.0f, near, x);                                     \
+    }                                                                                          \
+    INLINE F##N floor##N(F##N x)                                                               \
+    {                                                                                          \
+        F##N near = round##N(x);                                                               \
+        return near - truth##N(near > x);                                                      \
+    }                                                                                          \
+    INLINE F##N pow##N(F##N x, F##N exponent) { return exp##N(exponent * log##N(x)); }         \
     INLINE F##N hard_swish##N(F##N x)                                                          \
     {                                                                                          \
         F##N ramp = max##N(splat##N(0.0f), x * (1.0f / 6) + 0.5f);                             \

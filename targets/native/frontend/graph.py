@@ -15,12 +15,28 @@ from ...onnx_file import read_typed_graph
 from ..expressions import Floats
 from ..ir import Program
 from .images import IMAGE_RULES
-from .importer import Importer
+from .importer import Importer, Rule
+from .indices import INDEX_RULES
 from .maps import MAP_RULES
 from .moves import MOVE_RULES
+from .norms import NORM_RULES
+from .products import PRODUCT_RULES
+from .reductions import REDUCTION_RULES
+from .resizes import RESIZE_RULES
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+RULES: dict[str, Rule] = {
+    **IMAGE_RULES,
+    **INDEX_RULES,
+    **MAP_RULES,
+    **MOVE_RULES,
+    **NORM_RULES,
+    **PRODUCT_RULES,
+    **REDUCTION_RULES,
+    **RESIZE_RULES,
+}
 
 
 def import_graph(
@@ -34,7 +50,7 @@ def import_graph(
     model = read_typed_graph(onnx_path)
     scales = _weight_scales(model)  # folding makes floats of the weights
     fold_stored_constants(model)
-    program = Importer({**IMAGE_RULES, **MAP_RULES, **MOVE_RULES}, scales).program(model)
+    program = Importer(RULES, scales).program(model)
     contracts = read_contracts(model)
     return program, contracts if program.image.channels == 3 else None
 

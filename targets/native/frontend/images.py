@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgeseg.formats.onnx import name_of
 
 from ..expressions import Call, Expression, Floats, Load, Sum, Tensor
-from ..ir import Codes, Convolution, Gather, Pool, Resize, Window
+from ..ir import Codes, Convolution, Gather, Pool, Window
 from .importer import Importer, Rule, title_of
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _transposed(importer: Importer, node: ir.Node) -> None:
     stride = _two(importer.attribute(node, "strides"), 1)
     dilation = _two(importer.attribute(node, "dilations"), 1)
     if dilation != (1, 1):
-        raise importer.refusal(node, f"is dilated by {dilation}")
+        weight = _dilated(weight, dilation)
     groups = int(importer.attribute(node, "group", 1))
     kernel = (weight.shape[2], weight.shape[3])
     before = _padding(importer, node, source.shape[1:], Window(kernel))
@@ -151,6 +151,14 @@ def _transposed(importer: Importer, node: ir.Node) -> None:
     whole = order.reshape(out.channels, size[0] * stride[0], size[1] * stride[1])
     cut = np.ascontiguousarray(whole[:, : out.height, : out.width])
     importer.add(Gather(title, phases, out, cut.ravel()))
+
+
+def _dilated(weight: Floats, dilation: tuple[int, int]) -> Floats:
+    """The kernel without dilation: with zeros in between."""
+    size = [(weight.shape[2 + axis] - 1) * dilation[axis] + 1 for axis in (0, 1)]
+    made = np.zeros((*weight.shape[:2], *size), np.float32)
+    made[:, :, :: dilation[0], :: dilation[1]] = weight
+    return made
 
 
 def _span(kernel: int, stride: int, before: int) -> tuple[int, int]:
@@ -190,31 +198,74 @@ def _phase_weights(
 
 
 def _pool(importer: Importer, node: ir.Node) -> None:
-    source = _image(importer, node)
-    kernel = _two(importer.attribute(node, "kernel_shape"), 1)
-    window = _window(importer, node, kernel, source)
-    if len(node.outputs) > 1:
+    if len(node.outputs) > 1 and node.outputs[1].uses():
         raise importer.refusal(node, "gives the places of the largest values too")
-    if node.op_type == "AveragePool":
-        counts = bool(importer.attribute(node, "count_include_pad", 0))
-        _mean_pool(importer, node, source, window, counts)
+    given = importer.attribute(node, "kernel_shape")
+    if len(given) > 2:
+        _pool_of_planes(importer, node)
         return
-    importer.add(Pool(title_of(node), source, window, _result(importer, node)))
+    source = _image(importer, node)
+    window = _window(importer, node, _two(given, 1), source)
+    out = _result(importer, node)
+    if node.op_type == "AveragePool":
+        pads = importer.attribute(node, "pads", (0, 0, 0, 0))
+        after = (int(pads[-2]), int(pads[-1])) if len(pads) == 4 else (0, int(pads[-1]))
+        _mean_pool(importer, node, source, window, after, out)
+    else:
+        importer.add(Pool(title_of(node), source, window, out))
+
+
+def _pool_of_planes(importer: Importer, node: ir.Node) -> None:
+    """Three dimensions, of which only the first has a window: what response norms do."""
+    kernel, strides, dilations = (
+        [int(one) for one in importer.attribute(node, name, (1, 1, 1))]
+        for name in ("kernel_shape", "strides", "dilations")
+    )
+    pads = [int(one) for one in importer.attribute(node, "pads", (0,) * 6)]
+    shape, result = importer.shape(node.inputs[0]), importer.shape(node.outputs[0])
+    has_others = any(pads[axis] for axis in (1, 2, 4, 5)) or kernel[1:] + strides[1:] != [1] * 4
+    if len(kernel) != 3 or has_others or shape[0] != 1:
+        raise importer.refusal(node, f"has the window {kernel}, and two dimensions are known")
+    pixels = shape[3] * shape[4]
+    source = importer.tensor(node.inputs[0])
+    source = importer.reshaped(node, source, (shape[1], shape[2], pixels))
+    window = Window((kernel[0], 1), (strides[0], 1), (dilations[0], 1), (pads[0], 0))
+    made = importer.new(f"{source.name}_pooled", (shape[1], result[2], pixels))
+    if node.op_type == "AveragePool":
+        _mean_pool(importer, node, source, window, (pads[3], 0), made)
+    else:
+        importer.add(Pool(title_of(node), source, window, made))
+    out = importer.result(node)
+    importer.tensors[node.outputs[0]] = importer.reshaped(node, made, out.shape)
 
 
 def _mean_pool(
-    importer: Importer, node: ir.Node, source: Tensor, window: Window, counts_padding: bool
+    importer: Importer,
+    node: ir.Node,
+    source: Tensor,
+    window: Window,
+    after: tuple[int, int],
+    out: Tensor,
 ) -> None:
-    """A depthwise convolution; where padding does not count, edges have fewer addends."""
-    out, channels = _result(importer, node), source.channels
+    """A depthwise convolution; windows that reach beyond what counts have fewer addends.
+
+    Args:
+        after: Padding below and to the right; sizes that are rounded up reach further.
+    """
+    channels = source.channels
     weight = np.ones((channels, 1, *window.kernel), np.float32)
-    numbers = [
-        _addends(source.shape[1 + axis], out.shape[1 + axis], window, axis) for axis in (0, 1)
-    ]
+    counts_padding = bool(importer.attribute(node, "count_include_pad", 0))
+    if importer.attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        after = window.kernel  # all of it
+    numbers = []
+    for axis in (0, 1):
+        size = source.shape[1 + axis]
+        low, high = (-window.before[axis], size + after[axis]) if counts_padding else (0, size)
+        numbers.append(_addends(low, high, out.shape[1 + axis], window, axis))
     counts = np.outer(*numbers).astype(np.float32)
     epilogue: Expression = Sum()
-    if counts_padding or (counts == counts[0, 0]).all():
-        weight /= np.float32(math.prod(window.kernel) if counts_padding else counts[0, 0])
+    if (counts == counts[0, 0]).all():
+        weight /= counts[0, 0]
     else:
         shares = Tensor("shares", (1, *counts.shape), np.float32(1) / counts[None])
         epilogue = Call("mul", (Sum(), Load(shares)))
@@ -223,70 +274,12 @@ def _mean_pool(
     importer.add(Convolution(title, source, weight, bias, channels, window, out, epilogue))
 
 
-def _addends(size: int, count: int, window: Window, axis: int) -> NDArray[np.int64]:
-    """How many of a window's places lie in the image, for each output row or column."""
+def _addends(low: int, high: int, count: int, window: Window, axis: int) -> NDArray[np.int64]:
+    """How many of a window's places lie from `low` to `high`, for each output row or column."""
     first = np.arange(count)[:, None] * window.stride[axis] - window.before[axis]
     places = first + np.arange(window.kernel[axis]) * window.dilation[axis]
-    found: NDArray[np.int64] = ((places >= 0) & (places < size)).sum(1)
+    found: NDArray[np.int64] = ((places >= low) & (places < high)).sum(1)
     return found
-
-
-def _resize(importer: Importer, node: ir.Node) -> None:
-    source, out = importer.tensor(node.inputs[0]), importer.result(node)
-    mode = importer.attribute(node, "mode", "nearest")
-    if mode not in ("nearest", "linear") or len(importer.shape(node.inputs[0])) != 4:
-        raise importer.refusal(node, f"has the mode '{mode}', and nearest and linear are known")
-    scales = _scales(importer, node, source, out)
-    rows, columns = (
-        interpolation(
-            source.shape[axis],
-            out.shape[axis],
-            scales[axis - 1],
-            mode,
-            importer.attribute(node, "coordinate_transformation_mode", "half_pixel"),
-            importer.attribute(node, "nearest_mode", "round_prefer_floor"),
-        )
-        for axis in (1, 2)
-    )
-    importer.add(Resize(title_of(node), source, out, rows, columns))
-
-
-def _scales(importer: Importer, node: ir.Node, source: Tensor, out: Tensor) -> list[float]:
-    """Vertical and horizontal."""
-    index = 2 if node.op_type == "Resize" else 1
-    given = importer.constant(node, index)
-    if given is not None and given.size == 4:
-        return [float(given[2]), float(given[3])]
-    return [out.shape[axis] / source.shape[axis] for axis in (1, 2)]
-
-
-def interpolation(
-    size: int, count: int, scale: float, mode: str, coordinates: str, rounding: str
-) -> tuple[NDArray[np.int32], Floats]:
-    """First of the two places that are mixed, and the share of the second, for each output.
-
-    The conventions are those of ONNX's Resize.
-    """
-    index = np.arange(count, dtype=np.float64)
-    if coordinates == "align_corners":
-        place = index * (size - 1) / (count - 1) if count > 1 else np.zeros(1)
-    elif coordinates == "asymmetric":
-        place = index / scale
-    elif coordinates == "pytorch_half_pixel" and count == 1:
-        place = np.zeros(1)
-    else:
-        place = (index + 0.5) / scale - 0.5
-    if mode == "nearest":
-        rounded = {
-            "floor": np.floor(place),
-            "ceil": np.ceil(place),
-            "round_prefer_floor": np.ceil(place - 0.5),
-            "round_prefer_ceil": np.floor(place + 0.5),
-        }[rounding]
-        return np.clip(rounded, 0, size - 1).astype(np.int32), np.zeros(count, np.float32)
-    place = np.clip(place, 0, size - 1)
-    first = np.minimum(np.floor(place), max(size - 2, 0))
-    return first.astype(np.int32), (place - first).astype(np.float32)
 
 
 IMAGE_RULES: dict[str, Rule] = {
@@ -294,8 +287,6 @@ IMAGE_RULES: dict[str, Rule] = {
     "ConvTranspose": _transposed,
     "MaxPool": _pool,
     "AveragePool": _pool,
-    "Resize": _resize,
-    "Upsample": _resize,
     "QuantizeLinear": _rounding,
     "DequantizeLinear": _rounding,
 }

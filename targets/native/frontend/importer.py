@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.errors import TargetError
-from edgeseg.formats.onnx import constant_of, fixed_shape, is_constant
+from edgeseg.formats.onnx import MODULE, constant_of, fixed_shape, is_constant
 
 from ..expressions import Call, Expression, Floats, Load, Scalar, Shape, Tensor, image_shape
 from ..ir import Gather, Nest, Program, Statement, Step
@@ -49,10 +49,11 @@ class Importer:
 
     def refusal(self, node: ir.Node, why: str) -> TargetError:
         """An error that names the operator and where it is in the network."""
-        place = node.metadata_props.get("pkg.torch.onnx.name_scopes") or node.name
+        module = node.metadata_props.get(MODULE)
+        where = f" of module '{module}'" if module else ""
         return TargetError(
-            f"Runtime native cannot compile {node.op_type} '{place}': it {why}. Write that part of "
-            "the model in another way, or build with another --runtime."
+            f"Runtime native cannot compile {node.op_type} '{node.name}'{where}: it {why}. Write "
+            "that part of the model in another way, or build with another --runtime."
         )
 
     def attribute(self, node: ir.Node, name: str, default: Any = None) -> Any:
@@ -125,7 +126,7 @@ class Importer:
         """What of a value is read for one element of a result of `shape`, as ONNX broadcasts."""
         assert value is not None
         if is_constant(value):
-            return self._constant_operand(np.asarray(constant_of(value), np.float32), shape)
+            return self.constant_operand(np.asarray(constant_of(value), np.float32), shape)
         size = self.shape(value)
         whole = image_shape(shape)
         padded = (1,) * (len(shape) - len(size)) + tuple(size)
@@ -143,7 +144,8 @@ class Importer:
         self.add(Gather(title_of(node), tensor, expanded, np.broadcast_to(indices, shape).ravel()))
         return Load(expanded)
 
-    def _constant_operand(self, content: Floats, shape: Sequence[int]) -> Expression:
+    def constant_operand(self, content: Floats, shape: Sequence[int]) -> Expression:
+        """A constant as `operand` would read it."""
         if content.size and (content == content.flat[0]).all():
             return Scalar(float(content.flat[0]))
         whole = image_shape(shape)
@@ -169,5 +171,38 @@ class Importer:
         return made
 
 
+def is_image(shape: Sequence[int]) -> bool:
+    """Whether a tensor of that ONNX shape has its channels in the first axis."""
+    return len(shape) == 4 and shape[0] == 1
+
+
 def title_of(node: ir.Node) -> str:
     return f"{node.op_type} {node.outputs[0].name}"
+
+
+def axes_first(
+    importer: Importer, node: ir.Node, source: Tensor, shape: Sequence[int], axes: tuple[int, ...]
+) -> Tensor:
+    """A tensor of that ONNX shape with some axes as its channels, and all others as its pixels."""
+    if is_image(shape) and axes == (1,):
+        return source
+    kept = [axis for axis in range(len(shape)) if axis not in axes]
+    count = int(np.prod([shape[axis] for axis in axes]))
+    order = np.arange(int(np.prod(shape)), dtype=np.int32).reshape(shape).transpose(*axes, *kept)
+    moved = importer.new(f"{source.name}_moved", (count, 1, order.size // count))
+    importer.add(Gather(title_of(node), source, moved, order.ravel()))
+    return moved
+
+
+def axes_back(
+    importer: Importer, node: ir.Node, made: Tensor, shape: Sequence[int], axes: tuple[int, ...]
+) -> None:
+    """Give a node's output what has the form of `axes_first`."""
+    if is_image(shape) and axes == (1,):
+        importer.tensors[node.outputs[0]] = made
+        return
+    kept = [axis for axis in range(len(shape)) if axis not in axes]
+    order = np.arange(int(np.prod(shape)), dtype=np.int32).reshape(shape).transpose(*axes, *kept)
+    back = np.empty(order.size, np.int32)
+    back[order.ravel()] = np.arange(order.size)
+    importer.add(Gather(title_of(node), made, importer.result(node), back))

@@ -1,4 +1,4 @@
-"""Operators that move elements and compute nothing, and matrix products."""
+"""Operators that move elements and compute nothing."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..expressions import Call, Load, Tensor, image_shape
-from ..ir import ChannelSlice, Concat, Gather, MatrixProduct
-from .importer import Importer, Rule, title_of
+from ..expressions import image_shape
+from ..ir import ChannelSlice, Concat, Gather
+from .importer import Importer, Rule, is_image, title_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 
-def _moved(importer: Importer, node: ir.Node, move: Callable[..., Any], fill: float = 0.0) -> None:
+def moved(importer: Importer, node: ir.Node, move: Callable[..., Any], fill: float = 0.0) -> None:
     """Let numpy move the numbers of the elements; -1 stands for `fill`."""
     shape = importer.shape(node.inputs[0])
     source = importer.tensor(node.inputs[0])
     order = np.arange(math.prod(shape), dtype=np.int32).reshape(shape)
-    moved = np.ascontiguousarray(move(order), np.int32)
+    places = np.ascontiguousarray(move(order), np.int32)
     wanted = importer.shape(node.outputs[0])
-    assert moved.size == math.prod(wanted), (moved.shape, wanted)
+    assert places.size == math.prod(wanted), (places.shape, wanted)
     out = importer.result(node)
-    if np.array_equal(moved.ravel(), order.ravel()):
+    if np.array_equal(places.ravel(), order.ravel()):
         importer.tensors[node.outputs[0]] = importer.reshaped(node, source, out.shape)
         return
-    importer.add(Gather(title_of(node), source, out, moved.ravel(), fill))
+    importer.add(Gather(title_of(node), source, out, places.ravel(), fill))
 
 
 def _reshape(importer: Importer, node: ir.Node) -> None:
@@ -41,25 +41,25 @@ def _reshape(importer: Importer, node: ir.Node) -> None:
 
 def _transpose(importer: Importer, node: ir.Node) -> None:
     axes = importer.attribute(node, "perm")
-    _moved(importer, node, lambda order: order.transpose(axes))
+    moved(importer, node, lambda order: order.transpose(axes))
 
 
 def _expand(importer: Importer, node: ir.Node) -> None:
     shape = importer.shape(node.outputs[0])
-    _moved(importer, node, lambda order: np.broadcast_to(order, shape))
+    moved(importer, node, lambda order: np.broadcast_to(order, shape))
 
 
 def _tile(importer: Importer, node: ir.Node) -> None:
     repeats = importer.constant(node, 1)
     assert repeats is not None
-    _moved(importer, node, lambda order: np.tile(order, repeats))
+    moved(importer, node, lambda order: np.tile(order, repeats))
 
 
 def _concat(importer: Importer, node: ir.Node) -> None:
-    rank = len(importer.shape(node.outputs[0]))
-    axis = int(importer.attribute(node, "axis")) % rank
+    shape = importer.shape(node.outputs[0])
+    axis = int(importer.attribute(node, "axis")) % len(shape)
     parts = [importer.tensor(value) for value in node.inputs]
-    if rank == 4 and axis == 1:
+    if is_image(shape) and axis == 1:
         importer.add(Concat(title_of(node), parts, importer.result(node)))
         return
     # One behind the other as single elements, and then to their places.
@@ -85,7 +85,7 @@ def _split(importer: Importer, node: ir.Node) -> None:
     for index, value in enumerate(node.outputs):
         size = importer.shape(value)[axis]
         out = importer.result(node, index)
-        if len(shape) == 4 and axis == 1:
+        if is_image(shape) and axis == 1:
             importer.add(ChannelSlice(title_of(node), source, first, out))
         else:
             indices = np.take(order, range(first, first + size), axis)
@@ -108,11 +108,11 @@ def _slice(importer: Importer, node: ir.Node) -> None:
     order = np.arange(math.prod(shape), dtype=np.int32).reshape(shape)
     taken = order[tuple(cut)]
     first = int(taken.flat[0]) // math.prod(shape[2:])
-    if len(shape) == 4 and np.array_equal(taken, order[:, first : first + taken.shape[1]]):
+    if is_image(shape) and np.array_equal(taken, order[:, first : first + taken.shape[1]]):
         source = importer.tensor(node.inputs[0])
         importer.add(ChannelSlice(title_of(node), source, first, importer.result(node)))
         return
-    _moved(importer, node, lambda _: taken)
+    moved(importer, node, lambda _: taken)
 
 
 def _pad(importer: Importer, node: ir.Node) -> None:
@@ -137,7 +137,7 @@ def _pad(importer: Importer, node: ir.Node) -> None:
     def move(order: NDArray[np.int32]) -> NDArray[np.int32]:
         return np.pad(order[inner], outer, known[mode], **extra)  # type: ignore[call-overload,no-any-return]
 
-    _moved(importer, node, move, 0.0 if value is None or not value.size else float(value.flat[0]))
+    moved(importer, node, move, 0.0 if value is None or not value.size else float(value.flat[0]))
 
 
 def _depth_to_space(importer: Importer, node: ir.Node) -> None:
@@ -145,77 +145,26 @@ def _depth_to_space(importer: Importer, node: ir.Node) -> None:
     is_crd = importer.attribute(node, "mode", "DCR") == "CRD"
 
     def move(order: NDArray[np.int32]) -> NDArray[np.int32]:
-        _, channels, height, width = order.shape
+        batch, channels, height, width = order.shape
         each = channels // size**2
-        if is_crd:
-            blocks = order.reshape(1, each, size, size, height, width).transpose(0, 1, 4, 2, 5, 3)
-        else:
-            blocks = order.reshape(1, size, size, each, height, width).transpose(0, 3, 4, 1, 5, 2)
-        return blocks.reshape(1, each, height * size, width * size)
+        split = (each, size, size) if is_crd else (size, size, each)
+        axes = (0, 1, 4, 2, 5, 3) if is_crd else (0, 3, 4, 1, 5, 2)
+        blocks = order.reshape(batch, *split, height, width).transpose(axes)
+        return blocks.reshape(batch, each, height * size, width * size)
 
-    _moved(importer, node, move)
+    moved(importer, node, move)
 
 
 def _space_to_depth(importer: Importer, node: ir.Node) -> None:
     size = int(importer.attribute(node, "blocksize"))
 
     def move(order: NDArray[np.int32]) -> NDArray[np.int32]:
-        _, channels, height, width = order.shape
-        blocks = order.reshape(1, channels, height // size, size, width // size, size)
-        return blocks.transpose(0, 3, 5, 1, 2, 4).reshape(
-            1, channels * size**2, height // size, width // size
-        )
+        batch, channels, height, width = order.shape
+        rows, columns = height // size, width // size
+        blocks = order.reshape(batch, channels, rows, size, columns, size)
+        return blocks.transpose(0, 3, 5, 1, 2, 4).reshape(batch, -1, rows, columns)
 
-    _moved(importer, node, move)
-
-
-def _gather(importer: Importer, node: ir.Node) -> None:
-    indices = importer.constant(node, 1)
-    assert indices is not None
-    axis = int(importer.attribute(node, "axis", 0))
-    _moved(importer, node, lambda order: np.take(order, indices, axis))
-
-
-def _product(importer: Importer, node: ir.Node) -> None:
-    """Matrices in the last two axes; a batch is an axis before, which the right one may lack."""
-    left, right = (importer.tensor(value) for value in node.inputs)
-    shapes = [importer.shape(value) for value in node.inputs]
-    rows, inner = shapes[0][-2:]
-    columns = shapes[1][-1]
-    batch = math.prod(shapes[0][:-2])
-    others = math.prod(shapes[1][:-2])
-    if others not in (1, batch):
-        raise importer.refusal(node, f"multiplies {shapes[0]} by {shapes[1]}")
-    out = importer.result(node)
-    made = importer.new(f"{out.name}_product", (batch, rows, columns))
-    sides = (
-        importer.reshaped(node, left, (batch, rows, inner)),
-        importer.reshaped(node, right, (others, inner, columns)),
-    )
-    importer.add(MatrixProduct(title_of(node), *sides, made))
-    importer.tensors[node.outputs[0]] = importer.reshaped(node, made, out.shape)
-
-
-def _gemm(importer: Importer, node: ir.Node) -> None:
-    factors = [importer.attribute(node, name, 1.0) for name in ("alpha", "beta")]
-    if factors != [1.0, 1.0]:
-        raise importer.refusal(node, f"has the factors {factors}")
-    sides: list[Tensor] = []
-    for index, name in enumerate(("transA", "transB")):
-        tensor, shape = importer.tensor(node.inputs[index]), importer.shape(node.inputs[index])
-        sides.append(importer.reshaped(node, tensor, (1, shape[0], shape[1])))
-        if importer.attribute(node, name, 0):
-            order = np.arange(math.prod(shape), dtype=np.int32).reshape(shape).T
-            turned = importer.new(f"{tensor.name}_turned", (1, shape[1], shape[0]))
-            importer.add(Gather(title_of(node), sides.pop(), turned, order.ravel()))
-            sides.append(turned)
-    shape = importer.shape(node.outputs[0])
-    made = importer.new("product", (1, shape[0], shape[1]))
-    importer.add(MatrixProduct(title_of(node), sides[0], sides[1], made))
-    if len(node.inputs) > 2:
-        importer.map(node, Call("add", (Load(made), importer.operand(node.inputs[2], shape, node))))
-    else:
-        importer.tensors[node.outputs[0]] = made
+    moved(importer, node, move)
 
 
 MOVE_RULES: dict[str, Rule] = {
@@ -229,7 +178,4 @@ MOVE_RULES: dict[str, Rule] = {
     "Pad": _pad,
     "DepthToSpace": _depth_to_space,
     "SpaceToDepth": _space_to_depth,
-    "Gather": _gather,
-    "MatMul": _product,
-    "Gemm": _gemm,
 }

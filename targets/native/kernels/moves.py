@@ -212,9 +212,9 @@ def write_product(writer: Writer, name: str, step: MatrixProduct) -> None:
     with writer.block(f"STEP void {name}(float *m, const float *w)"):
         writer.line("(void)w;")
         with writer.block(writer.loop("i", batch)), writer.block(writer.loop("y", rows)):
-            right = "i" if step.right.channels > 1 else "0"
+            left, right = ("i" if one.channels > 1 else "0" for one in (step.left, step.right))
             writer.line(
-                f"const float *p = {writer.plane(step.left, 'i')} + y * {writer.pitch(step.left)};"
+                f"const float *p = {writer.plane(step.left, left)} + y * {writer.pitch(step.left)};"
             )
             writer.line(f"const float *q = {writer.plane(step.right, right)};")
             writer.line(f"float *r = {writer.plane(step.out, 'i')} + y * {writer.pitch(step.out)};")

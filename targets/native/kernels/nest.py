@@ -10,7 +10,7 @@ from .writer import Place, Span, Writer, masked, spans, value_of
 
 MOST_VECTORS = 4
 COSTLY = frozenset(
-    {"gelu", "erf", "exp", "sigmoid", "tanh", "softplus", "mish", "gelu_tanh", "elu"}
+    {"gelu", "erf", "exp", "sigmoid", "tanh", "softplus", "mish", "gelu_tanh", "elu", "log", "pow"}
 )
 
 

@@ -263,3 +263,39 @@ def test_an_unknown_operator_is_named_with_its_place(tmp_path: Path) -> None:
     onnx.save(onnx.parser.parse_model(text), path)
     with pytest.raises(TargetError, match=r"Runtime native cannot compile Sin .*another --runtime"):
         RUNTIME.compile(path, tmp_path / "made", "fp32")
+
+
+def test_an_operator_that_is_refused_is_named_with_its_module(tmp_path: Path) -> None:
+    import torch
+    from torch import nn
+
+    from edgeseg.contract import InputContract, MinMax, OutputContract
+    from edgeseg.models.logits import LogitsNetwork
+    from edgeseg.reference.onnx_export import onnx_from_torch
+
+    class Wave(nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return torch.sin(image)
+
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(Wave(), nn.Conv2d(4, 1, 1)))
+    path = tmp_path / "wave.onnx"
+    inputs, outputs = InputContract(8, 8, 1, MinMax()), OutputContract(("other", "thing"), 1)
+    onnx_from_torch(LogitsNetwork(network), inputs, outputs, path)
+    with pytest.raises(TargetError, match=r"compile Sin '\w+' of module '1\.0': .* --runtime\."):
+        RUNTIME.compile(path, tmp_path / "made", "fp32")
+
+
+def test_an_antialiased_resize_is_refused(tmp_path: Path) -> None:
+    """ONNX Runtime itself computes it otherwise than torch."""
+    import onnx
+
+    text = """
+        <ir_version: 10, opset_import: ["" : 20]>
+        net (float[1,3,8,8] image) => (float[1,3,4,4] mask)
+        <int64[4] size = {1, 3, 4, 4}>
+        { mask = Resize <mode = "linear", antialias = 1> (image, , , size) }
+    """
+    path = tmp_path / "resize.onnx"
+    onnx.save(onnx.parser.parse_model(text), path)
+    with pytest.raises(TargetError, match=r"Resize .*option antialias.*another --runtime"):
+        RUNTIME.compile(path, tmp_path / "made", "fp32")
