@@ -42,10 +42,10 @@ def test_help_tells_the_defaults(run_cli: RunCli, command: str) -> None:
 def test_doctor_names_every_target(run_cli: RunCli) -> None:
     report = json.loads(run_cli("doctor", "--json").stdout)
     assert [runtime["runtime"] for runtime in report["runtimes"]] == list(RUNTIMES.names())
-    assert report["devices"]["android"] == ["litert", "onnxruntime"]
+    assert report["devices"]["android"] == ["litert", "onnxruntime", "native"]
     text = run_cli("doctor").stdout
     assert all(f"runtime {name}" in text for name in RUNTIMES.names())
-    assert "--target android: litert, onnxruntime" in text
+    assert "--target android: litert, onnxruntime, native" in text
 
 
 @pytest.mark.parametrize(
