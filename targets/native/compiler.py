@@ -28,7 +28,11 @@ COMPILE = (
     *("-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-stack-protector"),
 )
 GCC_OPTIONS = ("-Wno-psabi", "-fno-tree-loop-distribute-patterns")
-CLANG_OPTIONS = ("-fno-builtin", "-fno-sanitize=undefined", "-Wno-unknown-warning-option")
+CLANG_OPTIONS = (
+    "-fno-builtin",
+    "-fno-sanitize=undefined",
+    "-Wno-unknown-warning-option",
+)
 LINK = {
     # Pages of 16 kB are what Android 15 asks of libraries.
     "linux": ("-shared", "-s", "-nostdlib", "-Wl,--build-id=none", "-Wl,-z,max-page-size=16384"),
@@ -43,7 +47,8 @@ LINK = {
         "-Wl,--export=__heap_base",
     ),
 }
-WINDOWS_OPTIONS = ("-mno-stack-arg-probe",)  # frames are small, and the probe is a function
+# What compilers would otherwise call: a probe of large frames, and atomics chosen at run time.
+WITHOUT_CALLS = {"windows": ("-mno-stack-arg-probe",), "aarch64": ("-mno-outline-atomics",)}
 
 
 @dataclass(frozen=True)
@@ -116,8 +121,9 @@ class Compiler:
 
     def _options(self, isa: InstructionSet) -> tuple[str, ...]:
         own = GCC_OPTIONS if self.name == "gcc" else CLANG_OPTIONS
-        system = WINDOWS_OPTIONS if isa.system == "windows" else ()
-        return (*self._target(isa), *own, *system)
+        names = isa.system, isa.architecture
+        without = [option for name in names for option in WITHOUT_CALLS.get(name, ())]
+        return (*self._target(isa), *own, *without)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from edgeseg.contract import InputContract, MinMax, OutputContract
 
 from .ir import Program
 from .kernels.writer import number
+from .passes.norms import MOST_THREADS
 from .source import Place, Source
 
 VERSION = 1
@@ -29,7 +30,7 @@ NO_PICTURES = """\
 #define PICTURE_BYTES 0
 struct picture { int none; };
 #define picture_in(...) (void)0
-#define picture_out(...) (void)work, 0
+#define picture_out(...) 0
 """
 
 
@@ -65,6 +66,7 @@ def header(program: Program) -> str:
         for axis, size in zip(("CHANNELS", "HEIGHT", "WIDTH"), shape, strict=True)
     ]
     lines.append(f"#define EDGESEG_LONGEST_SIDE {LONGEST_SIDE}")
+    lines.append(f"#define EDGESEG_MOST_THREADS {MOST_THREADS}")
     return _filled("interface.h", {"SIZES": "\n".join(lines), "VERSION": str(VERSION)})
 
 
@@ -76,12 +78,15 @@ def implementation(
     Args:
         contracts: How pictures are prepared and masks are read; None where that is not known.
     """
-    arena = -(-4 * source.arena_floats // ALIGNMENT) * ALIGNMENT
+    sizes = source.arena_floats, source.strip_floats
+    arena, strips = (-(-4 * floats // ALIGNMENT) * ALIGNMENT for floats in sizes)
     pictures = NO_PICTURES if contracts is None else _pictures(source, *contracts)
     values = {
         "KEY": f"0x{key:016x}u",
         "COUNT": str(source.weights.size),
         "ARENA": str(arena),
+        "STRIPS": str(strips),
+        "MOST_THREADS": str(MOST_THREADS),
         "HEADER": str(HEADER.size),
         "IMAGE": ", ".join(map(str, source.image.shape)),
         "MASK": ", ".join(map(str, source.mask.shape)),

@@ -94,11 +94,14 @@ class Layout:
 
     Attributes:
         pieces: Views that a tensor is made of, which differ from one for what only nests read.
+        size: Of the arena, in floats.
+        strip_size: Of the arena of strips; each thread has one.
     """
 
     pieces: dict[Tensor, list[tuple[View, int]]]
     steps: list[Step]
     size: int
+    strip_size: int
 
     def view(self, tensor: Tensor) -> View:
         ((view, _),) = self.pieces[tensor]
@@ -118,8 +121,7 @@ def plan_layout(program: Program) -> Layout:
                 view.storage.fill = filling(step.zero)
     kept = [step for step in steps if not isinstance(step, Concat | ChannelSlice)]
     _choose_halos(kept, pieces)
-    size = _plan_arena(program, kept, pieces)
-    return Layout(pieces, kept, size)
+    return Layout(pieces, kept, *_plan_arenas(program, kept, pieces))
 
 
 def filling(zero: int) -> int:
@@ -193,7 +195,21 @@ def _place(program: Program, steps: list[Step]) -> dict[Tensor, list[tuple[View,
         else:
             for tensor in step.writes():
                 find(tensor)
+    _keep_whole_beside_whole(pieces)
     return pieces
+
+
+def _keep_whole_beside_whole(pieces: dict[Tensor, list[tuple[View, int]]]) -> None:
+    """What is read as one with whole images must lie as they do: no strip of it alone is kept."""
+    changed = True
+    while changed:
+        changed = False
+        for tensor, parts in pieces.items():
+            strips = [view.storage for view, _ in parts if view.storage.is_strip]
+            if 0 < len(strips) < len(parts):
+                changed = True
+                for storage in strips:
+                    storage.height, storage.is_strip = tensor.height, False
 
 
 def _cut(pieces: list[tuple[View, int]], first: int, count: int) -> list[tuple[View, int]]:
@@ -227,10 +243,10 @@ def _choose_halos(steps: Iterable[Step], pieces: dict[Tensor, list[tuple[View, i
                 view.storage.halo = largest
 
 
-def _plan_arena(
+def _plan_arenas(
     program: Program, steps: list[Step], pieces: dict[Tensor, list[tuple[View, int]]]
-) -> int:
-    """Give each storage its offset; those that are never alive together share memory."""
+) -> tuple[int, int]:
+    """Give each storage its offset; returns the sizes of the arenas of whole images and strips."""
     first: dict[Storage, int] = {}
     last: dict[Storage, int] = {}
 
@@ -246,8 +262,17 @@ def _plan_arena(
             if tensor in pieces:
                 touch(tensor, when)
     touch(program.mask, len(steps))
+    whole = [storage for storage in first if not storage.is_strip]
+    strips = [storage for storage in first if storage.is_strip]
+    return _place_storages(whole, first, last), _place_storages(strips, first, last)
+
+
+def _place_storages(
+    storages: list[Storage], first: dict[Storage, int], last: dict[Storage, int]
+) -> int:
+    """Those that are never alive together share memory; returns how much all take."""
     placed: list[Storage] = []
-    for storage in sorted(first, key=lambda one: -one.size):
+    for storage in sorted(storages, key=lambda one: -one.size):
         busy = sorted(
             (other.offset, other.offset + other.size)
             for other in placed
@@ -260,7 +285,8 @@ def _plan_arena(
             offset = max(offset, end)
         storage.offset = offset
         placed.append(storage)
-    return max((one.offset + one.size for one in placed), default=0) + GUARD
+    end = max((one.offset + one.size for one in placed), default=0)
+    return _up(end + GUARD, LINE) if placed else 0
 
 
 def _up(value: int, multiple: int) -> int:

@@ -35,8 +35,9 @@ EXPORT float edgeseg_peak(float *p, int count)
 }
 EXPORT void edgeseg_steps(struct edgeseg_network *network, int step)
 {
-    float *m = network->arena;
+    float *m = network->arena, *s = network->strips;
     const float *w = network->weights;
+    enum { part = 0, parts = 1 };
     switch (step) {
 @CASES@
     }
@@ -98,11 +99,12 @@ def profile_graph(
         library = ctypes.CDLL(str(folder / "network.so"))
     library.edgeseg_memory_bytes.restype = ctypes.c_size_t
     weights = _aligned(np.frombuffer(weights_file(source, key), np.uint8))
-    memory = _aligned(np.zeros(library.edgeseg_memory_bytes(), np.uint8))
+    memory = _aligned(np.zeros(library.edgeseg_memory_bytes(1), np.uint8))
     handle, pointer, size = ctypes.c_void_p(), ctypes.c_void_p, ctypes.c_size_t
     code = library.edgeseg_create(
         pointer(memory.ctypes.data),
         size(memory.size),
+        1,
         pointer(weights.ctypes.data),
         size(weights.size),
         ctypes.byref(handle),

@@ -37,13 +37,14 @@ from .kernels.moves import (
 from .kernels.nest import write_nest
 from .kernels.pack import write_pack
 from .kernels.tile import default_tile
-from .kernels.writer import Machine, Writer, clear_halo
+from .kernels.writer import ARGUMENTS, Extent, Machine, Writer, clear_halo
 from .layout import Layout, plan_layout
 from .passes.codes import pack_sources
 from .strips import rows_of
 
 PRELUDE = Path(__file__).parent / "c" / "prelude.h"
-WRITERS: dict[type[Step], Callable[[Writer, str, Any], None]] = {
+PARTS = ("part", "part + 1")  # of the threads: this one and the next, whose share comes then
+WRITERS: dict[type[Step], Callable[[Writer, str, Any], Extent]] = {
     Gather: write_gather,
     Pool: write_pool,
     MatrixProduct: write_product,
@@ -76,13 +77,15 @@ class Source:
         weights: All constants.
         arena_floats: Memory that a run works in.
         steps: In the order of their functions s0, s1, ...
-        calls: C that runs each of them.
+        strip_floats: Memory of each thread for strips of rows.
+        calls: C that runs each of them, for one of `parts` threads.
         image, mask: Where `network_run` reads and writes.
     """
 
     text: str
     weights: Floats
     arena_floats: int
+    strip_floats: int
     steps: tuple[Step, ...]
     calls: tuple[str, ...]
     image: Place
@@ -110,7 +113,7 @@ def write_source(program: Program, machine: Machine) -> Source:
         calls.append(call)
         writer.lines, writer.depth = [], 1
         _clear(writer, cleared, layout, step.writes())
-        body += [*writer.lines, f"    {call}"]
+        body += [*writer.lines, f"    {call}", "    wait_for_others(team, parts);"]
         writer.lines, writer.depth = [], 0
     image, mask = _place(layout, program.image), _place(layout, program.mask)
     text = "\n".join(
@@ -118,38 +121,43 @@ def write_source(program: Program, machine: Machine) -> Source:
             PRELUDE.read_text(encoding="utf-8"),
             *writer.tables,
             *functions,
-            _entry(image, mask, [*halos, *body]),
+            _entry(image, mask, [*halos, "    wait_for_others(team, parts);", *body]),
         ]
     )
     weights = np.concatenate([*writer.weights, np.zeros(64, np.float32)])
-    return Source(text, weights, layout.size, tuple(layout.steps), tuple(calls), image, mask)
+    sizes = layout.size, layout.strip_size
+    return Source(text, weights, *sizes, tuple(layout.steps), tuple(calls), image, mask)
 
 
 def _write_step(writer: Writer, name: str, step: Step) -> str:
     """The functions of a step, and the C that calls them."""
     if isinstance(step, Strips):
-        calls = []
-        for index, inner in enumerate(step.steps):
-            _write_rows(writer, f"{name}_{index}", inner, step.rows)
-            calls.append(f"{name}_{index}(m, w, y, y + {step.rows});")
-        height = step.rows * _strips_of(step)
-        loop = f"for (int y = 0; y < {height}; y += {step.rows})"
-        with writer.block(f"STEP void {name}(float *m, const float *w)"), writer.block(loop):
-            for call in calls:
-                writer.line(call)
-        return f"{name}(m, w);"
-    if isinstance(step, Convolution | Nest | Resize | Pack):
-        height = _write_rows(writer, name, step, 0)
-        return f"{name}(m, w, 0, {height});"
-    WRITERS[type(step)](writer, name, step)
-    return f"{name}(m, w);"
+        extent = _write_strips(writer, name, step)
+    elif isinstance(step, Convolution | Nest | Resize | Pack):
+        extent = _write_rows(writer, name, step, 0)
+    else:
+        extent = WRITERS[type(step)](writer, name, step)
+    ends = [f"share({extent.size}, {extent.granule}, {part}, parts)" for part in PARTS]
+    return f"{name}(m, w, s, {', '.join(ends)}, part, parts);"
+
+
+def _write_strips(writer: Writer, name: str, step: Strips) -> Extent:
+    calls = []
+    for index, inner in enumerate(step.steps):
+        _write_rows(writer, f"{name}_{index}", inner, step.rows)
+        calls.append(f"{name}_{index}(m, w, s, y, y + {step.rows}, part, parts);")
+    loop = f"for (int y = from; y < to; y += {step.rows})"
+    with writer.block(f"STEP void {name}({ARGUMENTS})"), writer.block(loop):
+        for call in calls:
+            writer.line(call)
+    return Extent(step.rows * _strips_of(step), step.rows)
 
 
 def _strips_of(step: Strips) -> int:
     return (rows_of(step.steps[0]) or 0) // step.rows
 
 
-def _write_rows(writer: Writer, name: str, step: Step, rows: int) -> int:
+def _write_rows(writer: Writer, name: str, step: Step, rows: int) -> Extent:
     if isinstance(step, Convolution):
         return write_convolution(writer, name, step, default_tile(writer, step, rows), rows)
     if isinstance(step, Nest):
@@ -166,7 +174,9 @@ def _clear(writer: Writer, cleared: set[Any], layout: Layout, tensors: list[Any]
         for storage in layout.storages(tensor):
             if storage not in cleared:
                 cleared.add(storage)
-                clear_halo(writer, storage)
+                # Of strips, each thread has its own.
+                with writer.block("" if storage.is_strip else "if (part == 0)"):
+                    clear_halo(writer, storage)
 
 
 def _place(layout: Layout, tensor: Tensor) -> Place:
@@ -197,5 +207,6 @@ def _entry(image: Place, mask: Place, body: list[str]) -> str:
             "}",
             "",
         ]
-    lines += ["static void network_run(float *m, const float *w)", "{", *body, "}", ""]
+    arguments = "float *m, const float *w, float *s, struct team *team, int part, int parts"
+    lines += [f"static void network_run({arguments})", "{", *body, "}", ""]
     return "\n".join(lines)

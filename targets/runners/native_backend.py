@@ -7,6 +7,7 @@ import json
 import platform
 import zlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 VERSION = 1
+MOST_THREADS = 8
 CPU_INFO = Path("/proc/cpuinfo")
 
 
@@ -25,7 +27,7 @@ class Backend:
         files: First the list of libraries, which lie beside it, the best of an architecture before
             the others.
         runtime: Not asked: the list says all.
-        threads: 1; the network runs on the calling thread.
+        threads: How many compute together; they wait for each other without sleeping.
     """
 
     def __init__(
@@ -52,23 +54,29 @@ class Backend:
         self._image, self._mask = (1, *image), (1, *mask)
         # Both must stay as long as the handle.
         self._weights = _aligned(np.fromfile(path.parent / variant["weights"], np.uint8))
-        self._memory = _aligned(np.zeros(self._library.edgeseg_memory_bytes(), np.uint8))
+        self._threads = min(threads, MOST_THREADS)
+        size = self._library.edgeseg_memory_bytes(self._threads)
+        self._memory = _aligned(np.zeros(size, np.uint8))
         self._handle = ctypes.c_void_p()
         code = self._library.edgeseg_create(
             self._memory.ctypes.data,
             self._memory.size,
+            self._threads,
             self._weights.ctypes.data,
             self._weights.size,
             ctypes.byref(self._handle),
         )
         self._check(code)
+        self._others = ThreadPoolExecutor(self._threads - 1) if self._threads > 1 else None
 
     def _declare(self) -> None:
         library, pointer, size = self._library, ctypes.c_void_p, ctypes.c_size_t
         side = ctypes.c_int32
         library.edgeseg_error_text.restype = ctypes.c_char_p
         library.edgeseg_memory_bytes.restype = size
-        library.edgeseg_create.argtypes = (pointer, size, pointer, size, pointer)
+        library.edgeseg_memory_bytes.argtypes = (side,)
+        library.edgeseg_create.argtypes = (pointer, size, side, pointer, size, pointer)
+        library.edgeseg_run_thread.argtypes = (pointer, side, pointer, pointer)
         library.edgeseg_run.argtypes = (pointer, pointer, pointer)
         library.edgeseg_run_picture.argtypes = (pointer, pointer, side, side, size, pointer)
 
@@ -82,7 +90,17 @@ class Backend:
         if given.shape != self._image:
             raise RuntimeError(f"the image has the shape {given.shape}, not {self._image}")
         mask = np.empty(self._mask, np.float32)
-        self._check(self._library.edgeseg_run(self._handle, given.ctypes.data, mask.ctypes.data))
+        places = given.ctypes.data, mask.ctypes.data
+        if self._others is None:
+            self._check(self._library.edgeseg_run(self._handle, *places))
+            return mask
+        run = self._library.edgeseg_run_thread
+        others = [
+            self._others.submit(run, self._handle, thread, *places)
+            for thread in range(1, self._threads)
+        ]
+        codes = [run(self._handle, 0, *places), *(other.result() for other in others)]
+        self._check(max(codes))
         return mask
 
     def run_picture(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -27,7 +27,7 @@ void _start(void)
     edgeseg_network *network;
     long size = get(weights, WEIGHTS);
     int code = size == WEIGHTS && get((char *)image, sizeof image) == sizeof image ? 0 : 99;
-    if (!code) code = edgeseg_create(memory, edgeseg_memory_bytes(), weights, size, &network);
+    if (!code) code = edgeseg_create(memory, edgeseg_memory_bytes(1), 1, weights, size, &network);
     if (!code) code = edgeseg_run(network, image, mask);
     for (size_t done = 0; !code && done < sizeof mask;)
         done += call(64, 1, (long)((char *)mask + done), (long)(sizeof mask - done));

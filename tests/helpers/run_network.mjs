@@ -29,9 +29,9 @@ network.edgeseg_sizes(sizes, sizes + 12);
 const [channels, height, width] = new Int32Array(network.memory.buffer, sizes + 12, 3);
 const maskBytes = 4 * channels * height * width;
 const mask = reserve(maskBytes);
-const memory = reserve(network.edgeseg_memory_bytes());
+const memory = reserve(network.edgeseg_memory_bytes(1));
 const handle = reserve(4);
-check(network.edgeseg_create(memory, network.edgeseg_memory_bytes(), weightsPlace, weights.length, handle));
+check(network.edgeseg_create(memory, network.edgeseg_memory_bytes(1), 1, weightsPlace, weights.length, handle));
 const pointer = new Int32Array(network.memory.buffer, handle, 1)[0];
 const times = [];
 for (let run = 0; run < Number(runs ?? 1); ++run) {

@@ -11,6 +11,7 @@ int DllMainCRTStartup(void *library, unsigned reason, void *reserved)
 #define EXPORT __attribute__((visibility("default")))
 #endif
 #define LIVES 0x7365676f65646765u
+#define MOST_THREADS @MOST_THREADS@
 
 /* Compilers call these by themselves, for arrays that begin with zeros. */
 __attribute__((weak)) void *memset(void *to, int value, size_t count)
@@ -30,7 +31,10 @@ __attribute__((weak)) void *memcpy(void *restrict to, const void *restrict of, s
 struct edgeseg_network {
     uint64_t state;
     const float *weights;
-    float *arena;
+    float *arena, *strips;
+    struct picture *picture;
+    struct team team;
+    int32_t threads;
 };
 
 EXPORT const char *edgeseg_error_text(int code)
@@ -44,6 +48,7 @@ EXPORT const char *edgeseg_error_text(int code)
     case 5: return "a side of the image is below 1 or too long";
     case 6: return "the network gives NaN or infinity for this image";
     case 7: return "the network was built without saying how images are prepared";
+    case 8: return "this number of threads, or this thread, is none of the handle's";
     default: return "an unknown error";
     }
 }
@@ -59,9 +64,13 @@ EXPORT void edgeseg_sizes(int32_t image[3], int32_t mask[3])
     }
 }
 
-EXPORT size_t edgeseg_memory_bytes(void) { return 64 + @ARENA@ + PICTURE_BYTES; }
+EXPORT size_t edgeseg_memory_bytes(int32_t threads)
+{
+    const size_t one = 64 + @ARENA@ + PICTURE_BYTES;
+    return threads < 1 || threads > MOST_THREADS ? 0 : one + threads * (size_t)@STRIPS@;
+}
 
-EXPORT int edgeseg_create(void *memory, size_t memory_bytes, const void *weights,
+EXPORT int edgeseg_create(void *memory, size_t memory_bytes, int32_t threads, const void *weights,
     size_t weights_bytes, struct edgeseg_network **network)
 {
     const struct {
@@ -71,7 +80,8 @@ EXPORT int edgeseg_create(void *memory, size_t memory_bytes, const void *weights
     } *head = weights;
     if (!network) return 4;
     *network = 0;
-    if (!memory || (uintptr_t)memory % 64 || memory_bytes < 64 + @ARENA@ + PICTURE_BYTES) return 1;
+    if (threads < 1 || threads > MOST_THREADS) return 8;
+    if (!memory || (uintptr_t)memory % 64 || memory_bytes < edgeseg_memory_bytes(threads)) return 1;
     if (!weights || (uintptr_t)weights % 16 || weights_bytes < @HEADER@) return 2;
     if (head->magic[0] != 'E' || head->magic[1] != 'S' || head->magic[2] != 'N'
         || head->magic[3] != 'W')
@@ -85,7 +95,12 @@ EXPORT int edgeseg_create(void *memory, size_t memory_bytes, const void *weights
     struct edgeseg_network *made = memory;
     made->weights = (const float *)words;
     made->arena = (float *)((char *)memory + 64);
-    for (size_t i = 0; i < @ARENA@ / 4; ++i) made->arena[i] = 0.0f;
+    made->strips = made->arena + @ARENA@ / 4;
+    made->picture = (struct picture *)(made->strips + threads * (size_t)(@STRIPS@ / 4));
+    made->team = (struct team){0, 0};
+    made->threads = threads;
+    const size_t floats = (@ARENA@ + threads * (size_t)@STRIPS@) / 4;
+    for (size_t i = 0; i < floats; ++i) made->arena[i] = 0.0f;
     made->state = LIVES;
     *network = made;
     return 0;
@@ -95,8 +110,20 @@ EXPORT int edgeseg_run(struct edgeseg_network *network, const float *image, floa
 {
     if (!network || network->state != LIVES || !image || !mask) return 4;
     network_put(network->arena, image);
-    network_run(network->arena, network->weights);
+    network_run(network->arena, network->weights, network->strips, &network->team, 0, 1);
     network_get(network->arena, mask);
+    return 0;
+}
+
+EXPORT int edgeseg_run_thread(struct edgeseg_network *network, int32_t thread, const float *image,
+    float *mask)
+{
+    if (!network || network->state != LIVES || !image || !mask) return 4;
+    if (thread < 0 || thread >= network->threads) return 8;
+    if (thread == 0) network_put(network->arena, image);
+    network_run(network->arena, network->weights, network->strips + thread * (size_t)(@STRIPS@ / 4),
+        &network->team, thread, network->threads);
+    if (thread == 0) network_get(network->arena, mask);
     return 0;
 }
 
@@ -108,10 +135,9 @@ EXPORT int edgeseg_run_picture(struct edgeseg_network *network, const uint8_t *r
     if (height < 1 || width < 1 || height > LONGEST_SIDE || width > LONGEST_SIDE) return 5;
     if (row_bytes == 0) row_bytes = 3 * (size_t)width;
     if (row_bytes < 3 * (size_t)width) return 5;
-    struct picture *work = (struct picture *)(network->arena + @ARENA@ / 4);
-    picture_in(work, network->arena, rgb, height, width, row_bytes);
-    network_run(network->arena, network->weights);
-    return picture_out(work, network->arena, height, width, labels) ? 0 : 6;
+    picture_in(network->picture, network->arena, rgb, height, width, row_bytes);
+    network_run(network->arena, network->weights, network->strips, &network->team, 0, 1);
+    return picture_out(network->picture, network->arena, height, width, labels) ? 0 : 6;
 }
 
 EXPORT void edgeseg_destroy(struct edgeseg_network *network)

@@ -21,6 +21,7 @@ enum {
     EDGESEG_BAD_IMAGE = 5,     /* a side of the image is below 1 or above EDGESEG_LONGEST_SIDE */
     EDGESEG_NOT_FINITE = 6,    /* the network gives NaN or infinity for this image */
     EDGESEG_NO_CONTRACT = 7,   /* it was built without saying how images are prepared */
+    EDGESEG_BAD_THREADS = 8,   /* not 1 to EDGESEG_MOST_THREADS, or none of those of the handle */
 };
 
 typedef struct edgeseg_network edgeseg_network;
@@ -34,16 +35,22 @@ int edgeseg_version(void);
 /* Channels, height and width of an image and of a mask, as above. */
 void edgeseg_sizes(int32_t image[3], int32_t mask[3]);
 
-/* Bytes of memory that a handle needs. */
-size_t edgeseg_memory_bytes(void);
+/* Bytes of memory that a handle for so many threads needs. */
+size_t edgeseg_memory_bytes(int32_t threads);
 
 /* Make a handle in `memory`, which must be aligned to 64 bytes and stay until the handle is
  * destroyed; so must `weights`, the content of the file of weights, aligned to 16 bytes. */
-int edgeseg_create(void *memory, size_t memory_bytes, const void *weights, size_t weights_bytes,
-    edgeseg_network **network);
+int edgeseg_create(void *memory, size_t memory_bytes, int32_t threads, const void *weights,
+    size_t weights_bytes, edgeseg_network **network);
 
-/* Probabilities of a prepared image. Both are planes of channels, rows and columns, without gaps. */
+/* Probabilities of a prepared image. Both are planes of channels, rows and columns, without gaps.
+ * The calling thread computes alone. */
 int edgeseg_run(edgeseg_network *network, const float *image, float *mask);
+
+/* The same by all threads of the handle: each calls it with a `thread` of its own, from 0 on, and
+ * the same image and mask. They wait for each other without sleeping, so that each needs a core of
+ * its own; the mask is whole when thread 0 returns. */
+int edgeseg_run_thread(edgeseg_network *network, int32_t thread, const float *image, float *mask);
 
 /* The class of each pixel of a picture of any size: it is resized and normalised as the network was
  * trained, and the probabilities are brought back to its size. `rgb` has three bytes a pixel and

@@ -13,6 +13,60 @@
 
 #define INLINE static inline __attribute__((always_inline, unused))
 #define STEP static __attribute__((noinline))
+#if defined(__clang__)
+#define AS_WRITTEN _Pragma("clang loop unroll(disable)") /* loops whose body is long enough */
+#else
+#define AS_WRITTEN
+#endif
+
+/* Where the share of a thread begins. */
+INLINE int share(int size, int granule, int part, int parts)
+{
+    int begin = (size + granule - 1) / granule * part / parts * granule;
+    return begin < size ? begin : size;
+}
+
+#define PATIENCE 2000 /* turns of a waiting thread before it gives its core away */
+INLINE void pause(void)
+{
+#if defined(__SSE2__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* sched_yield, where threads outnumber cores. */
+INLINE void let_others_run(void)
+{
+#if defined(__linux__) && defined(__x86_64__)
+    long number = 24;
+    __asm__ volatile("syscall" : "+a"(number) : : "rcx", "r11", "memory");
+#elif defined(__linux__) && defined(__aarch64__)
+    register long number __asm__("x8") = 124;
+    register long result __asm__("x0");
+    __asm__ volatile("svc 0" : "=r"(result) : "r"(number) : "memory");
+#endif
+}
+
+/* Threads that run a network together. */
+struct team {
+    int32_t waiting, round;
+};
+
+INLINE void wait_for_others(struct team *team, int parts)
+{
+    if (parts == 1) return;
+    int32_t round = __atomic_load_n(&team->round, __ATOMIC_ACQUIRE);
+    if (__atomic_add_fetch(&team->waiting, 1, __ATOMIC_ACQ_REL) == parts) {
+        __atomic_store_n(&team->waiting, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&team->round, round + 1, __ATOMIC_RELEASE);
+        return;
+    }
+    for (int i = 0; __atomic_load_n(&team->round, __ATOMIC_ACQUIRE) == round; ++i)
+        if (i < PATIENCE) pause();
+        else let_others_run();
+}
 
 /* Of Phi(x) - 1/2 = x * P(2 (x / BOUND)^2 - 1), Phi the normal distribution, |x| <= BOUND: fitted
  * to the smallest largest error of x * Phi(x), 3e-7. */
@@ -266,7 +320,7 @@ INLINE I4 dot4(I4 a, F4 v, I4 w)
 }
 #endif
 
-INLINE void fill(float *p, int count, int32_t value)
+static __attribute__((noinline, unused)) void fill(float *p, int count, int32_t value)
 {
     for (int i = 0; i < count; ++i) ((word *)p)[i] = value;
 }
@@ -274,8 +328,8 @@ INLINE void fill(float *p, int count, int32_t value)
 INLINE void zero(float *p, int count)
 {
     int i = 0;
-    for (; i + 4 <= count; i += 4) store4(p + i, splat4(0.0f));
-    for (; i < count; ++i) p[i] = 0.0f;
+    AS_WRITTEN for (; i + 4 <= count; i += 4) store4(p + i, splat4(0.0f));
+    AS_WRITTEN for (; i < count; ++i) p[i] = 0.0f;
 }
 
 static __attribute__((noinline, unused)) void largest_row(const float *p, float *q, int y,
@@ -358,15 +412,16 @@ static __attribute__((noinline, unused)) float largest_of(
 /* See GroupScale: variance = mean of squares - square of the mean, in double precision. */
 static __attribute__((noinline, unused)) void group_scale(const float *sums, const float *squares,
     int pitch, const float *gamma, const float *beta, const float *signs, int channels, int groups,
-    double count, double epsilon, float *scale, float *shift, int plane)
+    double count, double epsilon, float *scale, float *shift, int plane, int parts, int step)
 {
     int each = channels / groups;
     for (int g = 0; g < groups; ++g) {
         double s = 0.0, r = 0.0;
-        for (int c = g * each; c < (g + 1) * each; ++c) {
-            s += (double)signs[c] * sums[c * pitch];
-            r += squares[c * pitch];
-        }
+        for (int c = g * each; c < (g + 1) * each; ++c)
+            for (int part = 0; part < parts; ++part) {
+                s += (double)signs[c] * sums[c * pitch + part * step];
+                r += squares[c * pitch + part * step];
+            }
         double mean = s / (count * each), variance = r / (count * each) - mean * mean;
         double factor = 1.0 / __builtin_sqrt((variance > 0.0 ? variance : 0.0) + epsilon);
         if (!(variance == variance)) factor = variance;
@@ -377,7 +432,7 @@ static __attribute__((noinline, unused)) void group_scale(const float *sums, con
     }
 }
 
-INLINE void copy(float *to, const float *of, int count)
+static __attribute__((noinline, unused)) void copy(float *to, const float *of, int count)
 {
     int i = 0;
     for (; i + 4 <= count; i += 4) store4(to + i, load4(of + i));

@@ -10,25 +10,27 @@ from ..expressions import Floats, Tensor
 from ..ir import Convolution
 from .codes import factors_of, words_of
 from .tile import Tile, computed_size
-from .writer import Place, Span, Writer, blocks, masked, spans, value_of
+from .writer import ARGUMENTS, Extent, Place, Span, Writer, blocks, masked, spans, value_of
 
 MOST_UNROLLED = 25  # taps of a kernel that are written out; of larger ones, one row is
 
 
 def write_convolution(
     writer: Writer, name: str, step: Convolution, tile: Tile, rows: int = 0
-) -> int:
-    """Functions of one convolution: `name(m, w, from, to)` computes these rows.
+) -> Extent:
+    """Functions of one convolution: `name` computes the rows, or columns, from `from` to `to`.
 
     Args:
         rows: Of a strip; 0 where the step runs on the whole image.
 
     Returns:
-        How many rows there are.
+        What threads can share.
     """
     kernel = _Kernel(writer, name, step, tile, rows)
     kernel.write()
-    return kernel.height
+    if kernel.is_flat:
+        return Extent(kernel.width, tile.lanes * tile.vectors)
+    return Extent(kernel.height, tile.rows)
 
 
 class _Kernel:
@@ -39,6 +41,7 @@ class _Kernel:
             self.inputs = step.source.channels
         self.each = self.outputs // step.groups  # outputs of a group
         self.height, self.width = computed_size(writer, step, rows)
+        self.is_flat = self.height == 1 and not rows
         self.blocks = self._blocks()
         self.weights = writer.add_weights(self._in_order())
         bias, self.scale = step.bias, 0
@@ -74,7 +77,8 @@ class _Kernel:
         writer = self.writer
         before = writer.lines
         writer.lines = []
-        with writer.block(f"STEP void {self.name}(float *m, const float *w, int from, int to)"):
+        with writer.block(f"STEP void {self.name}({ARGUMENTS})"):
+            writer.line("(void)s, (void)part, (void)parts;")
             if self.tile.order == "oyx":
                 self._for_outputs(self._rows)
             else:
@@ -111,14 +115,11 @@ class _Kernel:
             writer.line(f"double d[{2 * count}];")
             writer.line(f"{writer.loop('i', 2 * count)} d[i] = 0.0;")
         rest = self.height % self.tile.rows
-        heads = [
-            (
-                f"for (int y = from; y + {self.tile.rows} <= to; y += {self.tile.rows})",
-                self.tile.rows,
-            )
-        ]
+        whole = f"for (int y = from; y + {self.tile.rows} <= to; y += {self.tile.rows})"
+        heads = [("for (int y = 0; y < 1; ++y)" if self.is_flat else whole, self.tile.rows)]
         if rest:
-            heads.append((f"for (int y = to - {rest}; y < to; y += {rest})", rest))
+            last = f"to == {self.height} && y < to"
+            heads.append((f"for (int y = to - {rest}; {last}; y += {rest})", rest))
         for head, rows in heads:
             with writer.block(head):
                 if step.statistics is not None:
@@ -133,7 +134,8 @@ class _Kernel:
             first = "o + " if outputs is not None else ""
             with writer.block(writer.loop("i", count)):
                 for part in (0, 1):
-                    place = f"{sums.first + part * sums.plane} + ({first}i) * {sums.pitch}"
+                    plane = f"{sums.first} + (2 * part + {part}) * {sums.plane}"
+                    place = f"{plane} + ({first}i) * {sums.pitch}"
                     writer.line(f"m[{place}] = (float)d[2 * i + {part}];")
 
     def _inner_loops(self, rows: int, outputs: int | None) -> None:
@@ -153,12 +155,16 @@ class _Kernel:
         writer = self.writer
         for span, count in spans(self.width, self.tile.lanes, self.tile.vectors):
             kind = Span(0, span.lanes, span.vectors, span.valid)
+            inside = f"if ({span.start} >= from && {span.start} < to)" if self.is_flat else ""
             if count == 1:
-                body((rows, kind, str(span.start)))
+                with writer.block(inside):
+                    body((rows, kind, str(span.start)))
             else:
                 stride = span.lanes * span.vectors
                 end = span.start + stride * count
                 with writer.block(writer.loop("x", end, span.start, stride)):
+                    if self.is_flat:
+                        writer.line("if (x < from || x >= to) continue;")
                     body((rows, kind, "x"))
 
     def _call(self, rows: int, span: Span, column: str, outputs: int) -> None:
@@ -167,12 +173,13 @@ class _Kernel:
         given = ""
         if self.step.statistics is not None:
             given = ", t" if self.tile.order == "oyx" else ", t + 2 * o"
-        self.writer.line(f"{variant}(m, w, o, y, y - from, {column}{given});")
+        row = "0" if self.is_flat else "y - from"
+        self.writer.line(f"{variant}(m, w, s, o, y, {row}, {column}{given});")
 
     def _tile(self, variant: str, rows: int, span: Span, outputs: int) -> None:
         writer, step = self.writer, self.step
         lanes = span.lanes
-        arguments = "float *m, const float *w, int o, int y, int r, int x"
+        arguments = "float *m, const float *w, float *s, int o, int y, int r, int x"
         if step.statistics is not None:
             arguments += f", F{self.tile.lanes} *t"
         with writer.block(f"INLINE void {variant}({arguments})"):
@@ -197,6 +204,7 @@ class _Kernel:
                         )
             steps = f"p += {self.storage.plane}, q += {self.taps * outputs}"
             if self.inputs > 1:
+                writer.line("AS_WRITTEN")
                 with writer.block(f"for (int c = 0; c < {self.inputs}; ++c, {steps})"):
                     self._taps(rows, span, outputs)
             else:
@@ -207,13 +215,13 @@ class _Kernel:
 
     def _to_floats(self, rows: int, span: Span, outputs: int) -> None:
         writer, lanes = self.writer, span.lanes
-        writer.line(f"const float *s = w + {self.scale} + o;")
+        writer.line(f"const float *e = w + {self.scale} + o;")
         for output in range(outputs):
             for row in range(rows):
                 for vector in range(span.vectors):
                     name = f"{row}_{vector}_{output}"
                     total = f"__builtin_convertvector(i{name}, F{lanes})"
-                    writer.line(f"F{lanes} a{name} = {total} * s[{output}] + b[{output}];")
+                    writer.line(f"F{lanes} a{name} = {total} * e[{output}] + b[{output}];")
 
     def _taps(self, rows: int, span: Span, outputs: int) -> None:
         """Multiply and add for one input channel."""
@@ -300,14 +308,14 @@ class _Kernel:
     def _add_statistics(self, rows: int, span: Span, output: int) -> None:
         writer, lanes = self.writer, span.lanes
         with writer.block(""):
-            writer.line(f"F{lanes} s = {{0}}, r = {{0}}, v;")
+            writer.line(f"F{lanes} u = {{0}}, r = {{0}}, v;")
             for row in range(rows):
                 for vector in range(span.vectors):
                     value = f"a{row}_{vector}_{output}"
                     last = vector == span.vectors - 1
                     writer.line(f"v = {masked(value, span) if last else value};")
-                    writer.line("s += v; r += v * v;")
-            for index, name in ((2 * output, "s"), (2 * output + 1, "r")):
+                    writer.line("u += v; r += v * v;")
+            for index, name in ((2 * output, "u"), (2 * output + 1, "r")):
                 if lanes == self.tile.lanes:
                     writer.line(f"t[{index}] += {name};")
                 else:

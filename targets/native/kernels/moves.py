@@ -7,9 +7,11 @@ from numpy.typing import NDArray
 
 from ..expressions import Tensor
 from ..ir import ChannelSums, Gather, GroupScale, MatrixProduct, Pool, Resize
-from .writer import Place, Span, Writer, masked, number, spans, value_of
+from .writer import ARGUMENTS, WHOLE, Extent, Place, Span, Writer, masked, number, spans, value_of
 
 Offsets = NDArray[np.int64]
+CHANNELS = "for (int c = from; c < to; ++c)"
+UNUSED = "(void)m, (void)w, (void)s, (void)from, (void)to, (void)part, (void)parts;"
 
 
 def offsets_of(writer: Writer, tensor: Tensor) -> Offsets:
@@ -30,13 +32,15 @@ def offsets_of(writer: Writer, tensor: Tensor) -> Offsets:
     return found
 
 
-def write_gather(writer: Writer, name: str, step: Gather) -> None:
+def write_gather(writer: Writer, name: str, step: Gather) -> Extent:
     """Loops where the places follow a pattern, a table where they do not."""
     source = offsets_of(writer, step.source)
     target = offsets_of(writer, step.out)
     outside = step.indices < 0
     origin = "w" if step.source.constant is not None else "m"
-    with writer.block(f"STEP void {name}(float *m, const float *w)"):
+    with writer.block(f"STEP void {name}({ARGUMENTS})"):
+        writer.line(UNUSED)
+        writer.line("if (from == to) return;")
         if outside.any():
             _loops(writer, target[outside], None, lambda to, _: f"m[{to}] = {number(step.fill)};")
         inside = step.indices[~outside]
@@ -46,6 +50,7 @@ def write_gather(writer: Writer, name: str, step: Gather) -> None:
             source[inside],
             lambda to, of: f"m[{to}] = {origin}[{of}];",
         )
+    return WHOLE
 
 
 def _loops(writer: Writer, to: Offsets, of: Offsets | None, copy) -> None:  # type: ignore[no-untyped-def]
@@ -96,14 +101,14 @@ def nested_counts(pairs: Offsets) -> list[int] | None:
     return counts or [1]
 
 
-def write_pool(writer: Writer, name: str, step: Pool) -> None:
+def write_pool(writer: Writer, name: str, step: Pool) -> Extent:
     """Largest value of what of the window lies in the image."""
     window, storage = step.window, writer.storage(step.source)
     height, width = step.source.shape[1:]
-    with writer.block(f"STEP void {name}(float *m, const float *w)"):
-        writer.line("(void)w;")
+    with writer.block(f"STEP void {name}({ARGUMENTS})"):
+        writer.line(UNUSED)
         with (
-            writer.block(writer.loop("c", step.out.channels)),
+            writer.block(CHANNELS),
             writer.block(writer.loop("y", step.out.height)),
         ):
             writer.line(f"const float *p = {writer.plane(step.source, 'c')};")
@@ -120,13 +125,14 @@ def write_pool(writer: Writer, name: str, step: Pool) -> None:
                 step.out.width,
             )
             writer.line(f"largest_row(p, q, y, {', '.join(map(str, numbers))});")
+    return Extent(step.out.channels)
 
 
-def write_resize(writer: Writer, name: str, step: Resize) -> int:
+def write_resize(writer: Writer, name: str, step: Resize) -> Extent:
     """Rows are mixed first, and the columns of the result then.
 
     Returns:
-        How many rows there are.
+        What threads can share.
     """
     source, out = step.source, step.out
     lanes = writer.machine.lanes
@@ -136,15 +142,15 @@ def write_resize(writer: Writer, name: str, step: Resize) -> int:
     shares = writer.add_weights(row_shares)
     below = pitch if source.height > 1 else 0
     padded = -(-source.width // 16) * 16
-    with writer.block(f"STEP void {name}(float *m, const float *w, int from, int to)"):
+    with writer.block(f"STEP void {name}({ARGUMENTS})"):
         writer.line(f"float row[{padded + 32}];")
         with (
             writer.block(writer.loop("c", out.channels)),
             writer.block("for (int y = from, r = 0; y < to; ++y, ++r)"),
         ):
-            writer.line("(void)r;")
+            writer.line("(void)r, (void)s, (void)part, (void)parts;")
             writer.line(f"const float *p = {writer.plane(source, 'c')} + {table}[y];")
-            writer.line(f"const float s = w[{shares} + y];")
+            writer.line(f"const float h = w[{shares} + y];")
             step_lanes = lanes
             while step_lanes > 4 and source.width < step_lanes:
                 step_lanes //= 2
@@ -152,9 +158,9 @@ def write_resize(writer: Writer, name: str, step: Resize) -> int:
                 value = f"load{step_lanes}(p + x)"
                 other = f"load{step_lanes}(p + {below} + x)"
                 writer.line(f"F{step_lanes} v = {value};")
-                writer.line(f"store{step_lanes}(row + x, v + s * ({other} - v));")
+                writer.line(f"store{step_lanes}(row + x, v + h * ({other} - v));")
             _mix_columns(writer, step, lanes)
-    return out.height
+    return Extent(out.height)
 
 
 def _mix_columns(writer: Writer, step: Resize, lanes: int) -> None:
@@ -205,13 +211,14 @@ def _mix_span(
         writer.line(f"store{lanes}({address}, {value});")
 
 
-def write_product(writer: Writer, name: str, step: MatrixProduct) -> None:
+def write_product(writer: Writer, name: str, step: MatrixProduct) -> Extent:
     """Row by row: what is left of a row of the left matrix times rows of the right one."""
     batch, rows, columns = step.out.shape
     inner = step.left.width
-    with writer.block(f"STEP void {name}(float *m, const float *w)"):
-        writer.line("(void)w;")
-        with writer.block(writer.loop("i", batch)), writer.block(writer.loop("y", rows)):
+    with writer.block(f"STEP void {name}({ARGUMENTS})"):
+        writer.line(UNUSED)
+        rows_of_thread = "for (int y = from; y < to; ++y)"
+        with writer.block(writer.loop("i", batch)), writer.block(rows_of_thread):
             left, right = ("i" if one.channels > 1 else "0" for one in (step.left, step.right))
             writer.line(
                 f"const float *p = {writer.plane(step.left, left)} + y * {writer.pitch(step.left)};"
@@ -219,15 +226,16 @@ def write_product(writer: Writer, name: str, step: MatrixProduct) -> None:
             writer.line(f"const float *q = {writer.plane(step.right, right)};")
             writer.line(f"float *r = {writer.plane(step.out, 'i')} + y * {writer.pitch(step.out)};")
             writer.line(f"product_row(p, q, r, {inner}, {columns}, {writer.pitch(step.right)});")
+    return Extent(rows)
 
 
-def write_sums(writer: Writer, name: str, step: ChannelSums) -> None:
+def write_sums(writer: Writer, name: str, step: ChannelSums) -> Extent:
     """Over all pixels of a channel, with sums in double precision over the rows."""
     storage = writer.storage(step.source)
     height, width = step.source.shape[1:]
-    with writer.block(f"STEP void {name}(float *m, const float *w)"):
-        writer.line("(void)w;")
-        with writer.block(writer.loop("c", step.source.channels)):
+    with writer.block(f"STEP void {name}({ARGUMENTS})"):
+        writer.line(UNUSED)
+        with writer.block(CHANNELS):
             writer.line(f"const float *p = {writer.plane(step.source, 'c')};")
             if step.kind == "moments":
                 sums = writer.storage(step.out)
@@ -241,14 +249,16 @@ def write_sums(writer: Writer, name: str, step: ChannelSums) -> None:
                 function = {"mean": "mean_of", "max": "largest_of"}[step.kind]
                 value = f"{function}(p, {height}, {width}, {storage.pitch})"
                 writer.line(f"*({writer.plane(step.out, 'c')}) = {value};")
+    return Extent(step.source.channels)
 
 
-def write_scale(writer: Writer, name: str, step: GroupScale) -> None:
+def write_scale(writer: Writer, name: str, step: GroupScale) -> Extent:
+    """One thread adds up what all have summed up."""
     sums = writer.storage(step.sums)
     given = [writer.add_weights(values) for values in (step.gamma, step.beta, step.signs)]
     targets = [writer.storage(one) for one in (step.scale, step.shift)]
     channels = step.scale.channels
-    with writer.block(f"STEP void {name}(float *m, const float *w)"):
+    with writer.block(f"STEP void {name}({ARGUMENTS})"):
         arguments = ", ".join(
             [
                 f"m + {sums.first}",
@@ -261,6 +271,10 @@ def write_scale(writer: Writer, name: str, step: GroupScale) -> None:
                 repr(float(step.epsilon)),
                 *(f"m + {storage.first}" for storage in targets),
                 str(targets[0].plane),
+                "parts" if step.sums.channels > 2 else "1",
+                str(2 * sums.plane),
             ]
         )
-        writer.line(f"group_scale({arguments});")
+        writer.line(UNUSED)
+        writer.line(f"if (from < to) group_scale({arguments});")
+    return WHOLE

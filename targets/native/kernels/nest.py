@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..expressions import Tensor, calls, loads
 from ..ir import Nest, Statement
-from .writer import Place, Span, Writer, masked, spans, value_of
+from .writer import ARGUMENTS, Extent, Place, Span, Writer, masked, rows_loop, spans, value_of
 
 MOST_VECTORS = 4
 COSTLY = frozenset(
@@ -14,29 +14,27 @@ COSTLY = frozenset(
 )
 
 
-def write_nest(writer: Writer, name: str, step: Nest, rows: int = 0) -> int:
-    """A function `name(m, w, from, to)` that computes these rows.
+def write_nest(writer: Writer, name: str, step: Nest, rows: int = 0) -> Extent:
+    """A function that computes the rows, or columns, from `from` to `to`.
 
     Args:
         rows: Of a strip; 0 where the step runs on the whole image.
 
     Returns:
-        How many rows there are.
+        What threads can share.
     """
     height, width = step.shape
-    if not rows and _is_flat(writer, step):
+    is_flat = not rows and _is_flat(writer, step)
+    if is_flat:
         height, width = 1, height * width
     lanes = writer.machine.lanes
     while lanes > 4 and width < lanes:
         lanes //= 2
     vectors = _vectors(step, writer.machine.registers)
-    with (
-        writer.block(f"STEP void {name}(float *m, const float *w, int from, int to)"),
-        writer.block("for (int y = from, r = 0; y < to; ++y, ++r)"),
-    ):
-        writer.line("(void)r;")
-        _columns(writer, step, width, lanes, vectors)
-    return height
+    with writer.block(f"STEP void {name}({ARGUMENTS})"), writer.block(rows_loop(is_flat)):
+        writer.line("(void)r, (void)m, (void)w, (void)s, (void)part, (void)parts;")
+        _columns(writer, step, width, lanes, vectors, is_flat)
+    return Extent(width, lanes * vectors) if is_flat else Extent(height)
 
 
 def _is_flat(writer: Writer, step: Nest) -> bool:
@@ -61,16 +59,15 @@ def _vectors(step: Nest, registers: int) -> int:
     return MOST_VECTORS if registers >= 32 else 2
 
 
-def _columns(writer: Writer, step: Nest, width: int, lanes: int, vectors: int) -> None:
+def _columns(
+    writer: Writer, step: Nest, width: int, lanes: int, vectors: int, is_flat: bool
+) -> None:
     for span, count in spans(width, lanes, vectors):
         stride = span.lanes * span.vectors
-        if count == 1:
-            with writer.block(""):
-                writer.line(f"const int x = {span.start};")
-                _pixels(writer, step, span)
-        else:
-            with writer.block(writer.loop("x", span.start + stride * count, span.start, stride)):
-                _pixels(writer, step, span)
+        with writer.block(writer.loop("x", span.start + stride * count, span.start, stride)):
+            if is_flat:
+                writer.line("if (x < from || x >= to) continue;")
+            _pixels(writer, step, span)
 
 
 def _pixels(writer: Writer, step: Nest, span: Span) -> None:
@@ -88,6 +85,7 @@ def _pixels(writer: Writer, step: Nest, span: Span) -> None:
                 value = _value(writer, step, statement, span, vector, names, "0")
                 writer.line(f"const F{span.lanes} r{index}_{vector} = {value};")
         else:
+            writer.line("AS_WRITTEN")
             with writer.block(_channels(writer, statement)):
                 for vector in range(span.vectors):
                     value = _value(writer, step, statement, span, vector, names, "c")

@@ -5,42 +5,40 @@ from __future__ import annotations
 from ..ir import Pack
 from ..layout import CODE_OFFSET, filling
 from ..passes.codes import EACH
-from .writer import Span, Writer, masked_words, number, spans
+from .writer import ARGUMENTS, Extent, Span, Writer, masked_words, number, rows_loop, spans
 
 
-def write_pack(writer: Writer, name: str, step: Pack, rows: int = 0) -> int:
-    """A function `name(m, w, from, to)` that packs these rows.
+def write_pack(writer: Writer, name: str, step: Pack, rows: int = 0) -> Extent:
+    """A function that packs the rows, or columns, from `from` to `to`.
 
     Args:
         rows: Of a strip; 0 where the step runs on the whole image.
 
     Returns:
-        How many rows there are.
+        What threads can share.
     """
     height, width = step.source.shape[1:]
     pitches = writer.pitch(step.source), writer.pitch(step.out)
-    if not rows and width % 8 == 0 and pitches == (width, width):
+    is_flat = not rows and width % 8 == 0 and pitches == (width, width)
+    if is_flat:
         height, width = 1, height * width
     lanes = writer.machine.lanes
     while lanes > 4 and width < lanes:
         lanes //= 2
     whole, rest = divmod(step.source.channels, EACH)
-    with (
-        writer.block(f"STEP void {name}(float *m, const float *w, int from, int to)"),
-        writer.block("for (int y = from, r = 0; y < to; ++y, ++r)"),
-    ):
-        writer.line("(void)r, (void)w;")
+    with writer.block(f"STEP void {name}({ARGUMENTS})"), writer.block(rows_loop(is_flat)):
+        writer.line("(void)r, (void)m, (void)w, (void)s, (void)part, (void)parts;")
         if whole:
             with writer.block(writer.loop("c", whole)):
-                _row(writer, step, width, lanes, EACH)
+                _row(writer, step, width, lanes, EACH, is_flat)
         if rest:
             with writer.block(""):
                 writer.line(f"const int c = {whole};")
-                _row(writer, step, width, lanes, rest)
-    return height
+                _row(writer, step, width, lanes, rest, is_flat)
+    return Extent(width, lanes) if is_flat else Extent(height)
 
 
-def _row(writer: Writer, step: Pack, width: int, lanes: int, channels: int) -> None:
+def _row(writer: Writer, step: Pack, width: int, lanes: int, channels: int, is_flat: bool) -> None:
     source = writer.row(step.source), writer.pitch(step.source)
     for index in range(channels):
         plane = writer.plane(step.source, f"{EACH} * c + {index}")
@@ -50,6 +48,8 @@ def _row(writer: Writer, step: Pack, width: int, lanes: int, channels: int) -> N
     for span, count in spans(width, lanes, 1):
         end = span.start + span.lanes * count
         with writer.block(writer.loop("x", end, span.start, span.lanes)):
+            if is_flat:
+                writer.line("if (x < from || x >= to) continue;")
             _words(writer, step, span, channels)
 
 

@@ -11,6 +11,26 @@ import numpy as np
 from ..expressions import Expression, Floats, Load, Scalar, Sum, Tensor
 from ..layout import LINE, Layout, Storage
 
+# Of every step: the arena, the weights, the thread's arena of strips; what is computed of rows,
+# columns or channels; which of how many threads computes it.
+ARGUMENTS = "float *m, const float *w, float *s, int from, int to, int part, int parts"
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What can be shared out among threads.
+
+    Attributes:
+        size: Rows, columns or channels.
+        granule: What a share is a multiple of.
+    """
+
+    size: int
+    granule: int = 1
+
+
+WHOLE = Extent(1)  # what one thread does alone
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -140,15 +160,16 @@ class Writer:
         if len(pieces) == 1:
             view = pieces[0][0]
             first = view.storage.first + view.channel * view.storage.plane
+            arena = arena_of(view.storage)
             if tensor.channels == 1:
-                return f"m + {first}"
-            return f"m + {first} + ({channel}) * {view.storage.plane}"
+                return f"{arena} + {first}"
+            return f"{arena} + {first} + ({channel}) * {view.storage.plane}"
         offsets = [
             view.storage.first + (view.channel + index) * view.storage.plane
             for view, count in pieces
             for index in range(count)
         ]
-        return f"m + {self.table(offsets)}[{channel}]"
+        return f"{arena_of(pieces[0][0].storage)} + {self.table(offsets)}[{channel}]"
 
     def pitch(self, tensor: Tensor) -> int:
         """Floats from a row to the next."""
@@ -233,6 +254,18 @@ def masked_words(value: str, span: Span, rest: int) -> str:
     return f"({value} & {mask}) | ({rest} & ~{mask})"
 
 
+def rows_loop(is_flat: bool) -> str:
+    """The head of a loop over rows; of an image that is seen as one row, threads share columns."""
+    if is_flat:
+        return "for (int y = 0, r = 0; y < 1; ++y)"
+    return "for (int y = from, r = 0; y < to; ++y, ++r)"
+
+
+def arena_of(storage: Storage) -> str:
+    """C variable of the arena where a storage lies."""
+    return "s" if storage.is_strip else "m"
+
+
 def clear_halo(writer: Writer, storage: Storage) -> None:
     """Write the zeros that windows read around the images of a storage."""
     if storage.halo == 0:
@@ -242,7 +275,7 @@ def clear_halo(writer: Writer, storage: Storage) -> None:
     zero = f"fill({{}}, {{}}, {storage.fill});" if storage.fill else "zero({}, {});"
     before = storage.first - storage.offset
     with writer.block(""):
-        writer.line(f"float *p = m + {storage.offset};")
+        writer.line(f"float *p = {arena_of(storage)} + {storage.offset};")
         writer.line(zero.format("p", before))
         writer.line(f"p += {before};")
         with writer.block(writer.loop("c", storage.channels)):

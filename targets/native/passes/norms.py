@@ -8,6 +8,7 @@ from ..expressions import Call, Expression, Load, Sum, Tensor, loads
 from ..ir import ChannelSums, Convolution, GroupScale, Nest, Pool, Program, Statement, Step, Window
 from .weights import by_channel
 
+MOST_THREADS = 8
 HALVES = Window((2, 2), (2, 2))
 
 
@@ -111,7 +112,12 @@ def sums_into_convolutions(program: Program) -> int:
             and convolution.epilogue == Sum()
             and convolution.statistics is None
         ):
-            convolution.statistics = step.out
+            # Each thread sums up its own rows.
+            partial = Tensor(step.out.name, (2 * MOST_THREADS, *step.out.shape[1:]))
+            for norm in program.users().get(step.out, []):
+                assert isinstance(norm, GroupScale)
+                norm.sums = partial
+            convolution.statistics = partial
             program.steps.remove(step)
             count += 1
     return count

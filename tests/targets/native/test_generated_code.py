@@ -34,7 +34,7 @@ int main(int count, char **words)
     void *weights = aligned_alloc(64, (size + 63) / 64 * 64), *memory;
     if (fread(weights, 1, size, file) != size) return 9;
     fclose(file);
-    memory = aligned_alloc(64, (edgeseg_memory_bytes() + 63) / 64 * 64);
+    memory = aligned_alloc(64, (edgeseg_memory_bytes(2) + 63) / 64 * 64);
     int32_t image_size[3], mask_size[3];
     edgeseg_sizes(image_size, mask_size);
     size_t pixels = (size_t)image_size[0] * image_size[1] * image_size[2];
@@ -42,7 +42,7 @@ int main(int count, char **words)
     float *mask = malloc((size_t)mask_size[0] * mask_size[1] * mask_size[2] * sizeof(float));
     for (size_t i = 0; i < pixels; ++i) image[i] = (float)(i * 7919 % 1000) / 500.0f - 1.0f;
     edgeseg_network *network;
-    int code = edgeseg_create(memory, edgeseg_memory_bytes(), weights, size, &network);
+    int code = edgeseg_create(memory, edgeseg_memory_bytes(2), 2, weights, size, &network);
     for (int i = 0; code == 0 && i < 2; ++i) code = edgeseg_run(network, image, mask);
     static const int sides[][2] = {{1, 1}, {97, 301}, {301, 64}, {64, 97}, {8192, 1}, {2, 8192}};
     for (int i = 0; code == 0 && i < 6; ++i) {

@@ -119,7 +119,7 @@ class Library:
         self.library: Any = ctypes.CDLL(str(library_of(artifact)))
         self.library.edgeseg_memory_bytes.restype = ctypes.c_size_t
         self.library.edgeseg_error_text.restype = ctypes.c_char_p
-        self.memory = self.aligned(self.library.edgeseg_memory_bytes())
+        self.memory = self.aligned(self.library.edgeseg_memory_bytes(1))
 
     @staticmethod
     def aligned(size: int) -> np.ndarray:
@@ -127,7 +127,7 @@ class Library:
         start = -room.ctypes.data % 64
         return room[start : start + size]
 
-    def create(self, weights: bytes, memory: np.ndarray | None = None) -> int:
+    def create(self, weights: bytes, memory: np.ndarray | None = None, threads: int = 1) -> int:
         content = self.aligned(len(weights))
         content[:] = np.frombuffer(weights, np.uint8)
         room = self.memory if memory is None else memory
@@ -137,6 +137,7 @@ class Library:
         code: int = self.library.edgeseg_create(
             pointer(room.ctypes.data),
             size(room.size),
+            threads,
             pointer(content.ctypes.data),
             size(content.size),
             ctypes.byref(handle),
