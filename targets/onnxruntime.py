@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from edgeseg.formats.onnx import add_constant, constant_of, input_of, is_constant, name_of
+from edgeseg.formats.onnx import (
+    add_constant,
+    constant_of,
+    forget_modules,
+    input_of,
+    is_constant,
+    name_of,
+)
 from edgeseg.lazy import require
 from edgeseg.lower.rewrites import rewrites_for
 from edgeseg.records import ONNX_FORMAT, Artifact
@@ -88,9 +95,9 @@ def leave_out_descriptions(graph: ir.Graph) -> None:
         if value not in outer:
             value.name, value.shape, value.type = next(names), None, None
         graph.initializers.add(value)
+    forget_modules(graph)
     for node in graph:
         node.name = ""
-        node.metadata_props.clear()
         for value in node.outputs:
             if value not in outer:
                 value.name, value.shape, value.type = next(names), None, None

@@ -31,6 +31,12 @@ def read_contracts(model: ir.Model) -> tuple[InputContract, OutputContract] | No
     return InputContract.from_json(record["input"]), OutputContract.from_json(record["output"])
 
 
+def forget_modules(graph: ir.Graph) -> None:
+    """Take the names of torch modules out of a graph that is shipped, in place."""
+    for node in graph:
+        node.metadata_props.pop(MODULE, None)
+
+
 def add_constant(graph: ir.Graph, name: str, content: NDArray[Any]) -> ir.Value:
     """Store an array in a graph.
 

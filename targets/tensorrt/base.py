@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.errors import TargetError
+from edgeseg.formats.onnx import forget_modules
 from edgeseg.lazy import require
 from edgeseg.records import ONNX_FORMAT, Artifact
 
@@ -80,6 +81,7 @@ class TensorRtBase(Runtime):
         model = read_typed_graph(onnx_path)
         require_opset(model)
         require_legal_qdq(model.graph, precision)
+        forget_modules(model.graph)
         tensors = tensors_of(model.graph)
         if precision == "fp16":
             halve_graph(model.graph)

@@ -16,6 +16,7 @@ from sharing import runtime_here
 from support import needs
 
 from edgeseg.errors import MissingBackendError, TargetError, UnknownNameError
+from edgeseg.formats.onnx import MODULE
 from edgeseg.lazy import BACKENDS, install_command
 from edgeseg.models import find_model
 from edgeseg.records import Artifact
@@ -149,8 +150,8 @@ def test_the_plain_form_is_an_artefact_that_runs(
 def test_artifact_does_not_tell_where_it_was_built(artifact: Artifact, small_onnx: Path) -> None:
     for name in artifact.files:
         content = (artifact.folder / name).read_bytes()
-        for place in (small_onnx.parent, artifact.folder, Path(__file__).parent):
-            assert str(place).encode() not in content
+        for place in (small_onnx.parent, artifact.folder, Path(__file__).parent, MODULE):
+            assert str(place).encode() not in content, place
 
 
 def test_other_precisions_that_run_here_load_and_answer(

@@ -42,6 +42,8 @@ NETWORKS: dict[str, tuple[tuple[int, int], int, dict[str, Any]]] = {
     ),
 }
 
+NEEDED = {"SwinUNETR": ("einops",)}
+
 
 def differences(network: Any, size: tuple[int, int], folder: Path) -> tuple[float, float]:
     """Of probabilities: ONNX Runtime from torch, and `native` from torch."""
@@ -76,13 +78,14 @@ def check(network: Any, size: tuple[int, int], folder: Path) -> None:
 
 
 @needs("monai")
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=needs(*NEEDED.get(name, ()))) for name in NETWORKS],
+)
 def test_networks_of_monai_are_computed_as_torch_does(name: str, tmp_path: Path) -> None:
     import torch
     from monai.networks import nets
 
-    if name == "SwinUNETR":
-        pytest.importorskip("einops")
     size, channels, arguments = NETWORKS[name]
     torch.manual_seed(1)
     network = getattr(nets, name.strip())(**TWO, out_channels=channels, **arguments)
