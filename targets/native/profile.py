@@ -1,7 +1,11 @@
-"""Where the time of a compiled network goes, step by step, against the peak of the core."""
+"""Where the time of a compiled network goes, step by step, against the peak of the core.
+
+python -m edgeseg.targets.native.profile BUNDLE/source/model.onnx
+"""
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import statistics
 import tempfile
@@ -12,12 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
+from edgeseg.lower.rewrites import lower_graph
+
 from .compiler import find_compiler
 from .frontend.graph import import_graph
 from .interface import implementation, network_key, weights_file
 from .ir import Convolution, MatrixProduct, Step, steps_of
-from .isa import InstructionSet
+from .isa import HERE, InstructionSet, parse_sets
 from .passes import fuse
+from .runtime import FLOAT_REWRITES
 from .source import write_source
 
 RUNS = 40
@@ -193,3 +200,39 @@ def _aligned(content: np.ndarray) -> np.ndarray:
     start = -room.ctypes.data % 64
     room[start : start + content.size] = content
     return room[start : start + content.size]
+
+
+def describe(profile: NetworkProfile) -> list[str]:
+    """Lines of a table, the longest step first."""
+    products = sum(step.products for step in profile.steps)
+    peak = f"{profile.peak / 1e9:.1f} GMAC/s ({2 * profile.peak / 1e9:.0f} GFLOP/s)"
+    lines = [
+        f"{profile.isa}: {1e3 * profile.seconds:.2f} ms for {products / 1e6:.1f} million products; "
+        f"the peak of this core, {peak}, would take {1e3 * products / profile.peak:.2f} ms",
+        f"{'ms':>8} {'products':>10} {'of peak':>8}  step",
+    ]
+    for step in sorted(profile.steps, key=lambda step: -step.seconds):
+        share = step.products / step.seconds / profile.peak
+        lines.append(
+            f"{1e3 * step.seconds:8.3f} {step.products / 1e6:8.2f} M {share:8.0%}  "
+            f"{step.title} ({step.kind})"
+        )
+    return lines
+
+
+def main() -> None:
+    """Profile an ONNX file for this machine, rewritten as a build rewrites it."""
+    parser = argparse.ArgumentParser(prog="python -m edgeseg.targets.native.profile")
+    parser.add_argument("graph", type=Path, help="ONNX file, such as a bundle's source/model.onnx")
+    parser.add_argument("--isa", default=HERE, help="instruction set of this machine")
+    parser.add_argument("--compiler", default="auto", help="zig, gcc or clang")
+    given = parser.parse_args()
+    (isa, *_) = parse_sets(given.isa)
+    with tempfile.TemporaryDirectory(prefix="edgeseg-native-") as name:
+        lowered = Path(name) / "model.onnx"
+        lower_graph(given.graph, FLOAT_REWRITES, lowered)
+        print("\n".join(describe(profile_graph(lowered, isa, given.compiler))))
+
+
+if __name__ == "__main__":
+    main()
