@@ -34,11 +34,6 @@ FLOAT_REWRITES = (
     *("fold-constants", "softmax-by-sigmoid", "dense-stem"),
     *("concat-by-sum", "pointwise-before-resize"),
 )
-# What moves work to fewer pixels or makes larger arrays unnecessary.
-FLOAT_REWRITES = (
-    *("fold-constants", "softmax-by-sigmoid", "dense-stem"),
-    *("concat-by-sum", "pointwise-before-resize"),
-)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,13 @@ def test_differences_are_those_of_probabilities_and_labels() -> None:
     )
 
 
+def test_rounding_of_the_stored_mask_flips_no_pixel() -> None:
+    mask = np.full((1, 1, 10, 100), 0.49999, np.float32)
+    stored = mask.astype(np.float16).astype(np.float32)
+    assert OUTPUTS.labels(stored).all()
+    assert check_golden(LIMITS, OUTPUTS, stored, mask).flips_per_10k == 0
+
+
 @pytest.mark.parametrize("limit", LIMITS)
 def test_either_limit_can_fail(limit: str) -> None:
     limits = {**LIMITS, limit: LIMITS[limit] * 0.9}
