@@ -26,6 +26,7 @@ from .builder.context import BuildContext
 from .builder.request import AUTO, BuildRequest, completed, open_split
 from .evaluator.runtime_race import rank_runtimes
 
+NATIVE = "native"
 __all__ = ["BuildRequest", "build_bundle", "open_split"]
 
 
@@ -80,6 +81,8 @@ def build_bundle(request: BuildRequest, progress: Progress = SILENT) -> tuple[Bu
             lambda folder: _build(plan, folder),
             enabled=request.use_cache,
         )
+        if not was_cached and request.runtime is None and plan.tuning is not None:
+            _compare_with_native(plan, open_bundle(folder / "bundle"), Path(work), progress)
     if output.is_dir() and not any(output.iterdir()):
         output.rmdir()
     with writing_folder(output, replace=request.overwrite) as partial:
@@ -153,6 +156,43 @@ def _plan_fastest_runtime(request: BuildRequest, work: Path, progress: Progress)
         for name, reason in refusals.items()
     ]
     return replace(winner, race=tuple(race))
+
+
+def _compare_with_native(plan: _Plan, bundle: Bundle, work: Path, progress: Progress) -> None:
+    """Say how fast the compiled network is here, beside what a search found for the device's own.
+
+    Where it cannot be built, that is said; the build does not fail for it.
+    """
+    own = plan.context.runtime.name
+    if NATIVE not in find_device(plan.context.request.target).runtimes or own == NATIVE:
+        return
+    with progress.stage(f"compare with {NATIVE}") as stage:
+        try:
+            request = replace(
+                plan.context.request,
+                runtime=NATIVE,
+                precision="fp32",
+                options={"isa": "here"},
+                method=None,
+                method_options={},
+                tuning=None,
+                max_change={},
+                min_agreement=None,
+            )
+            context = BuildContext(request, SILENT)
+            builder = Builder(context, work / NATIVE)
+            built = builder.make(context.fixed_candidate("fp32"), work / NATIVE / "compared")
+            artifacts = {own: bundle.artifact, NATIVE: built.artifact}
+            ranking = rank_runtimes(artifacts, plan.context, work)
+        except EdgesegError as error:
+            stage.note(f"not compared: {error}")
+            return
+        times = ranking[own].speedup / ranking[NATIVE].speedup
+        stage.note(
+            f"--runtime {NATIVE} in FP32 is {times:.1f} times as fast here"
+            if times > 1
+            else f"{own} is {1 / times:.1f} times as fast as --runtime {NATIVE} in FP32"
+        )
 
 
 def _require_no_runtime_options(request: BuildRequest) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,9 +26,23 @@ pytestmark = needs("torch", "onnx", "onnxscript", "onnxruntime", "openvino")
 ROUNDS = 20
 
 
+class Notes:
+    """Progress that keeps what stages say of themselves."""
+
+    def __init__(self) -> None:
+        self.notes: list[tuple[str, str]] = []
+
+    @contextlib.contextmanager
+    def stage(self, title: str, total: float | None = None) -> Iterator[Any]:
+        yield SimpleNamespace(
+            advance=lambda steps=1: None, note=lambda text: self.notes.append((title, text))
+        )
+
+
 def request_for(output: Path, **changes: Any) -> BuildRequest:
     settings = {"model": "ulite", "target": "intel", "runtime": "auto", "size": (64, 64)}
-    return BuildRequest(precision="fp32", output=output, **{**settings, **changes})
+    settings |= {"precision": "fp32"}
+    return BuildRequest(output=output, **{**settings, **changes})
 
 
 def test_the_fastest_runtime_is_built_and_all_are_told(tmp_path: Path) -> None:
@@ -83,6 +100,31 @@ def test_where_no_runtime_can_take_part_every_reason_is_told(
     assert "openvino: no such operator; onnxruntime: no such operator; native: no" in message
     assert "Name a --runtime" in message
     assert not (tmp_path / "out").exists()
+
+
+def test_a_search_for_the_own_runtime_says_how_fast_the_compiled_network_is(
+    own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress = Notes()
+    request = request_for(tmp_path / "out", runtime=None, precision="auto", search_seconds=1)
+    bundle, _ = build_bundle(request, progress)
+    assert bundle.manifest.runtime == "openvino"
+    (note,) = [note for title, note in progress.notes if title == "compare with native"]
+    assert re.fullmatch(
+        r"--runtime native in FP32 is [\d.]+ times as fast here"
+        r"|openvino is [\d.]+ times as fast as --runtime native in FP32",
+        note,
+    )
+
+    def refuse(self: object, *_: object, **__: object) -> None:
+        raise TargetError("no such operator")
+
+    from edgeseg.targets.native.runtime import NativeRuntime
+
+    monkeypatch.setattr(NativeRuntime, "compile", refuse)
+    progress = Notes()
+    build_bundle(replace(request, output=tmp_path / "again", use_cache=False), progress)
+    assert ("compare with native", "not compared: no such operator") in progress.notes
 
 
 @pytest.mark.parametrize(
