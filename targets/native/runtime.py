@@ -26,7 +26,8 @@ from .isa import InstructionSet, best_here, parse_sets, runs_here
 from .passes import fuse
 from .source import Source, write_source
 
-CONTENTS = "network.json"  # which library is for which machine, and which weights it takes
+# Which library is for which machine and takes which weights, and checksums of all other files.
+CONTENTS = "network.json"
 HEADER = "edgeseg.h"
 AUTO = "auto"
 # What moves work to fewer pixels or makes larger arrays unnecessary.
@@ -127,10 +128,14 @@ class NativeRuntime(Runtime):
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             made = list(pool.map(compile_variant, variants))
         libraries = [name for names, _ in made for name in names]
-        contents = [_describe(one, folder) for one in variants]
+        others = (HEADER, *weights, *libraries)
+        contents = {
+            "libraries": [_describe(one) for one in variants],
+            "crc32": {name: zlib.crc32((folder / name).read_bytes()) for name in others},
+        }
         (folder / CONTENTS).write_text(json.dumps(contents, indent=1), encoding="utf-8")
         note = ", ".join(dict.fromkeys(note for _, note in made))
-        return Written((CONTENTS, HEADER, *weights, *libraries), note)
+        return Written((CONTENTS, *others), note)
 
     def _compile(self, variant: _Variant, text: str, folder: Path) -> tuple[list[str], str]:
         """Names of the files of a variant, and who compiled them."""
@@ -192,16 +197,14 @@ def _variants(sources: Mapping[InstructionSet, Source]) -> list[_Variant]:
     return made
 
 
-def _describe(variant: _Variant, folder: Path) -> dict[str, Any]:
-    """What the runner reads; by the checksum it sees whether a library is whole."""
+def _describe(variant: _Variant) -> dict[str, Any]:
+    """What the runner reads."""
     isa = variant.isa
-    library = variant.file(isa.suffix or ".a")
     return {
         "isa": isa.name,
         "system": isa.system,
         "architecture": isa.architecture,
         "flags": list(isa.flags),
-        "library": library,
-        "crc32": zlib.crc32((folder / library).read_bytes()),
+        "library": variant.file(isa.suffix or ".a"),
         "weights": variant.weights,
     }

@@ -34,12 +34,14 @@ class Backend:
         self, folder: Path, files: Sequence[str], runtime: Mapping[str, Any], threads: int
     ) -> None:
         path = Path(folder) / files[0]
-        variant = choose(json.loads(path.read_text(encoding="utf-8")))
+        contents = json.loads(path.read_text(encoding="utf-8"))
+        # Loading a damaged library can end the process.
+        for name, checksum in contents["crc32"].items():
+            if zlib.crc32((path.parent / name).read_bytes()) != checksum:
+                raise RuntimeError(f"{name} is damaged")
+        variant = choose(contents["libraries"])
         self.isa = variant["isa"]
         library = path.parent / variant["library"]
-        # Loading a damaged library can end the process.
-        if zlib.crc32(library.read_bytes()) != variant["crc32"]:
-            raise RuntimeError(f"{library.name} is damaged")
         try:
             self._library = ctypes.CDLL(str(library))
         except OSError as error:
@@ -115,7 +117,7 @@ class Backend:
         return labels
 
 
-def choose(contents: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+def choose(libraries: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """The first library that this machine can run.
 
     Raises:
@@ -124,7 +126,7 @@ def choose(contents: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """
     system, here, flags = platform.system().lower(), platform.machine(), _cpu_flags()
     reasons = []
-    for variant in contents:
+    for variant in libraries:
         name = variant["isa"]
         missing = sorted(set(variant["flags"]) - flags) if flags is not None else []
         if (variant["system"], variant["architecture"]) != (system, here):

@@ -10,22 +10,25 @@ import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from support import needs
 
 from edgeseg.errors import TargetError, UnknownNameError
-from edgeseg.models import MODELS, find_model
+from edgeseg.models import MODELS, ModelSpec
 from edgeseg.records import Artifact
-from edgeseg.reference.reference import ONNX_NAME, onnx_predictor
+from edgeseg.reference.reference import onnx_predictor
 from edgeseg.targets import find_runtime
 from edgeseg.targets.native.compiler import Compiler, find_compiler
 from edgeseg.targets.native.interface import HEADER as HEAD
 from edgeseg.targets.native.isa import INSTRUCTION_SETS
 from edgeseg.targets.native.runtime import CONTENTS, HEADER
 from edgeseg.targets.runners.native_backend import choose
+
+if TYPE_CHECKING:
+    from torch import nn
 
 pytestmark = needs("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime")
 RUNTIME = find_runtime("native", {"isa": "here"})
@@ -39,16 +42,14 @@ def artifact(small_artifact: Callable[..., Artifact]) -> Artifact:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS.names())
-def test_every_registered_network_is_computed_as_torch_does(name: str, tmp_path: Path) -> None:
+def test_every_registered_network_is_computed_as_torch_does(
+    name: str,
+    export_random: Callable[[str], tuple[nn.Module, ModelSpec, Path]],
+    tmp_path: Path,
+) -> None:
     import torch
 
-    from edgeseg.reference.onnx_export import onnx_from_torch
-
-    torch.manual_seed(3)
-    spec = find_model(name).at_size(64, 96)
-    network = spec.make_network().eval()
-    path = tmp_path / ONNX_NAME
-    onnx_from_torch(network, spec.inputs, spec.outputs, path)
+    network, spec, path = export_random(name)
     image = np.random.default_rng(2).normal(0, 1, spec.inputs.shape).astype(np.float32)
     with torch.inference_mode():
         wanted = network(torch.from_numpy(image)).numpy()
@@ -109,7 +110,7 @@ def test_an_image_of_another_size_is_refused(artifact: Artifact) -> None:
 def library_of(artifact: Artifact) -> Path:
     """That for this machine."""
     contents = json.loads((artifact.folder / CONTENTS).read_text())
-    return artifact.folder / str(choose(contents)["library"])
+    return artifact.folder / str(choose(contents["libraries"])["library"])
 
 
 class Library:
@@ -230,11 +231,12 @@ def test_a_machine_without_a_library_is_told_what_there_is(
 
     folder = shutil.copytree(artifact.folder, tmp_path / "made")
     contents = json.loads((folder / CONTENTS).read_text())
-    others = [
-        {**choose(contents), "isa": "dream", "flags": ["amx_dream"]},
-        {**choose(contents), "isa": "five", "architecture": "riscv64"},
+    library = choose(contents["libraries"])
+    contents["libraries"] = [
+        {**library, "isa": "dream", "flags": ["amx_dream"]},
+        {**library, "isa": "five", "architecture": "riscv64"},
     ]
-    (folder / CONTENTS).write_text(json.dumps(others))
+    (folder / CONTENTS).write_text(json.dumps(contents))
     wanted = (
         r"this machine is linux on x86_64; for dream this CPU lacks amx_dream; "
         r"five is for linux on riscv64"

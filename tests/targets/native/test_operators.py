@@ -14,7 +14,8 @@ from edgeseg.targets.native.isa import INSTRUCTION_SETS, runs_here
 
 pytestmark = needs("onnx", "onnx_ir", "onnxruntime")
 
-HERE = [name for name, isa in INSTRUCTION_SETS.items() if runs_here(isa)]
+# In floats, sets with products of bytes differ from others by nothing.
+HERE = [name for name, isa in INSTRUCTION_SETS.items() if runs_here(isa) and not isa.machine.bytes]
 SIZES = [(17, 23), (8, 8), (1, 1), (32, 48), (5, 16), (40, 3)]
 
 
@@ -44,8 +45,10 @@ def sizes_of(path: Path, branches: Branches) -> list[int]:
     return [int(np.prod([axis.dim_value for axis in shape])) for shape in shapes]
 
 
-@pytest.mark.parametrize("isa", HERE)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("size", "isa"),
+    [(size, isa) for size in SIZES for isa in (HERE if size in SIZES[:3] else HERE[:1])],
+)
 def test_convolutions(size: tuple[int, int], isa: str, tmp_path: Path) -> None:
     branches = Branches((3, *size), seed=sum(size))
     draw = branches.generator

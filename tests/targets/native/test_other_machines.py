@@ -46,7 +46,7 @@ def mask(artifact: Artifact, image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def variant(artifact: Artifact, name: str) -> dict[str, Any]:
     contents = json.loads((artifact.folder / CONTENTS).read_text())
-    return next(one for one in contents if one["isa"] == name)
+    return next(one for one in contents["libraries"] if one["isa"] == name)
 
 
 def require_program(name: str, what: str) -> str:
