@@ -221,40 +221,32 @@ def small_onnx(
 
     It comes from the cache of the run: `export_checked` of the same thing finds it there.
     """
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package)
-    from edgeseg.data.folder import Pair
-    from edgeseg.models import find_model
-    from edgeseg.reference.reference import export_checked, reference_images
-
-    path = tmp_path_factory.mktemp("reference") / "disc.png"
-    Image.fromarray(draw_pair((64, 64), seed=1)[0]).save(path)
-    spec = find_model("egeunet").at_size(64, 64)
-    network = spec.load_network(random_weights)
-    pairs = [Pair("disc", path, None)]
-    with one_worker_at_a_time(shared_folder, "small_onnx"):
-        exported = export_checked(
-            network, spec, random_weights, lambda: reference_images(network, spec, pairs)
-        )
-    return exported.path
+    return export_once(
+        "egeunet", random_weights, tmp_path_factory.mktemp("reference"), shared_folder
+    )
 
 
 @pytest.fixture(scope="session")
 def light_onnx(tmp_path_factory: pytest.TempPathFactory, shared_folder: Path) -> Path:
     """ONNX file of the shipped ulite for 64x64, from the cache of the run: few operators."""
+    return export_once("ulite", None, tmp_path_factory.mktemp("light"), shared_folder)
+
+
+def export_once(name: str, weights: Path | None, folder: Path, shared_folder: Path) -> Path:
+    """A registered network for 64x64, checked on a drawn image; None takes the shipped weights."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
     from edgeseg.data.folder import Pair
     from edgeseg.models import find_model
     from edgeseg.reference.reference import export_checked, reference_images
 
-    image = tmp_path_factory.mktemp("light") / "disc.png"
-    Image.fromarray(draw_pair((64, 64), seed=1)[0]).save(image)
-    spec = find_model("ulite").at_size(64, 64)
-    weights = spec.resolve_weights(None)
+    path = folder / "disc.png"
+    Image.fromarray(draw_pair((64, 64), seed=1)[0]).save(path)
+    spec = find_model(name).at_size(64, 64)
+    weights = spec.resolve_weights(weights)
     network = spec.load_network(weights)
-    pairs = [Pair("disc", image, None)]
-    with one_worker_at_a_time(shared_folder, "light_onnx"):
+    pairs = [Pair("disc", path, None)]
+    with one_worker_at_a_time(shared_folder, f"export-{name}"):
         exported = export_checked(
             network, spec, weights, lambda: reference_images(network, spec, pairs)
         )

@@ -65,13 +65,13 @@ class Compiler:
     command: tuple[str, ...]
     version: str
 
-    def compile(self, source: Path, folder: Path, stem: str, isa: InstructionSet) -> Path:
-        """Make an object of a C file.
+    def compile(self, source: Path, isa: InstructionSet) -> Path:
+        """Make an object of a C file, beside it.
 
         Raises:
             TargetError: The compiler failed; the message has its first complaint.
         """
-        made = folder / f"{stem}.o"
+        made = source.with_suffix(".o")
         self._run([*COMPILE, *self._options(isa), str(source), "-o", str(made)], isa)
         return made
 

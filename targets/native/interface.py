@@ -67,7 +67,7 @@ def header(program: Program) -> str:
     ]
     lines.append(f"#define EDGESEG_LONGEST_SIDE {LONGEST_SIDE}")
     lines.append(f"#define EDGESEG_MOST_THREADS {MOST_THREADS}")
-    return _filled("interface.h", {"SIZES": "\n".join(lines), "VERSION": str(VERSION)})
+    return filled("interface.h", {"SIZES": "\n".join(lines), "VERSION": str(VERSION)})
 
 
 def implementation(
@@ -92,11 +92,11 @@ def implementation(
         "MASK": ", ".join(map(str, source.mask.shape)),
         "VERSION": str(VERSION),
     }
-    return pictures + _filled("interface.c", values)
+    return pictures + filled("interface.c", values)
 
 
 def _pictures(source: Source, inputs: InputContract, outputs: OutputContract) -> str:
-    return _filled(
+    return filled(
         "pictures.c",
         {
             "LONGEST": str(LONGEST_SIDE),
@@ -135,7 +135,8 @@ def _normalization(inputs: InputContract) -> str:
     )
 
 
-def _filled(file: str, values: Mapping[str, str]) -> str:
+def filled(file: str, values: Mapping[str, str]) -> str:
+    """A file of `c/` with each name between @ replaced."""
     text = (FOLDER / file).read_text(encoding="utf-8")
     for name, value in values.items():
         text = text.replace(f"@{name}@", value)

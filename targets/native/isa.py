@@ -5,10 +5,10 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from edgeseg.errors import UnknownNameError
 
+from ..runners.native_backend import cpu_flags
 from .kernels.writer import Machine
 
 
@@ -120,7 +120,6 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "x86-64": _X86,
     "arm64": ("aarch64-dotprod", "aarch64"),
 }
-CPU_INFO = Path("/proc/cpuinfo")
 
 
 def parse_sets(text: str, precision: str = "fp32") -> tuple[InstructionSet, ...]:
@@ -146,25 +145,12 @@ def parse_sets(text: str, precision: str = "fp32") -> tuple[InstructionSet, ...]
     return tuple(one for one in SETS if one.name in names)
 
 
-def cpu_flags() -> frozenset[str]:
-    """What the kernel says that this machine's CPU can do."""
-    try:
-        lines = CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return frozenset()
-    for line in lines:
-        name, _, values = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            return frozenset(values.split())
-    return frozenset()
-
-
 def runs_here(isa: InstructionSet) -> bool:
     """Whether this machine computes with that set."""
     return (
         isa.system == platform.system().lower()
         and isa.architecture == platform.machine()
-        and cpu_flags().issuperset(isa.flags)
+        and (cpu_flags() or frozenset()).issuperset(isa.flags)
     )
 
 

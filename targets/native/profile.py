@@ -18,9 +18,10 @@ import numpy as np
 
 from edgeseg.lower.rewrites import lower_graph
 
+from ..runners.native_backend import aligned
 from .compiler import find_compiler
 from .frontend.graph import import_graph
-from .interface import implementation, network_key, weights_file
+from .interface import filled, implementation, network_key, weights_file
 from .ir import Convolution, MatrixProduct, Step, steps_of
 from .isa import HERE, InstructionSet, parse_sets
 from .passes import fuse
@@ -28,32 +29,6 @@ from .runtime import FLOAT_REWRITES
 from .source import write_source
 
 RUNS = 40
-# Sums of products in registers: as many chains as hide the latency of a product.
-PEAK = """
-EXPORT float edgeseg_peak(float *p, int count)
-{
-    F@L@ x = load@L@(p), y = load@L@(p + @L@);
-    @DECLARE@
-    for (int i = 0; i < count; ++i) {
-        @ADD@
-    }
-    store@L@(p, @SUM@);
-    return p[0];
-}
-EXPORT void edgeseg_put(struct edgeseg_network *network, const float *image)
-{
-    network_put(network->arena, image);
-}
-EXPORT void edgeseg_steps(struct edgeseg_network *network, int step)
-{
-    float *m = network->arena, *s = network->strips;
-    const float *w = network->weights;
-    enum { part = 0, parts = 1 };
-    switch (step) {
-@CASES@
-    }
-}
-"""
 
 
 @dataclass(frozen=True)
@@ -105,12 +80,12 @@ def profile_graph(
         folder = Path(name)
         (folder / "network.c").write_text(text, encoding="utf-8")
         tool = find_compiler(compiler, isa)
-        made = tool.compile(folder / "network.c", folder, "network", isa)
+        made = tool.compile(folder / "network.c", isa)
         tool.link(made, folder / "network.so", isa)
         library = ctypes.CDLL(str(folder / "network.so"))
     library.edgeseg_memory_bytes.restype = ctypes.c_size_t
-    weights = _aligned(np.frombuffer(weights_file(source, key), np.uint8))
-    memory = _aligned(np.zeros(library.edgeseg_memory_bytes(1), np.uint8))
+    weights = aligned(np.frombuffer(weights_file(source, key), np.uint8))
+    memory = aligned(np.zeros(library.edgeseg_memory_bytes(1), np.uint8))
     handle, pointer, size = ctypes.c_void_p(), ctypes.c_void_p, ctypes.c_size_t
     code = library.edgeseg_create(
         pointer(memory.ctypes.data),
@@ -125,7 +100,7 @@ def profile_graph(
     mask = np.empty(source.mask.shape, np.float32)
     run = library.edgeseg_run
     places = handle, pointer(image.ctypes.data), pointer(mask.ctypes.data)
-    seconds = _median(lambda: run(*places), runs)
+    seconds = statistics.median(_times(lambda: run(*places), runs))
     times: list[list[float]] = [[] for _ in source.steps]
     for _ in range(runs):  # in the order of a run, so that each finds what it would find in cache
         library.edgeseg_put(handle, places[1])  # its place holds other values by now
@@ -159,8 +134,7 @@ def products_of(step: Step) -> int:
 
 
 def _measuring(isa: InstructionSet, calls: tuple[str, ...]) -> str:
-    chains = 12 if isa.machine.registers == 16 else 24
-    names = [f"a{index}" for index in range(chains)]
+    names = [f"a{index}" for index in range(_chains(isa))]
     values = {
         "L": str(isa.machine.lanes),
         "DECLARE": " ".join(f"F{isa.machine.lanes} {name} = x + {name[1:]}.0f;" for name in names),
@@ -168,18 +142,18 @@ def _measuring(isa: InstructionSet, calls: tuple[str, ...]) -> str:
         "SUM": " + ".join(names),
         "CASES": "\n".join(f"    case {index}: {call} break;" for index, call in enumerate(calls)),
     }
-    text = PEAK
-    for name, value in values.items():
-        text = text.replace(f"@{name}@", value)
-    return text
+    return filled("profile.c", values)
+
+
+def _chains(isa: InstructionSet) -> int:
+    return 12 if isa.machine.registers == 16 else 24
 
 
 def _peak(library: ctypes.CDLL, isa: InstructionSet) -> float:
-    chains = 12 if isa.machine.registers == 16 else 24
     values = np.full(64, 0.25, np.float32)
     count = 100_000
-    took = _least(lambda: library.edgeseg_peak(ctypes.c_void_p(values.ctypes.data), count), 20)
-    return chains * isa.machine.lanes * count / took
+    took = min(_times(lambda: library.edgeseg_peak(ctypes.c_void_p(values.ctypes.data), count), 20))
+    return _chains(isa) * isa.machine.lanes * count / took
 
 
 def _times(call: Callable[[], object], runs: int) -> list[float]:
@@ -190,21 +164,6 @@ def _times(call: Callable[[], object], runs: int) -> list[float]:
         call()
         times.append(time.perf_counter() - start)
     return times
-
-
-def _median(call: Callable[[], object], runs: int) -> float:
-    return statistics.median(_times(call, runs))
-
-
-def _least(call: Callable[[], object], runs: int) -> float:
-    return min(_times(call, runs))
-
-
-def _aligned(content: np.ndarray) -> np.ndarray:
-    room = np.zeros(content.size + 64, np.uint8)
-    start = -room.ctypes.data % 64
-    room[start : start + content.size] = content
-    return room[start : start + content.size]
 
 
 def describe(profile: NetworkProfile) -> list[str]:

@@ -145,7 +145,7 @@ class NativeRuntime(Runtime):
         with tempfile.TemporaryDirectory(prefix="edgeseg-native-") as work:
             source = Path(work) / "network.c"
             source.write_text(text, encoding="utf-8")
-            made = compiler.compile(source, Path(work), "network", isa)
+            made = compiler.compile(source, isa)
             if isa.suffix:
                 names.append(variant.file(isa.suffix))
                 # Linkers leave other files beside it.

@@ -55,10 +55,10 @@ class Backend:
         self._library.edgeseg_sizes(image, mask)
         self._image, self._mask = (1, *image), (1, *mask)
         # Both must stay as long as the handle.
-        self._weights = _aligned(np.fromfile(path.parent / variant["weights"], np.uint8))
+        self._weights = aligned(np.fromfile(path.parent / variant["weights"], np.uint8))
         self._threads = min(threads, MOST_THREADS)
         size = self._library.edgeseg_memory_bytes(self._threads)
-        self._memory = _aligned(np.zeros(size, np.uint8))
+        self._memory = aligned(np.zeros(size, np.uint8))
         self._handle = ctypes.c_void_p()
         code = self._library.edgeseg_create(
             self._memory.ctypes.data,
@@ -124,7 +124,7 @@ def choose(libraries: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         RuntimeError: There is none; it says what each lacks, which would otherwise end in an
             illegal instruction.
     """
-    system, here, flags = platform.system().lower(), platform.machine(), _cpu_flags()
+    system, here, flags = platform.system().lower(), platform.machine(), cpu_flags()
     reasons = []
     for variant in libraries:
         name = variant["isa"]
@@ -138,8 +138,8 @@ def choose(libraries: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     raise RuntimeError(f"this machine is {system} on {here}; {'; '.join(reasons)}")
 
 
-def _cpu_flags() -> frozenset[str] | None:
-    """None where the system does not tell."""
+def cpu_flags() -> frozenset[str] | None:
+    """What the system says that this CPU can do; None where it does not tell."""
     try:
         lines = CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -151,7 +151,7 @@ def _cpu_flags() -> frozenset[str] | None:
     return None
 
 
-def _aligned(content: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def aligned(content: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A copy at a multiple of 64 bytes."""
     room = np.zeros(content.size + 64, np.uint8)
     start = -room.ctypes.data % 64

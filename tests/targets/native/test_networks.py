@@ -221,7 +221,7 @@ def test_what_the_compiler_complains_of_is_told(tmp_path: Path) -> None:
     assert isinstance(compiler, Compiler)
     isa = INSTRUCTION_SETS["x86-64-v2"]
     with pytest.raises(TargetError, match=r"does not compile .*missing.*--option compiler=NAME"):
-        compiler.compile(source, tmp_path, "network", isa)
+        compiler.compile(source, isa)
 
 
 def test_a_machine_without_a_library_is_told_what_there_is(
