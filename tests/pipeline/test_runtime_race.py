@@ -105,6 +105,7 @@ def test_where_no_runtime_can_take_part_every_reason_is_told(
 def test_a_search_for_the_own_runtime_says_how_fast_the_compiled_network_is(
     own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(OpenVinoRuntime, "quantized_precisions", ())  # a shorter search
     progress = Notes()
     request = request_for(tmp_path / "out", runtime=None, precision="auto", search_seconds=1)
     bundle, _ = build_bundle(request, progress)
@@ -123,7 +124,8 @@ def test_a_search_for_the_own_runtime_says_how_fast_the_compiled_network_is(
 
     monkeypatch.setattr(NativeRuntime, "compile", refuse)
     progress = Notes()
-    build_bundle(replace(request, output=tmp_path / "again", use_cache=False), progress)
+    again = replace(request, output=tmp_path / "again", tuning=bundle.folder, use_cache=False)
+    build_bundle(again, progress)
     assert ("compare with native", "not compared: no such operator") in progress.notes
 
 

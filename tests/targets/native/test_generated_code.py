@@ -77,7 +77,7 @@ def run_sanitized(onnx_path: Path, isa: str, folder: Path) -> None:
     (folder / "network.c").write_text('#include "edgeseg.h"\n' + text)
     (folder / "app.c").write_text(APP)
     (folder / "weights").write_bytes(weights_file(source, key))
-    words = ["gcc", "-std=c11", "-O1", "-fno-math-errno", "-Wno-psabi", *INSTRUCTION_SETS[isa].gcc]
+    words = ["gcc", "-std=c11", "-O0", "-fno-math-errno", "-Wno-psabi", *INSTRUCTION_SETS[isa].gcc]
     words += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     subprocess.run([*words, "app.c", "-o", "app"], cwd=folder, check=True)
     done = subprocess.run(

@@ -41,6 +41,7 @@ def artifact(small_artifact: Callable[..., Artifact]) -> Artifact:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_compiler")
 @pytest.mark.parametrize("name", MODELS.names())
 def test_every_registered_network_is_computed_as_torch_does(
     name: str,
