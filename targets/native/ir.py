@@ -313,20 +313,48 @@ class ChannelSlice(Step):
         return [self.out]
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a step or tensor that belong to those of a strip's last step from `first` to `last`:
+    from `first * scale - above` to `last * scale + below`, as far as the image goes.
+    """
+
+    scale: int = 1
+    above: int = 0
+    below: int = 0
+
+    def around(self, window: Window) -> Rows:
+        """Of what a window reads to make these."""
+        stride, before = window.stride[0], window.before[0]
+        after = (window.kernel[0] - 1) * window.dilation[0] + 1 - stride - before
+        below = max(0, self.below * stride + after)
+        return Rows(self.scale * stride, self.above * stride + before, below)
+
+    def join(self, other: Rows) -> Rows:
+        """Both, which have one scale."""
+        return Rows(self.scale, max(self.above, other.above), max(self.below, other.below))
+
+    def count(self, rows: int) -> int:
+        """Rows that belong to a strip of so many."""
+        return rows * self.scale + self.above + self.below
+
+
 @dataclass(eq=False)
 class Strips(Step):
     """Steps that run on some rows before the next rows, so that what they share stays in the cache.
 
-    Each reads what the ones before it made at its own row only.
+    What a window reads of the ones before is made again for the next strip.
 
     Attributes:
-        rows: At once; a divisor of the height.
-        inner: What nothing else reads: memory for some rows is enough.
+        rows: Of the last step, at once; a divisor of its height.
+        ranges: Rows of each step.
+        inner: What nothing else reads, of which memory for some rows is enough, and their rows.
     """
 
     steps: list[Step]
     rows: int
-    inner: frozenset[Tensor]
+    ranges: dict[Step, Rows]
+    inner: dict[Tensor, Rows]
 
     def reads(self) -> list[Tensor]:
         made = {tensor for step in self.steps for tensor in step.writes()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from .expressions import Load, Tensor
 from .ir import (
@@ -30,6 +31,8 @@ from .strips import in_strips, is_virtual
 LINE = 16  # floats of a cache line
 ROW = 8  # rows with zeros behind them are multiples of this many floats
 CODE_OFFSET = 128  # codes are stored without a sign
+Time: TypeAlias = tuple[int, int]  # step, and step within its strips
+END = 1 << 30  # behind all steps of strips
 GUARD = 64  # floats before and behind everything, which whole vectors may read
 
 
@@ -40,6 +43,7 @@ class Storage:
     Attributes:
         halo: Pixels around the image that hold zeros.
         is_strip: Whether it holds some rows of the image only, those that are computed.
+        scale, above: Of a strip from row `base` on, the first row is `base * scale - above`.
         fill: What the halo holds; of codes, those of zero.
         offset: In the arena, in floats, of what comes first: the zeros above the first plane.
     """
@@ -49,6 +53,8 @@ class Storage:
     width: int
     halo: int = 0
     is_strip: bool = False
+    scale: int = 1
+    above: int = 0
     fill: int = 0
     offset: int = 0
 
@@ -169,7 +175,10 @@ def _place(program: Program, steps: list[Step]) -> dict[Tensor, list[tuple[View,
                 first += part.channels
     pieces: dict[Tensor, list[tuple[View, int]]] = {}
     strips = {
-        tensor: step.rows for step in steps if isinstance(step, Strips) for tensor in step.inner
+        tensor: (rows, step.rows)
+        for step in steps
+        if isinstance(step, Strips)
+        for tensor, rows in step.inner.items()
     }
 
     def find(tensor: Tensor) -> list[tuple[View, int]]:
@@ -179,8 +188,10 @@ def _place(program: Program, steps: list[Step]) -> dict[Tensor, list[tuple[View,
                 ((view, _),) = find(outer)
                 found = View(view.storage, view.channel + first)
             elif tensor in strips:
-                shape = (tensor.channels, strips[tensor], tensor.width)
-                found = View(Storage(*shape, is_strip=True))
+                rows, count = strips[tensor]
+                shape = (tensor.channels, rows.count(count), tensor.width)
+                strip = {"scale": rows.scale, "above": rows.above, "is_strip": True}
+                found = View(Storage(*shape, **strip))
             else:
                 found = View(Storage(*tensor.shape))
             pieces[tensor] = [(found, tensor.channels)]
@@ -247,20 +258,25 @@ def _plan_arenas(
     program: Program, steps: list[Step], pieces: dict[Tensor, list[tuple[View, int]]]
 ) -> tuple[int, int]:
     """Give each storage its offset; returns the sizes of the arenas of whole images and strips."""
-    first: dict[Storage, int] = {}
-    last: dict[Storage, int] = {}
+    first: dict[Storage, Time] = {}
+    last: dict[Storage, Time] = {}
 
-    def touch(tensor: Tensor, when: int) -> None:
+    def touch(tensor: Tensor, when: int, inner: int = 0) -> None:
         if tensor.constant is None:
             for view, _ in pieces[tensor]:
-                first.setdefault(view.storage, when)
-                last[view.storage] = when
+                storage = view.storage
+                # Of strips, what a step needs no more makes room for the next one's, but for
+                # what must have its zeros again in the next strip.
+                makes_room = storage.is_strip and not storage.halo
+                first.setdefault(storage, (when, inner if makes_room else 0))
+                last[storage] = (when, inner if makes_room else END)
 
     touch(program.image, -1)
     for when, step in enumerate(steps):
-        for tensor in (*step.reads(), *step.writes()):
-            if tensor in pieces:
-                touch(tensor, when)
+        for index, inner in enumerate(steps_of(step)):
+            for tensor in (*inner.reads(), *inner.writes()):
+                if tensor in pieces:
+                    touch(tensor, when, index)
     touch(program.mask, len(steps))
     whole = [storage for storage in first if not storage.is_strip]
     strips = [storage for storage in first if storage.is_strip]
@@ -268,7 +284,7 @@ def _plan_arenas(
 
 
 def _place_storages(
-    storages: list[Storage], first: dict[Storage, int], last: dict[Storage, int]
+    storages: list[Storage], first: dict[Storage, Time], last: dict[Storage, Time]
 ) -> int:
     """Those that are never alive together share memory; returns how much all take."""
     placed: list[Storage] = []

@@ -37,7 +37,7 @@ from .kernels.moves import (
 from .kernels.nest import write_nest
 from .kernels.pack import write_pack
 from .kernels.tile import default_tile
-from .kernels.writer import ARGUMENTS, Extent, Machine, Writer, clear_halo
+from .kernels.writer import Extent, Machine, Writer, clear_edges, clear_halo
 from .layout import Layout, plan_layout
 from .passes.codes import pack_sources
 from .strips import rows_of
@@ -143,18 +143,27 @@ def _write_step(writer: Writer, name: str, step: Step) -> str:
 
 def _write_strips(writer: Writer, name: str, step: Strips) -> Extent:
     calls = []
+    writer.in_strips = True
     for index, inner in enumerate(step.steps):
-        _write_rows(writer, f"{name}_{index}", inner, step.rows)
-        calls.append(f"{name}_{index}(m, w, s, y, y + {step.rows}, part, parts);")
-    loop = f"for (int y = from; y < to; y += {step.rows})"
-    with writer.block(f"STEP void {name}({ARGUMENTS})"), writer.block(loop):
-        for call in calls:
+        height, rows = rows_of(inner) or 0, step.ranges[inner]
+        _write_rows(writer, f"{name}_{index}", inner, step.rows * rows.scale)
+        start = f"base * {rows.scale}"
+        ends = f"{start} - {rows.above}", f"{start} + {step.rows * rows.scale + rows.below}"
+        if rows.above:
+            ends = f"({start} < {rows.above} ? 0 : {ends[0]})", ends[1]
+        if rows.below:
+            ends = ends[0], f"({ends[1]} > {height} ? {height} : {ends[1]})"
+        calls.append(f"{name}_{index}(m, w, s, {', '.join(ends)}, base);")
+    writer.in_strips = False
+    loop = f"for (int base = from; base < to; base += {step.rows})"
+    with writer.step(name), writer.block(loop):
+        for call, inner in zip(calls, step.steps, strict=True):
             writer.line(call)
-    return Extent(step.rows * _strips_of(step), step.rows)
-
-
-def _strips_of(step: Strips) -> int:
-    return (rows_of(step.steps[0]) or 0) // step.rows
+            for tensor in inner.writes():
+                storage = writer.storage(tensor)
+                if tensor in step.inner and storage.is_strip and storage.halo:
+                    clear_edges(writer, storage, tensor.height)
+    return Extent(rows_of(step.steps[-1]) or 0, step.rows)
 
 
 def _write_rows(writer: Writer, name: str, step: Step, rows: int) -> Extent:

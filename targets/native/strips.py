@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from .expressions import Tensor
-from .ir import ChannelSlice, Concat, Convolution, Nest, Pack, Program, Resize, Step, Strips
+from .ir import (
+    ChannelSlice,
+    Concat,
+    Convolution,
+    Nest,
+    Pack,
+    Program,
+    Resize,
+    Rows,
+    Step,
+    Strips,
+    Window,
+)
 
 CACHE = 49_152  # bytes of what is shared: it stays in the first cache
 SMALL = 65_536  # bytes; whole tensors below stay in a cache anyway
 MOST_ROWS = 16
+MOST_AGAIN = 0.4  # rows that are computed twice, of those of a strip
+SECOND_CACHE = 400_000  # bytes of what is shared where rows are computed again
+MOST_STEPS = 24
 
 
 def in_strips(program: Program, steps: list[Step]) -> list[Step]:
@@ -81,49 +96,161 @@ def _longest_run(
     steps: list[Step], start: int, readers: dict[Tensor, set[Step] | None]
 ) -> tuple[Strips, int] | None:
     """The most steps from `start` on that share strips, and where they end."""
-    height = rows_of(steps[start])
-    if height is None:
-        return None
     best = None
-    run: list[Step] = []
-    sources: dict[Tensor, set[Tensor]] = {}  # of concatenations and slices: what they are made of
-    made: set[Tensor] = set()
+    run = _Run(readers)
     for end in range(start, len(steps)):
-        step = steps[end]
-        read = {part for tensor in step.reads() for part in sources.get(tensor, {tensor})}
-        if isinstance(step, Concat | ChannelSlice):
-            sources[step.out] = read
-            continue
-        is_point = isinstance(step, Nest | Pack) or (
-            isinstance(step, Convolution) and step.window.is_point
-        )
-        if rows_of(step) != height or (read & made and not is_point):
+        if not run.add(steps[end]):
             break
-        run.append(step)
-        made.update(step.writes())
-        strips = _strips(run, height, readers)
+        strips = run.strips()
         if strips is not None:
             best = strips, end + 1
-        if isinstance(step, Convolution) and step.pooled:
+        elif end - start > MOST_STEPS:
             break
     return best
 
 
-def _strips(run: list[Step], height: int, readers: dict[Tensor, set[Step] | None]) -> Strips | None:
-    """None where nothing is shared, or too much for a cache."""
-    inside = set(run)
-    inner = []
-    for step in run:
-        for tensor in step.writes():
-            users = readers[tensor]
-            if users is not None and users <= inside and not getattr(step, "pooled", False):
-                inner.append(tensor)
-    row = sum(4 * tensor.channels * (tensor.width + 16) for tensor in inner)
-    if not inner or row * height < SMALL:
-        return None
-    rows = MOST_ROWS
-    while rows >= 2 and (height % rows or row * rows > CACHE):
-        rows //= 2
-    if rows < 2:
-        rows = 2 if height % 2 == 0 and row * 2 <= 4 * CACHE else 0
-    return Strips(run[0].title, list(run), rows, frozenset(inner)) if rows else None
+class _Run:
+    """Neighbouring steps that may share strips.
+
+    Args:
+        readers: See `_readers`.
+    """
+
+    def __init__(self, readers: dict[Tensor, set[Step] | None]) -> None:
+        self.readers = readers
+        self.steps: list[Step] = []
+        self.made: set[Tensor] = set()
+        self.is_shared = False
+        self.is_over = False
+        # Concatenations and slices are one piece of memory with what they are made of.
+        self.piece: dict[Tensor, Tensor] = {}
+
+    def root(self, tensor: Tensor) -> Tensor:
+        while tensor in self.piece:
+            tensor = self.piece[tensor]
+        return tensor
+
+    def add(self, step: Step) -> bool:
+        """Whether it can run in strips with those before it."""
+        if isinstance(step, Concat | ChannelSlice):
+            for tensor in step.reads():
+                if self.root(tensor) is not self.root(step.out):
+                    self.piece[self.root(tensor)] = self.root(step.out)
+            if any(tensor in self.made for tensor in step.reads()):
+                self.made.add(step.out)
+            return True
+        is_moved = isinstance(step, Resize) and step.source in self.made
+        if self.is_over or rows_of(step) is None or is_moved:
+            return False
+        self.is_shared |= any(tensor in self.made for tensor in step.reads())
+        self.steps.append(step)
+        self.made.update(step.writes())
+        self.is_over = isinstance(step, Convolution) and step.pooled
+        return True
+
+    def strips(self) -> Strips | None:
+        """None where these steps cannot share strips, or should not."""
+        if not self.is_shared or not self.steps:
+            return None
+        found = self._ranges()
+        if found is None:
+            return None
+        ranges, held = found
+        inner = {tensor: held[self.root(tensor)] for tensor in self._inner()}
+        for step in self.steps:
+            is_inner = all(tensor in inner for tensor in step.writes())
+            if not is_inner and (ranges[step].above or ranges[step].below):
+                return None  # two strips would write the same rows
+        rows = self._rows(inner, ranges)
+        return Strips(self.steps[0].title, list(self.steps), rows, ranges, inner) if rows else None
+
+    def _inner(self) -> list[Tensor]:
+        """What only these steps read."""
+        inside = set(self.steps)
+        found = []
+        for step in self.steps:
+            for tensor in step.writes():
+                users = self.readers[tensor]
+                if users is not None and users <= inside and not getattr(step, "pooled", False):
+                    found.append(tensor)
+        return found
+
+    def _ranges(self) -> tuple[dict[Step, Rows], dict[Tensor, Rows]] | None:
+        """Rows of each step and of each piece of memory; None where no whole number relates them
+        to those of the last step."""
+        height = rows_of(self.steps[-1]) or 1
+        held: dict[Tensor, Rows] = {}
+        ranges: dict[Step, Rows] = {}
+        for step in self.steps:
+            scale, rest = divmod(rows_of(step) or 0, height)
+            if rest or not scale:
+                return None
+            ranges[step] = Rows(scale)
+        changed = True
+        while changed:
+            changed = False
+            for step in reversed(self.steps):
+                rows = ranges[step]
+                for tensor in step.writes():
+                    rows = rows.join(held.get(self.root(tensor), rows))
+                ranges[step] = rows
+                window = _window_of(step)
+                for tensor in dict.fromkeys((*step.reads(), *step.writes())):
+                    if tensor not in self.made:
+                        continue
+                    is_windowed = window is not None and tensor is step.source  # type: ignore[attr-defined]
+                    wanted = rows.around(window) if is_windowed and window else rows
+                    now = held.get(self.root(tensor), wanted)
+                    if now.scale != wanted.scale:
+                        return None
+                    if now.join(wanted) != held.get(self.root(tensor)):
+                        held[self.root(tensor)] = now.join(wanted)
+                        changed = True
+        return ranges, held
+
+    def _rows(self, inner: dict[Tensor, Rows], ranges: dict[Step, Rows]) -> int:
+        """How many at once; 0 where strips are of no use."""
+        height = rows_of(self.steps[-1]) or 1
+        total = sum(_row_bytes(tensor) * held.scale for tensor, held in inner.items())
+        whole = [t for step in self.steps for t in step.writes() if t not in inner]
+        total += sum(map(_row_bytes, whole))
+        if total * height < SMALL:
+            return 0
+        is_wide = any(one.above or one.below for one in inner.values())
+        most = [rows for rows in (32, 16, 8, 4) if height % rows == 0] if is_wide else []
+        for rows in most:
+            again = max((one.above + one.below) / (rows * one.scale) for one in ranges.values())
+            if again <= MOST_AGAIN and self._live(inner, rows) <= SECOND_CACHE:
+                return rows
+        if is_wide:
+            return 0
+        rows = MOST_ROWS
+        while rows >= 2 and (height % rows or self._live(inner, rows) > CACHE):
+            rows //= 2
+        if rows < 2:
+            rows = 2 if height % 2 == 0 and self._live(inner, 2) <= 4 * CACHE else 0
+        return rows
+
+    def _live(self, inner: dict[Tensor, Rows], rows: int) -> int:
+        """Bytes of what is inside, where most of it is needed at once."""
+        place = {step: index for index, step in enumerate(self.steps)}
+        live = [0] * len(self.steps)
+        for index, step in enumerate(self.steps):
+            for tensor in step.writes():
+                if tensor in inner:
+                    users = self.readers[tensor] or set()
+                    last = max((place[user] for user in users), default=index)
+                    for when in range(index, last + 1):
+                        live[when] += _row_bytes(tensor) * inner[tensor].count(rows)
+        return max(live)
+
+
+def _row_bytes(tensor: Tensor) -> int:
+    return 4 * tensor.channels * (tensor.width + 16)
+
+
+def _window_of(step: Step) -> Window | None:
+    """That which reads its source at other rows than those that it makes."""
+    if isinstance(step, Convolution) and not step.window.is_point:
+        return step.window
+    return None

@@ -325,6 +325,12 @@ static __attribute__((noinline, unused)) void fill(float *p, int count, int32_t 
     for (int i = 0; i < count; ++i) ((word *)p)[i] = value;
 }
 
+static __attribute__((noinline, unused)) void fill_rows(float *p, int channels, int plane,
+                                                        int pitch, int from, int to, int32_t value)
+{
+    for (int c = 0; c < channels; ++c, p += plane) fill(p + from * pitch, (to - from) * pitch, value);
+}
+
 INLINE void zero(float *p, int count)
 {
     int i = 0;

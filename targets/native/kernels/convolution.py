@@ -10,7 +10,7 @@ from ..expressions import Floats, Tensor
 from ..ir import Convolution
 from .codes import factors_of, words_of
 from .tile import Tile, computed_size
-from .writer import ARGUMENTS, Extent, Place, Span, Writer, blocks, masked, spans, value_of
+from .writer import Extent, Place, Span, Writer, blocks, masked, spans, value_of
 
 MOST_UNROLLED = 25  # taps of a kernel that are written out; of larger ones, one row is
 
@@ -77,8 +77,7 @@ class _Kernel:
         writer = self.writer
         before = writer.lines
         writer.lines = []
-        with writer.block(f"STEP void {self.name}({ARGUMENTS})"):
-            writer.line("(void)s, (void)part, (void)parts;")
+        with writer.step(self.name):
             if self.tile.order == "oyx":
                 self._for_outputs(self._rows)
             else:
@@ -114,13 +113,7 @@ class _Kernel:
         if step.statistics is not None:
             writer.line(f"double d[{2 * count}];")
             writer.line(f"{writer.loop('i', 2 * count)} d[i] = 0.0;")
-        rest = self.height % self.tile.rows
-        whole = f"for (int y = from; y + {self.tile.rows} <= to; y += {self.tile.rows})"
-        heads = [("for (int y = 0; y < 1; ++y)" if self.is_flat else whole, self.tile.rows)]
-        if rest:
-            last = f"to == {self.height} && y < to"
-            heads.append((f"for (int y = to - {rest}; {last}; y += {rest})", rest))
-        for head, rows in heads:
+        for head, rows in self._row_loops():
             with writer.block(head):
                 if step.statistics is not None:
                     writer.line(f"F{lanes} t[{2 * count}];")
@@ -137,6 +130,20 @@ class _Kernel:
                     plane = f"{sums.first} + (2 * part + {part}) * {sums.plane}"
                     place = f"{plane} + ({first}i) * {sums.pitch}"
                     writer.line(f"m[{place}] = (float)d[2 * i + {part}];")
+
+    def _row_loops(self) -> list[tuple[str, int]]:
+        """C of the loops, and how many rows each computes at once."""
+        rows = self.tile.rows
+        whole = f"for (int y = from; y + {rows} <= to; y += {rows})"
+        if self.is_flat:
+            return [("for (int y = 0; y < 1; ++y)", rows)]
+        if self.writer.in_strips:
+            # Strips at the upper and lower edge may have any number of rows.
+            one = f"for (int y = to - (to - from) % {rows}; y < to; ++y)"
+            return [(whole, rows), (one, 1)] if rows > 1 else [(whole, rows)]
+        rest = self.height % rows
+        last = f"for (int y = to - {rest}; to == {self.height} && y < to; y += {rest})"
+        return [(whole, rows), (last, rest)] if rest else [(whole, rows)]
 
     def _inner_loops(self, rows: int, outputs: int | None) -> None:
         """Over columns, and over outputs where no loop around them is."""
@@ -173,20 +180,20 @@ class _Kernel:
         given = ""
         if self.step.statistics is not None:
             given = ", t" if self.tile.order == "oyx" else ", t + 2 * o"
-        row = "0" if self.is_flat else "y - from"
-        self.writer.line(f"{variant}(m, w, s, o, y, {row}, {column}{given});")
+        base = "base" if self.writer.in_strips else "0"
+        self.writer.line(f"{variant}(m, w, s, o, y, {base}, {column}{given});")
 
     def _tile(self, variant: str, rows: int, span: Span, outputs: int) -> None:
         writer, step = self.writer, self.step
         lanes = span.lanes
-        arguments = "float *m, const float *w, float *s, int o, int y, int r, int x"
+        arguments = "float *m, const float *w, float *s, int o, int y, int base, int x"
         if step.statistics is not None:
             arguments += f", F{self.tile.lanes} *t"
         with writer.block(f"INLINE void {variant}({arguments})"):
             window = step.window
             plane = f"o / {self.each} * {self.inputs}" if step.groups > 1 else "0"
-            top = f"{writer.row(step.source)} * {window.stride[0]} - {window.before[0]}"
-            down = f"({top}) * {self.storage.pitch}"
+            top = writer.row(step.source, f"(y * {window.stride[0]} - {window.before[0]})")
+            down = f"{top} * {self.storage.pitch}"
             right = f"x * {window.stride[1]} - {window.before[1]}"
             address = writer.plane(step.source, plane)
             writer.line(f"const float *p = {address} + {down} + {right};")

@@ -7,11 +7,10 @@ from numpy.typing import NDArray
 
 from ..expressions import Tensor
 from ..ir import ChannelSums, Gather, GroupScale, MatrixProduct, Pool, Resize
-from .writer import ARGUMENTS, WHOLE, Extent, Place, Span, Writer, masked, number, spans, value_of
+from .writer import WHOLE, Extent, Place, Span, Writer, masked, number, spans, value_of
 
 Offsets = NDArray[np.int64]
 CHANNELS = "for (int c = from; c < to; ++c)"
-UNUSED = "(void)m, (void)w, (void)s, (void)from, (void)to, (void)part, (void)parts;"
 
 
 def offsets_of(writer: Writer, tensor: Tensor) -> Offsets:
@@ -38,8 +37,7 @@ def write_gather(writer: Writer, name: str, step: Gather) -> Extent:
     target = offsets_of(writer, step.out)
     outside = step.indices < 0
     origin = "w" if step.source.constant is not None else "m"
-    with writer.block(f"STEP void {name}({ARGUMENTS})"):
-        writer.line(UNUSED)
+    with writer.step(name):
         writer.line("if (from == to) return;")
         if outside.any():
             _loops(writer, target[outside], None, lambda to, _: f"m[{to}] = {number(step.fill)};")
@@ -105,8 +103,7 @@ def write_pool(writer: Writer, name: str, step: Pool) -> Extent:
     """Largest value of what of the window lies in the image."""
     window, storage = step.window, writer.storage(step.source)
     height, width = step.source.shape[1:]
-    with writer.block(f"STEP void {name}({ARGUMENTS})"):
-        writer.line(UNUSED)
+    with writer.step(name):
         with (
             writer.block(CHANNELS),
             writer.block(writer.loop("y", step.out.height)),
@@ -142,13 +139,12 @@ def write_resize(writer: Writer, name: str, step: Resize) -> Extent:
     shares = writer.add_weights(row_shares)
     below = pitch if source.height > 1 else 0
     padded = -(-source.width // 16) * 16
-    with writer.block(f"STEP void {name}({ARGUMENTS})"):
+    with writer.step(name):
         writer.line(f"float row[{padded + 32}];")
         with (
             writer.block(writer.loop("c", out.channels)),
-            writer.block("for (int y = from, r = 0; y < to; ++y, ++r)"),
+            writer.block("for (int y = from; y < to; ++y)"),
         ):
-            writer.line("(void)r, (void)s, (void)part, (void)parts;")
             writer.line(f"const float *p = {writer.plane(source, 'c')} + {table}[y];")
             writer.line(f"const float h = w[{shares} + y];")
             step_lanes = lanes
@@ -215,8 +211,7 @@ def write_product(writer: Writer, name: str, step: MatrixProduct) -> Extent:
     """Row by row: what is left of a row of the left matrix times rows of the right one."""
     batch, rows, columns = step.out.shape
     inner = step.left.width
-    with writer.block(f"STEP void {name}({ARGUMENTS})"):
-        writer.line(UNUSED)
+    with writer.step(name):
         rows_of_thread = "for (int y = from; y < to; ++y)"
         with writer.block(writer.loop("i", batch)), writer.block(rows_of_thread):
             left, right = ("i" if one.channels > 1 else "0" for one in (step.left, step.right))
@@ -233,8 +228,7 @@ def write_sums(writer: Writer, name: str, step: ChannelSums) -> Extent:
     """Over all pixels of a channel, with sums in double precision over the rows."""
     storage = writer.storage(step.source)
     height, width = step.source.shape[1:]
-    with writer.block(f"STEP void {name}({ARGUMENTS})"):
-        writer.line(UNUSED)
+    with writer.step(name):
         with writer.block(CHANNELS):
             writer.line(f"const float *p = {writer.plane(step.source, 'c')};")
             if step.kind == "moments":
@@ -258,7 +252,7 @@ def write_scale(writer: Writer, name: str, step: GroupScale) -> Extent:
     given = [writer.add_weights(values) for values in (step.gamma, step.beta, step.signs)]
     targets = [writer.storage(one) for one in (step.scale, step.shift)]
     channels = step.scale.channels
-    with writer.block(f"STEP void {name}({ARGUMENTS})"):
+    with writer.step(name):
         arguments = ", ".join(
             [
                 f"m + {sums.first}",
@@ -275,6 +269,5 @@ def write_scale(writer: Writer, name: str, step: GroupScale) -> Extent:
                 str(2 * sums.plane),
             ]
         )
-        writer.line(UNUSED)
         writer.line(f"if (from < to) group_scale({arguments});")
     return WHOLE

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..expressions import Tensor, calls, loads
 from ..ir import Nest, Statement
-from .writer import ARGUMENTS, Extent, Place, Span, Writer, masked, rows_loop, spans, value_of
+from .writer import Extent, Place, Span, Writer, masked, rows_loop, spans, value_of
 
 MOST_VECTORS = 4
 COSTLY = frozenset(
@@ -31,8 +31,7 @@ def write_nest(writer: Writer, name: str, step: Nest, rows: int = 0) -> Extent:
     while lanes > 4 and width < lanes:
         lanes //= 2
     vectors = _vectors(step, writer.machine.registers)
-    with writer.block(f"STEP void {name}({ARGUMENTS})"), writer.block(rows_loop(is_flat)):
-        writer.line("(void)r, (void)m, (void)w, (void)s, (void)part, (void)parts;")
+    with writer.step(name), writer.block(rows_loop(is_flat)):
         _columns(writer, step, width, lanes, vectors, is_flat)
     return Extent(width, lanes * vectors) if is_flat else Extent(height)
 

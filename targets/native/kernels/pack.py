@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..ir import Pack
 from ..layout import CODE_OFFSET, filling
 from ..passes.codes import EACH
-from .writer import ARGUMENTS, Extent, Span, Writer, masked_words, number, rows_loop, spans
+from .writer import Extent, Span, Writer, masked_words, number, rows_loop, spans
 
 
 def write_pack(writer: Writer, name: str, step: Pack, rows: int = 0) -> Extent:
@@ -26,8 +26,7 @@ def write_pack(writer: Writer, name: str, step: Pack, rows: int = 0) -> Extent:
     while lanes > 4 and width < lanes:
         lanes //= 2
     whole, rest = divmod(step.source.channels, EACH)
-    with writer.block(f"STEP void {name}({ARGUMENTS})"), writer.block(rows_loop(is_flat)):
-        writer.line("(void)r, (void)m, (void)w, (void)s, (void)part, (void)parts;")
+    with writer.step(name), writer.block(rows_loop(is_flat)):
         if whole:
             with writer.block(writer.loop("c", whole)):
                 _row(writer, step, width, lanes, EACH, is_flat)

@@ -14,6 +14,8 @@ from ..layout import LINE, Layout, Storage
 # Of every step: the arena, the weights, the thread's arena of strips; what is computed of rows,
 # columns or channels; which of how many threads computes it.
 ARGUMENTS = "float *m, const float *w, float *s, int from, int to, int part, int parts"
+# Of a step in strips, in the place of the threads: the first row of the strip's last step.
+STRIP_ARGUMENTS = "float *m, const float *w, float *s, int from, int to, int base"
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Writer:
     Attributes:
         layout: Where tensors are.
         weights: Constants, in floats, each at a multiple of a cache line.
+        in_strips: Whether what is written now is a step of strips.
     """
 
     layout: Layout
@@ -110,6 +113,7 @@ class Writer:
     _constants: dict[Tensor, int] = field(default_factory=dict)
     _tables: dict[tuple[int, ...], str] = field(default_factory=dict)
     tables: list[str] = field(default_factory=list)
+    in_strips: bool = False
 
     def line(self, text: str) -> None:
         self.lines.append("    " * self.depth + text)
@@ -121,6 +125,15 @@ class Writer:
         yield
         self.depth -= 1
         self.line("}")
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """The function of a step."""
+        arguments = STRIP_ARGUMENTS if self.in_strips else ARGUMENTS
+        with self.block(f"STEP void {name}({arguments})"):
+            others = ("base",) if self.in_strips else ("part", "parts")
+            self.line(" ".join(f"(void){one};" for one in ("m", "w", "s", *others)))
+            yield
 
     def loop(self, name: str, end: int, start: int = 0, step: int = 1) -> str:
         return f"for (int {name} = {start}; {name} < {end}; {name} += {step})"
@@ -177,11 +190,12 @@ class Writer:
             return tensor.width
         return self.layout.pieces[tensor][0][0].storage.pitch
 
-    def row(self, tensor: Tensor) -> str:
-        """C variable of the row: of the image, or of the strip where only a strip is stored."""
-        if tensor.constant is not None:
-            return "y"
-        return "r" if self.layout.pieces[tensor][0][0].storage.is_strip else "y"
+    def row(self, tensor: Tensor, row: str = "y") -> str:
+        """C of where a row of the image is stored: less far down where only a strip is."""
+        if tensor.constant is not None or not self.storage(tensor).is_strip:
+            return row
+        storage = self.storage(tensor)
+        return f"({row} - base * {storage.scale} + {storage.above})"
 
     def storage(self, tensor: Tensor) -> Storage:
         return self.layout.pieces[tensor][0][0].storage
@@ -257,13 +271,29 @@ def masked_words(value: str, span: Span, rest: int) -> str:
 def rows_loop(is_flat: bool) -> str:
     """The head of a loop over rows; of an image that is seen as one row, threads share columns."""
     if is_flat:
-        return "for (int y = 0, r = 0; y < 1; ++y)"
-    return "for (int y = from, r = 0; y < to; ++y, ++r)"
+        return "for (int y = 0; y < 1; ++y)"
+    return "for (int y = from; y < to; ++y)"
 
 
 def arena_of(storage: Storage) -> str:
     """C variable of the arena where a storage lies."""
     return "s" if storage.is_strip else "m"
+
+
+def clear_edges(writer: Writer, storage: Storage, height: int) -> None:
+    """In a strip, write what windows read above and below the image.
+
+    Args:
+        height: Of the image.
+    """
+    fill = f"s + {storage.first}, {storage.channels}, {storage.plane}, {storage.pitch}"
+    top = f"base * {storage.scale}"
+    if storage.above:
+        with writer.block(f"if ({top} < {storage.above})"):
+            writer.line(f"fill_rows({fill}, 0, {storage.above} - {top}, {storage.fill});")
+    end = f"{height + storage.above} - {top}"
+    with writer.block(f"if ({end} < {storage.height})"):
+        writer.line(f"fill_rows({fill}, {end}, {storage.height}, {storage.fill});")
 
 
 def clear_halo(writer: Writer, storage: Storage) -> None:
