@@ -163,7 +163,7 @@ def _copy_what_cannot_be_placed(program: Program) -> list[Step]:
 
 def _place(program: Program, steps: list[Step]) -> dict[Tensor, list[tuple[View, int]]]:
     users: dict[Tensor, list[Step]] = {}
-    for step in steps:
+    for step in [inner for outer in steps for inner in steps_of(outer)]:
         for tensor in step.reads():
             users.setdefault(tensor, []).append(step)
     homes: dict[Tensor, tuple[Tensor, int]] = {}
@@ -190,8 +190,8 @@ def _place(program: Program, steps: list[Step]) -> dict[Tensor, list[tuple[View,
             elif tensor in strips:
                 rows, count = strips[tensor]
                 shape = (tensor.channels, rows.count(count), tensor.width)
-                strip = {"scale": rows.scale, "above": rows.above, "is_strip": True}
-                found = View(Storage(*shape, **strip))
+                strip = Storage(*shape, is_strip=True, scale=rows.scale, above=rows.above)
+                found = View(strip)
             else:
                 found = View(Storage(*tensor.shape))
             pieces[tensor] = [(found, tensor.channels)]

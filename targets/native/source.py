@@ -143,9 +143,9 @@ def _write_step(writer: Writer, name: str, step: Step) -> str:
 
 def _write_strips(writer: Writer, name: str, step: Strips) -> Extent:
     calls = []
-    writer.in_strips = True
     for index, inner in enumerate(step.steps):
         height, rows = rows_of(inner) or 0, step.ranges[inner]
+        writer.strip = rows
         _write_rows(writer, f"{name}_{index}", inner, step.rows * rows.scale)
         start = f"base * {rows.scale}"
         ends = f"{start} - {rows.above}", f"{start} + {step.rows * rows.scale + rows.below}"
@@ -154,7 +154,7 @@ def _write_strips(writer: Writer, name: str, step: Strips) -> Extent:
         if rows.below:
             ends = ends[0], f"({ends[1]} > {height} ? {height} : {ends[1]})"
         calls.append(f"{name}_{index}(m, w, s, {', '.join(ends)}, base);")
-    writer.in_strips = False
+    writer.strip = None
     loop = f"for (int base = from; base < to; base += {step.rows})"
     with writer.step(name), writer.block(loop):
         for call, inner in zip(calls, step.steps, strict=True):

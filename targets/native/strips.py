@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .expressions import Tensor
+from collections.abc import Iterator
+
+from .expressions import Tensor, loads
 from .ir import (
     ChannelSlice,
     Concat,
@@ -14,14 +16,15 @@ from .ir import (
     Rows,
     Step,
     Strips,
-    Window,
 )
 
 CACHE = 49_152  # bytes of what is shared: it stays in the first cache
 SMALL = 65_536  # bytes; whole tensors below stay in a cache anyway
 MOST_ROWS = 16
-MOST_AGAIN = 0.4  # rows that are computed twice, of those of a strip
+LARGE = 1_000_000  # bytes of a tensor that no cache of a core holds
+WORK_OF_BYTE = 0.5  # products that may be computed again to save one byte of such
 SECOND_CACHE = 400_000  # bytes of what is shared where rows are computed again
+MOST_HALO = 64  # rows; what is read around what it is part of would ask for ever more
 MOST_STEPS = 24
 
 
@@ -150,13 +153,15 @@ class _Run:
 
     def strips(self) -> Strips | None:
         """None where these steps cannot share strips, or should not."""
-        if not self.is_shared or not self.steps:
+        if not self.is_shared:
             return None
         found = self._ranges()
         if found is None:
             return None
         ranges, held = found
         inner = {tensor: held[self.root(tensor)] for tensor in self._inner()}
+        if not inner:
+            return None
         for step in self.steps:
             is_inner = all(tensor in inner for tensor in step.writes())
             if not is_inner and (ranges[step].above or ranges[step].below):
@@ -190,22 +195,17 @@ class _Run:
         while changed:
             changed = False
             for step in reversed(self.steps):
-                rows = ranges[step]
                 for tensor in step.writes():
-                    rows = rows.join(held.get(self.root(tensor), rows))
-                ranges[step] = rows
-                window = _window_of(step)
-                for tensor in dict.fromkeys((*step.reads(), *step.writes())):
-                    if tensor not in self.made:
+                    ranges[step] = ranges[step].join(held.get(self.root(tensor), ranges[step]))
+                for tensor, wanted in _wanted_rows(step, ranges[step]):
+                    root = self.root(tensor)
+                    now = held.get(root, wanted)
+                    if tensor not in self.made or now.join(wanted) == held.get(root):
                         continue
-                    is_windowed = window is not None and tensor is step.source  # type: ignore[attr-defined]
-                    wanted = rows.around(window) if is_windowed and window else rows
-                    now = held.get(self.root(tensor), wanted)
-                    if now.scale != wanted.scale:
+                    if now.scale != wanted.scale or wanted.above + wanted.below > MOST_HALO:
                         return None
-                    if now.join(wanted) != held.get(self.root(tensor)):
-                        held[self.root(tensor)] = now.join(wanted)
-                        changed = True
+                    held[root] = now.join(wanted)
+                    changed = True
         return ranges, held
 
     def _rows(self, inner: dict[Tensor, Rows], ranges: dict[Step, Rows]) -> int:
@@ -219,8 +219,7 @@ class _Run:
         is_wide = any(one.above or one.below for one in inner.values())
         most = [rows for rows in (32, 16, 8, 4) if height % rows == 0] if is_wide else []
         for rows in most:
-            again = max((one.above + one.below) / (rows * one.scale) for one in ranges.values())
-            if again <= MOST_AGAIN and self._live(inner, rows) <= SECOND_CACHE:
+            if self._live(inner, rows) <= SECOND_CACHE and self._is_worth(inner, ranges, rows):
                 return rows
         if is_wide:
             return 0
@@ -230,6 +229,19 @@ class _Run:
         if rows < 2:
             rows = 2 if height % 2 == 0 and self._live(inner, 2) <= 4 * CACHE else 0
         return rows
+
+    def _is_worth(self, inner: dict[Tensor, Rows], ranges: dict[Step, Rows], rows: int) -> bool:
+        """Whether what stays in the cache saves more than is computed again."""
+        saved, again = 0, 0.0
+        for step in self.steps:
+            one = ranges[step]
+            again += _work(step) * (one.above + one.below) / (rows * one.scale)
+            for tensor in step.writes():
+                held = inner.get(tensor, Rows())
+                size = 4 * tensor.channels * tensor.pixels
+                if held.above + held.below and size > LARGE:
+                    saved += 2 * size  # it would be written and read
+        return again <= WORK_OF_BYTE * saved
 
     def _live(self, inner: dict[Tensor, Rows], rows: int) -> int:
         """Bytes of what is inside, where most of it is needed at once."""
@@ -245,12 +257,22 @@ class _Run:
         return max(live)
 
 
+def _work(step: Step) -> int:
+    """About how many products a step takes, or what takes as long."""
+    if isinstance(step, Convolution):
+        return int(step.weight.size * step.out.pixels * (4 if step.pooled else 1))
+    return 8 * sum(tensor.channels * tensor.pixels for tensor in step.writes())
+
+
 def _row_bytes(tensor: Tensor) -> int:
     return 4 * tensor.channels * (tensor.width + 16)
 
 
-def _window_of(step: Step) -> Window | None:
-    """That which reads its source at other rows than those that it makes."""
-    if isinstance(step, Convolution) and not step.window.is_point:
-        return step.window
-    return None
+def _wanted_rows(step: Step, rows: Rows) -> Iterator[tuple[Tensor, Rows]]:
+    """Rows of tensors that must be there when a step computes `rows`."""
+    at_point = step.reads()
+    if isinstance(step, Convolution):
+        yield step.source, rows.around(step.window)
+        at_point = loads(step.epilogue)
+    for tensor in (*at_point, *step.writes()):
+        yield tensor, rows

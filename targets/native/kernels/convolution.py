@@ -137,10 +137,10 @@ class _Kernel:
         whole = f"for (int y = from; y + {rows} <= to; y += {rows})"
         if self.is_flat:
             return [("for (int y = 0; y < 1; ++y)", rows)]
-        if self.writer.in_strips:
+        strip = self.writer.strip
+        if strip and (strip.above or strip.below) and rows > 1:
             # Strips at the upper and lower edge may have any number of rows.
-            one = f"for (int y = to - (to - from) % {rows}; y < to; ++y)"
-            return [(whole, rows), (one, 1)] if rows > 1 else [(whole, rows)]
+            return [(whole, rows), (f"for (int y = to - (to - from) % {rows}; y < to; ++y)", 1)]
         rest = self.height % rows
         last = f"for (int y = to - {rest}; to == {self.height} && y < to; y += {rest})"
         return [(whole, rows), (last, rest)] if rest else [(whole, rows)]
@@ -180,7 +180,7 @@ class _Kernel:
         given = ""
         if self.step.statistics is not None:
             given = ", t" if self.tile.order == "oyx" else ", t + 2 * o"
-        base = "base" if self.writer.in_strips else "0"
+        base = "base" if self.writer.strip else "0"
         self.writer.line(f"{variant}(m, w, s, o, y, {base}, {column}{given});")
 
     def _tile(self, variant: str, rows: int, span: Span, outputs: int) -> None:

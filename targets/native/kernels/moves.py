@@ -103,25 +103,25 @@ def write_pool(writer: Writer, name: str, step: Pool) -> Extent:
     """Largest value of what of the window lies in the image."""
     window, storage = step.window, writer.storage(step.source)
     height, width = step.source.shape[1:]
-    with writer.step(name):
-        with (
-            writer.block(CHANNELS),
-            writer.block(writer.loop("y", step.out.height)),
-        ):
-            writer.line(f"const float *p = {writer.plane(step.source, 'c')};")
-            place = f"{writer.plane(step.out, 'c')} + y * {writer.pitch(step.out)}"
-            writer.line(f"float *q = {place};")
-            numbers = (
-                *window.kernel,
-                *window.stride,
-                *window.dilation,
-                *window.before,
-                height,
-                width,
-                storage.pitch,
-                step.out.width,
-            )
-            writer.line(f"largest_row(p, q, y, {', '.join(map(str, numbers))});")
+    with (
+        writer.step(name),
+        writer.block(CHANNELS),
+        writer.block(writer.loop("y", step.out.height)),
+    ):
+        writer.line(f"const float *p = {writer.plane(step.source, 'c')};")
+        place = f"{writer.plane(step.out, 'c')} + y * {writer.pitch(step.out)}"
+        writer.line(f"float *q = {place};")
+        numbers = (
+            *window.kernel,
+            *window.stride,
+            *window.dilation,
+            *window.before,
+            height,
+            width,
+            storage.pitch,
+            step.out.width,
+        )
+        writer.line(f"largest_row(p, q, y, {', '.join(map(str, numbers))});")
     return Extent(step.out.channels)
 
 
@@ -228,21 +228,18 @@ def write_sums(writer: Writer, name: str, step: ChannelSums) -> Extent:
     """Over all pixels of a channel, with sums in double precision over the rows."""
     storage = writer.storage(step.source)
     height, width = step.source.shape[1:]
-    with writer.step(name):
-        with writer.block(CHANNELS):
-            writer.line(f"const float *p = {writer.plane(step.source, 'c')};")
-            if step.kind == "moments":
-                sums = writer.storage(step.out)
-                places = [
-                    f"m + {sums.first + part * sums.plane} + c * {sums.pitch}" for part in (0, 1)
-                ]
-                writer.line(
-                    f"moments(p, {height}, {width}, {storage.pitch}, {places[0]}, {places[1]});"
-                )
-            else:
-                function = {"mean": "mean_of", "max": "largest_of"}[step.kind]
-                value = f"{function}(p, {height}, {width}, {storage.pitch})"
-                writer.line(f"*({writer.plane(step.out, 'c')}) = {value};")
+    with writer.step(name), writer.block(CHANNELS):
+        writer.line(f"const float *p = {writer.plane(step.source, 'c')};")
+        if step.kind == "moments":
+            sums = writer.storage(step.out)
+            places = [f"m + {sums.first + part * sums.plane} + c * {sums.pitch}" for part in (0, 1)]
+            writer.line(
+                f"moments(p, {height}, {width}, {storage.pitch}, {places[0]}, {places[1]});"
+            )
+        else:
+            function = {"mean": "mean_of", "max": "largest_of"}[step.kind]
+            value = f"{function}(p, {height}, {width}, {storage.pitch})"
+            writer.line(f"*({writer.plane(step.out, 'c')}) = {value};")
     return Extent(step.source.channels)
 
 

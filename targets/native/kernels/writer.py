@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..expressions import Expression, Floats, Load, Scalar, Sum, Tensor
+from ..ir import Rows
 from ..layout import LINE, Layout, Storage
 
 # Of every step: the arena, the weights, the thread's arena of strips; what is computed of rows,
@@ -101,7 +102,7 @@ class Writer:
     Attributes:
         layout: Where tensors are.
         weights: Constants, in floats, each at a multiple of a cache line.
-        in_strips: Whether what is written now is a step of strips.
+        strip: Rows of what is written now, where that is a step of strips.
     """
 
     layout: Layout
@@ -113,7 +114,7 @@ class Writer:
     _constants: dict[Tensor, int] = field(default_factory=dict)
     _tables: dict[tuple[int, ...], str] = field(default_factory=dict)
     tables: list[str] = field(default_factory=list)
-    in_strips: bool = False
+    strip: Rows | None = None
 
     def line(self, text: str) -> None:
         self.lines.append("    " * self.depth + text)
@@ -129,9 +130,9 @@ class Writer:
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """The function of a step."""
-        arguments = STRIP_ARGUMENTS if self.in_strips else ARGUMENTS
+        arguments = STRIP_ARGUMENTS if self.strip else ARGUMENTS
         with self.block(f"STEP void {name}({arguments})"):
-            others = ("base",) if self.in_strips else ("part", "parts")
+            others = ("base",) if self.strip else ("part", "parts")
             self.line(" ".join(f"(void){one};" for one in ("m", "w", "s", *others)))
             yield
 
