@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .expressions import Floats, Shape, Tensor
+from .functions import Functions
 from .ir import (
     ChannelSums,
     Convolution,
@@ -44,7 +45,7 @@ from .strips import rows_of
 
 PRELUDE = Path(__file__).parent / "c" / "prelude.h"
 PARTS = ("part", "part + 1")  # of the threads: this one and the next, whose share comes then
-WRITERS: dict[type[Step], Callable[[Writer, str, Any], Extent]] = {
+WRITERS: dict[type[Step], Callable[[Writer, Any], Extent]] = {
     Gather: write_gather,
     Pool: write_pool,
     MatrixProduct: write_product,
@@ -105,11 +106,10 @@ def write_source(program: Program, machine: Machine) -> Source:
     _clear(writer, cleared, layout, [program.image])
     halos = writer.lines
     writer.lines, writer.depth = [], 0
-    functions: list[str] = []
+    functions = Functions()
     calls: list[str] = []
-    for index, step in enumerate(layout.steps):
-        call = _write_step(writer, f"s{index}", step)
-        functions += writer.lines
+    for step in layout.steps:
+        call = _write_step(writer, functions, step)
         calls.append(call)
         writer.lines, writer.depth = [], 1
         _clear(writer, cleared, layout, step.writes())
@@ -120,43 +120,46 @@ def write_source(program: Program, machine: Machine) -> Source:
         [
             PRELUDE.read_text(encoding="utf-8"),
             *writer.tables,
-            *functions,
+            *functions.write(),
             _entry(image, mask, [*halos, "    wait_for_others(team, parts);", *body]),
         ]
     )
+    text = functions.with_calls(text)
+    calls = [functions.with_calls(call) for call in calls]
     weights = np.concatenate([*writer.weights, np.zeros(64, np.float32)])
     sizes = layout.size, layout.strip_size
     return Source(text, weights, *sizes, tuple(layout.steps), tuple(calls), image, mask)
 
 
-def _write_step(writer: Writer, name: str, step: Step) -> str:
-    """The functions of a step, and the C that calls them."""
+def _write_step(writer: Writer, functions: Functions, step: Step) -> str:
+    """Add the functions of a step; returns C that calls them."""
     if isinstance(step, Strips):
-        extent = _write_strips(writer, name, step)
+        extent = _write_strips(writer, functions, step)
     elif isinstance(step, Convolution | Nest | Resize | Pack):
-        extent = _write_rows(writer, name, step, 0)
+        extent = _write_rows(writer, step, 0)
     else:
-        extent = WRITERS[type(step)](writer, name, step)
+        extent = WRITERS[type(step)](writer, step)
+    call = functions.add(writer.take())
     ends = [f"share({extent.size}, {extent.granule}, {part}, parts)" for part in PARTS]
-    return f"{name}(m, w, s, {', '.join(ends)}, part, parts);"
+    return f"{call}m, w, s, {', '.join(ends)}, part, parts);"
 
 
-def _write_strips(writer: Writer, name: str, step: Strips) -> Extent:
+def _write_strips(writer: Writer, functions: Functions, step: Strips) -> Extent:
     calls = []
-    for index, inner in enumerate(step.steps):
+    for inner in step.steps:
         height, rows = rows_of(inner) or 0, step.ranges[inner]
         writer.strip = rows
-        _write_rows(writer, f"{name}_{index}", inner, step.rows * rows.scale)
+        _write_rows(writer, inner, step.rows * rows.scale)
         start = f"base * {rows.scale}"
         ends = f"{start} - {rows.above}", f"{start} + {step.rows * rows.scale + rows.below}"
         if rows.above:
             ends = f"({start} < {rows.above} ? 0 : {ends[0]})", ends[1]
         if rows.below:
             ends = ends[0], f"({ends[1]} > {height} ? {height} : {ends[1]})"
-        calls.append(f"{name}_{index}(m, w, s, {', '.join(ends)}, base);")
+        calls.append(f"{functions.add(writer.take())}m, w, s, {', '.join(ends)}, base);")
     writer.strip = None
     loop = f"for (int base = from; base < to; base += {step.rows})"
-    with writer.step(name), writer.block(loop):
+    with writer.step(), writer.block(loop):
         for call, inner in zip(calls, step.steps, strict=True):
             writer.line(call)
             for tensor in inner.writes():
@@ -166,15 +169,15 @@ def _write_strips(writer: Writer, name: str, step: Strips) -> Extent:
     return Extent(rows_of(step.steps[-1]) or 0, step.rows)
 
 
-def _write_rows(writer: Writer, name: str, step: Step, rows: int) -> Extent:
+def _write_rows(writer: Writer, step: Step, rows: int) -> Extent:
     if isinstance(step, Convolution):
-        return write_convolution(writer, name, step, default_tile(writer, step, rows), rows)
+        return write_convolution(writer, step, default_tile(writer, step, rows), rows)
     if isinstance(step, Nest):
-        return write_nest(writer, name, step, rows)
+        return write_nest(writer, step, rows)
     if isinstance(step, Pack):
-        return write_pack(writer, name, step, rows)
+        return write_pack(writer, step, rows)
     assert isinstance(step, Resize)
-    return write_resize(writer, name, step)
+    return write_resize(writer, step)
 
 
 def _clear(writer: Writer, cleared: set[Any], layout: Layout, tensors: list[Any]) -> None:

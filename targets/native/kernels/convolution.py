@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..expressions import Floats, Tensor
+from ..functions import ARGUMENT, NAME, PARAMETER, marked
 from ..ir import Convolution
 from .codes import factors_of, words_of
 from .tile import Tile, computed_size
@@ -15,10 +16,8 @@ from .writer import Extent, Place, Span, Writer, blocks, masked, spans, value_of
 MOST_UNROLLED = 25  # taps of a kernel that are written out; of larger ones, one row is
 
 
-def write_convolution(
-    writer: Writer, name: str, step: Convolution, tile: Tile, rows: int = 0
-) -> Extent:
-    """Functions of one convolution: `name` computes the rows, or columns, from `from` to `to`.
+def write_convolution(writer: Writer, step: Convolution, tile: Tile, rows: int = 0) -> Extent:
+    """Functions of one convolution: of the rows, or columns, from `from` to `to`.
 
     Args:
         rows: Of a strip; 0 where the step runs on the whole image.
@@ -26,7 +25,7 @@ def write_convolution(
     Returns:
         What threads can share.
     """
-    kernel = _Kernel(writer, name, step, tile, rows)
+    kernel = _Kernel(writer, step, tile, rows)
     kernel.write()
     if kernel.is_flat:
         return Extent(kernel.width, tile.lanes * tile.vectors)
@@ -34,8 +33,8 @@ def write_convolution(
 
 
 class _Kernel:
-    def __init__(self, writer: Writer, name: str, step: Convolution, tile: Tile, rows: int) -> None:
-        self.writer, self.name, self.step, self.tile = writer, name, step, tile
+    def __init__(self, writer: Writer, step: Convolution, tile: Tile, rows: int) -> None:
+        self.writer, self.step, self.tile = writer, step, tile
         self.outputs, self.inputs = step.weight.shape[:2]
         if step.packed:
             self.inputs = step.source.channels
@@ -77,7 +76,7 @@ class _Kernel:
         writer = self.writer
         before = writer.lines
         writer.lines = []
-        with writer.step(self.name):
+        with writer.step():
             if self.tile.order == "oyx":
                 self._for_outputs(self._rows)
             else:
@@ -127,7 +126,7 @@ class _Kernel:
             first = "o + " if outputs is not None else ""
             with writer.block(writer.loop("i", count)):
                 for part in (0, 1):
-                    plane = f"{sums.first} + (2 * part + {part}) * {sums.plane}"
+                    plane = f"{marked(sums.first)} + (2 * part + {part}) * {sums.plane}"
                     place = f"{plane} + ({first}i) * {sums.pitch}"
                     writer.line(f"m[{place}] = (float)d[2 * i + {part}];")
 
@@ -176,17 +175,17 @@ class _Kernel:
 
     def _call(self, rows: int, span: Span, column: str, outputs: int) -> None:
         key = (rows, span, outputs)
-        variant = self.variants.setdefault(key, f"{self.name}_{len(self.variants)}")
+        variant = self.variants.setdefault(key, f"{NAME}_{len(self.variants)}")
         given = ""
         if self.step.statistics is not None:
             given = ", t" if self.tile.order == "oyx" else ", t + 2 * o"
         base = "base" if self.writer.strip else "0"
-        self.writer.line(f"{variant}(m, w, s, o, y, {base}, {column}{given});")
+        self.writer.line(f"{variant}({ARGUMENT}m, w, s, o, y, {base}, {column}{given});")
 
     def _tile(self, variant: str, rows: int, span: Span, outputs: int) -> None:
         writer, step = self.writer, self.step
         lanes = span.lanes
-        arguments = "float *m, const float *w, float *s, int o, int y, int base, int x"
+        arguments = f"{PARAMETER}float *m, const float *w, float *s, int o, int y, int base, int x"
         if step.statistics is not None:
             arguments += f", F{self.tile.lanes} *t"
         with writer.block(f"INLINE void {variant}({arguments})"):
@@ -198,8 +197,8 @@ class _Kernel:
             address = writer.plane(step.source, plane)
             writer.line(f"const float *p = {address} + {down} + {right};")
             size = self.inputs * self.taps
-            writer.line(f"const float *q = w + {self.weights} + o * {size};")
-            writer.line(f"const float *b = w + {self.bias} + o;")
+            writer.line(f"const float *q = w + {marked(self.weights)} + o * {size};")
+            writer.line(f"const float *b = w + {marked(self.bias)} + o;")
             for output in range(outputs):
                 for row in range(rows):
                     for vector in range(span.vectors):
@@ -222,7 +221,7 @@ class _Kernel:
 
     def _to_floats(self, rows: int, span: Span, outputs: int) -> None:
         writer, lanes = self.writer, span.lanes
-        writer.line(f"const float *e = w + {self.scale} + o;")
+        writer.line(f"const float *e = w + {marked(self.scale)} + o;")
         for output in range(outputs):
             for row in range(rows):
                 for vector in range(span.vectors):

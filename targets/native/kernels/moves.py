@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..expressions import Tensor
+from ..functions import marked
 from ..ir import ChannelSums, Gather, GroupScale, MatrixProduct, Pool, Resize
 from .writer import WHOLE, Extent, Place, Span, Writer, masked, number, spans, value_of
 
@@ -31,13 +32,13 @@ def offsets_of(writer: Writer, tensor: Tensor) -> Offsets:
     return found
 
 
-def write_gather(writer: Writer, name: str, step: Gather) -> Extent:
+def write_gather(writer: Writer, step: Gather) -> Extent:
     """Loops where the places follow a pattern, a table where they do not."""
     source = offsets_of(writer, step.source)
     target = offsets_of(writer, step.out)
     outside = step.indices < 0
     origin = "w" if step.source.constant is not None else "m"
-    with writer.step(name):
+    with writer.step():
         writer.line("if (from == to) return;")
         if outside.any():
             _loops(writer, target[outside], None, lambda to, _: f"m[{to}] = {number(step.fill)};")
@@ -99,12 +100,12 @@ def nested_counts(pairs: Offsets) -> list[int] | None:
     return counts or [1]
 
 
-def write_pool(writer: Writer, name: str, step: Pool) -> Extent:
+def write_pool(writer: Writer, step: Pool) -> Extent:
     """Largest value of what of the window lies in the image."""
     window, storage = step.window, writer.storage(step.source)
     height, width = step.source.shape[1:]
     with (
-        writer.step(name),
+        writer.step(),
         writer.block(CHANNELS),
         writer.block(writer.loop("y", step.out.height)),
     ):
@@ -125,7 +126,7 @@ def write_pool(writer: Writer, name: str, step: Pool) -> Extent:
     return Extent(step.out.channels)
 
 
-def write_resize(writer: Writer, name: str, step: Resize) -> Extent:
+def write_resize(writer: Writer, step: Resize) -> Extent:
     """Rows are mixed first, and the columns of the result then.
 
     Returns:
@@ -139,14 +140,14 @@ def write_resize(writer: Writer, name: str, step: Resize) -> Extent:
     shares = writer.add_weights(row_shares)
     below = pitch if source.height > 1 else 0
     padded = -(-source.width // 16) * 16
-    with writer.step(name):
+    with writer.step():
         writer.line(f"float row[{padded + 32}];")
         with (
             writer.block(writer.loop("c", out.channels)),
             writer.block("for (int y = from; y < to; ++y)"),
         ):
             writer.line(f"const float *p = {writer.plane(source, 'c')} + {table}[y];")
-            writer.line(f"const float h = w[{shares} + y];")
+            writer.line(f"const float h = w[{marked(shares)} + y];")
             step_lanes = lanes
             while step_lanes > 4 and source.width < step_lanes:
                 step_lanes //= 2
@@ -207,11 +208,11 @@ def _mix_span(
         writer.line(f"store{lanes}({address}, {value});")
 
 
-def write_product(writer: Writer, name: str, step: MatrixProduct) -> Extent:
+def write_product(writer: Writer, step: MatrixProduct) -> Extent:
     """Row by row: what is left of a row of the left matrix times rows of the right one."""
     batch, rows, columns = step.out.shape
     inner = step.left.width
-    with writer.step(name):
+    with writer.step():
         rows_of_thread = "for (int y = from; y < to; ++y)"
         with writer.block(writer.loop("i", batch)), writer.block(rows_of_thread):
             left, right = ("i" if one.channels > 1 else "0" for one in (step.left, step.right))
@@ -224,11 +225,11 @@ def write_product(writer: Writer, name: str, step: MatrixProduct) -> Extent:
     return Extent(rows)
 
 
-def write_sums(writer: Writer, name: str, step: ChannelSums) -> Extent:
+def write_sums(writer: Writer, step: ChannelSums) -> Extent:
     """Over all pixels of a channel, with sums in double precision over the rows."""
     storage = writer.storage(step.source)
     height, width = step.source.shape[1:]
-    with writer.step(name), writer.block(CHANNELS):
+    with writer.step(), writer.block(CHANNELS):
         writer.line(f"const float *p = {writer.plane(step.source, 'c')};")
         if step.kind == "moments":
             sums = writer.storage(step.out)
@@ -243,13 +244,13 @@ def write_sums(writer: Writer, name: str, step: ChannelSums) -> Extent:
     return Extent(step.source.channels)
 
 
-def write_scale(writer: Writer, name: str, step: GroupScale) -> Extent:
+def write_scale(writer: Writer, step: GroupScale) -> Extent:
     """One thread adds up what all have summed up."""
     sums = writer.storage(step.sums)
     given = [writer.add_weights(values) for values in (step.gamma, step.beta, step.signs)]
     targets = [writer.storage(one) for one in (step.scale, step.shift)]
     channels = step.scale.channels
-    with writer.step(name):
+    with writer.step():
         arguments = ", ".join(
             [
                 f"m + {sums.first}",

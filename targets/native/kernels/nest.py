@@ -14,7 +14,7 @@ COSTLY = frozenset(
 )
 
 
-def write_nest(writer: Writer, name: str, step: Nest, rows: int = 0) -> Extent:
+def write_nest(writer: Writer, step: Nest, rows: int = 0) -> Extent:
     """A function that computes the rows, or columns, from `from` to `to`.
 
     Args:
@@ -31,7 +31,7 @@ def write_nest(writer: Writer, name: str, step: Nest, rows: int = 0) -> Extent:
     while lanes > 4 and width < lanes:
         lanes //= 2
     vectors = _vectors(step, writer.machine.registers)
-    with writer.step(name), writer.block(rows_loop(is_flat)):
+    with writer.step(), writer.block(rows_loop(is_flat)):
         _columns(writer, step, width, lanes, vectors, is_flat)
     return Extent(width, lanes * vectors) if is_flat else Extent(height)
 

@@ -8,7 +8,7 @@ from ..passes.codes import EACH
 from .writer import Extent, Span, Writer, masked_words, number, rows_loop, spans
 
 
-def write_pack(writer: Writer, name: str, step: Pack, rows: int = 0) -> Extent:
+def write_pack(writer: Writer, step: Pack, rows: int = 0) -> Extent:
     """A function that packs the rows, or columns, from `from` to `to`.
 
     Args:
@@ -26,7 +26,7 @@ def write_pack(writer: Writer, name: str, step: Pack, rows: int = 0) -> Extent:
     while lanes > 4 and width < lanes:
         lanes //= 2
     whole, rest = divmod(step.source.channels, EACH)
-    with writer.step(name), writer.block(rows_loop(is_flat)):
+    with writer.step(), writer.block(rows_loop(is_flat)):
         if whole:
             with writer.block(writer.loop("c", whole)):
                 _row(writer, step, width, lanes, EACH, is_flat)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..expressions import Expression, Floats, Load, Scalar, Sum, Tensor
+from ..functions import NAME, PARAMETER, marked
 from ..ir import Rows
 from ..layout import LINE, Layout, Storage
 
@@ -119,6 +120,11 @@ class Writer:
     def line(self, text: str) -> None:
         self.lines.append("    " * self.depth + text)
 
+    def take(self) -> list[str]:
+        """The lines, which are no longer here then."""
+        taken, self.lines = self.lines, []
+        return taken
+
     @contextmanager
     def block(self, head: str) -> Iterator[None]:
         self.line(f"{head} {{" if head else "{")
@@ -128,10 +134,10 @@ class Writer:
         self.line("}")
 
     @contextmanager
-    def step(self, name: str) -> Iterator[None]:
+    def step(self) -> Iterator[None]:
         """The function of a step."""
         arguments = STRIP_ARGUMENTS if self.strip else ARGUMENTS
-        with self.block(f"STEP void {name}({arguments})"):
+        with self.block(f"STEP void {NAME}({PARAMETER}{arguments})"):
             others = ("base",) if self.strip else ("part", "parts")
             self.line(" ".join(f"(void){one};" for one in ("m", "w", "s", *others)))
             yield
@@ -168,7 +174,7 @@ class Writer:
     def plane(self, tensor: Tensor, channel: str) -> str:
         """Address of the first pixel of a channel, relative to the arena or the weights."""
         if tensor.constant is not None:
-            base = self.constant(tensor)
+            base = marked(self.constant(tensor))
             return f"w + {base} + ({channel}) * {tensor.pixels}"
         pieces = self.layout.pieces[tensor]
         if len(pieces) == 1:
@@ -176,14 +182,15 @@ class Writer:
             first = view.storage.first + view.channel * view.storage.plane
             arena = arena_of(view.storage)
             if tensor.channels == 1:
-                return f"{arena} + {first}"
-            return f"{arena} + {first} + ({channel}) * {view.storage.plane}"
+                return f"{arena} + {marked(first)}"
+            return f"{arena} + {marked(first)} + ({channel}) * {view.storage.plane}"
         offsets = [
             view.storage.first + (view.channel + index) * view.storage.plane
             for view, count in pieces
             for index in range(count)
         ]
-        return f"{arena_of(pieces[0][0].storage)} + {self.table(offsets)}[{channel}]"
+        base = f"{arena_of(pieces[0][0].storage)} + {marked(offsets[0])}"
+        return f"{base} + {self.table([one - offsets[0] for one in offsets])}[{channel}]"
 
     def pitch(self, tensor: Tensor) -> int:
         """Floats from a row to the next."""
@@ -287,7 +294,7 @@ def clear_edges(writer: Writer, storage: Storage, height: int) -> None:
     Args:
         height: Of the image.
     """
-    fill = f"s + {storage.first}, {storage.channels}, {storage.plane}, {storage.pitch}"
+    fill = f"s + {marked(storage.first)}, {storage.channels}, {storage.plane}, {storage.pitch}"
     top = f"base * {storage.scale}"
     if storage.above:
         with writer.block(f"if ({top} < {storage.above})"):
