@@ -117,9 +117,11 @@ class Layout:
         return [view.storage for view, _ in self.pieces[tensor]]
 
 
-def plan_layout(program: Program) -> Layout:
+def plan_layout(program: Program, *, has_strips: bool = True) -> Layout:
     """Choose a place for everything."""
-    steps = in_strips(program, _copy_what_cannot_be_placed(program))
+    steps = _copy_what_cannot_be_placed(program)
+    if has_strips:
+        steps = in_strips(program, steps)
     pieces = _place(program, steps)
     for step in [inner for outer in steps for inner in steps_of(outer)]:
         if isinstance(step, Pack):

@@ -18,13 +18,12 @@ import numpy as np
 
 from edgeseg.lower.rewrites import lower_graph
 
-from ..runners.native_backend import aligned
-from .compiler import find_compiler
 from .frontend.graph import import_graph
-from .interface import filled, implementation, network_key, weights_file
+from .interface import filled
 from .ir import Convolution, MatrixProduct, Step, steps_of
 from .isa import HERE, InstructionSet, parse_sets
 from .passes import fuse
+from .probe import Probe
 from .runtime import FLOAT_REWRITES
 from .source import write_source
 
@@ -74,39 +73,15 @@ def profile_graph(
     program, contracts = import_graph(onnx_path)
     fuse(program)
     source = write_source(program, isa.machine)
-    key = network_key([source])
-    text = source.text + implementation(source, key, contracts) + _measuring(isa, source.calls)
-    with tempfile.TemporaryDirectory(prefix="edgeseg-native-") as name:
-        folder = Path(name)
-        (folder / "network.c").write_text(text, encoding="utf-8")
-        tool = find_compiler(compiler, isa)
-        made = tool.compile(folder / "network.c", isa)
-        tool.link(made, folder / "network.so", isa)
-        library = ctypes.CDLL(str(folder / "network.so"))
-    library.edgeseg_memory_bytes.restype = ctypes.c_size_t
-    weights = aligned(np.frombuffer(weights_file(source, key), np.uint8))
-    memory = aligned(np.zeros(library.edgeseg_memory_bytes(1), np.uint8))
-    handle, pointer, size = ctypes.c_void_p(), ctypes.c_void_p, ctypes.c_size_t
-    code = library.edgeseg_create(
-        pointer(memory.ctypes.data),
-        size(memory.size),
-        1,
-        pointer(weights.ctypes.data),
-        size(weights.size),
-        ctypes.byref(handle),
-    )
-    assert code == 0, code
-    image = np.random.default_rng(0).normal(0, 1, source.image.shape).astype(np.float32)
-    mask = np.empty(source.mask.shape, np.float32)
-    run = library.edgeseg_run
-    places = handle, pointer(image.ctypes.data), pointer(mask.ctypes.data)
-    seconds = statistics.median(_times(lambda: run(*places), runs))
+    probe = Probe(source, contracts, isa, compiler, _measuring(isa, source.calls))
+    seconds = statistics.median(_times(probe.run, runs))
+    library = probe.library
     times: list[list[float]] = [[] for _ in source.steps]
     for _ in range(runs):  # in the order of a run, so that each finds what it would find in cache
-        library.edgeseg_put(handle, places[1])  # its place holds other values by now
+        probe.put()  # its place holds other values by now
         for index, took in enumerate(times):
             start = time.perf_counter()
-            library.edgeseg_steps(handle, index)
+            library.edgeseg_steps(probe.handle, index)
             took.append(time.perf_counter() - start)
     profiles = [
         StepProfile(

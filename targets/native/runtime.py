@@ -29,6 +29,7 @@ from .source import Source, write_source
 # Which library is for which machine and takes which weights, and checksums of all other files.
 CONTENTS = "network.json"
 HEADER = "edgeseg.h"
+WEB_MODULE = Path(__file__).parent / "web" / "network.mjs"  # opens what is for WebAssembly
 AUTO = "auto"
 # What moves work to fewer pixels or makes larger arrays unnecessary.
 FLOAT_REWRITES = (

@@ -93,12 +93,12 @@ class Source:
     mask: Place
 
 
-def write_source(program: Program, machine: Machine) -> Source:
+def write_source(program: Program, machine: Machine, *, has_strips: bool = True) -> Source:
     """The C of a fused program, which stays as it is."""
     program = copy.deepcopy(program)
     if machine.bytes:
         pack_sources(program)
-    layout = plan_layout(program)
+    layout = plan_layout(program, has_strips=has_strips)
     writer = Writer(layout, machine)
     cleared: set[Any] = set()
     body: list[str] = []

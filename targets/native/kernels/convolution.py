@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from ..expressions import Floats, Tensor
 from ..functions import ARGUMENT, NAME, PARAMETER, marked
 from ..ir import Convolution
 from .codes import factors_of, words_of
-from .tile import Tile, computed_size
+from .tile import PACKED, Tile, computed_size
 from .writer import Extent, Place, Span, Writer, blocks, masked, spans, value_of
 
 MOST_UNROLLED = 25  # taps of a kernel that are written out; of larger ones, one row is
@@ -32,6 +33,19 @@ def write_convolution(writer: Writer, step: Convolution, tile: Tile, rows: int =
     return Extent(kernel.height, tile.rows)
 
 
+@dataclass(frozen=True)
+class _Outputs:
+    """Outputs that are computed at once, and those that their weights lie side by side with.
+
+    Attributes:
+        place: Of the first of them among the latter.
+    """
+
+    count: int
+    size: int
+    place: int = 0
+
+
 class _Kernel:
     def __init__(self, writer: Writer, step: Convolution, tile: Tile, rows: int) -> None:
         self.writer, self.step, self.tile = writer, step, tile
@@ -41,7 +55,8 @@ class _Kernel:
         self.each = self.outputs // step.groups  # outputs of a group
         self.height, self.width = computed_size(writer, step, rows)
         self.is_flat = self.height == 1 and not rows
-        self.blocks = self._blocks()
+        # Outputs of a group whose weights lie side by side: (outputs, how often).
+        self.blocks = blocks(self.each, PACKED)
         self.weights = writer.add_weights(self._in_order())
         bias, self.scale = step.bias, 0
         if step.packed:
@@ -52,11 +67,7 @@ class _Kernel:
         self.taps = step.window.kernel[0] * step.window.kernel[1]
         # Merged kernels have places that are zero in all channels.
         self.used = (step.weight != 0).any((0, 1))
-        self.variants: dict[tuple[int, Span, int], str] = {}
-
-    def _blocks(self) -> list[tuple[int, int]]:
-        """(outputs, how often) within a group."""
-        return blocks(self.each, self.tile.outputs)
+        self.variants: dict[tuple[int, Span, _Outputs], str] = {}
 
     def _in_order(self) -> Floats:
         """Weights in the order of their use: [block][input][row][column][output of the block]."""
@@ -86,12 +97,12 @@ class _Kernel:
             self._tile(variant, rows, span, outputs)
         writer.lines += caller
 
-    def _for_outputs(self, body: Callable[[int], None]) -> None:
+    def _for_outputs(self, body: Callable[[_Outputs], None]) -> None:
         """Loops over blocks of outputs, the first of which is `o` in `body`."""
         writer, step = self.writer, self.step
-        if step.groups > 1 and self.blocks == [(self.each, 1)]:
+        if step.groups > 1 and self.blocks == [(self.each, 1)] and self.each <= self.tile.outputs:
             with writer.block(writer.loop("o", self.outputs, 0, self.each)):
-                body(self.each)
+                body(_Outputs(self.each, self.each))
             return
         start = 0
         groups = writer.loop("g", self.outputs, 0, self.each)
@@ -100,15 +111,20 @@ class _Kernel:
             for size, times in self.blocks:
                 end = start + size * times
                 with writer.block(writer.loop("b", end, start, size)):
-                    writer.line(f"const int o = {base}b;")
-                    body(size)
+                    place = 0
+                    for count, often in blocks(size, self.tile.outputs):
+                        for _ in range(often):
+                            with writer.block(""):
+                                writer.line(f"const int o = {base}b + {place};")
+                                body(_Outputs(count, size, place))
+                            place += count
                 start = end
 
-    def _rows(self, outputs: int | None) -> None:
+    def _rows(self, outputs: _Outputs | None) -> None:
         """Loops over blocks of rows; for all outputs where `outputs` is None."""
         writer, step = self.writer, self.step
         lanes = self.tile.lanes
-        count = self.outputs if outputs is None else outputs
+        count = self.outputs if outputs is None else outputs.count
         if step.statistics is not None:
             writer.line(f"double d[{2 * count}];")
             writer.line(f"{writer.loop('i', 2 * count)} d[i] = 0.0;")
@@ -144,7 +160,7 @@ class _Kernel:
         last = f"for (int y = to - {rest}; to == {self.height} && y < to; y += {rest})"
         return [(whole, rows), (last, rest)] if rest else [(whole, rows)]
 
-    def _inner_loops(self, rows: int, outputs: int | None) -> None:
+    def _inner_loops(self, rows: int, outputs: _Outputs | None) -> None:
         """Over columns, and over outputs where no loop around them is."""
         if outputs is not None:
             self._columns(rows, lambda place: self._call(*place, outputs))
@@ -173,7 +189,7 @@ class _Kernel:
                         writer.line("if (x < from || x >= to) continue;")
                     body((rows, kind, "x"))
 
-    def _call(self, rows: int, span: Span, column: str, outputs: int) -> None:
+    def _call(self, rows: int, span: Span, column: str, outputs: _Outputs) -> None:
         key = (rows, span, outputs)
         variant = self.variants.setdefault(key, f"{NAME}_{len(self.variants)}")
         given = ""
@@ -182,9 +198,9 @@ class _Kernel:
         base = "base" if self.writer.strip else "0"
         self.writer.line(f"{variant}({ARGUMENT}m, w, s, o, y, {base}, {column}{given});")
 
-    def _tile(self, variant: str, rows: int, span: Span, outputs: int) -> None:
+    def _tile(self, variant: str, rows: int, span: Span, block: _Outputs) -> None:
         writer, step = self.writer, self.step
-        lanes = span.lanes
+        lanes, outputs = span.lanes, block.count
         arguments = f"{PARAMETER}float *m, const float *w, float *s, int o, int y, int base, int x"
         if step.statistics is not None:
             arguments += f", F{self.tile.lanes} *t"
@@ -197,7 +213,8 @@ class _Kernel:
             address = writer.plane(step.source, plane)
             writer.line(f"const float *p = {address} + {down} + {right};")
             size = self.inputs * self.taps
-            writer.line(f"const float *q = w + {marked(self.weights)} + o * {size};")
+            first = f"(o - {block.place}) * {size} + {block.place}"
+            writer.line(f"const float *q = w + {marked(self.weights)} + {first};")
             writer.line(f"const float *b = w + {marked(self.bias)} + o;")
             for output in range(outputs):
                 for row in range(rows):
@@ -208,13 +225,13 @@ class _Kernel:
                             if step.packed
                             else f"F{lanes} a{name} = splat{lanes}(b[{output}]);"
                         )
-            steps = f"p += {self.storage.plane}, q += {self.taps * outputs}"
+            steps = f"p += {self.storage.plane}, q += {self.taps * block.size}"
             if self.inputs > 1:
                 writer.line("AS_WRITTEN")
                 with writer.block(f"for (int c = 0; c < {self.inputs}; ++c, {steps})"):
-                    self._taps(rows, span, outputs)
+                    self._taps(rows, span, block)
             else:
-                self._taps(rows, span, outputs)
+                self._taps(rows, span, block)
             if step.packed:
                 self._to_floats(rows, span, outputs)
             self._finish(rows, span, outputs)
@@ -229,24 +246,24 @@ class _Kernel:
                     total = f"__builtin_convertvector(i{name}, F{lanes})"
                     writer.line(f"F{lanes} a{name} = {total} * e[{output}] + b[{output}];")
 
-    def _taps(self, rows: int, span: Span, outputs: int) -> None:
+    def _taps(self, rows: int, span: Span, block: _Outputs) -> None:
         """Multiply and add for one input channel."""
         writer, window = self.writer, self.step.window
         if self.used.sum() <= MOST_UNROLLED:
             for column in range(window.kernel[1]):
                 with writer.block(""):
-                    self._column(rows, span, outputs, list(range(window.kernel[0])), column, "")
+                    self._column(rows, span, block, list(range(window.kernel[0])), column, "")
             return
         with writer.block(writer.loop("k", window.kernel[0])):
             step = window.dilation[0] * self.storage.pitch
             writer.line(f"const float *pk = p + k * {step};")
-            writer.line(f"const float *qk = q + k * {window.kernel[1] * outputs};")
+            writer.line(f"const float *qk = q + k * {window.kernel[1] * block.size};")
             for column in range(window.kernel[1]):
                 with writer.block(""):
-                    self._column(rows, span, outputs, [0], column, "k")
+                    self._column(rows, span, block, [0], column, "k")
 
     def _column(
-        self, rows: int, span: Span, outputs: int, taps: list[int], column: int, suffix: str
+        self, rows: int, span: Span, block: _Outputs, taps: list[int], column: int, suffix: str
     ) -> None:
         """All taps of a column of the kernel: rows of the input are loaded once."""
         writer, window, lanes = self.writer, self.step.window, span.lanes
@@ -265,8 +282,8 @@ class _Kernel:
                 )
                 writer.line(f"F{lanes} v{line}_{vector} = {value};")
         for tap in taps:
-            for output in range(outputs):
-                index = (tap * window.kernel[1] + column) * outputs + output
+            for output in range(block.count):
+                index = (tap * window.kernel[1] + column) * block.size + output
                 with writer.block(""):
                     if self.step.packed:
                         writer.line(f"I{lanes} f = words{lanes}(q{suffix} + {index});")

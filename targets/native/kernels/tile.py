@@ -8,6 +8,7 @@ from ..expressions import loads
 from ..ir import Convolution
 from .writer import Writer
 
+PACKED = 6  # outputs whose weights lie side by side, on all machines: one file serves them all
 L1, L2 = 32_000, 1_000_000  # bytes that are hoped to stay in a cache
 
 
@@ -48,8 +49,10 @@ def default_tile(writer: Writer, step: Convolution, rows_of_strip: int = 0) -> T
         vectors = 1
     if height == 1:
         vectors = min(4 if sums >= 16 else 2, max(1, width // lanes))
+    if vectors == 1 and sums >= 4 * PACKED and not step.pooled:
+        rows = min(4, height)
     each = step.weight.shape[0] // step.groups
-    outputs = max(1, min(each, sums // (rows * vectors)))
+    outputs = max(1, min(each, PACKED, sums // (rows * vectors)))
     return Tile(rows, vectors, outputs, lanes, _order(step))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from ..ir import Program
 from .depthwise import merge_depthwise
@@ -34,6 +34,6 @@ PASSES: tuple[Callable[[Program], int], ...] = (
 )
 
 
-def fuse(program: Program) -> dict[str, int]:
-    """Apply all passes in place; returns how many places each changed."""
-    return {one.__name__: one(program) for one in PASSES}
+def fuse(program: Program, without: Collection[str] = ()) -> dict[str, int]:
+    """Apply all passes in place, but for those named; returns how many places each changed."""
+    return {one.__name__: one(program) for one in PASSES if one.__name__ not in without}

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from native_graphs import compare_codes, quantized_branches, reference
 from numpy.typing import NDArray
-from support import UNTESTED, needs
+from support import ROOT, UNTESTED, needs
 
 from edgeseg.errors import TargetError
 from edgeseg.records import Artifact
@@ -23,6 +23,7 @@ from edgeseg.targets.native.runtime import CONTENTS, HEADER
 
 pytestmark = needs("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "ziglang")
 HELPERS = Path(__file__).parents[2] / "helpers"
+OPENS_IT = ROOT / "targets" / "native" / "web" / "network.mjs"
 OTHERS = ("aarch64", "wasm", "wasm-relaxed", "macos", "ios", "windows")
 INSTALL = "tests/install_debian_packages.sh"
 MOST_FLIPS = 0.1  # in 10,000
@@ -112,7 +113,7 @@ def test_web_assembly_computes_the_same(
     option = "--experimental-wasm-relaxed-simd"  # of those that have it behind an option
     is_known = subprocess.run([node, option, "-e", "0"], capture_output=True, check=False)
     options = [option] if is_known.returncode == 0 else []
-    words = [HELPERS / "run_network.mjs", *files, tmp_path / "image", tmp_path / "mask"]
+    words = [HELPERS / "run_network.mjs", OPENS_IT, *files, tmp_path / "image", tmp_path / "mask"]
     subprocess.run([node, *options, *words], check=True)
     agrees((tmp_path / "mask").read_bytes(), mask)
 

@@ -1,0 +1,74 @@
+"""A network compiled into this process, to look at how long it takes."""
+
+from __future__ import annotations
+
+import ctypes
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..runners.native_backend import aligned
+from .compiler import find_compiler
+from .interface import implementation, network_key, weights_file
+from .isa import InstructionSet
+from .source import Source
+
+
+class Probe:
+    """A network on a drawn image.
+
+    Args:
+        contracts: See `import_graph`.
+        added: C that is put behind the network.
+
+    Attributes:
+        library: Its functions.
+        library_bytes: Size of its file.
+        handle: Of the network.
+        mask: What the last run made.
+
+    Raises:
+        TargetError: It does not compile.
+    """
+
+    def __init__(
+        self, source: Source, contracts: Any, isa: InstructionSet, compiler: str, added: str = ""
+    ) -> None:
+        key = network_key([source])
+        text = source.text + implementation(source, key, contracts) + added
+        with tempfile.TemporaryDirectory(prefix="edgeseg-native-") as name:
+            folder = Path(name)
+            (folder / "network.c").write_text(text, encoding="utf-8")
+            tool = find_compiler(compiler, isa)
+            made = tool.compile(folder / "network.c", isa)
+            tool.link(made, folder / "network.so", isa)
+            self.library_bytes = (folder / "network.so").stat().st_size
+            self.library = ctypes.CDLL(str(folder / "network.so"))
+        self.library.edgeseg_memory_bytes.restype = ctypes.c_size_t
+        self.memory_bytes: int = self.library.edgeseg_memory_bytes(1)
+        self._weights = aligned(np.frombuffer(weights_file(source, key), np.uint8))
+        self._memory = aligned(np.zeros(self.memory_bytes, np.uint8))
+        self._image = np.random.default_rng(0).normal(0, 1, source.image.shape).astype(np.float32)
+        self.mask = np.empty(source.mask.shape, np.float32)
+        self.handle = ctypes.c_void_p()
+        pointer, size = ctypes.c_void_p, ctypes.c_size_t
+        code = self.library.edgeseg_create(
+            pointer(self._memory.ctypes.data),
+            size(self._memory.size),
+            1,
+            pointer(self._weights.ctypes.data),
+            size(self._weights.size),
+            ctypes.byref(self.handle),
+        )
+        assert code == 0, code
+        self._places = pointer(self._image.ctypes.data), pointer(self.mask.ctypes.data)
+
+    def run(self) -> None:
+        """Compute the mask."""
+        self.library.edgeseg_run(self.handle, *self._places)
+
+    def put(self) -> None:
+        """Copy the image in; only where the profile's C is behind the network."""
+        self.library.edgeseg_put(self.handle, self._places[0])

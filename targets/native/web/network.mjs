@@ -1,0 +1,64 @@
+// A compiled network in WebAssembly.
+
+const PAGE = 65536;
+
+/**
+ * Opens a network.
+ *
+ * @param {BufferSource} library what `network-wasm.wasm` or `network-wasm-relaxed.wasm` holds
+ * @param {Uint8Array} weights what the file of weights holds that belongs to it
+ * @returns {Promise<{imageShape: number[], maskShape: number[],
+ *   run: (image: Float32Array) => Float32Array}>} shapes are (channels, height, width); `run` takes
+ *   the prepared image and gives probabilities, which the next run overwrites
+ * @throws {Error} the weights belong to another network, or are damaged
+ */
+export async function openNetwork(library, weights) {
+  const { instance } = await WebAssembly.instantiate(library, {});
+  const network = instance.exports;
+  let end = network.__heap_base.value;
+  const reserve = (bytes) => {
+    const place = Math.ceil(end / 64) * 64;
+    end = place + bytes;
+    const missing = end - network.memory.buffer.byteLength;
+    if (missing > 0) network.memory.grow(Math.ceil(missing / PAGE));
+    return place;
+  };
+  const check = (code) => {
+    if (code === 0) return;
+    const bytes = new Uint8Array(network.memory.buffer, network.edgeseg_error_text(code));
+    throw new Error(new TextDecoder().decode(bytes.slice(0, bytes.indexOf(0))));
+  };
+  const sizes = reserve(24);
+  network.edgeseg_sizes(sizes, sizes + 12);
+  const shapes = new Int32Array(network.memory.buffer, sizes, 6);
+  const imageShape = [...shapes.slice(0, 3)];
+  const maskShape = [...shapes.slice(3)];
+  const pixels = ([channels, height, width]) => channels * height * width;
+  const places = { weights: reserve(weights.length), handle: reserve(4) };
+  places.memory = reserve(network.edgeseg_memory_bytes(1));
+  places.image = reserve(4 * pixels(imageShape));
+  places.mask = reserve(4 * pixels(maskShape));
+  new Uint8Array(network.memory.buffer, places.weights, weights.length).set(weights);
+  check(
+    network.edgeseg_create(
+      places.memory,
+      network.edgeseg_memory_bytes(1),
+      1,
+      places.weights,
+      weights.length,
+      places.handle,
+    ),
+  );
+  const [handle] = new Int32Array(network.memory.buffer, places.handle, 1);
+  const image = new Float32Array(network.memory.buffer, places.image, pixels(imageShape));
+  const mask = new Float32Array(network.memory.buffer, places.mask, pixels(maskShape));
+  return {
+    imageShape,
+    maskShape,
+    run(given) {
+      image.set(given);
+      check(network.edgeseg_run(handle, places.image, places.mask));
+      return mask;
+    },
+  };
+}
