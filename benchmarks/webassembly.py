@@ -88,7 +88,9 @@ def race_in_node(bundle: Bundle, runtime: Path, rounds: int) -> tuple[list[WebRo
             check=False,
         )
     if done.returncode != 0:
-        raise BenchmarkError(f"node failed: {done.stderr.strip()[-500:]}")
+        lines = done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"]
+        reason = next((line for line in lines if "Error: " in line), lines[-1])
+        raise BenchmarkError(f"node failed: {reason[:300]}")
     answer = json.loads(done.stdout)
     times = {name: np.asarray(took) for name, took in answer["times"].items()}
     rows = [

@@ -287,6 +287,19 @@ def small_artifact(small_onnx: Path, shared_folder: Path) -> Callable[..., Artif
 
 
 @pytest.fixture
+def quick_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile without optimisation, in a third of the time; what is computed stays the same.
+
+    What ships is optimised: so are the artefacts of all tests that do not ask for this.
+    """
+    from edgeseg.targets.native import compiler
+
+    words = tuple("-O0" if word == "-O2" else word for word in compiler.COMPILE)
+    assert words != compiler.COMPILE
+    monkeypatch.setattr(compiler, "COMPILE", words)
+
+
+@pytest.fixture
 def start_sshd(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., LoopbackSshd]]:
