@@ -19,7 +19,15 @@ import pytest
 from loopback_sshd import LoopbackSshd, missing_programs
 from PIL import Image
 from sharing import cache_of_graphs, compile_once, folder_of_run, make_once, one_worker_at_a_time
-from support import DATA_ENVIRONMENT, INSTALL_SCRIPT, REPORTED, ROOT, UNTESTED, draw_pair
+from support import (
+    DATA_ENVIRONMENT,
+    INSTALL_SCRIPT,
+    REPORTED,
+    ROOT,
+    UNTESTED,
+    draw_pair,
+    native_optimised,
+)
 
 from edgeseg.lazy import prepare_environment
 
@@ -121,8 +129,27 @@ def brief_warm_up() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def quick_compiler() -> Iterator[None]:
+    """Let native compile without optimisation, in a third of the time; see `as_it_ships`."""
+    with native_optimised("-O0"):
+        yield
+
+
 @pytest.fixture
-def own_cache(cache_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def as_it_ships() -> Iterator[None]:
+    """Let native compile as users get it."""
+    with native_optimised("-O2"):
+        yield
+
+
+@pytest.fixture
+def own_cache(
+    cache_folder: Path,
+    light_onnx: Path,  # which most of these tests build from
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
     """A cache of this test's own; exported graphs are in it."""
     folder = cache_of_graphs(cache_folder, tmp_path / "cache")
     monkeypatch.setenv("EDGESEG_CACHE_DIR", str(folder))
@@ -284,19 +311,6 @@ def small_artifact(small_onnx: Path, shared_folder: Path) -> Callable[..., Artif
         return compile_once(shared_folder, runtime, small_onnx, precision)
 
     return compiled
-
-
-@pytest.fixture
-def quick_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compile without optimisation, in a third of the time; what is computed stays the same.
-
-    What ships is optimised: so are the artefacts of all tests that do not ask for this.
-    """
-    from edgeseg.targets.native import compiler
-
-    words = tuple("-O0" if word == "-O2" else word for word in compiler.COMPILE)
-    assert words != compiler.COMPILE
-    monkeypatch.setattr(compiler, "COMPILE", words)
 
 
 @pytest.fixture

@@ -51,7 +51,6 @@ def peer(tmp_path: Path) -> Path:
     return tmp_path / PEER
 
 
-@pytest.mark.usefixtures("quick_compiler")
 def test_all_forms_take_turns_and_are_compared(small_bundles: dict[str, Path], peer: Path) -> None:
     rows, version = race_in_node(open_bundle(small_bundles["fp32"]), peer, 4)
     assert version == "0.1 (stand-in)"
@@ -71,7 +70,6 @@ def test_a_package_that_is_not_there_is_told(
         race_in_node(open_bundle(small_bundles["fp32"]), tmp_path / "nowhere", 1)
 
 
-@pytest.mark.usefixtures("quick_compiler")
 def test_what_node_complains_of_is_told(small_bundles: dict[str, Path], peer: Path) -> None:
     (peer / ENTRY).write_text(STAND_IN.replace('["image"]', "unknown"))
     with pytest.raises(BenchmarkError, match=r"node failed: .*unknown is not defined"):

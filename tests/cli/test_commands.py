@@ -92,7 +92,7 @@ def test_build_prints_what_it_made(built: dict[str, Path], tmp_path: Path, run_c
 @needs("torch", "onnxruntime")
 @pytest.mark.slow
 def test_build_warns_when_the_sample_is_of_another_kind(tmp_path: Path, run_cli: RunCli) -> None:
-    words = ("build", "-m", "miniseg", "-t", "onnxruntime", "-p", "int8", "--size", "128x128")
+    words = ("build", "-m", "miniseg", "-t", "onnxruntime", "-p", "int8", "--size", "64x64")
     words = (*words, "--calibration-images", 2)
     done = run_cli(*words, "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr

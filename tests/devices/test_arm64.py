@@ -114,7 +114,7 @@ def test_bench_over_ssh_measures_there(
 ) -> None:
     sshd = start_sshd(f"ForceCommand {arm64.enter}")
     result = tmp_path / "bench.json"
-    words = ("--device", sshd.address, "--runs", 12, "--images", 3, "--json", result)
+    words = ("--device", sshd.address, "--runs", 12, "--images", 1, "--json", result)
     done = run_cli("bench", small_bundles["int8"], small_bundles["fp32"], *words)
     assert done.returncode == 0, done.stderr
     report = json.loads(result.read_text())

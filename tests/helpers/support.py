@@ -74,3 +74,15 @@ def draw_pair(size: tuple[int, int], seed: int) -> tuple[NDArray[np.uint8], NDAr
     image = np.where(mask[..., None], (120, 70, 50), (220, 180, 170))
     noisy = image + generator.normal(0, 8, (*size, 3))
     return noisy.clip(0, 255).astype(np.uint8), mask.astype(np.uint8)
+
+
+@contextlib.contextmanager
+def native_optimised(option: str) -> Iterator[None]:
+    """Let the runtime native compile with that option, -O0 or -O2; what is computed is the same."""
+    from edgeseg.targets.native import compiler
+
+    words = tuple(option if word.startswith("-O") else word for word in compiler.COMPILE)
+    assert option in words
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiler, "COMPILE", words)
+        yield

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from native_graphs import Branches
 from support import needs
 
@@ -24,7 +23,6 @@ def graph(folder: Path) -> Path:
     return made.save(folder / "net.onnx")
 
 
-@pytest.mark.usefixtures("quick_compiler")
 def test_each_part_that_changes_something_is_left_out(tmp_path: Path) -> None:
     isa = best_here()
     assert isa is not None

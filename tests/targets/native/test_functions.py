@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 from native_graphs import Branches, reference
 from support import needs
 
@@ -40,7 +39,6 @@ def test_functions_that_differ_in_offsets_only_are_one() -> None:
 
 
 @needs("onnx", "onnx_ir", "onnxruntime")
-@pytest.mark.usefixtures("quick_compiler")
 def test_blocks_of_one_shape_share_their_code(tmp_path: Path) -> None:
     graph = Branches((3, 24, 40))
     value = graph.channels(8)

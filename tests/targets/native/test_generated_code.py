@@ -103,13 +103,14 @@ def test_sanitizers_find_nothing(isa: str, small_onnx: Path, tmp_path: Path) -> 
     run_sanitized(odd.save(tmp_path / "odd.onnx"), isa, tmp_path / "odd")
 
 
-def test_instruction_sets_agree(small_onnx: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("as_it_ships")
+def test_instruction_sets_agree(light_onnx: Path, tmp_path: Path) -> None:
     image = np.random.default_rng(0).uniform(0, 255, (1, 3, 64, 64)).astype(np.float32)
     masks = {}
     for name, isa in INSTRUCTION_SETS.items():
         if runs_here(isa):
             runtime = find_runtime("native", {"isa": name})
-            artifact = runtime.compile(small_onnx, tmp_path / name, "fp32")
+            artifact = runtime.compile(light_onnx, tmp_path / name, "fp32")
             masks[name] = runtime.load(artifact).run(image)
     first, *others = masks.values()
     for other in others:

@@ -14,10 +14,7 @@ from edgeseg.contract import InputContract, MinMax, OutputContract
 from edgeseg.reference.reference import ONNX_NAME, onnx_predictor, torch_predictor
 from edgeseg.targets import find_runtime
 
-pytestmark = [
-    needs("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime"),
-    pytest.mark.usefixtures("quick_compiler"),
-]
+pytestmark = needs("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime")
 
 EQUAL = 1e-6  # where torch and ONNX Runtime agree to this, 1e-5 is asked for
 RUNTIME = find_runtime("native", {"isa": "x86-64-v2"})

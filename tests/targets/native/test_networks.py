@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from support import needs
+from support import native_optimised, needs
 
 from edgeseg.errors import TargetError, UnknownNameError
 from edgeseg.models import MODELS, ModelSpec
@@ -36,12 +36,12 @@ WEIGHTS = "network.weights"
 
 
 @pytest.fixture(scope="module")
-def artifact(small_artifact: Callable[..., Artifact]) -> Artifact:
-    return small_artifact("native")
+def artifact(small_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    with native_optimised("-O2"):  # what an app gets
+        return RUNTIME.compile(small_onnx, tmp_path_factory.mktemp("native") / "made", "fp32")
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compiler")
 @pytest.mark.parametrize("name", MODELS.names())
 def test_every_registered_network_is_computed_as_torch_does(
     name: str,

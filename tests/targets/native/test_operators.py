@@ -12,7 +12,7 @@ from support import needs
 from edgeseg.targets import find_runtime
 from edgeseg.targets.native.isa import INSTRUCTION_SETS, runs_here
 
-pytestmark = [needs("onnx", "onnx_ir", "onnxruntime"), pytest.mark.usefixtures("quick_compiler")]
+pytestmark = needs("onnx", "onnx_ir", "onnxruntime")
 
 # In floats, sets with products of bytes differ from others by nothing.
 HERE = [name for name, isa in INSTRUCTION_SETS.items() if runs_here(isa) and not isa.machine.bytes]

@@ -17,7 +17,7 @@ from edgeseg.targets.native.isa import best_here
 from edgeseg.targets.native.layout import plan_layout
 from edgeseg.targets.native.passes import fuse
 
-pytestmark = [needs("onnx", "onnx_ir", "onnxruntime"), pytest.mark.usefixtures("quick_compiler")]
+pytestmark = needs("onnx", "onnx_ir", "onnxruntime")
 
 
 @pytest.fixture(autouse=True)
