@@ -55,6 +55,10 @@ class Report:
     rows: list[dict[str, Any]]
     failures: list[Failure] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        """Names of the rows; `to_json` has all of it."""
+        return f"Report({', '.join(str(row.get('name')) for row in self.rows)})"
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

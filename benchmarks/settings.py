@@ -28,8 +28,19 @@ class BenchSettings:
 
     def require_cores(self) -> None:
         """Refuse more threads than this machine lets the process use."""
-        if self.threads > len(allowed_cores()):
-            raise UsageError(
-                f"{self.threads} threads were asked for, but this process may use "
-                f"{len(allowed_cores())} cores. Lower --threads."
-            )
+        require_cores(self.threads)
+
+
+def require_cores(threads: int) -> None:
+    """Refuse more threads than this machine lets the process use, or none.
+
+    Raises:
+        UsageError: Names both numbers.
+    """
+    if threads < 1:
+        raise UsageError(f"The number of threads is {threads}; it must be at least 1.")
+    if threads > len(allowed_cores()):
+        raise UsageError(
+            f"{threads} threads were asked for, but this process may use "
+            f"{len(allowed_cores())} cores. Lower --threads."
+        )

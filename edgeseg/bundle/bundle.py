@@ -236,8 +236,8 @@ def require_free_output(folder: Path, *, overwrite: bool) -> None:
         )
     if not overwrite:
         raise OutputInUseError(
-            f"The output folder {folder} already holds a bundle. Replace it with --overwrite, or "
-            "choose another --output."
+            f"The output folder {folder} already holds a bundle. Replace it with --overwrite "
+            "(overwrite=True in Python), or choose another --output."
         )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import UnknownNameError
-from .terminal.build_after import build_after, require_targets
-from .terminal.console import make_progress, parse_size, print_note, print_result
-from .terminal.options import Cache, Model, Output, Seed, Size, Weights
+from .terminal.build_after import build_after, require_all, require_targets
+from .terminal.console import make_progress, parse_size, print_json, print_note, print_result
+from .terminal.options import AsJson, Cache, Model, Output, Seed, Size, Weights
 from .terminal.training_options import (
     Accelerator,
     BatchSize,
@@ -25,6 +25,9 @@ from .terminal.training_options import (
     Workers,
     training_options,
 )
+
+if TYPE_CHECKING:
+    from ..pipeline.adapt import AdaptResult
 
 ENDINGS = {"hard-swish": "-twin", "relu": "-twin-relu"}
 
@@ -63,6 +66,7 @@ def adapt(
     cache: Cache = True,
     workers: Workers = 1,
     accelerator: Accelerator = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Make the edge twin of a network: cheap forms of its slow parts, taught by the original.
 
@@ -99,6 +103,28 @@ def adapt(
     )
     require_targets(build or [])
     result = adapt_model(request, make_progress())
+    if not as_json:
+        _print_twin(result)
+        if not build:
+            print_note(
+                "To build a bundle, run edgeseg build --model "
+                f"{result.model} --weights {result.weights_path} --target ..."
+            )
+    cells = build_after(
+        result.model,
+        result.weights_path,
+        build or [],
+        build_precision,
+        data=data or unlabeled,
+        size=request.size,
+        is_told=not as_json,
+    )
+    if as_json:
+        print_json({**result.to_json(), "bundles": [cell.to_json() for cell in cells]})
+    require_all(cells, result.model, result.weights_path)
+
+
+def _print_twin(result: AdaptResult) -> None:
     record = result.record
     for name, network in record["networks"].items():
         low, high = network["accuracy_ci95"]["dice_pooled"]
@@ -108,18 +134,4 @@ def adapt(
     print_result(
         f"difference {record['difference']['dice_pooled']:+.4f} ({low:+.4f}..{high:+.4f}) on "
         f"{record['images']} val images, truth: {record['truth']}"
-    )
-    if not build:
-        print_note(
-            "To build a bundle, run edgeseg build --model "
-            f"{result.model} --weights {result.weights_path} --target ..."
-        )
-        return
-    build_after(
-        result.model,
-        result.weights_path,
-        build,
-        build_precision,
-        data=data or unlabeled,
-        size=request.size,
     )

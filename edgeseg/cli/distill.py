@@ -9,9 +9,9 @@ import typer
 
 from ..errors import UsageError
 from ..records import short_name
-from .terminal.build_after import build_after, require_targets
-from .terminal.console import make_progress, parse_size, print_result
-from .terminal.options import Cache, Labels, Output, Seed, Size, StartWeights, TrainingData
+from .terminal.build_after import build_after, require_all, require_targets
+from .terminal.console import make_progress, parse_size, print_json, print_result
+from .terminal.options import AsJson, Cache, Labels, Output, Seed, Size, StartWeights, TrainingData
 from .terminal.training_options import (
     Accelerator,
     BatchSize,
@@ -107,6 +107,7 @@ def distill(
     cache: Cache = True,
     workers: Workers = 1,
     accelerator: Accelerator = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Teach a small network by a large one, with all labels or few.
 
@@ -157,20 +158,24 @@ def distill(
     )
     require_targets(build or [])
     result = distill_model(request, make_progress())
-    print_result(
-        f"{result.weights_path}: epoch {result.best_epoch} of {len(result.history)}, "
-        f"pooled Dice {result.best_dice:.4f} on val"
-    )
-    if build:
-        build_after(
-            student,
-            result.weights_path,
-            build,
-            build_precision,
-            data=data,
-            spec=student_spec,
-            size=request.student_size,
+    if not as_json:
+        print_result(
+            f"{result.weights_path}: epoch {result.best_epoch} of {len(result.history)}, "
+            f"pooled Dice {result.best_dice:.4f} on val"
         )
+    cells = build_after(
+        student,
+        result.weights_path,
+        build or [],
+        build_precision,
+        data=data,
+        spec=student_spec,
+        size=request.student_size,
+        is_told=not as_json,
+    )
+    if as_json:
+        print_json({**result.to_json(), "bundles": [cell.to_json() for cell in cells]})
+    require_all(cells, student, result.weights_path)
 
 
 def parse_names(text: str | None) -> tuple[str, ...]:

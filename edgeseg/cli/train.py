@@ -8,8 +8,18 @@ from typing import Annotated
 import typer
 
 from ..records import short_name
-from .terminal.console import make_progress, parse_size, print_result
-from .terminal.options import Labels, Model, Output, Seed, Size, Spec, StartWeights, TrainingData
+from .terminal.console import make_progress, parse_size, print_json, print_result
+from .terminal.options import (
+    AsJson,
+    Labels,
+    Model,
+    Output,
+    Seed,
+    Size,
+    Spec,
+    StartWeights,
+    TrainingData,
+)
 from .terminal.training_options import (
     Accelerator,
     BatchSize,
@@ -50,6 +60,7 @@ def train(
     resume: Resume = False,
     workers: Workers = 1,
     accelerator: Accelerator = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Train a network, and keep the weights of the epoch with the best Dice on val.
 
@@ -81,6 +92,9 @@ def train(
         ),
     )
     result = train_model(request, make_progress())
+    if as_json:
+        print_json(result.to_json())
+        return
     print_result(
         f"{result.weights_path}: epoch {result.best_epoch} of {len(result.history)}, "
         f"pooled Dice {result.best_dice:.4f} on val"

@@ -79,6 +79,9 @@ class AdaptResult:
     weights_path: Path
     record: dict[str, Any]
 
+    def to_json(self) -> dict[str, Any]:
+        return {"model": self.model, "weights_path": str(self.weights_path), **self.record}
+
 
 class TaughtPair:
     """An image whose truth is what a network says of it."""

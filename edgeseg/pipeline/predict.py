@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg.benchmarks.settings import require_cores
 from edgeseg.targets import Backend, find_runtime
 
 from ..bundle.bundle import SOURCE_WEIGHTS, Bundle
@@ -23,7 +24,9 @@ def load_bundle(bundle: Bundle, *, threads: int = 1) -> Backend:
 
     Raises:
         TargetError, MissingBackendError: The runtime is missing or refuses it.
+        UsageError: This process may not use so many cores.
     """
+    require_cores(threads)
     return find_runtime(bundle.manifest.runtime).load(bundle.artifact, threads)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -49,6 +49,9 @@ class TrainingResult:
     best_epoch: int
     best_dice: float
     history: list[dict[str, float]]
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "weights_path": str(self.weights_path)}
 
 
 class Trainer:

@@ -11,7 +11,7 @@ from subprocess import CompletedProcess
 import numpy as np
 import pytest
 from PIL import Image
-from support import needs
+from support import ROOT, needs
 
 RunCli = Callable[..., "CompletedProcess[str]"]
 BUILD = ("build", "--model", "egeunet", "--target", "intel", "--precision", "fp32")
@@ -367,8 +367,21 @@ def test_a_bundle_named_twice_is_refused(run_cli: RunCli, built: dict[str, Path]
     refused(run_cli("bench", built["fp32"], built["fp32"]), 2, "Name each bundle once")
 
 
-def test_more_threads_than_cores_are_refused(run_cli: RunCli, built: dict[str, Path]) -> None:
-    refused(run_cli("bench", built["fp32"], "--threads", 4096), 2, "Lower --threads")
+def test_more_threads_than_cores_are_refused(
+    run_cli: RunCli, small_bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    bundle = small_bundles["fp32"]
+    refused(run_cli("bench", bundle, "--threads", 4096), 2, "Lower --threads")
+    words = (
+        "predict",
+        bundle,
+        ROOT / "edgeseg/data/isic2016_cc0/images",
+        "--threads",
+        4096,
+        "-o",
+        tmp_path / "masks",
+    )
+    refused(run_cli(*words), 2, "Lower --threads")
 
 
 def test_training_on_overlapping_lists_is_refused(

@@ -131,8 +131,11 @@ def test_cache_keys_hold_its_code(name: str, package: Path) -> None:
 def test_it_is_trained_built_and_verified(data: Path, tmp_path: Path, run_cli: RunCli) -> None:
     run, bundle = tmp_path / "run", tmp_path / "bundle"
     common = ("--model", "small-unet", "--data", data)
-    done = run_cli("train", *common, "--output", run, "--epochs", 1)
+    done = run_cli("train", *common, "--output", run, "--epochs", 1, "--json")
     assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["weights_path"] == str(run / "best.safetensors")
+    assert (told["best_epoch"], len(told["history"])) == (1, 1)
     assert len(json.loads((run / "history.json").read_text())) == 1
 
     weights = ("--weights", run / "best.safetensors")

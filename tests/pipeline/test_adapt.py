@@ -119,6 +119,9 @@ def test_command_makes_a_twin_that_builds(images: Path, tmp_path: Path, run_cli:
     assert "ulite: pooled Dice" in done.stdout
     assert "ulite-twin-relu: pooled Dice" in done.stdout
     assert "on 3 val images, truth: labels" in done.stdout
+    told = run_cli("adapt", *words, "--output", tmp_path / "run", "--resume", "--json")
+    record = json.loads(told.stdout)
+    assert (record["model"], record["images"], record["bundles"]) == ("ulite-twin-relu", 3, [])
     words = ["--model", "ulite-twin-relu", "--weights", tmp_path / "run" / "best.safetensors"]
     words += ["--size", "32x32", "--target", "onnxruntime", "--precision", "fp32"]
     built = run_cli("build", *words, "--data", images, "--output", tmp_path / "bundle")

@@ -275,6 +275,10 @@ def test_command_distils_quantises_and_builds(
     assert "best.safetensors: epoch 1 of 1, pooled Dice 0." in done.stdout
     assert "bundles/onnxruntime: ulite-onnxruntime-int8, artefact" in done.stdout
     assert run_cli("verify", tmp_path / "cli" / "bundles" / "onnxruntime").returncode == 0
+    words += ["--method", "logits", "--output", tmp_path / "cli", "--resume", "--json"]
+    told = json.loads(run_cli("distill", *words).stdout)
+    assert told["best_epoch"] == 1
+    assert told["bundles"][0]["bundle"].endswith("bundles/onnxruntime")
     history = json.loads((tmp_path / "cli" / "history.json").read_text())
     assert {"loss_logits", "loss_pseudo"} <= set(history[0])
 

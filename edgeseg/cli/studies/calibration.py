@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -67,9 +67,15 @@ def calibration_study(
                 f"{row['flips_per_10k']:.1f} ({_range(row['interval'], 1)})",
                 ", ".join(f"{value:.1f}" for value in row["by_seed"]),
                 f"{row['worst_image']:.0f}",
-                f"{row['ratio_to_default']:.2f} ({_range(row['ratio_interval'], 2)})",
+                _ratio(row),
             )
         print_table(table)
+
+
+def _ratio(row: dict[str, Any]) -> str:
+    if row["ratio_to_default"] is None:
+        return "-"  # the vendor quantiser flips nothing
+    return f"{row['ratio_to_default']:.2f} ({_range(row['ratio_interval'], 2)})"
 
 
 def _range(interval: tuple[float, float], digits: int) -> str:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeseg.errors import TargetError
+
+if TYPE_CHECKING:
+    from edgeseg.pipeline.sweep import Cell
 
 from .console import make_progress, print_result
 
@@ -33,13 +37,17 @@ def build_after(
     data: Path,
     spec: Path | None = None,
     size: tuple[int, int] | None = None,
-) -> None:
+    is_told: bool = True,
+) -> list[Cell]:
     """Build for each target into `bundles/TARGET` beside the weights, and print what came.
 
     Images of `data` calibrate (train) and check (val). Older bundles there are replaced.
 
-    Raises:
-        TargetError: A target refused; the others are built.
+    Args:
+        is_told: Whether anything is printed.
+
+    Returns:
+        What came of each target; see `require_all`.
     """
     from edgeseg.pipeline.builder.request import BuildRequest
     from edgeseg.pipeline.sweep import build_cells
@@ -60,13 +68,22 @@ def build_after(
     ]
     cells = build_cells(requests, make_progress())
     for cell in cells:
-        if cell.bundle is not None:
+        if cell.bundle is not None and is_told:
             check = cell.bundle.manifest.checks["artifact"]
             print_result(
                 f"{cell.bundle.folder}: {cell.bundle.name}, artefact "
                 f"{cell.bundle.artifact_bytes / 1e3:.0f} kB, {check.flips_per_10k:.1f} of 10,000 "
                 "pixels flip"
             )
+    return cells
+
+
+def require_all(cells: Sequence[Cell], model: str, weights: Path) -> None:
+    """Fail where a target refused.
+
+    Raises:
+        TargetError: Names the targets; the others are built.
+    """
     refused = [cell for cell in cells if cell.bundle is None]
     if refused:
         reasons = "; ".join(f"{cell.request.target}: {cell.refusal}" for cell in refused)

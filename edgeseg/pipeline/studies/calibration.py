@@ -69,17 +69,21 @@ class StudyRow:
 
         def statistic(weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
             means = weights @ by_image / len(by_image)
-            return {"flips": means, "ratio": means / (weights @ baseline / len(baseline))}
+            theirs = weights @ baseline / len(baseline)
+            ratio = np.divide(means, theirs, out=np.zeros(means.shape), where=theirs > 0)
+            return {"flips": means, "ratio": ratio, "theirs": theirs}
 
         intervals = bootstrap_intervals(len(by_image), statistic)
+        has_ratio = intervals["theirs"][0] > 0
         return {
             "calibration": self.title,
             "flips_per_10k": float(by_image.mean()),
             "interval": intervals["flips"],
             "by_seed": self.flips.mean(1).tolist(),
             "worst_image": float(by_image.max()),
-            "ratio_to_default": float(by_image.mean() / baseline.mean()),
-            "ratio_interval": intervals["ratio"],
+            # Where the vendor's flips nothing there is nothing to compare with.
+            "ratio_to_default": float(by_image.mean() / baseline.mean()) if has_ratio else None,
+            "ratio_interval": intervals["ratio"] if has_ratio else None,
         }
 
 

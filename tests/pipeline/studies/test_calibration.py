@@ -27,6 +27,12 @@ def test_row_is_the_mean_over_seeds_and_images() -> None:
     assert 5 <= low < 10 < high <= 15
 
 
+def test_there_is_no_ratio_where_the_default_flips_nothing() -> None:
+    record = row("learned", [4, 8, 12]).to_json(row("default", [0, 0, 0]))
+    assert (record["ratio_to_default"], record["ratio_interval"]) == (None, None)
+    assert record["flips_per_10k"] == 8
+
+
 def test_default_is_1_of_itself() -> None:
     default = row("default", [10, 20, 30])
     record = default.to_json(default)
