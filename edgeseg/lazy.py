@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import importlib.metadata
 import importlib.util
 import os
+import stat
+import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -60,6 +65,9 @@ REPORT_NOTHING = {
     "ORT_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
 }
+# Packages that only send reports, at once when others import them and whatever the settings are.
+# Those others do without them where they are not installed.
+REPORTING_PACKAGES = ("openvino_telemetry",)
 # Read by packages as they are imported, here and in child processes.
 ENVIRONMENT = {
     **REPORT_NOTHING,
@@ -74,6 +82,43 @@ def prepare_environment() -> None:
     """Set what keeps other packages quiet, unless the user has set it."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    hide_reporting_packages()
+    if not has_home():
+        # Packages look for it as they are imported, and fail where there is none.
+        with contextlib.suppress(OSError):
+            os.environ["HOME"] = str(substitute_home())
+
+
+def hide_reporting_packages() -> None:
+    """Let imports of packages that only send reports fail from now on, unless they are loaded."""
+    modules: dict[str, Any] = sys.modules
+    for name in REPORTING_PACKAGES:
+        modules.setdefault(name, None)
+
+
+def has_home() -> bool:
+    """Whether the user has a home folder: in containers a user may be a mere number."""
+    try:
+        return Path.home().is_dir()
+    except (RuntimeError, OSError):
+        return False
+
+
+def substitute_home() -> Path:
+    """A folder of this user alone among the temporary ones.
+
+    Raises:
+        OSError: It cannot be made, or is another user's.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    folder = Path(tempfile.gettempdir()) / f"edgeseg-home-{user}"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    is_own = found.st_uid == user and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if not stat.S_ISDIR(found.st_mode) or not is_own:
+        raise PermissionError(errno.EACCES, "it is not this user's alone", str(folder))
+    return folder
 
 
 def module_file(module: str) -> Path:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import json.decoder
+import os
 import re
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from support import ROOT
 
 from edgeseg import lazy
-from edgeseg.errors import MissingBackendError
+from edgeseg.benchmarks.workers import protocol
+from edgeseg.errors import MissingBackendError, UsageError
 from edgeseg.lazy import (
     BACKENDS,
     attributes_on_demand,
@@ -25,6 +29,7 @@ from edgeseg.lazy import (
     provider_of,
     require,
 )
+from edgeseg.storage.cache import cache_root
 
 
 @pytest.fixture
@@ -51,6 +56,66 @@ def test_a_backend_is_found_without_being_imported(backends: Path) -> None:
     assert is_installed("engine")
     assert not is_installed("absent")
     assert not is_installed("absent.part")
+
+
+def test_packages_that_only_report_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert protocol.REPORTING_PACKAGES == lazy.REPORTING_PACKAGES
+    for hide in (lazy.hide_reporting_packages, protocol.hide_reporting_packages):
+        monkeypatch.delitem(sys.modules, "openvino_telemetry", raising=False)
+        hide()
+        with pytest.raises(ImportError):
+            importlib.import_module("openvino_telemetry")
+
+
+def without_home(monkeypatch: pytest.MonkeyPatch, temporary: Path) -> None:
+    """What a container is like that runs as a number without a name."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("EDGESEG_CACHE_DIR", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(lazy.tempfile, "gettempdir", lambda: str(temporary))
+    passwords = SimpleNamespace(getpwuid=lambda number: {}[number])
+    monkeypatch.setitem(sys.modules, "pwd", passwords)
+
+
+def test_who_has_no_home_gets_a_folder_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    without_home(monkeypatch, tmp_path)
+    assert not lazy.has_home()
+    home = tmp_path / f"edgeseg-home-{os.getuid()}"
+    assert cache_root() == home / ".cache" / "edgeseg"
+    assert home.stat().st_mode & 0o777 == 0o700
+    lazy.prepare_environment()
+    assert Path.home() == home
+    assert cache_root() == home / ".cache" / "edgeseg"
+
+
+def test_a_home_that_does_not_exist_is_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    without_home(monkeypatch, tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "nonexistent"))
+    lazy.prepare_environment()
+    assert Path.home() == tmp_path / f"edgeseg-home-{os.getuid()}"
+    assert not (tmp_path / "nonexistent").exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "open to all"])
+def test_a_folder_of_others_is_not_taken_for_a_home(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    without_home(monkeypatch, tmp_path)
+    home = tmp_path / f"edgeseg-home-{os.getuid()}"
+    if kind == "file":
+        home.write_text("")
+    elif kind == "link":
+        (tmp_path / "elsewhere").mkdir()
+        home.symlink_to(tmp_path / "elsewhere")
+    else:
+        home.mkdir()
+        home.chmod(0o777)
+    with pytest.raises(UsageError, match="Name a folder with EDGESEG_CACHE_DIR"):
+        cache_root()
 
 
 def test_a_backend_is_imported(backends: Path) -> None:

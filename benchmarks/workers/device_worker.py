@@ -58,6 +58,7 @@ class DeviceWorker(timing.TimedWorker):
         return cores
 
     def import_runtime(self) -> None:
+        protocol.hide_reporting_packages()
         self._network_class = runpy.run_path(str(self.bundle / "runner" / "run.py"))["Network"]
         for package in self.packages:
             importlib.import_module(package)

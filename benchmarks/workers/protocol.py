@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
+# As in `edgeseg.lazy`, which is not there on devices.
+REPORTING_PACKAGES = ("openvino_telemetry",)
+
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
@@ -214,6 +217,13 @@ def decode_request(line: str) -> Request[Any]:
     fields = json.loads(line)
     request: Request[Any] = REQUESTS[fields.pop("command")](**fields)
     return request
+
+
+def hide_reporting_packages() -> None:
+    """Let imports of packages that only send reports fail from now on, unless they are loaded."""
+    modules: dict[str, Any] = sys.modules
+    for name in REPORTING_PACKAGES:
+        modules.setdefault(name, None)
 
 
 def do_nothing() -> None:

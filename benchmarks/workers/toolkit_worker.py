@@ -51,6 +51,7 @@ class ToolkitWorker(timing.TimedWorker):
             os.sched_setaffinity(0, cpu.allowed_cores()[:threads])
 
     def import_runtime(self) -> None:
+        protocol.hide_reporting_packages()
         for module in self.toolkit.modules:
             importlib.import_module(module)
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from edgeseg.contract import InputContract, OutputContract
 from edgeseg.errors import EdgesegError
+from edgeseg.lazy import hide_reporting_packages
 
 from .cpu import allowed_cores
 from .protocol import Done, Label, LabelPrepared, do_nothing, explain, serve
@@ -38,6 +39,7 @@ class LocalWorker(TimedWorker):
         self._runner: Any = None
 
     def import_runtime(self) -> None:
+        hide_reporting_packages()
         record = json.loads(self._record)
         module, _, name = record["class"].partition(":")
         self._runner = getattr(importlib.import_module(module), name).from_json(record["fields"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from edgeseg.records import VERSION
 
 from ..errors import EdgesegError
 from ..lazy import prepare_environment
+from ..storage.cache import cache_root
 from . import (
     adapt,
     bench,
@@ -99,6 +101,9 @@ def main() -> None:
     """Run the command line: exit code 0 done, 1 failed, 2 not a sensible request."""
     signal.signal(signal.SIGTERM, _end_on_signal)
     prepare_environment()
+    with contextlib.suppress(EdgesegError):  # commands that need the cache say it
+        # torch makes this folder as networks are exported, otherwise among the temporary files.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_root() / "torch"))
     debug = bool(os.environ.get(DEBUG))
     try:
         app()

@@ -18,7 +18,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..lazy import BACKENDS, installed_version
+from ..errors import UsageError
+from ..lazy import BACKENDS, has_home, installed_version, substitute_home
 from ..records import sha256_of_file
 from .atomic import remove_stale_partials, writing_folder
 
@@ -38,11 +39,29 @@ _ENGINE = re.compile(r"[0-9a-f]{16}-[a-z0-9-]+")
 
 
 def cache_root() -> Path:
-    """`EDGESEG_CACHE_DIR`, else `edgeseg` in the user's cache folder."""
+    """`EDGESEG_CACHE_DIR`, else `edgeseg` in the user's cache folder.
+
+    Raises:
+        UsageError: The user has no home, nor may a folder be made in its place.
+    """
     if os.environ.get("EDGESEG_CACHE_DIR"):
         return Path(os.environ["EDGESEG_CACHE_DIR"])
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "edgeseg"
+    if os.environ.get("XDG_CACHE_HOME"):
+        return Path(os.environ["XDG_CACHE_HOME"]) / "edgeseg"
+    return _home() / ".cache" / "edgeseg"
+
+
+def _home() -> Path:
+    if has_home():
+        return Path.home()
+    try:
+        return substitute_home()
+    except OSError as error:
+        raise UsageError(
+            f"There is no place for the cache: the user has no home folder, and {error.filename} "
+            f"cannot be taken in its place ({error.strerror}). Name a folder with "
+            "EDGESEG_CACHE_DIR."
+        ) from error
 
 
 @lru_cache(maxsize=1)

@@ -25,7 +25,8 @@ from .conversion import convert_and_tell
 # Half a gigabyte is given back when nobody has asked for a conversion for so long.
 IDLE_S = 300.0
 LOG_FILE = "conversion.txt"
-COMMAND = (sys.executable, "-m", "edgeseg.targets.litert.converter")
+# -P: what lies in the working folder must not be taken for a library.
+COMMAND = (sys.executable, "-P", "-m", "edgeseg.targets.litert.converter")
 # Forking goes badly with the libraries of other systems: there, each process converts once.
 CAN_FORK = sys.platform == "linux"
 SETTINGS = {
@@ -33,6 +34,8 @@ SETTINGS = {
     "PYTHONHASHSEED": "0",
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "CUDA_VISIBLE_DEVICES": "-1",
+    # No folder can be made there, so that Keras writes no settings into the user's home.
+    "KERAS_HOME": os.devnull,
 }
 
 
@@ -167,8 +170,12 @@ def _convert_in_fork(request: Mapping[str, Any]) -> int:
 def _convert_here(request: Mapping[str, Any]) -> int:
     os.environ.clear()
     os.environ.update(request["environment"])
-    tempfile.tempdir = None  # it is looked up once, in the environment
     os.chdir(request["folder"])
+    # TensorFlow leaves files there, for which a fork does not come back.
+    temporary = Path("temporary").absolute()
+    temporary.mkdir(exist_ok=True)
+    os.environ["TMPDIR"] = str(temporary)
+    tempfile.tempdir = None  # it is looked up once, in the environment
     log = os.open(LOG_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(log, 2)
     code = convert_and_tell(request["switches"])

@@ -7,6 +7,7 @@ import contextlib
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# Standard error is the process's: bundles that load at once, each with a copy of this file, would
+# restore each other's.
+_NOTICES = sys.__dict__.setdefault("_edgeseg_notices", threading.Lock())
+
 
 class Backend:
-    """An interpreter with XNNPACK.
+    """An interpreter with XNNPACK, which threads take in turn.
 
     Args:
         folder: Where the files lie.
@@ -50,13 +55,17 @@ class Backend:
             self._interpreter.allocate_tensors()
         self._input = _only(self._interpreter.get_input_details(), runtime["input"])
         self._output = _only(self._interpreter.get_output_details(), runtime["output"])
+        self._lock = threading.Lock()
 
     def run(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities (1, C, H, W) of a prepared image (1, 3, H, W)."""
         pixels = np.ascontiguousarray(np.transpose(image, (0, 2, 3, 1)))
-        self._interpreter.set_tensor(self._input["index"], _encode(pixels, self._input))
-        self._interpreter.invoke()
-        result = _decode(self._interpreter.get_tensor(self._output["index"]), self._output)
+        encoded = _encode(pixels, self._input)
+        with self._lock:
+            self._interpreter.set_tensor(self._input["index"], encoded)
+            self._interpreter.invoke()
+            codes = self._interpreter.get_tensor(self._output["index"])  # a copy
+        result = _decode(codes, self._output)
         return np.ascontiguousarray(np.transpose(result, (0, 3, 1, 2)))
 
 
@@ -97,6 +106,13 @@ def _decode(codes: NDArray[Any], tensor: Mapping[str, Any]) -> NDArray[np.float3
     return (codes.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
 
 
+def _room() -> Any:
+    """An unnamed file, in memory where the system can, as no folder may be writable."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("notices"), "w+b")
+    return tempfile.TemporaryFile()
+
+
 @contextlib.contextmanager
 def _without_notices() -> Iterator[None]:
     """Keep the runtime's notes, such as that it made a delegate, off standard error.
@@ -105,12 +121,13 @@ def _without_notices() -> Iterator[None]:
     """
     try:
         sys.stderr.flush()
-        kept = os.dup(2)
+        os.fstat(2)
     except (AttributeError, OSError):
         # No standard error to speak of, as in some applications.
         yield
         return
-    with tempfile.TemporaryFile() as file:
+    with _NOTICES, _room() as file:
+        kept = os.dup(2)
         os.dup2(file.fileno(), 2)
         try:
             yield

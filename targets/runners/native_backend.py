@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import platform
+import threading
 import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 
 class Backend:
-    """A handle of the library for this machine.
+    """A handle of the library for this machine, which threads of an application take in turn.
 
     Args:
         folder: Where the files lie.
@@ -69,6 +70,7 @@ class Backend:
             ctypes.byref(self._handle),
         )
         self._check(code)
+        self._lock = threading.Lock()
         self._others = ThreadPoolExecutor(self._threads - 1) if self._threads > 1 else None
 
     def _declare(self) -> None:
@@ -93,9 +95,14 @@ class Backend:
             raise RuntimeError(f"the image has the shape {given.shape}, not {self._image}")
         mask = np.empty(self._mask, np.float32)
         places = given.ctypes.data, mask.ctypes.data
+        with self._lock:
+            self._run_threads(places)
+        return mask
+
+    def _run_threads(self, places: tuple[int, int]) -> None:
         if self._others is None:
             self._check(self._library.edgeseg_run(self._handle, *places))
-            return mask
+            return
         run = self._library.edgeseg_run_thread
         others = [
             self._others.submit(run, self._handle, thread, *places)
@@ -103,7 +110,6 @@ class Backend:
         ]
         codes = [run(self._handle, 0, *places), *(other.result() for other in others)]
         self._check(max(codes))
-        return mask
 
     def run_picture(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Class of each pixel, (H, W), of a picture (H, W, 3), RGB, of any size."""
@@ -113,7 +119,8 @@ class Backend:
         height, width = given.shape[:2]
         labels = np.empty((height, width), np.uint8)
         places = given.ctypes.data, height, width, 0, labels.ctypes.data
-        self._check(self._library.edgeseg_run_picture(self._handle, *places))
+        with self._lock:
+            self._check(self._library.edgeseg_run_picture(self._handle, *places))
         return labels
 
 

@@ -45,7 +45,7 @@ golden = load_beside("golden")
 
 
 class Network:
-    """The bundle's network, loaded.
+    """The bundle's network, loaded. Threads may share it: they take turns.
 
     Args:
         folder: The bundle.
@@ -62,9 +62,14 @@ class Network:
         self.backend = backend.Backend(self.folder, files, settings, threads)
 
     def predict(self, image: Any) -> Any:
-        """Class of each pixel, (H, W) uint8, of an RGB image (H, W, 3) uint8 of any size."""
-        probabilities = self.backend.run(self.inputs.prepare(image))
-        return self.outputs.restore(probabilities, image.shape[0], image.shape[1])
+        """Class of each pixel, (H, W) uint8, of an RGB image (H, W, 3) uint8 of any size.
+
+        Raises:
+            ValueError: It is no such image.
+        """
+        pixels = np.asarray(image)
+        probabilities = self.backend.run(self.inputs.prepare(pixels))
+        return self.outputs.restore(probabilities, pixels.shape[0], pixels.shape[1])
 
     def verify(self) -> tuple[bool, str]:
         """Replay the golden pair; returns whether it holds, and the numbers."""

@@ -17,6 +17,7 @@ import os
 import platform
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ TITLES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 
 
 class Backend:
-    """An engine with one execution context.
+    """An engine with one execution context, which threads of an application take in turn.
 
     Args:
         folder: Where the files lie.
@@ -73,17 +74,20 @@ class Backend:
         self._addresses = [self._cuda.allocate(4 * int(np.prod(shape))) for shape in self._shapes]
         for side, address in zip(("input", "output"), self._addresses, strict=True):
             self._context.set_tensor_address(record[side]["name"], address)
+        self._lock = threading.Lock()
 
     def run(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities (1, C, H, W) of a prepared image (1, 3, H, W)."""
         if image.shape != self._shapes[0]:
             raise ValueError(f"The network takes {self._shapes[0]}, got {image.shape}.")
         result = np.empty(self._shapes[1], np.float32)
-        self._cuda.copy_in(self._addresses[0], np.ascontiguousarray(image, np.float32))
-        if not self._context.execute_async_v3(self._cuda.stream_handle):
-            raise RuntimeError(f"the engine does not run: {self._logger.reason()}")
-        self._cuda.copy_out(result, self._addresses[1])
-        self._cuda.wait()
+        given = np.ascontiguousarray(image, np.float32)
+        with self._lock:
+            self._cuda.copy_in(self._addresses[0], given)
+            if not self._context.execute_async_v3(self._cuda.stream_handle):
+                raise RuntimeError(f"the engine does not run: {self._logger.reason()}")
+            self._cuda.copy_out(result, self._addresses[1])
+            self._cuda.wait()
         return result
 
     def describe(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,6 +101,28 @@ def test_artifact_computes_what_torch_computes(
     assert mask.dtype == np.float32
     assert mask.shape == expected.shape
     assert np.abs(mask - expected).max() <= TOLERANCE
+
+
+def test_threads_may_share_what_is_loaded(runtime: Runtime, artifact: Artifact) -> None:
+    backend = load(runtime, artifact)
+    random = np.random.default_rng(11)
+    images = [random.uniform(0, 255, SPEC.inputs.shape).astype(np.float32) for _ in range(6)]
+    alone = [backend.run(image).copy() for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(backend.run, images * 4))
+    assert not np.array_equal(alone[0], alone[1])
+    for mask, expected in zip(together, alone * 4, strict=True):
+        assert np.array_equal(mask, expected)
+
+
+def test_a_mask_stays_when_the_next_image_runs(runtime: Runtime, artifact: Artifact) -> None:
+    backend = load(runtime, artifact)
+    random = np.random.default_rng(12)
+    first, second = (random.uniform(0, 255, SPEC.inputs.shape).astype(np.float32) for _ in range(2))
+    mask = backend.run(first)
+    kept = mask.copy()
+    backend.run(second)
+    assert np.array_equal(mask, kept)
 
 
 def test_artifact_works_where_it_is_moved(

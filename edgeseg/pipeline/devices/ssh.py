@@ -37,7 +37,14 @@ from edgeseg.bundle.bundle import Bundle
 from edgeseg.bundle.manifest import MANIFEST_NAME
 from edgeseg.data.images import read_image
 from edgeseg.errors import BenchmarkError, DeviceError, UsageError
-from edgeseg.lazy import ALTERNATIVES, NATIVE_MODULES, OWN_SOURCES, distribution_of, module_file
+from edgeseg.lazy import (
+    ALTERNATIVES,
+    NATIVE_MODULES,
+    OWN_SOURCES,
+    REPORTING_PACKAGES,
+    distribution_of,
+    module_file,
+)
 from edgeseg.targets import find_runtime
 from edgeseg.targets.transports.base import Finished, tail
 from edgeseg.targets.transports.ssh import LineProcess, SshTransport
@@ -53,6 +60,8 @@ DISK_FULL = 28
 # Says of each group of alternatives the first that loads, and else why the first does not.
 PROBE = """
 import importlib, json, sys
+for name in json.loads(sys.argv[2]):
+    sys.modules.setdefault(name, None)
 found = []
 for names in json.loads(sys.argv[1]):
     reasons = []
@@ -130,7 +139,9 @@ class SshDevice(Device):
 
     def _probe(self, groups: Sequence[Sequence[str]]) -> list[str]:
         python, address = self._transport.facts["python"], self._transport.address
-        done = self._transport.run([python, "-c", PROBE, json.dumps(groups)])
+        done = self._transport.run(
+            [python, "-c", PROBE, json.dumps(groups), json.dumps(REPORTING_PACKAGES)]
+        )
         try:
             found = json.loads(done.stdout.splitlines()[-1])
         except (ValueError, IndexError) as error:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import runpy
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from runner_bundle import FAKE_BACKEND, RUNNERS, SHARED, make_bundle, run_script
 
 from edgeseg.lazy import ALTERNATIVES
 from edgeseg.targets import RUNTIMES, find_runtime
+from edgeseg.targets.runners import openvino_backend
 
 BACKEND_FILES = sorted(RUNNERS.glob("*_backend.py"))
 CARRIED = [*sorted(RUNNERS.glob("[!_]*.py")), *map(Path, SHARED)]
@@ -72,6 +76,26 @@ def test_annotations_are_not_evaluated(path: Path) -> None:
     first = ast.parse(path.read_text(encoding="utf-8")).body[1]
     assert isinstance(first, ast.ImportFrom)
     assert first.module == "__future__"
+
+
+def test_openvino_is_imported_without_what_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "openvino_telemetry", raising=False)
+    with openvino_backend._without_reports(), pytest.raises(ImportError):
+        importlib.import_module("openvino_telemetry")
+    # The application that loads the bundle may have use for it.
+    assert "openvino_telemetry" not in sys.modules
+    theirs = types.ModuleType("openvino_telemetry")
+    monkeypatch.setitem(sys.modules, "openvino_telemetry", theirs)
+    with openvino_backend._without_reports():
+        assert importlib.import_module("openvino_telemetry") is theirs
+    assert sys.modules["openvino_telemetry"] is theirs
+
+
+@pytest.mark.parametrize("wrong", [None, [[1, 2], [3, 4]], "image.png", np.zeros((4, 4))])
+def test_what_is_no_image_is_one_clear_error(bundle: Path, wrong: object) -> None:
+    network = runpy.run_path(str(bundle / "runner" / "run.py"))["Network"](bundle)
+    with pytest.raises(ValueError, match=r"An image is \(H, W, 3\)"):
+        network.predict(wrong)
 
 
 @pytest.fixture
