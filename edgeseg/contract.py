@@ -214,15 +214,23 @@ class OutputContract:
         channels: C.
         threshold: Foreground is probability >= threshold (one channel only).
         name: Of the tensor.
+        resized_from: (height, width) of the maps that the network's last layer gives, where the
+            graph resizes them to the input's size; None where it does not.
     """
 
     classes: tuple[str, ...]
     channels: int
     threshold: float = 0.5
     name: str = "mask"
+    resized_from: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))
+        if self.resized_from is not None:
+            rows, columns = self.resized_from
+            object.__setattr__(self, "resized_from", (rows, columns))
+            if rows < 1 or columns < 1:
+                raise ValueError(f"Sizes are positive, got resized_from {rows}x{columns}.")
         if not 0 < self.threshold < 1:
             raise ValueError(f"The threshold lies between 0 and 1, got {self.threshold}.")
         if len(self.classes) < 2:
@@ -274,12 +282,17 @@ class OutputContract:
             "channels": self.channels,
             "classes": list(self.classes),
             "threshold": self.threshold,
+            **({} if self.resized_from is None else {"resized_from": list(self.resized_from)}),
         }
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> OutputContract:
         made = cls(
-            tuple(record["classes"]), record["channels"], record["threshold"], record["name"]
+            tuple(record["classes"]),
+            record["channels"],
+            record["threshold"],
+            record["name"],
+            record.get("resized_from"),
         )
         require_equal(made.to_json(), record)
         return made

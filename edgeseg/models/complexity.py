@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -21,18 +21,18 @@ class ForwardPass(NamedTuple):
     Attributes:
         macs: Multiply-accumulates of convolutions and matrix products. Normalisation, activations
             and resizing are not counted, as in the papers' figures.
-        shape: Shape of the result.
+        result: What `forward` returned.
     """
 
     macs: int
-    shape: tuple[int, ...]
+    result: Any
 
 
 def try_forward(network: nn.Module, inputs: InputContract) -> ForwardPass:
     """One forward pass of an empty image, in eval mode."""
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         result = network.eval()(torch.zeros(inputs.shape))
-    return ForwardPass(int(counter.get_total_flops()) // 2, tuple(result.shape))
+    return ForwardPass(int(counter.get_total_flops()) // 2, result)
 
 
 def count_macs(network: nn.Module, inputs: InputContract) -> int:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import sys
+import sysconfig
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 from ..errors import EdgesegError, UsageError, reason_of
 
@@ -26,7 +30,23 @@ def foreign_code(what: str, advice: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         if isinstance(error, SystemExit) and type(error) is not SystemExit:
             raise  # a signal asks for it, and not the code
-        reason = f"{type(error).__name__}: {reason_of(error)}"
+        reason = f"{place_of(error)}{type(error).__name__}: {reason_of(error)}"
         raise UsageError(
             f"{what} ({reason}). {advice} EDGESEG_DEBUG=1 shows where it was raised."
         ) from error
+
+
+def place_of(error: BaseException) -> str:
+    """File and line of the user's code that an exception went through last, as a prefix.
+
+    It is "nets.py, line 7: ", and empty where no line is of a user's file. Those of edgeseg, of
+    Python and of installed packages are none.
+    """
+    installed = (sys.prefix, *(sysconfig.get_path(name) for name in ("stdlib", "purelib")))
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        file, module = frame.f_code.co_filename, frame.f_globals.get("__name__", "")
+        is_edgeseg = module.partition(".")[0] == __name__.partition(".")[0]
+        is_installed = "site-packages" in file or "dist-packages" in file
+        if not (is_edgeseg or is_installed or file.startswith(("<", *installed))):
+            return f"{Path(file).name}, line {line}: "
+    return ""

@@ -66,6 +66,8 @@ class ModelSpec:
         arguments: Keyword arguments of the class.
         returns: What `forward` returns: "probabilities", or "logits", to which edgeseg adds the
             sigmoid or softmax.
+        output: Which entry of what `forward` returns is the mask, by name or index; None where it
+            is the first or the only one.
         paper_metrics: Metrics that the paper prints; None where no paper segments with this
             network, as for a teacher made here, a network of the user's or a spec from a record.
         recipes: Training recipes by name, the default first; empty gives the generic recipe.
@@ -84,6 +86,7 @@ class ModelSpec:
     weights: ShippedWeights | None
     arguments: dict[str, Any] = field(default_factory=dict)
     returns: str = "probabilities"
+    output: str | int | None = None
     paper_metrics: MetricSet | None = None
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
     taps: tuple[str, ...] = ()
@@ -104,7 +107,15 @@ class ModelSpec:
             inputs = replace(self.inputs, height=height, width=width)
         except ValueError as error:
             raise UsageError(f"{self.name}: {error}") from error
-        return replace(self, inputs=inputs)
+        outputs = self.outputs
+        if outputs.resized_from is not None:
+            before = self.inputs.height, self.inputs.width
+            rows, columns = (
+                -(-own * new // old)
+                for own, new, old in zip(outputs.resized_from, (height, width), before, strict=True)
+            )
+            outputs = replace(outputs, resized_from=(rows, columns))
+        return replace(self, inputs=inputs, outputs=outputs)
 
     def source_digest(self) -> str | None:
         """Hash of the network's code where edgeseg does not contain it, for cache keys.
@@ -145,10 +156,18 @@ class ModelSpec:
             "Correct [arguments] in the spec, or the constructor.",
         ):
             network: nn.Module = network_class(**self.arguments)
+        return self._wrapped(network)
+
+    def _wrapped(self, network: nn.Module) -> nn.Module:
+        """The network with what it lacks before it gives probabilities of the image's size."""
         if self.returns == "logits":
             from .logits import LogitsNetwork
 
-            return LogitsNetwork(network)
+            return LogitsNetwork(network, self.output)
+        if self.output is not None or self.outputs.resized_from is not None:
+            from .logits import ProbabilityNetwork
+
+            return ProbabilityNetwork(network, self.output)
         return network
 
     def _import_class(self) -> Any:
@@ -174,28 +193,21 @@ class ModelSpec:
     def counted(self) -> ModelSpec:
         """The same spec with parameters and MACs counted on a fresh network.
 
+        Where its forward returns several maps, or smaller ones, the spec also says which is taken
+        and that it is resized.
+
         Raises:
             UsageError: The network does not take the image or does not return the mask that the
                 contracts describe.
         """
-        from .complexity import count_parameters, try_forward
+        from .logits import inner_network
+        from .probe import probe_network
 
-        network = self.make_network()
-        with foreign_code(
-            f"{self.import_path} does not take an image of {self.inputs.height}x"
-            f"{self.inputs.width}, or gives no tensor",
-            "Correct height, width and stride in the spec; its forward returns a tensor, or a "
-            "sequence that begins with one.",
-        ):
-            macs, shape = try_forward(network, self.inputs)
-        wanted = (1, self.outputs.channels, self.inputs.height, self.inputs.width)
-        if shape != wanted:
-            raise UsageError(
-                f"{self.import_path} gives {shape} where the spec says {wanted}: one image, "
-                "channels, height, width. Correct channels in the spec, or let forward return maps "
-                "of the image's size."
-            )
-        return replace(self, parameters=count_parameters(network), macs=macs)
+        network = inner_network(self.make_network())
+        probe = probe_network(
+            network, self.import_path, self.inputs, self.outputs, self.output, self.returns
+        )
+        return replace(self, **probe._asdict())
 
     def resolve_weights(self, path: Path | None, option: str = "--weights") -> Path:
         """The checkpoint to load: `path`, or the shipped weights when `path` is None.
@@ -239,6 +251,7 @@ class ModelSpec:
             "place": self.import_path,
             "arguments": self.arguments,
             "returns": self.returns,
+            **({} if self.output is None else {"forward_output": self.output}),
             "title": self.title,
             "source": self.source,
             "parameters": self.parameters,
@@ -265,6 +278,7 @@ class ModelSpec:
             weights=None,
             arguments=record["arguments"],
             returns=record["returns"],
+            output=record.get("forward_output"),
         )
 
 

@@ -4,6 +4,7 @@ title = "My network"
 classes = ["background", "lesion"]
 channels = 1               # 1: sigmoid mask of two classes; else one a class, softmax
 returns = "logits"         # what forward() gives: "logits" or "probabilities"
+output = "out"             # where forward() returns several maps: which, by name or index
 height = 256
 width = 256
 stride = 32                # height and width are multiples of it
@@ -31,7 +32,7 @@ from ..lazy import require_installed
 from .spec import ModelSpec
 
 REQUIRED = ("classes", "channels", "returns", "height", "width", "stride", "normalization")
-OPTIONAL = ("title", "arguments")
+OPTIONAL = ("title", "arguments", "output")
 NORMALIZATIONS: dict[str, type[MinMax] | type[MeanStd]] = {"mean_std": MeanStd, "min_max": MinMax}
 
 
@@ -110,6 +111,13 @@ def _require_kinds(record: dict[str, Any]) -> None:
         raise ValueError(f"classes is {classes!r}, which names a class twice.")
     if not isinstance(record.get("title", ""), str):
         raise ValueError(f"title is {record['title']!r}, which is not text.")
+    output = record.get("output", 0)
+    if type(output) not in (int, str):
+        raise ValueError(
+            f"output is {output!r}, which is neither a name nor the index of what forward returns."
+        )
+    if not isinstance(record["returns"], str):
+        raise ValueError(f"returns is {record['returns']!r}, which is not text.")
     for name in ("normalization", "arguments"):
         if not isinstance(record.get(name, {}), dict):
             raise ValueError(f"{name} is {record[name]!r}, which is not a table, [{name}].")
@@ -122,7 +130,7 @@ def _read_normalization(settings: dict[str, Any]) -> MinMax | MeanStd:
         ValueError: Names the entry.
     """
     kind = settings.get("kind")
-    if kind not in NORMALIZATIONS:
+    if not isinstance(kind, str) or kind not in NORMALIZATIONS:
         raise ValueError(
             f"kind of [normalization] is {kind!r}, which is not one of {', '.join(NORMALIZATIONS)}."
         )
@@ -157,4 +165,5 @@ def _spec_of_record(import_path: str, record: dict[str, Any]) -> ModelSpec:
         weights=None,
         arguments=dict(record.get("arguments", {})),
         returns=record["returns"],
+        output=record.get("output"),
     )

@@ -13,7 +13,10 @@ from ..lazy import require_installed
 from ..metrics.scores import OVERLAP, MetricSet, ScoreTable, every_metric
 from ..models import ModelSpec, TrainedModel
 from ..progress import SILENT, Progress
+from ..reference.reference import reference_images
 from .builder.request import open_split
+
+CHECKED_IMAGES = 4
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ def score_model(
     sets = (OVERLAP,) if chosen is None else (OVERLAP, chosen.metrics)
     with progress.stage("load the model"):
         network = model.load_network()
+        reference_images(network, spec, list(dataset)[:CHECKED_IMAGES])  # refuses unsound answers
     from ..training.predict import predict_scores
 
     with progress.stage("evaluate", total=len(dataset)) as stage:

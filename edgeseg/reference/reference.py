@@ -71,11 +71,13 @@ def torch_predictor(network: nn.Module) -> Predictor:
     """
     import torch
 
+    from ..models.logits import failing_network
+
     def predict(image: NDArray[np.float32]) -> NDArray[np.float32]:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), failing_network(network):
                 mask: NDArray[np.float32] = network(torch.from_numpy(image)).numpy()
         finally:
             torch.set_num_threads(threads)
@@ -101,12 +103,19 @@ def onnx_predictor(path: Path, outputs: OutputContract, inputs: InputContract) -
 
 
 def reference_images(network: nn.Module, spec: ModelSpec, pairs: Sequence[Any]) -> ReferenceImages:
-    """Ask the torch model about some pairs of a data set."""
+    """Ask the torch model about some pairs of a data set.
+
+    Raises:
+        UsageError: Its code fails, or its answers are not what its spec says; see
+            `edgeseg.reference.soundness.require_sound_answers`.
+    """
+    from .soundness import require_sound_answers
+
     predict = torch_predictor(network)
     inputs = tuple(spec.inputs.prepare(pair.read_image()) for pair in pairs)
-    return ReferenceImages(
-        tuple(pair.name for pair in pairs), inputs, tuple(predict(image) for image in inputs)
-    )
+    answers = tuple(predict(image) for image in inputs)
+    require_sound_answers(network, spec.name, predict, inputs, answers)
+    return ReferenceImages(tuple(pair.name for pair in pairs), inputs, answers)
 
 
 def export_checked(

@@ -20,9 +20,9 @@ from edgeseg.contract import OutputContract
 from edgeseg.data.folder import open_sample
 from edgeseg.errors import UsageError
 from edgeseg.metrics.table import METRICS
-from edgeseg.models import TrainedModel, find_model
+from edgeseg.models import ModelSpec, TrainedModel, find_model
 from edgeseg.models.weights import save_weights
-from edgeseg.pipeline.build import BuildRequest
+from edgeseg.pipeline.build import BuildRequest, build_bundle
 from edgeseg.pipeline.builder.context import BuildContext
 from edgeseg.pipeline.evaluate import score_model
 from edgeseg.progress import SILENT
@@ -61,9 +61,21 @@ class Quarter(TinyNet):
     def forward(self, x):
         return self.body(x)[:, :, ::2, ::2]
 
+class Cropped(TinyNet):
+    def forward(self, x):
+        return self.body(x)[:, :, 1:-1]
+
 class Named(TinyNet):
     def forward(self, x):
         return {"out": self.body(x)}
+
+class Twofold(TinyNet):
+    def forward(self, x):
+        return {"edge": self.body(x), "mask": self.body(x)}
+
+class Text(TinyNet):
+    def forward(self, x):
+        return "mask"
 
 class Strict(TinyNet):
     def forward(self, x):
@@ -203,7 +215,7 @@ def test_scores_for_one_foreground_class_are_left_out_of_three_classes(
         ("my_package.nets:Ends", "", "", "SystemExit: 3.*or the constructor"),
         ("my_package.syntax:Net", "", "", "SyntaxError.*syntax.py, line 1.*Correct its code"),
         ("my_package.lacking:Net", "", "", "No module named 'not_there'.*Correct its code"),
-        ("my_package.ends:Net", "", "", "cannot be imported .SystemExit: 4"),
+        ("my_package.ends:Net", "", "", "imported .ends.py, line 1: SystemExit: 4"),
         ("./my_package/nets:TinyNet", "", "", "Write tiny_net:TinyNet"),
         ("my_package/nets.py:TinyNet", "", "", "Write tiny_net:TinyNet"),
         ("nets.py:TinyNet", "", "", "Write tiny_net:TinyNet"),
@@ -234,14 +246,35 @@ def test_scores_for_one_foreground_class_are_left_out_of_three_classes(
         ("my_package.nets:TinyNet", '"logits"', '"scores"', "probabilities, logits"),
         ("my_package.nets:TinyNet", "mean_std", "z_score", "'z_score', .* mean_std, min_max. Corr"),
         ("my_package.nets:TinyNet", "stride = 1", "stride = ", "is no TOML"),
-        ("my_package.nets:Quarter", "", "", r"gives \(1, 3, 16, 24\) where .* \(1, 3, 32, 48\)"),
+        ("my_package.nets:Cropped", "", "", r"gives \(1, 3, 30, 48\) where .* \(1, 3, 32, 48\)"),
         (
             "my_package.nets:TinyNet",
             'classes = ["background", "disc", "centre"]\nchannels = 3',
             'classes = ["background", "disc"]\nchannels = 1',
             r"gives \(1, 3, 32, 48\) where .*Correct channels",
         ),
-        ("my_package.nets:Named", "", "", "its forward returns a tensor"),
+        ("my_package.nets:Text", "", "", "let its forward return a tensor"),
+        ("my_package.nets:Twofold", "", "", 'several maps of one size: edge .*output = "mask"'),
+        (
+            "my_package.nets:Twofold",
+            "stride = 1",
+            "stride = 1\noutput = 'masc'",
+            "Name one of these",
+        ),
+        (
+            "my_package.nets:TinyNet",
+            "stride = 1",
+            "stride = 1\noutput = 1.5",
+            "output is 1.5, which",
+        ),
+        (
+            "my_package.nets:TinyNet",
+            "stride = 1",
+            "stride = 1\noutput = true",
+            "output is True, wh",
+        ),
+        ("my_package.nets:TinyNet", '"logits"', '["logits"]', "returns is .*, which is not text"),
+        ("my_package.nets:TinyNet", '"mean_std"', '["mean_std"]', "kind of .normalization. is"),
         ("my_package.nets:Strict", "", "", "only squares, please"),
     ],
 )
@@ -259,6 +292,34 @@ def test_a_spec_that_does_not_fit_says_what_to_correct(
     (tmp_path / "spec.toml").write_text(SPEC.replace(old, new) if old else SPEC)
     with pytest.raises(UsageError, match=advice):
         find_model(place, tmp_path / "spec.toml")
+
+
+def test_maps_of_another_name_or_size_are_built_and_told(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "spec.toml").write_text(SPEC.replace("stride = 1", 'stride = 2\noutput = "mask"'))
+    twofold = find_model("my_package.nets:Twofold", tmp_path / "spec.toml")
+    assert twofold.to_json()["forward_output"] == "mask"
+    quarter = find_model("my_package.nets:Quarter", Path("tiny.toml"))
+    assert quarter.outputs.resized_from == (16, 24)
+    assert quarter.at_size(64, 48).outputs.resized_from == (32, 24)
+    for spec in (twofold, quarter):
+        assert ModelSpec.from_json(spec.to_json()).to_json() == spec.to_json()
+        weights = tmp_path / f"{spec.name}.safetensors"
+        save_weights(weights, spec.make_network())
+        request = BuildRequest(
+            spec.import_path,
+            "onnxruntime",
+            "fp32",
+            tmp_path / spec.name,
+            weights=weights,
+            spec=tmp_path / "spec.toml" if spec is twofold else Path("tiny.toml"),
+        )
+        bundle, _ = build_bundle(request)
+        assert bundle.manifest.checks["artifact"].max_abs_diff < 1e-4
+    assert bundle.manifest.output["resized_from"] == [16, 24]
 
 
 def test_a_network_that_is_written_anew_is_another_one(
