@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -232,8 +232,11 @@ class ModelSpec:
             )
         return self.weights.path
 
-    def load_network(self, weights_path: Path) -> nn.Module:
+    def load_network(self, weights_path: Path, note: Callable[[str], object] = len) -> nn.Module:
         """The network with weights, in eval mode.
+
+        Args:
+            note: Is told what of the checkpoint was taken, renamed and left out, if anything.
 
         Raises:
             WeightsError: See `edgeseg.models.weights.load_weights`.
@@ -241,7 +244,8 @@ class ModelSpec:
         from .weights import load_weights
 
         network = self.make_network()
-        load_weights(network, weights_path)
+        if words := load_weights(network, weights_path):
+            note(words)
         return network.eval()
 
     def to_json(self) -> dict[str, Any]:

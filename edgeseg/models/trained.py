@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -58,13 +59,13 @@ class TrainedModel:
         """Checksum of the checkpoint, in hexadecimal digits."""
         return sha256_of_file(self.weights)
 
-    def load_network(self) -> nn.Module:
-        """The network with its weights, in eval mode.
+    def load_network(self, note: Callable[[str], object] = len) -> nn.Module:
+        """The network with its weights, in eval mode; for `note` see `ModelSpec.load_network`.
 
         Raises:
             WeightsError: The checkpoint does not fit.
         """
-        return self.spec.load_network(self.weights)
+        return self.spec.load_network(self.weights, note)
 
     def identity(self) -> dict[str, Any]:
         """What decides the predictions, as JSON; edgeseg's own code is in every cache key."""

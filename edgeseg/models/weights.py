@@ -1,33 +1,29 @@
 """Reading and writing of network weights.
 
 What is read may come from anywhere, so nothing in a file is executed: safetensors, or pickles of
-plain tensors through `torch.load(weights_only=True)`.
+plain tensors, see `edgeseg.models.checkpoints.files`.
 """
 
 from __future__ import annotations
 
-import pickletools
-import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError, WeightsError
 from ..storage.atomic import write_bytes
+from .checkpoints.files import UNKNOWN, rank_of, read_file, states_of
+from .checkpoints.matching import AVERAGED_PREFIX, Match, listed, match_wrapped
+from .foreign_code import foreign_code
 from .logits import inner_network
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
 PREFIXES = ("module.", "_orig_mod.")
-LISTED_KEYS = 4
 MODEL_ADVICE = "Check that --model names the network that these weights were trained for."
 BACKBONE_ADVICE = "Check that --backbone-weights names a classifier of the network's backbone."
+AVERAGE, UNCERTAIN = 0, 2  # see _certainty
 SHAPE_ADVICE = "Check widths and number of classes."
-# How torch's weights-only reader words its refusal to import something that a pickle names.
-FOREIGN_CODE = re.compile(r"Unsupported (global|class)|not allowed|was not an allowed global")
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
@@ -39,13 +35,22 @@ def load_state(path: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: The file is missing, truncated, holds code, or holds no state dict.
     """
-    if not path.is_file():
-        raise WeightsError(f"No weights file at {path}. Check the path.")
-    raw = _READERS[_kind_of_file(path)](path)
-    state = _unwrap(raw, path)
+    state = next(iter(_read_states(path).values()))
     while prefix := _common_prefix(state):
         state = {name[len(prefix) :]: tensor for name, tensor in state.items()}
     return state
+
+
+def _read_states(path: Path) -> dict[str, dict[str, Tensor]]:
+    """All states in a checkpoint, by the keys that lead to them; at least one."""
+    raw = read_file(path)
+    states = states_of(raw)
+    if not states:
+        raise WeightsError(
+            f"{path} holds no state dict (found {type(raw).__name__}). "
+            "Save one with torch.save(model.state_dict(), ...)."
+        )
+    return states
 
 
 def _common_prefix(state: dict[str, Tensor]) -> str:
@@ -54,148 +59,130 @@ def _common_prefix(state: dict[str, Tensor]) -> str:
     return common[0] if state and common else ""
 
 
-def _kind_of_file(path: Path) -> str:
-    """The format by the file's first bytes; its name may be wrong."""
-    with path.open("rb") as file:
-        start = file.read(9)
-    if start.startswith((b"PK", b"\x80")):
-        return "pickle"
-    if start[8:9] == b"{" or path.suffix == ".safetensors":
-        return "safetensors"
-    raise WeightsError(
-        f"{path} is not a PyTorch or safetensors checkpoint, or it is damaged. "
-        "Copy or download it again."
-    )
-
-
-def _read_safetensors(path: Path) -> Any:
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        return load(path.read_bytes())
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise WeightsError(_damaged(path, error)) from error
-
-
-def _read_pickle(path: Path) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # Damaged files make torch's reader fail in many ways; only one of them is about code.
-        if FOREIGN_CODE.search(str(error)) or _is_newer_pickle(path, error):
-            raise WeightsError(
-                f"{path} holds more than tensors: loading it would run code from the file, so it "
-                "was refused. Save only the weights, torch.save(model.state_dict(), ...), or "
-                "safetensors, where you trust the file."
-            ) from error
-        raise WeightsError(_damaged(path, error)) from error
-
-
-_READERS = {"safetensors": _read_safetensors, "pickle": _read_pickle}
-
-
-def _is_newer_pickle(path: Path, error: Exception) -> bool:
-    """Whether torch refused a whole pickle for a protocol that it never writes itself."""
-    if "Unsupported operand" not in str(error):
-        return False
-    try:
-        for _ in pickletools.genops(path.read_bytes()):  # reads, runs nothing
-            pass
-    except Exception:
-        return False
-    return True
-
-
-def _damaged(path: Path, error: Exception) -> str:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    if "weights_only" in reason:
-        reason = type(error).__name__  # torch's words advise to load it unsafely
-    return (
-        f"{path} is not a whole PyTorch or safetensors checkpoint ({reason}). "
-        "Copy or download it again."
-    )
-
-
-def _unwrap(raw: Any, path: Path) -> dict[str, Tensor]:
-    while isinstance(raw, Mapping) and not _is_state(raw):
-        inner = next((raw[key] for key in WRAPPERS if isinstance(raw.get(key), Mapping)), None)
-        if inner is None:
-            break
-        raw = inner
-    if not isinstance(raw, Mapping) or not _is_state(raw):
-        raise WeightsError(
-            f"{path} holds no state dict (found {type(raw).__name__}). "
-            "Save one with torch.save(model.state_dict(), ...)."
-        )
-    return dict(raw)
-
-
-def _is_state(raw: Mapping[Any, Any]) -> bool:
-    return bool(raw) and all(
-        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in raw.items()
-    )
-
-
 def load_weights(
     network: nn.Module, path: Path, *, ignored: tuple[str, ...] = (), advice: str | None = None
-) -> None:
+) -> str:
     """Load a checkpoint into a network; every name and shape must match.
 
     Args:
         ignored: Prefixes of names that the file may hold and the network does not use.
         advice: Advice of the message where names or shapes differ; None tells to check --model.
 
+    Returns:
+        What was taken, renamed and left out, in words; empty where nothing was.
+
     Raises:
-        WeightsError: As `load_state`; or names or shapes differ; or a value is NaN or infinite.
+        WeightsError: As `load_state`; or names or shapes differ; or several states fit; or a value
+            is NaN or infinite.
     """
     network = inner_network(network)
-    state = {
-        name: tensor for name, tensor in load_state(path).items() if not name.startswith(ignored)
-    }
     expected = network.state_dict()
-    for name in expected:
-        # Counts batches since the start of training; old checkpoints lack it, nothing uses it.
-        if name.endswith("num_batches_tracked"):
-            state.setdefault(name, expected[name])
-    missing = [name for name in expected if name not in state]
-    unexpected = [name for name in state if name not in expected]
-    if missing or unexpected:
+    place, match, notes = _choose(_read_states(path), expected, ignored, path)
+    if not match.fits:
+        where = f" ({place})" if place else ""
         raise WeightsError(
-            f"{path} does not fit {type(network).__name__}: {_list('missing', missing)}; "
-            f"{_list('unexpected', unexpected)}. {advice or MODEL_ADVICE}"
+            f"{path}{where} does not fit {type(network).__name__}: "
+            f"{_list('missing', match.missing)}; {_list('unexpected', match.unexpected)}. "
+            f"{advice or MODEL_ADVICE}"
         )
-    for name, tensor in state.items():
-        if tensor.shape != expected[name].shape:
+    _require_tensors(match.state, expected, path, type(network).__name__, advice)
+    with foreign_code(f"{type(network).__name__} does not load its weights", "Correct its code."):
+        network.load_state_dict(match.state)
+    return "; ".join([*notes, *match.notes()])
+
+
+def _choose(
+    states: Mapping[str, Mapping[str, Tensor]],
+    expected: Mapping[str, Tensor],
+    ignored: tuple[str, ...],
+    path: Path,
+) -> tuple[str, Match, list[str]]:
+    """The state that fits, and notes on what it lay beside; else the one that nearly fits.
+
+    Raises:
+        WeightsError: Several fit, and nothing says which is meant.
+    """
+    matches = {place: match_wrapped(state, expected, ignored) for place, state in states.items()}
+    fitting = [(place, match) for place, found in matches.items() for match in found if match.fits]
+    if not fitting:
+        place = max(matches, key=lambda place: len(matches[place][0].state))
+        return place, matches[place][0], []
+    (place, match), *others = sorted(fitting, key=lambda one: _certainty(*one))
+    rivals = [one for one in others if _differ(one[1].state, match.state)]
+    certainty = _certainty(place, match)
+    label = _label(place, match)
+    if certainty == UNCERTAIN and rivals:
+        listing = ", ".join(_label(*one) for one in rivals)
+        raise WeightsError(
+            f"{path} holds several states that fit: {label}, {listing}. Save the one that is meant "
+            "in a file of its own."
+        )
+    beside = ", not " + ", ".join(_label(*one) for one in rivals) if rivals else ""
+    averaged = " (averaged weights)" if certainty == AVERAGE else ""
+    return place, match, [f"took {label}{averaged}{beside}"] if averaged or beside else []
+
+
+def _certainty(place: str, match: Match) -> int:
+    """How sure it is that a state which fits is the one that is meant; the least is surest."""
+    if rank_of(place) == 0 or AVERAGED_PREFIX in match.prefix:
+        return AVERAGE
+    return UNCERTAIN if match.prefix or rank_of(place) == UNKNOWN else AVERAGE + 1
+
+
+def _label(place: str, match: Match) -> str:
+    names = f"{match.prefix}*" if match.prefix else ""
+    return f"{place} {names}".strip() or "the names as they are"
+
+
+def _differ(state: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return any(
+        tensor.shape != other[name].shape or not torch.equal(tensor, other[name])
+        for name, tensor in state.items()
+    )
+
+
+def _require_tensors(
+    state: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    path: Path,
+    name: str,
+    advice: str | None,
+) -> None:
+    """Refuse tensors of another shape or kind, and values that are not finite.
+
+    Raises:
+        WeightsError: Names the tensor.
+    """
+    for key, tensor in state.items():
+        if tensor.shape != expected[key].shape:
             raise WeightsError(
-                f"{path} does not fit {type(network).__name__}: '{name}' has shape "
-                f"{tuple(tensor.shape)}, the network needs {tuple(expected[name].shape)}. "
-                f"{advice or SHAPE_ADVICE}"
+                f"{path} does not fit {name}: '{key}' has shape {tuple(tensor.shape)}, the network "
+                f"needs {tuple(expected[key].shape)}. {advice or SHAPE_ADVICE}"
             )
         if tensor.layout != torch.strided or (
-            expected[name].is_floating_point() and not tensor.is_floating_point()
+            expected[key].is_floating_point() and not tensor.is_floating_point()
         ):
             raise WeightsError(
-                f"{path} holds '{name}' as {tensor.dtype} ({tensor.layout}), the network needs "
+                f"{path} holds '{key}' as {tensor.dtype} ({tensor.layout}), the network needs "
                 "plain floats. Save the float weights, not a quantised or sparse form."
             )
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise WeightsError(
-                f"{path} holds NaN or infinity in '{name}'. The training that wrote it "
+                f"{path} holds NaN or infinity in '{key}'. The training that wrote it "
                 "diverged; use an earlier checkpoint."
             )
-    network.load_state_dict(state)
 
 
-def load_backbone(network: nn.Module, name: str, path: Path) -> None:
+def load_backbone(network: nn.Module, name: str, path: Path) -> str:
     """Load an image classifier's checkpoint into the submodule that it was the backbone of.
 
     Args:
         name: Name of the submodule; its attribute `unused_weights` holds the prefixes of names that
             it does not load.
         path: The classifier's checkpoint.
+
+    Returns:
+        As `load_weights`.
 
     Raises:
         UsageError: The network has no backbone.
@@ -208,12 +195,12 @@ def load_backbone(network: nn.Module, name: str, path: Path) -> None:
         )
     backbone = inner_network(network).get_submodule(name)
     ignored = getattr(backbone, "unused_weights", ())
-    load_weights(backbone, path, ignored=ignored, advice=BACKBONE_ADVICE)
+    return load_weights(backbone, path, ignored=ignored, advice=BACKBONE_ADVICE)
 
 
 def _list(title: str, names: list[str]) -> str:
-    shown = ", ".join(names[:LISTED_KEYS]) + (", ..." if len(names) > LISTED_KEYS else "")
-    return f"{len(names)} {title}" + (f" ({shown})" if names else "")
+    number, _, shown = listed(names).partition(" ")
+    return f"{number} {title}" + (f" {shown}" if shown else "")
 
 
 def save_weights(path: Path, network: nn.Module) -> None:

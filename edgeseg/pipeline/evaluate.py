@@ -133,8 +133,8 @@ def score_model(
         )
     chosen = None if metrics is None else choose_metrics(spec, metrics)
     sets = (OVERLAP,) if chosen is None else (OVERLAP, chosen.metrics)
-    with progress.stage("load the model"):
-        network = model.load_network()
+    with progress.stage("load the model") as stage:
+        network = model.load_network(stage.note)
         reference_images(network, spec, list(dataset)[:CHECKED_IMAGES])  # refuses unsound answers
     from ..training.predict import predict_scores
 

@@ -68,7 +68,7 @@ def train_model(request: TrainRequest, progress: Progress = SILENT) -> TrainingR
         torch.manual_seed(recipe.seed)
         network = spec.make_network()
         if request.weights is not None:
-            load_weights(network, request.weights)
+            stage.note(load_weights(network, request.weights))
         if request.backbone_weights is not None:
             load_backbone(network, recipe.backbone, request.backbone_weights)
         trainer = Trainer(

@@ -127,8 +127,8 @@ class BuildContext:
 
     @cached_property
     def network(self) -> nn.Module:
-        with self.progress.stage("load the model"):
-            return self.model.load_network()
+        with self.progress.stage("load the model") as stage:
+            return self.model.load_network(stage.note)
 
     @cached_property
     def references(self) -> ReferenceImages:

@@ -1,0 +1,1 @@
+"""Checkpoints as training frameworks write them: reading the files, matching their names."""
