@@ -207,6 +207,7 @@ def bench(
     baseline: str = "plain",
     toolkits: Mapping[str, AnyPath] | None = None,
     device: str | None = None,
+    model: str | None = None,
     progress: bool = True,
 ) -> Report:
     """Measure bundles in one interleaved run, each against its FP32 baseline: `edgeseg bench`.
@@ -221,6 +222,8 @@ def bench(
         baseline: "plain", the exported graph through the runtime's own tool, or "target".
         toolkits: Interpreters of external toolkits by name, which run the FP32 network too.
         device: Where to measure, such as "ssh://user@host"; None measures here.
+        model: Class of your own network, "package.module:Class", to be imported for the FP32
+            reference; None takes the bundle's FP32 graph. Nothing that a bundle names is imported.
 
     Returns:
         A row for each artefact; `Report.to_pandas()` gives a table.
@@ -240,6 +243,7 @@ def bench(
         baseline=baseline,
         toolkits={name: Path(python) for name, python in (toolkits or {}).items()},
         device=None if device is None else DeviceSettings(device),
+        model=model,
     )
     return run_bench(request, _progress(progress))
 

@@ -9,6 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 SCHEMA_VERSION = 3
 MANIFEST_NAME = "manifest.json"
 
+# A manifest that came with its bundle cannot allow a check more than this: NaN, or anything at all.
+MOST_ABS_DIFF = 1.0
+MOST_FLIPS_PER_10K = 100.0
+
 Role = Literal["artifact", "golden", "runner", "source"]
 
 
@@ -54,14 +58,14 @@ class ArtifactRecord(Record):
 
 class GoldenRecord(Record):
     """An image, the mask that the artefact gave for it when it was built, and how far another
-    machine may be from it. `image` is (H, W, 3) uint8 or uint16, `mask` (1, C, h, w) float16
-    probabilities.
+    machine may be from it, at most as far as any build allows. `image` is (H, W, 3) uint8 or
+    uint16, `mask` (1, C, h, w) float16 probabilities.
     """
 
     image: str
     mask: str
-    max_abs_diff: float
-    max_flips_per_10k: float
+    max_abs_diff: float = Field(ge=0, le=MOST_ABS_DIFF)
+    max_flips_per_10k: float = Field(ge=0, le=MOST_FLIPS_PER_10K)
 
 
 class AgreementRecord(Record):

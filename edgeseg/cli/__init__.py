@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 import typer
@@ -97,16 +98,46 @@ def _end_on_signal(number: int, frame: FrameType | None) -> None:
     raise _Stopped(number)
 
 
+def _require_output() -> None:
+    """End where the standard output is closed, as nobody would see the result.
+
+    Whatever of the three standard descriptors is closed is opened, so that no file of ours gets
+    its number, to which other packages print.
+    """
+    is_closed = sys.stdout is None
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 (for as long as the process lives)
+    if is_closed:
+        print_error("The standard output is closed. Send it to a file or to /dev/null.")
+        sys.exit(1)
+
+
+def _drop_output() -> None:
+    """Let what could not be written go: at its end, Python would try it again and complain."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        return
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main() -> None:
     """Run the command line: exit code 0 done, 1 failed, 2 not a sensible request."""
     signal.signal(signal.SIGTERM, _end_on_signal)
+    _require_output()
     prepare_environment()
     with contextlib.suppress(EdgesegError):  # commands that need the cache say it
         # torch makes this folder as networks are exported, otherwise among the temporary files.
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_root() / "torch"))
     debug = bool(os.environ.get(DEBUG))
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except _Stopped as stopped:
         print_error(f"Stopped by {stopped.signal.name}. Run the command again.")
         raise
@@ -117,9 +148,10 @@ def main() -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # Whoever read the output has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         sys.exit(1)
     except OSError as error:
+        _drop_output()
         if debug:
             raise
         where = f" ({error.filename})" if error.filename else ""

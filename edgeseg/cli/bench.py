@@ -12,8 +12,16 @@ from edgeseg.benchmarks.settings import BenchSettings
 
 from ..errors import OutputInUseError, UsageError
 from ..pipeline.devices.settings import DeviceSettings
+from ..storage.atomic import is_special, write_text
 from .terminal.bench_table import bench_table, describe_report
-from .terminal.console import make_progress, print_json, print_note, print_table, table_width
+from .terminal.console import (
+    is_standard_output,
+    make_progress,
+    print_json,
+    print_note,
+    print_table,
+    table_width,
+)
 from .terminal.options import AsJson, Data, Images, Runs, Split, Threads
 
 
@@ -37,6 +45,15 @@ def bench(
         ),
     ] = None,
     images: Images = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Class of a network of your own, package.module:Class, to be imported for the "
+            "FP32 reference (default: the bundle's FP32 graph; nothing of a bundle is imported).",
+        ),
+    ] = None,
     toolkit: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,11 +89,12 @@ def bench(
     """
     from ..pipeline.external_toolkits import parse_toolkits
     from ..pipeline.measure import BenchRequest, run_bench
-    from ..storage.atomic import write_text
 
     if as_json and json_file is None:
         bundles, json_file = _older_json_file(bundles)
         as_json = json_file is None
+    if json_file is not None and is_standard_output(json_file):
+        json_file, as_json = None, True
     if json_file is not None:
         _require_report_place(json_file)
     remote = DeviceSettings(device or "", device_python, device_program, timeout)
@@ -96,6 +114,7 @@ def bench(
         toolkits=parse_toolkits(toolkit or []),
         device=None if device is None else remote,
         record=record,
+        model=model,
     )
     report = run_bench(request, make_progress())
     if json_file is not None:
@@ -116,7 +135,7 @@ def _require_report_place(path: Path) -> None:
     """
     if path.is_dir():
         raise UsageError(f"--json-file {path} is a folder. Name a file in it.")
-    if not path.exists():
+    if not path.exists() or is_special(path):  # reading a pipe would wait for what is written
         return
     try:
         record = json.loads(path.read_bytes() or b"{}")
@@ -133,9 +152,12 @@ def _require_report_place(path: Path) -> None:
 def _older_json_file(words: list[Path]) -> tuple[list[Path], Path | None]:
     """Take FILE out of the bundles: "--json FILE" wrote it before --json printed.
 
-    A bundle is a folder, so that FILE, which ends in .json and is none, cannot be meant as one.
+    A bundle is a folder, so that FILE, which ends in .json or is a device or a pipe, cannot be
+    meant as one.
     """
-    files = [word for word in words if word.suffix == ".json" and not word.is_dir()]
+    files = [
+        word for word in words if is_special(word) or (word.suffix == ".json" and not word.is_dir())
+    ]
     if len(files) != 1:
         return words, None
     return [word for word in words if word != files[0]], files[0]

@@ -4,7 +4,7 @@ Each network is a folder: its `__init__.py` states SPEC, with RECIPES and TAPS, 
 holds the module, which loads torch when it is asked for.
 """
 
-from .find import find_model, list_models
+from .find import find_model, is_registered, list_models
 from .recipe import Recipe
 from .registry import MODELS
 from .spec import ModelSpec, ShippedWeights
@@ -17,5 +17,6 @@ __all__ = [
     "ShippedWeights",
     "TrainedModel",
     "find_model",
+    "is_registered",
     "list_models",
 ]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..errors import EdgesegError, UnknownNameError, UsageError
 from .registry import MODELS
 from .spec import ModelSpec
 from .user import read_user_model
-from .variants import split_variant_name, variant_of
+from .variants import describe_variant, split_variant_name, variant_of
 
 
 def find_model(
@@ -29,6 +32,27 @@ def find_model(
     """
     spec = _find_spec(name, spec_path)
     return spec if size is None else spec.at_size(*size)
+
+
+def is_registered(record: Mapping[str, Any]) -> bool:
+    """Whether what `ModelSpec.to_json` wrote is one of the installed networks, or its edge variant.
+
+    Such a record may come from a bundle that somebody sent. What it names is imported and called
+    only where this holds: class and arguments are then those of an installed package.
+
+    Raises:
+        EdgesegError: Another package registered the name for something that is no spec.
+    """
+    known = MODELS.names()
+    name = str(record.get("name"))
+    original, ending = (name, "") if name in known else split_variant_name(name)
+    if original not in known:
+        return False
+    spec = _registered(original)
+    if ending:
+        spec = describe_variant(spec, ending)
+    arguments = json.loads(json.dumps(spec.arguments))
+    return (record.get("place"), record.get("arguments")) == (spec.import_path, arguments)
 
 
 def list_models() -> list[ModelSpec]:

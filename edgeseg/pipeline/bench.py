@@ -20,7 +20,8 @@ from ..errors import BenchmarkError, TargetError, UnknownNameError, UsageError
 from ..progress import SILENT, Progress
 from ..records import sha256_of_file
 from .builder.baselines import BASELINES, PLAIN, baseline_artifact
-from .builder.runners import ArtifactRunner, ReferenceRunner
+from .builder.bundle_reference import reference_runner, require_named
+from .builder.runners import ArtifactRunner
 from .external_toolkits import open_environments, require_timed, toolkit_participants
 
 
@@ -32,6 +33,7 @@ def bench_bundles(
     *,
     baseline_kind: str = PLAIN,
     toolkits: Mapping[str, Path] = MappingProxyType({}),
+    model: str | None = None,
 ) -> Report:
     """Measure bundles in one interleaved run, each against its FP32 baseline.
 
@@ -41,16 +43,18 @@ def bench_bundles(
         baseline_kind: "plain" is what the runtime's own tool makes of the exported graph, "target"
             what edgeseg compiles from it in FP32, not rewritten but repaired.
         toolkits: Interpreters with external toolkits, by name; they run each network too.
+        model: See `reference_runner`.
 
     Raises:
         UnknownNameError: No such kind of baseline.
         BenchmarkError: A bundle has no source, or a process dies.
         TargetError: The tool refuses the graph.
         UsageError: An interpreter lacks what its toolkit needs, or a bundle's runtime does not run
-            on this machine, where toolkits run.
+            on this machine, where toolkits run; or no bundle is of the class `model`.
     """
     require_baseline_kind(baseline_kind)
     settings.require_cores()
+    require_named(bundles, model)
     environments = open_environments(toolkits)
     participants: list[Participant] = []
     failures: list[Failure] = []
@@ -58,7 +62,7 @@ def bench_bundles(
     names = name_bundles(bundles)
     for bundle in bundles:
         bundle.check_files()
-        baseline = baseline_participant(bundle, settings, progress, baseline_kind)
+        baseline = baseline_participant(bundle, settings, progress, baseline_kind, model)
         known = {participant.key for participant in participants}
         if baseline.key not in known:
             participants.append(baseline)
@@ -67,7 +71,7 @@ def bench_bundles(
         if baseline.reference_key not in networks:
             networks.add(baseline.reference_key)
             others, failed = toolkit_participants(
-                bundle, baseline, environments, settings, progress
+                bundle, baseline, environments, settings, progress, model
             )
             participants += others
             failures += failed
@@ -148,7 +152,11 @@ def require_baseline_kind(kind: str) -> None:
 
 
 def baseline_participant(
-    bundle: Bundle, settings: BenchSettings, progress: Progress, kind: str = PLAIN
+    bundle: Bundle,
+    settings: BenchSettings,
+    progress: Progress,
+    kind: str = PLAIN,
+    model: str | None = None,
 ) -> Participant:
     """The FP32 artefact of the bundle's own ONNX file, compiled here and cached."""
     manifest = bundle.manifest
@@ -172,20 +180,13 @@ def baseline_participant(
         target=manifest.target,
         precision="fp32",
         runner=ArtifactRunner(artifact, settings.threads),
-        reference=reference_runner(bundle),
+        reference=reference_runner(bundle, model),
         reference_key=reference_key(bundle),
         inputs=bundle.inputs,
         outputs=bundle.outputs,
         artifact_bytes=artifact.size_bytes,
         baseline_key=str(artifact.folder),
         fallback_runtime=runtime.fallback_runtime(),
-    )
-
-
-def reference_runner(bundle: Bundle) -> ReferenceRunner:
-    """How to run a bundle's FP32 reference; a user's class is looked for in the present folder."""
-    return ReferenceRunner(
-        bundle.manifest.model.spec, bundle.folder / SOURCE_WEIGHTS, folder=Path.cwd()
     )
 
 

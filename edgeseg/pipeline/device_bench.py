@@ -24,9 +24,9 @@ from .bench import (
     name_bundles,
     note_candidates,
     reference_key,
-    reference_runner,
     require_source,
 )
+from .builder.bundle_reference import reference_runner, require_named
 from .devices.adb import AdbDevice
 from .devices.base import Device, DeviceRunner
 from .devices.settings import DeviceSettings
@@ -41,6 +41,8 @@ def bench_on_device(
     settings: BenchSettings,
     device: DeviceSettings,
     progress: Progress = SILENT,
+    *,
+    model: str | None = None,
 ) -> Report:
     """Measure bundles on a device in one interleaved run.
 
@@ -50,6 +52,7 @@ def bench_on_device(
     Args:
         bundles: Of one model, weights and contract each.
         dataset: Labelled images for accuracy, which are decoded here.
+        model: See `reference_runner`.
 
     Raises:
         DeviceError: The device is not reached, lacks something, or fails.
@@ -61,6 +64,7 @@ def bench_on_device(
     if not isinstance(address, AdbAddress) and device.program is not None:
         raise UsageError("--device-program is for adb://. Leave it out.")
     name_bundles(bundles)
+    require_named(bundles, model)
     for bundle in bundles:
         bundle.check_files()
         require_source(bundle)
@@ -77,7 +81,7 @@ def bench_on_device(
                 stage.advance()
                 runners[bundle_key(bundle)] = runner
         report = measure(
-            device_participants(bundles, runners, str(address)),
+            device_participants(bundles, runners, str(address), model),
             dataset,
             settings,
             progress,
@@ -101,13 +105,17 @@ def open_device(
 
 
 def device_participants(
-    bundles: Sequence[Bundle], runners: dict[str, DeviceRunner], device: str
+    bundles: Sequence[Bundle],
+    runners: dict[str, DeviceRunner],
+    device: str,
+    model: str | None = None,
 ) -> list[Participant]:
     """What to measure, baselines first.
 
     Args:
         runners: Of each bundle, by its key.
         device: Its address.
+        model: See `reference_runner`.
     """
     names = name_bundles(bundles)
     participants = []
@@ -122,7 +130,7 @@ def device_participants(
             target=manifest.target,
             precision=manifest.precision,
             runner=runners[key],
-            reference=reference_runner(bundle),
+            reference=reference_runner(bundle, model),
             reference_key=reference_key(bundle),
             inputs=bundle.inputs,
             outputs=bundle.outputs,

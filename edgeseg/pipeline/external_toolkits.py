@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from ..models import ModelSpec
 from ..progress import Progress
 from ..records import sha256_of_file
 from ..storage import cache
+from .builder.bundle_reference import may_import
 
 WORKER = module_file(toolkit_worker.__name__)  # runs in the toolkit's environment
 CONTRACT = module_file(contract.__name__)  # is read there
@@ -199,11 +201,13 @@ def toolkit_participants(
     environments: Sequence[ToolkitEnvironment],
     settings: BenchSettings,
     progress: Progress,
+    named: str | None = None,
 ) -> tuple[list[Participant], list[Failure]]:
     """The FP32 network of a bundle, as each toolkit converts and runs it.
 
     Args:
         baseline: What their latency is compared with.
+        named: Class that the user named; see `reference_runner`.
 
     Returns:
         The participants, and the toolkits that do not convert the network.
@@ -222,7 +226,7 @@ def toolkit_participants(
             toolkit=environment.describe(),
         )
         try:
-            network = _convert(environment, bundle, progress)
+            network = _convert(environment, bundle, progress, named)
         except BenchmarkError as error:
             failures.append(Failure.of(participant, error))
             continue
@@ -238,12 +242,20 @@ def toolkit_participants(
     return participants, failures
 
 
-def _export(bundle: Bundle, progress: Progress) -> Path:
+def _export(bundle: Bundle, progress: Progress, named: str | None) -> Path:
     """The bundle's FP32 network as a file of torch.export, cached.
 
     Raises:
-        BenchmarkError: torch.export does not take it.
+        BenchmarkError: torch.export does not take it, or its class may not be imported.
     """
+    place = bundle.manifest.model.spec.get("place")
+    if not may_import(bundle, named):
+        raise BenchmarkError(
+            f"It starts from the class {place}, which {bundle.folder} names and nobody else. If "
+            f"that code is yours, run again with --model {place}."
+        )
+    if place == named and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
     weights = bundle.folder / SOURCE_WEIGHTS
     spec = ModelSpec.from_json(bundle.manifest.model.spec)
     record = {
@@ -271,7 +283,9 @@ def _export(bundle: Bundle, progress: Progress) -> Path:
     return folder / PROGRAM
 
 
-def _convert(environment: ToolkitEnvironment, bundle: Bundle, progress: Progress) -> Path:
+def _convert(
+    environment: ToolkitEnvironment, bundle: Bundle, progress: Progress, named: str | None
+) -> Path:
     """Folder with what a toolkit makes of the network, cached.
 
     Raises:
@@ -279,7 +293,7 @@ def _convert(environment: ToolkitEnvironment, bundle: Bundle, progress: Progress
     """
     name, model = environment.name, bundle.manifest.model.name
     takes_onnx = environment.toolkit.source == ONNX
-    source = bundle.folder / SOURCE_ONNX if takes_onnx else _export(bundle, progress)
+    source = bundle.folder / SOURCE_ONNX if takes_onnx else _export(bundle, progress, named)
     record = {
         "toolkit": name,
         "packages": dict(environment.versions),

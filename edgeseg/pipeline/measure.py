@@ -34,6 +34,8 @@ class BenchRequest:
         toolkits: Interpreters of external toolkits by name.
         device: Where to measure, and how; None measures here.
         record: Add the rows to the bundles' manifests.
+        model: Class of the user's own network, "package.module:Class", which is imported for the
+            FP32 reference; None takes the bundle's FP32 graph.
     """
 
     bundles: tuple[Path, ...]
@@ -46,6 +48,7 @@ class BenchRequest:
     toolkits: Mapping[str, Path] = field(default_factory=dict)
     device: DeviceSettings | None = None
     record: bool = False
+    model: str | None = None
 
     def __post_init__(self) -> None:
         require_baseline_kind(self.baseline)
@@ -72,7 +75,9 @@ def run_bench(request: BenchRequest, progress: Progress = SILENT) -> Report:
     bundles = [open_bundle(folder) for folder in request.bundles]
     dataset = open_split(request.data, *request.splits).first(request.images)
     if request.device is not None:
-        report = bench_on_device(bundles, dataset, settings, request.device, progress)
+        report = bench_on_device(
+            bundles, dataset, settings, request.device, progress, model=request.model
+        )
     else:
         report = bench_bundles(
             bundles,
@@ -81,6 +86,7 @@ def run_bench(request: BenchRequest, progress: Progress = SILENT) -> Report:
             progress,
             baseline_kind=request.baseline,
             toolkits=request.toolkits,
+            model=request.model,
         )
     if request.record:
         _record(report, bundles)

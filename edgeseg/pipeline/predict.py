@@ -16,7 +16,7 @@ from ..bundle.bundle import SOURCE_WEIGHTS, Bundle
 from ..data.images import read_image
 from ..errors import BundleError
 from ..lazy import require
-from ..reference.reference import open_torch
+from .builder.bundle_reference import reference_runner
 
 
 def load_bundle(bundle: Bundle, *, threads: int = 1) -> Backend:
@@ -55,22 +55,20 @@ def predict_image(
 
 
 def load_reference(bundle: Bundle) -> Backend:
-    """The FP32 reference of a bundle, in PyTorch, from the bundle's source.
+    """The FP32 reference of a bundle, from the bundle's source: see `reference_runner`.
 
     Raises:
         BundleError: The bundle has no source.
         MissingBackendError: PyTorch is not installed.
-        EdgesegError: The network, one of the user's own, is not found.
     """
-    weights = bundle.folder / SOURCE_WEIGHTS
-    if not weights.is_file():
+    if not (bundle.folder / SOURCE_WEIGHTS).is_file():
         raise BundleError(
             f"{bundle.folder} has no source/ folder with the FP32 weights. Compare with another "
             "bundle, or take the whole bundle that edgeseg build wrote."
         )
     require("torch", purpose="The FP32 reference")
-    spec = bundle.manifest.model.spec
-    return open_torch(spec, str(weights.resolve()), str(Path.cwd()))
+    backend: Backend = reference_runner(bundle).open()
+    return backend
 
 
 @dataclass(frozen=True)

@@ -91,8 +91,16 @@ def _remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def writing_file(path: Path) -> Iterator[IO[bytes]]:
-    """Yield a binary file that takes the place of `path` when the block ends without error."""
-    path = path.absolute()
+    """Yield a binary file that takes the place of `path` when the block ends without error.
+
+    Only regular files are replaced, behind a link too. A device, a pipe or a socket stays what it
+    is, and what is written goes to it at once.
+    """
+    if is_special(path):
+        with path.open("wb") as file:
+            yield file
+        return
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_stale_partials(path)
     partial = _partial_path(path)
@@ -105,6 +113,15 @@ def writing_file(path: Path) -> Iterator[IO[bytes]]:
         _sync_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def is_special(path: Path) -> bool:
+    """Whether something is there that is neither a regular file nor a folder."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -177,7 +194,11 @@ def adding_files(folder: Path) -> Iterator[Path]:
         with _partial_folder(folder / "files") as partial:
             yield partial
             for entry in sorted(partial.iterdir()):
-                entry.replace(folder / entry.name)
+                place = folder / entry.name
+                if is_special(place) or place.is_symlink():
+                    write_bytes(place, entry.read_bytes())
+                else:
+                    entry.replace(place)
             _sync_folder(folder)
     finally:
         if is_new and not any(folder.iterdir()):

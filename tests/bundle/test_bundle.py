@@ -116,6 +116,22 @@ def test_the_manifest_text_reads_back(folder: Path) -> None:
     assert text.endswith("}\n")
 
 
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"max_abs_diff": 1.5},
+        {"max_abs_diff": -1},
+        {"max_abs_diff": float("nan")},
+        {"max_flips_per_10k": 10_000},
+        {"max_flips_per_10k": float("inf")},
+    ],
+)
+def test_a_manifest_cannot_allow_any_mask(folder: Path, limits: dict[str, float]) -> None:
+    change_manifest(folder, lambda record: record["golden"].update(limits))
+    with pytest.raises(BundleError, match=r"does not follow the schema.*build it anew"):
+        open_bundle(folder)
+
+
 def test_files_are_listed_with_their_role(folder: Path) -> None:
     (folder / "notes.txt").touch()  # not below a subfolder
     (folder / "artifact" / "deep").mkdir()

@@ -21,6 +21,7 @@ from support import needs
 
 from edgeseg.bundle.bundle import open_bundle
 from edgeseg.errors import DeviceError
+from edgeseg.lazy import module_file
 from edgeseg.pipeline.device_bench import find_baseline
 from edgeseg.pipeline.devices.ssh import SshDevice
 from edgeseg.records import sha256_of_file
@@ -129,11 +130,23 @@ def test_the_device_gets_what_it_needs_and_no_more(
     assert not any("source" in name for name in listed)
 
 
+def test_the_code_that_runs_there_is_the_installed_one(
+    copied: Path, transport: SshTransport
+) -> None:
+    (copied / "runner" / "run.py").write_text("raise SystemExit('code of a bundle')")
+    runner = SshDevice(transport, 1).install(open_bundle(copied), "bundle0")
+    installed = module_file("edgeseg.targets.runners.run").read_text()
+    assert transport.run(["cat", "bundle0/runner/run.py"]).stdout == installed
+    numbers, _ = runner.verify()
+    assert "pixels flip" in numbers
+
+
 def test_a_file_that_arrives_changed_is_refused(copied: Path, transport: SshTransport) -> None:
     bundle = open_bundle(copied)
     # Changed after it was checked here: the manifest is right, the file is not.
-    (copied / "runner" / "run.py").write_text("print('another')")
-    with pytest.raises(DeviceError, match=r"runner/run.py of .* arrived changed at ssh://"):
+    path = copied / bundle.manifest.artifact.files[0]
+    path.write_bytes(path.read_bytes() + b"another")
+    with pytest.raises(DeviceError, match=r"artifact/.* of .* arrived changed at ssh://"):
         SshDevice(transport, 1).install(bundle, "bundle0")
 
 

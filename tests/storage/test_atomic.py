@@ -15,7 +15,13 @@ import pytest
 
 from edgeseg.errors import EdgesegError
 from edgeseg.storage import atomic
-from edgeseg.storage.atomic import write_bytes, write_text, writing_file, writing_folder
+from edgeseg.storage.atomic import (
+    adding_files,
+    write_bytes,
+    write_text,
+    writing_file,
+    writing_folder,
+)
 
 HALF_A_FILE = """
 import sys, time
@@ -183,6 +189,55 @@ def test_the_rights_are_those_of_any_new_file(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     write_text(tmp_path / "atomic", "")
     assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append(path.read_bytes()))
+    reader.start()
+    write_text(path, "a report")
+    reader.join(timeout=30)
+    assert received == [b"a report"]
+    assert path.is_fifo()
+    assert names_in(tmp_path) == ["pipe"]
+
+
+def test_a_device_stays_one(tmp_path: Path) -> None:
+    link = tmp_path / "nothing"
+    link.symlink_to(os.devnull)
+    write_text(link, "a report")
+    assert link.is_symlink()
+    assert Path(os.devnull).is_char_device()
+
+
+def test_a_full_device_is_an_error_and_stays_one() -> None:
+    full = Path("/dev/full")
+    if not full.is_char_device():
+        pytest.skip("no /dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        write_text(full, "a report")
+    assert full.is_char_device()
+
+
+def test_a_file_behind_a_link_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "report").write_text("old")
+    link = tmp_path / "link"
+    link.symlink_to(Path("deep") / "report")
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert (tmp_path / "deep" / "report").read_text() == "new"
+
+
+def test_files_are_added_to_links_and_devices_too(tmp_path: Path) -> None:
+    (tmp_path / "mask").symlink_to(os.devnull)
+    with adding_files(tmp_path) as folder:
+        (folder / "mask").write_bytes(b"mask")
+        (folder / "other").write_bytes(b"other")
+    assert (tmp_path / "mask").is_symlink()
+    assert (tmp_path / "other").read_bytes() == b"other"
 
 
 def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:

@@ -51,8 +51,16 @@ class CapturedCommand(TyperCommand):
     """A command whose body runs with the output of other packages captured.
 
     Help, version and refused options are printed before the body starts: they cost nothing and
-    leave no log.
+    leave no log. "--json -" is "--json": the document goes to the standard output in either case.
     """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        kept = [
+            word
+            for index, word in enumerate(args)
+            if word != "-" or args[:index][-1:] != ["--json"]
+        ]
+        return super().parse_args(ctx, kept)
 
     def invoke(self, ctx: Any) -> Any:
         with captured_output():

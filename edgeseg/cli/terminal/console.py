@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeseg.errors import UsageError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from edgeseg.progress import Progress
 
 PIPE_WIDTH = 220
+STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 LARGEST_SIDE = 8192
 
 
@@ -40,6 +42,11 @@ def print_note(message: str) -> None:
 def print_result(text: str) -> None:
     """Print a result, to standard output, whatever other packages print there."""
     print(text, file=terminal_stdout())
+
+
+def is_standard_output(path: Path) -> bool:
+    """Whether a file's name stands for the standard output, which commands have captured."""
+    return str(path) in STANDARD_OUTPUT
 
 
 def print_json(value: Any) -> None:

@@ -27,13 +27,13 @@ from edgeseg.bundle.manifest import (
     RuntimeRecord,
     TuningRecord,
 )
-from edgeseg.lazy import module_file
 from edgeseg.quantize.plan.files import save_plan
 from edgeseg.records import VERSION
 from edgeseg.storage import cache
 
 from .builder import BuiltArtifact
 from .context import BuildContext
+from .runner_files import runner_files
 
 # Pixels per 10,000 of the golden mask that may flip on another machine: kernels differ in the
 # order of sums, those of reduced precision also in how they round and saturate.
@@ -65,16 +65,8 @@ def write_bundle(
 
 def _write_runner(context: BuildContext, folder: Path) -> None:
     folder.mkdir()
-    modules = {
-        "contract.py": "edgeseg.contract",
-        "backend.py": context.runtime.backend_module,
-        "golden.py": "edgeseg.bundle.golden",
-        "run.py": "edgeseg.targets.runners.run",
-        "device_bench.py": "edgeseg.targets.runners.device_bench",
-        **context.runtime.runner_modules,
-    }
-    for name, module in modules.items():
-        shutil.copyfile(module_file(module), folder / name)
+    for name, path in runner_files(context.runtime).items():
+        shutil.copyfile(path, folder / name)
 
 
 def _write_golden(context: BuildContext, made: BuiltArtifact, folder: Path) -> GoldenRecord:

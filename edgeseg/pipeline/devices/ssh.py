@@ -33,7 +33,7 @@ from edgeseg.benchmarks.workers.protocol import (
     do_nothing,
     encode_request,
 )
-from edgeseg.bundle.bundle import Bundle
+from edgeseg.bundle.bundle import Bundle, manifest_text
 from edgeseg.bundle.manifest import MANIFEST_NAME
 from edgeseg.data.images import read_image
 from edgeseg.errors import BenchmarkError, DeviceError, UsageError
@@ -45,11 +45,13 @@ from edgeseg.lazy import (
     distribution_of,
     module_file,
 )
+from edgeseg.records import sha256_of_file
 from edgeseg.targets import find_runtime
 from edgeseg.targets.transports.base import Finished, tail
 from edgeseg.targets.transports.ssh import LineProcess, SshTransport
 from edgeseg.targets.transports.ssh_failures import explain_system_error
 
+from ..builder.runner_files import runner_files
 from .base import Device, DeviceRunner, describe_code
 
 WORKER = "tools/device_worker.py"
@@ -112,21 +114,32 @@ class SshDevice(Device):
         self._has_tools = True
 
     def install(self, bundle: Bundle, folder: str) -> SshRunner:
-        """Copy what a device needs of a bundle, and check there that it arrived whole."""
+        """Copy what a device needs of a bundle, and check there that it arrived whole.
+
+        The code that runs there is that of the installed edgeseg, and the manifest is written for
+        it: a bundle may have come from anywhere.
+        """
         self._install_tools()
         packages = self._require_packages(bundle.manifest.runtime)
-        self._transport.push(bundle.folder / MANIFEST_NAME, f"{folder}/{MANIFEST_NAME}")
+        with tempfile.TemporaryDirectory(prefix="edgeseg-device-") as place:
+            manifest = Path(place) / MANIFEST_NAME
+            manifest.write_text(manifest_text(bundle.manifest), encoding="utf-8")
+            self._transport.push(manifest, f"{folder}/{MANIFEST_NAME}")
+        for name, path in runner_files(find_runtime(bundle.manifest.runtime)).items():
+            self._push(bundle, path, f"{folder}/runner/{name}", sha256_of_file(path))
         for file in bundle.manifest.files:
-            if file.role == "source":
-                continue
-            name = f"{folder}/{file.path}"
-            self._transport.push(bundle.folder / file.path, name)
-            if self._transport.sha256(name) != file.sha256:
-                raise DeviceError(
-                    f"{file.path} of {bundle.folder} arrived changed at {self._transport.address}. "
-                    "Check the device's memory and disk, and run again."
-                )
+            if file.role not in ("source", "runner"):
+                path = bundle.folder / file.path
+                self._push(bundle, path, f"{folder}/{file.path}", file.sha256)
         return SshRunner(self._transport, bundle, folder, tuple(packages), self._threads)
+
+    def _push(self, bundle: Bundle, path: Path, name: str, sha256: str) -> None:
+        self._transport.push(path, name)
+        if self._transport.sha256(name) != sha256:
+            raise DeviceError(
+                f"{name.partition('/')[2]} of {bundle.folder} arrived changed at "
+                f"{self._transport.address}. Check the device's memory and disk, and run again."
+            )
 
     def _require_packages(self, runtime: str) -> list[str]:
         """Import names of numpy and the runtime's packages, as they are installed there."""
