@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -155,7 +156,10 @@ def main() -> None:
         if debug:
             raise
         where = f" ({error.filename})" if error.filename else ""
-        message = f"{error.strerror or error}{where}. Check the path, its rights and the disk."
+        # Of many files that could not be copied, the first tells why.
+        is_list = isinstance(error, shutil.Error) and isinstance(error.args[0], list)
+        reason = error.args[0][0][-1] if is_list else error.strerror or error
+        message = f"{reason}{where}. Check the path, its rights and the disk."
         print_error(message, notes_of(error))
         sys.exit(1)
     except Exception as error:

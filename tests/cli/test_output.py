@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -60,3 +61,16 @@ def test_a_report_may_go_to_a_device_or_a_pipe(tmp_path: Path) -> None:
     for place in (pipe, null):
         assert _older_json_file([bundle, place]) == ([bundle], place)
         _require_report_place(place)  # does not read it, which would wait
+
+
+def test_a_full_disk_is_told_in_one_line(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    reason = "[Errno 28] No space left on device: 'bundle/a'"
+
+    def fail() -> None:
+        raise shutil.Error([("cache/a", "bundle/a", reason), ("cache/b", "bundle/b", reason)])
+
+    monkeypatch.setattr("edgeseg.cli.app", fail)
+    done = run_cli("build")
+    assert done.returncode == 1
+    expected = f"Error: {reason}. Check the path, its rights and the disk."
+    assert done.stderr.splitlines()[0] == expected
