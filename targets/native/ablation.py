@@ -19,9 +19,9 @@ import numpy as np
 from edgeseg.lower.rewrites import lower_graph
 
 from .frontend.graph import import_graph
-from .isa import HERE, InstructionSet, parse_sets
+from .isa import HERE, InstructionSet
 from .passes import PASSES, fuse
-from .probe import Probe
+from .probe import Probe, open_arguments, told_errors
 from .runtime import FLOAT_REWRITES
 from .source import write_source
 
@@ -136,8 +136,9 @@ def main() -> None:
     parser.add_argument("--isa", default=HERE, help="instruction set of this machine")
     parser.add_argument("--compiler", default="auto", help="zig, gcc or clang")
     given = parser.parse_args()
-    (isa, *_) = parse_sets(given.isa)
-    print("\n".join(describe(ablate(given.graph, isa, given.compiler))))
+    with told_errors(parser):
+        isa = open_arguments(given)
+        print("\n".join(describe(ablate(given.graph, isa, given.compiler))))
 
 
 if __name__ == "__main__":

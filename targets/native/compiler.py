@@ -47,6 +47,8 @@ LINK = {
         "-Wl,--export=__heap_base",
     ),
 }
+NAMED = {"linux": ("-Wl,-soname,",), "macos": ("-Wl,-install_name,@rpath/",)}
+MEMORY = Path(__file__).with_name("c") / "memory.c"
 # What compilers would otherwise call: a probe of large frames, and atomics chosen at run time.
 WITHOUT_CALLS = {"windows": ("-mno-stack-arg-probe",), "aarch64": ("-mno-outline-atomics",)}
 
@@ -76,12 +78,17 @@ class Compiler:
         return made
 
     def link(self, made: Path, library: Path, isa: InstructionSet) -> None:
-        """Make a shared library of an object.
+        """Make a shared library of an object; it gets its name, by which programs look for it.
 
         Raises:
             TargetError: See `compile`.
         """
-        self._run([*self._target(isa), *LINK[isa.system], str(made), "-o", str(library)], isa)
+        memory = made.with_name(MEMORY.name)
+        shutil.copyfile(MEMORY, memory)
+        objects = map(str, (made, self.compile(memory, isa)))
+        name = [f"{option}{library.name}" for option in NAMED.get(isa.system, ())]
+        words = [*self._target(isa), *LINK[isa.system], *name, *objects, "-o", str(library)]
+        self._run(words, isa)
 
     def archive(self, made: Path, library: Path, isa: InstructionSet) -> None:
         """Make a static library of an object.

@@ -43,10 +43,15 @@ def network_key(sources: Sequence[Source]) -> int:
 
 
 def checksum(content: bytes) -> int:
-    """FNV-1a over 64-bit words, as `edgeseg_create` in C computes it."""
+    """FNV-1a over 64-bit words, as `edgeseg_create` in C computes it.
+
+    The upper half is mixed into the lower one: a changed sign would else stay where no product
+    carries it on, and a second one would undo it.
+    """
     total = 0xCBF29CE484222325
     for word in np.frombuffer(content, "<u8").tolist():
         total = ((total ^ word) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
+        total ^= total >> 32
     return total
 
 

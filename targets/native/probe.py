@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import ctypes
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgeseg.errors import EdgesegError, UsageError
+
+from ..onnx_file import read_typed_graph
 from ..runners.native_backend import aligned
 from .compiler import find_compiler
 from .interface import implementation, network_key, weights_file
-from .isa import InstructionSet
+from .isa import InstructionSet, parse_sets, runs_here
 from .source import Source
 
 
@@ -72,3 +78,28 @@ class Probe:
     def put(self) -> None:
         """Copy the image in; only where the profile's C is behind the network."""
         self.library.edgeseg_put(self.handle, self._places[0])
+
+
+def open_arguments(given: argparse.Namespace) -> InstructionSet:
+    """The instruction set to look at; the graph can be read.
+
+    Raises:
+        TargetError: The file is no ONNX graph.
+        UsageError: There is no such file, or this machine lacks the instruction set.
+    """
+    if not given.graph.is_file():
+        raise UsageError(f"There is no file {given.graph}. Name an ONNX file.")
+    read_typed_graph(given.graph)
+    (isa, *_) = parse_sets(given.isa)
+    if not runs_here(isa):
+        raise UsageError(f"This machine lacks {isa.name}: nothing is timed. Leave --isa out.")
+    return isa
+
+
+@contextlib.contextmanager
+def told_errors(parser: argparse.ArgumentParser) -> Iterator[None]:
+    """End the program with the message of an error that its user can mend."""
+    try:
+        yield
+    except EdgesegError as error:
+        parser.exit(1, f"Error: {error}\n")

@@ -21,9 +21,9 @@ from edgeseg.lower.rewrites import lower_graph
 from .frontend.graph import import_graph
 from .interface import filled
 from .ir import Convolution, MatrixProduct, Step, steps_of
-from .isa import HERE, InstructionSet, parse_sets
+from .isa import HERE, InstructionSet
 from .passes import fuse
-from .probe import Probe
+from .probe import Probe, open_arguments, told_errors
 from .runtime import FLOAT_REWRITES
 from .source import write_source
 
@@ -166,9 +166,9 @@ def main() -> None:
     parser.add_argument("--isa", default=HERE, help="instruction set of this machine")
     parser.add_argument("--compiler", default="auto", help="zig, gcc or clang")
     given = parser.parse_args()
-    (isa, *_) = parse_sets(given.isa)
-    with tempfile.TemporaryDirectory(prefix="edgeseg-native-") as name:
-        lowered = Path(name) / "model.onnx"
+    with told_errors(parser), tempfile.TemporaryDirectory(prefix="edgeseg-native-") as name:
+        isa = open_arguments(given)
+        lowered = Path(name) / given.graph.name
         lower_graph(given.graph, FLOAT_REWRITES, lowered)
         print("\n".join(describe(profile_graph(lowered, isa, given.compiler))))
 

@@ -151,6 +151,8 @@ class NativeRuntime(Runtime):
                 names.append(variant.file(isa.suffix))
                 # Linkers leave other files beside it.
                 compiler.link(made, Path(work) / names[-1], isa)
+                # What is loaded of an older one stays as it is: that file is not written to.
+                (folder / names[-1]).unlink(missing_ok=True)
                 shutil.move(Path(work) / names[-1], folder / names[-1])
             if options.static or not isa.suffix:
                 names.append(variant.file(".a"))

@@ -113,6 +113,9 @@ def write_source(program: Program, machine: Machine, *, has_strips: bool = True)
         calls.append(call)
         writer.lines, writer.depth = [], 1
         _clear(writer, cleared, layout, step.writes())
+        if writer.lines and isinstance(step, Strips):
+            # Windows of other threads read these zeros in this very step.
+            writer.line("wait_for_others(team, parts);")
         body += [*writer.lines, f"    {call}", "    wait_for_others(team, parts);"]
         writer.lines, writer.depth = [], 0
     image, mask = _place(layout, program.image), _place(layout, program.mask)

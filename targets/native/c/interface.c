@@ -13,21 +13,6 @@ int DllMainCRTStartup(void *library, unsigned reason, void *reserved)
 #define LIVES 0x7365676f65646765u
 #define MOST_THREADS @MOST_THREADS@
 
-/* Compilers call these by themselves, for arrays that begin with zeros. */
-__attribute__((weak)) void *memset(void *to, int value, size_t count)
-{
-    unsigned char *p = to;
-    while (count--) *p++ = (unsigned char)value;
-    return to;
-}
-__attribute__((weak)) void *memcpy(void *restrict to, const void *restrict of, size_t count)
-{
-    unsigned char *p = to;
-    const unsigned char *q = of;
-    while (count--) *p++ = *q++;
-    return to;
-}
-
 struct edgeseg_network {
     uint64_t state;
     const float *weights;
@@ -90,8 +75,12 @@ EXPORT int edgeseg_create(void *memory, size_t memory_bytes, int32_t threads, co
     if (head->count != @COUNT@ || weights_bytes != @HEADER@ + 4 * (size_t)@COUNT@) return 2;
     const uint64_t *words = (const uint64_t *)((const char *)weights + @HEADER@);
     uint64_t sum = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < @COUNT@ / 2; ++i) sum = (sum ^ words[i]) * 0x100000001b3u;
-    if (sum != head->sum) return 2;
+    for (size_t i = 0; i < @COUNT@ / 2; ++i) {
+        sum = (sum ^ words[i]) * 0x100000001b3u;
+        sum ^= sum >> 32;
+    }
+    if (sum != head->sum || head->rest[0] || head->rest[1] || head->rest[2] || head->rest[3])
+        return 2;
     struct edgeseg_network *made = memory;
     made->weights = (const float *)words;
     made->arena = (float *)((char *)memory + 64);

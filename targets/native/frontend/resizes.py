@@ -121,7 +121,8 @@ def _places(size: int, count: int, scale: float, coordinates: str) -> NDArray[np
     if coordinates == "align_corners":
         return index * (size - 1) / (count - 1) if count > 1 else np.zeros(1)
     if coordinates == "asymmetric":
-        return index / scale
+        # In float, as torch and ONNX Runtime do: whole numbers must come out whole.
+        return (index.astype(np.float32) * np.float32(1 / scale)).astype(np.float64)
     if coordinates == "pytorch_half_pixel" and count == 1:
         return np.zeros(1)
     return (index + 0.5) / scale - 0.5

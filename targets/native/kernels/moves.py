@@ -136,6 +136,7 @@ def write_resize(writer: Writer, step: Resize) -> Extent:
     lanes = writer.machine.lanes
     pitch = writer.pitch(source)
     first_rows, row_shares = step.rows
+    is_mixed = bool(row_shares.any())
     table = writer.table([int(row) * pitch for row in first_rows])
     shares = writer.add_weights(row_shares)
     below = pitch if source.height > 1 else 0
@@ -147,7 +148,8 @@ def write_resize(writer: Writer, step: Resize) -> Extent:
             writer.block("for (int y = from; y < to; ++y)"),
         ):
             writer.line(f"const float *p = {writer.plane(source, 'c')} + {table}[y];")
-            writer.line(f"const float h = w[{marked(shares)} + y];")
+            if is_mixed:
+                writer.line(f"const float h = w[{marked(shares)} + y];")
             step_lanes = lanes
             while step_lanes > 4 and source.width < step_lanes:
                 step_lanes //= 2
@@ -155,7 +157,9 @@ def write_resize(writer: Writer, step: Resize) -> Extent:
                 value = f"load{step_lanes}(p + x)"
                 other = f"load{step_lanes}(p + {below} + x)"
                 writer.line(f"F{step_lanes} v = {value};")
-                writer.line(f"store{step_lanes}(row + x, v + h * ({other} - v));")
+                # The nearest row alone may be the last one, with nothing behind it.
+                mixed = f"v + h * ({other} - v)" if is_mixed else "v"
+                writer.line(f"store{step_lanes}(row + x, {mixed});")
             _mix_columns(writer, step, lanes)
     return Extent(out.height)
 
@@ -197,7 +201,7 @@ def _mix_span(
                 values = ", ".join(f"row[{low + one}]" for one in end)
                 writer.line(f"F{lanes} {name} = {{{values}}};")
         numbers = ", ".join(number(float(one)) for one in part)
-        writer.line(f"a += (F{lanes}){{{numbers}}} * (b - a);")
+        writer.line(f"a += (F{lanes}){{{numbers}}} * (b - a);" if part.any() else "(void)b;")
 
         def offset(tensor: Tensor) -> str:
             return f"{writer.row(tensor)} * {writer.pitch(tensor)} + {span.start}"

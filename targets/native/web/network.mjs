@@ -6,13 +6,18 @@ const PAGE = 65536;
  * Opens a network.
  *
  * @param {BufferSource} library what `network-wasm.wasm` or `network-wasm-relaxed.wasm` holds
- * @param {Uint8Array} weights what the file of weights holds that belongs to it
+ * @param {ArrayBuffer | Uint8Array} weights what the file of weights holds that belongs to it
  * @returns {Promise<{imageShape: number[], maskShape: number[],
  *   run: (image: Float32Array) => Float32Array}>} shapes are (channels, height, width); `run` takes
  *   the prepared image and gives probabilities, which the next run overwrites
- * @throws {Error} the weights belong to another network, or are damaged
+ * @throws {Error} the weights belong to another network, or are damaged; `run` throws a RangeError
+ *   for an image of another size
  */
 export async function openNetwork(library, weights) {
+  const content = weights instanceof ArrayBuffer ? new Uint8Array(weights) : weights;
+  if (!(content instanceof Uint8Array)) {
+    throw new TypeError("the weights are neither an ArrayBuffer nor a Uint8Array");
+  }
   const { instance } = await WebAssembly.instantiate(library, {});
   const network = instance.exports;
   let end = network.__heap_base.value;
@@ -34,18 +39,18 @@ export async function openNetwork(library, weights) {
   const imageShape = [...shapes.slice(0, 3)];
   const maskShape = [...shapes.slice(3)];
   const pixels = ([channels, height, width]) => channels * height * width;
-  const places = { weights: reserve(weights.length), handle: reserve(4) };
+  const places = { weights: reserve(content.length), handle: reserve(4) };
   places.memory = reserve(network.edgeseg_memory_bytes(1));
   places.image = reserve(4 * pixels(imageShape));
   places.mask = reserve(4 * pixels(maskShape));
-  new Uint8Array(network.memory.buffer, places.weights, weights.length).set(weights);
+  new Uint8Array(network.memory.buffer, places.weights, content.length).set(content);
   check(
     network.edgeseg_create(
       places.memory,
       network.edgeseg_memory_bytes(1),
       1,
       places.weights,
-      weights.length,
+      content.length,
       places.handle,
     ),
   );
@@ -56,6 +61,11 @@ export async function openNetwork(library, weights) {
     imageShape,
     maskShape,
     run(given) {
+      if (given?.length !== image.length) {
+        throw new RangeError(
+          `the image has ${given?.length} values, not ${image.length} (${imageShape.join(" x ")})`,
+        );
+      }
       image.set(given);
       check(network.edgeseg_run(handle, places.image, places.mask));
       return mask;

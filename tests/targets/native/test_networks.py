@@ -167,6 +167,13 @@ def test_weights_are_checked_before_anything_is_read(artifact: Artifact) -> None
             content[place] ^= 1 << int(generator.integers(8))
             broken = bytes(content)
         assert library.create(broken) in (2, 3), (kind, len(broken))
+    signs = bytearray(whole)
+    for place in range(HEAD.size + 7, HEAD.size + 7 + 8 * 400, 8):
+        signs[place] ^= 0x80  # of two neighbouring floats, the second
+    assert library.create(bytes(signs)) == 2
+    known = bytearray(whole)
+    known[HEAD.size - 1] = 1
+    assert library.create(bytes(known)) == 2
     assert library.create(bytes(HEAD.size)) == 2
     for code in range(6):
         assert library.library.edgeseg_error_text(code)
@@ -187,6 +194,33 @@ def test_the_library_calls_no_other(artifact: Artifact) -> None:
         check=True,
     )
     assert done.stdout.split() == []
+
+
+def test_the_library_has_a_name_and_static_ones_leave_the_apps_functions_alone(
+    small_onnx: Path, tmp_path: Path
+) -> None:
+    runtime = find_runtime("native", {"isa": "here", "static": "true"})
+    made = runtime.compile(small_onnx, tmp_path / "made", "fp32")
+    library = library_of(made)
+    words = ["readelf", "-d", library]
+    told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert f"soname: [{library.name}]" in told
+    words = ["nm", "--defined-only", library.with_suffix(".a")]
+    told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert "edgeseg_run" in told
+    assert " memcpy" not in told
+    assert " memset" not in told
+
+
+def test_a_folder_may_be_built_into_again_while_its_library_is_loaded(
+    small_onnx: Path, light_onnx: Path, tmp_path: Path
+) -> None:
+    image = np.random.default_rng(1).normal(0, 1, (1, 3, 64, 64)).astype(np.float32)
+    first = RUNTIME.load(RUNTIME.compile(small_onnx, tmp_path / "made", "fp32"))
+    before = first.run(image)
+    second = RUNTIME.load(RUNTIME.compile(light_onnx, tmp_path / "made", "fp32"))
+    assert not np.array_equal(second.run(image), before)
+    assert np.array_equal(first.run(image), before)
 
 
 def test_the_header_is_c_and_cpp(artifact: Artifact, tmp_path: Path) -> None:

@@ -110,3 +110,22 @@ def test_rows_of_windows() -> None:
     assert Rows(2, 3, 2).count(4) == 13
     assert Rows(1, 1, 0).join(Rows(1, 0, 2)) == Rows(1, 1, 2)
     assert Rows().around(Window((1, 1), (2, 2))) == Rows(2, 0, 0)
+
+
+def test_threads_wait_for_the_zeros_that_windows_of_their_strips_read(tmp_path: Path) -> None:
+    graph = Branches((3, 24, 22))
+    value = graph.channels(7)
+    largest = graph.node("ReduceMax", value, graph.constant([1], np.int64))
+    both = graph.node("Concat", value, largest, axis=1)
+    summed = graph.node("Add", both, graph.random(8, 1, 1))
+    weight = graph.random(16, 1, 1, 3)
+    wide = graph.node("Conv", summed, weight, group=8, pads=[0, 1, 0, 1], kernel_shape=[1, 3])
+    graph.end(graph.node("Tanh", wide), "windows")
+    graph.end(graph.node("Relu", both), "both")
+    path, image = graph.save(tmp_path / "net.onnx"), graph.image()
+    runtime = find_runtime("native", {"isa": "here"})
+    made = runtime.compile(path, tmp_path / "made", "fp32")
+    backend = runtime.load(made, 3)
+    wanted = reference(path, image)
+    for _ in range(20):
+        assert np.abs(backend.run(image) - wanted).max() < 2e-5 * np.abs(wanted).max()
