@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import json
 import platform
+import shutil
+import tempfile
 import threading
 import zlib
 from collections.abc import Mapping, Sequence
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 
 VERSION = 1
 MOST_THREADS = 8
+OTHER_NETWORK = 3  # code of weights that are not this library's
 CPU_INFO = Path("/proc/cpuinfo")
 
 
@@ -43,25 +46,43 @@ class Backend:
         variant = choose(contents["libraries"])
         self.isa = variant["isa"]
         library = path.parent / variant["library"]
-        try:
-            self._library = ctypes.CDLL(str(library))
-        except OSError as error:
-            raise RuntimeError(f"{library.name} does not load: {error}") from error
-        self._declare()
+        self._open(library, library)
         if self._library.edgeseg_version() != VERSION:
             raise RuntimeError(
                 f"{library.name} has version {self._library.edgeseg_version()}, not {VERSION}"
             )
-        image, mask = (ctypes.c_int32 * 3)(), (ctypes.c_int32 * 3)()
-        self._library.edgeseg_sizes(image, mask)
-        self._image, self._mask = (1, *image), (1, *mask)
         # Both must stay as long as the handle.
         self._weights = aligned(np.fromfile(path.parent / variant["weights"], np.uint8))
         self._threads = min(threads, MOST_THREADS)
+        self._handle = ctypes.c_void_p()
+        self._reserve()
+        code = self._create()
+        if code == OTHER_NETWORK:
+            # The process knows another library by this path, which was built anew since.
+            with tempfile.TemporaryDirectory(prefix="edgeseg-native-") as place:
+                self._open(Path(shutil.copy(library, place)), library)
+            self._reserve()
+            code = self._create()
+        self._check(code)
+        image, mask = (ctypes.c_int32 * 3)(), (ctypes.c_int32 * 3)()
+        self._library.edgeseg_sizes(image, mask)
+        self._image, self._mask = (1, *image), (1, *mask)
+        self._lock = threading.Lock()
+        self._others = ThreadPoolExecutor(self._threads - 1) if self._threads > 1 else None
+
+    def _open(self, path: Path, title: Path) -> None:
+        try:
+            self._library = ctypes.CDLL(str(path))
+        except OSError as error:
+            raise RuntimeError(f"{title.name} does not load: {error}") from error
+        self._declare()
+
+    def _reserve(self) -> None:
         size = self._library.edgeseg_memory_bytes(self._threads)
         self._memory = aligned(np.zeros(size, np.uint8))
-        self._handle = ctypes.c_void_p()
-        code = self._library.edgeseg_create(
+
+    def _create(self) -> int:
+        code: int = self._library.edgeseg_create(
             self._memory.ctypes.data,
             self._memory.size,
             self._threads,
@@ -69,9 +90,7 @@ class Backend:
             self._weights.size,
             ctypes.byref(self._handle),
         )
-        self._check(code)
-        self._lock = threading.Lock()
-        self._others = ThreadPoolExecutor(self._threads - 1) if self._threads > 1 else None
+        return code
 
     def _declare(self) -> None:
         library, pointer, size = self._library, ctypes.c_void_p, ctypes.c_size_t

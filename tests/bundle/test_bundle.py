@@ -337,7 +337,10 @@ def test_a_free_output_is_taken(tmp_path: Path, overwrite: bool) -> None:
 
 
 def test_a_bundle_is_replaced_only_on_request(folder: Path) -> None:
-    with pytest.raises(OutputInUseError, match="Replace it with --overwrite, or choose another"):
+    with pytest.raises(
+        OutputInUseError,
+        match=r"Replace it with --overwrite \(overwrite=True in Python\), or choose another",
+    ):
         require_free_output(folder, overwrite=False)
     require_free_output(folder, overwrite=True)
     open_bundle(folder).check_files()  # asking changes nothing

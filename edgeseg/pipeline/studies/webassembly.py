@@ -1,7 +1,7 @@
 """A network compiled to WebAssembly beside ONNX Runtime Web, in node, on one thread.
 
 npm install onnxruntime-web
-python -m edgeseg.benchmarks.webassembly BUNDLE --runtime node_modules/onnxruntime-web
+python -m edgeseg.pipeline.studies.webassembly BUNDLE --runtime node_modules/onnxruntime-web
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _request(
 
 def main() -> None:
     """Print the table of one or more bundles."""
-    parser = argparse.ArgumentParser(prog="python -m edgeseg.benchmarks.webassembly")
+    parser = argparse.ArgumentParser(prog="python -m edgeseg.pipeline.studies.webassembly")
     parser.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE")
     parser.add_argument("--runtime", type=Path, required=True, help=f"folder of {PEER}")
     parser.add_argument("--rounds", type=int, default=60, help="runs of each (60)")

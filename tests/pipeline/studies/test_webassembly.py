@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from support import INSTALL_SCRIPT, UNTESTED, needs
 
-from edgeseg.benchmarks.webassembly import ENTRY, PEER, race_in_node
 from edgeseg.bundle.bundle import open_bundle
 from edgeseg.errors import BenchmarkError, UsageError
+from edgeseg.pipeline.studies.webassembly import ENTRY, PEER, race_in_node
 
 pytestmark = needs("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "ziglang")
 
@@ -85,7 +85,7 @@ def test_a_machine_without_node_is_told(
 
 
 def test_it_is_a_command(small_bundles: dict[str, Path], peer: Path) -> None:
-    words = ["-m", "edgeseg.benchmarks.webassembly", str(small_bundles["fp32"])]
+    words = ["-m", "edgeseg.pipeline.studies.webassembly", str(small_bundles["fp32"])]
     words += ["--runtime", str(peer), "--rounds", "2"]
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
