@@ -14,7 +14,7 @@ from ..errors import UsageError, WeightsError
 from ..lazy import require
 from ..metrics.scores import MetricSet
 from ..records import sha256_of_file
-from .foreign_code import foreign_code
+from .construction import make_module, materialise
 from .recipe import Recipe
 
 if TYPE_CHECKING:
@@ -147,15 +147,9 @@ class ModelSpec:
             UsageError: `import_path` names no network, the class does not take `arguments`, or its
                 code fails.
         """
-        torch = require("torch", purpose=f"The model {self.name}")
-        network_class = self._import_class()
-        if not (isinstance(network_class, type) and issubclass(network_class, torch.nn.Module)):
-            raise UsageError(f"{self.import_path} is no torch.nn.Module. Name the network's class.")
-        with foreign_code(
-            f"{self.import_path} does not start with the arguments {self.arguments}",
-            "Correct [arguments] in the spec, or the constructor.",
-        ):
-            network: nn.Module = network_class(**self.arguments)
+        require("torch", purpose=f"The model {self.name}")
+        network: nn.Module = make_module(self.import_path, self.arguments)
+        materialise(network, self.inputs.shape, self.import_path)
         return self._wrapped(network)
 
     def _wrapped(self, network: nn.Module) -> nn.Module:
@@ -169,26 +163,6 @@ class ModelSpec:
 
             return ProbabilityNetwork(network, self.output)
         return network
-
-    def _import_class(self) -> Any:
-        module_name, _, name = self.import_path.partition(":")
-        try:
-            with foreign_code(f"{module_name} cannot be imported", "Correct its code."):
-                module = importlib.import_module(module_name)
-        except UsageError as error:
-            cause = error.__cause__
-            if isinstance(cause, ModuleNotFoundError) and _is_part(cause.name, module_name):
-                raise UsageError(
-                    f"Cannot find the module {module_name} of the network {self.import_path}. Run "
-                    "the command where Python can import it, or set PYTHONPATH."
-                ) from cause
-            raise
-        if not hasattr(module, name):
-            raise UsageError(
-                f"The module {module_name} has no {name}. Name a class that it defines, as in "
-                f"{module_name}:Class."
-            )
-        return getattr(module, name)
 
     def counted(self) -> ModelSpec:
         """The same spec with parameters and MACs counted on a fresh network.
@@ -284,8 +258,3 @@ class ModelSpec:
             returns=record["returns"],
             output=record.get("forward_output"),
         )
-
-
-def _is_part(name: str | None, module_name: str) -> bool:
-    """Whether `name` is the module itself or a package around it, and nothing that it imports."""
-    return name is not None and f"{module_name}.".startswith(f"{name}.")

@@ -14,7 +14,7 @@ kind = "mean_std"          # or "min_max" with low and high
 mean = [0.485, 0.456, 0.406]
 std = [0.229, 0.224, 0.225]
 
-[arguments]                # keyword arguments of the class; may be left out
+[arguments]                # keyword arguments of the class or function; may be left out
 width = 32
 """
 
@@ -29,6 +29,7 @@ from typing import Any
 from ..contract import InputContract, MeanStd, MinMax, OutputContract
 from ..errors import UsageError
 from ..lazy import require_installed
+from .construction import require_plain
 from .spec import ModelSpec
 
 REQUIRED = ("classes", "channels", "returns", "height", "width", "stride", "normalization")
@@ -87,7 +88,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _require_import_path(import_path: str) -> None:
     module, _, name = import_path.partition(":")
     is_file = "/" in module or module.endswith(".py")
-    if is_file or not all(word.isidentifier() for word in (*module.split("."), name)):
+    if is_file or not all(word.isidentifier() for word in (*module.split("."), *name.split("."))):
         raise UsageError(
             f"--model {import_path} is not written as package.module:Class. Write tiny_net:TinyNet "
             "for the class TinyNet in tiny_net.py."
@@ -121,6 +122,7 @@ def _require_kinds(record: dict[str, Any]) -> None:
     for name in ("normalization", "arguments"):
         if not isinstance(record.get(name, {}), dict):
             raise ValueError(f"{name} is {record[name]!r}, which is not a table, [{name}].")
+    require_plain(record.get("arguments", {}), "arguments")
 
 
 def _read_normalization(settings: dict[str, Any]) -> MinMax | MeanStd:

@@ -16,6 +16,7 @@ from ..contract import InputContract, OutputContract
 from ..data.folder import FolderDataset
 from ..errors import TrainingError, UnknownNameError, UsageError
 from ..lazy import require
+from ..models.foreign_code import foreign_code
 from ..models.weights import save_weights
 from ..progress import SILENT, Progress, Stage
 from .batches import Feed, rescale_batch
@@ -244,7 +245,11 @@ class Trainer:
             if self.recipe.channels_last:
                 image = batch.image.contiguous(memory_format=torch.channels_last)
                 batch = batch._replace(image=image)
-            value, terms = objective.compute(network, batch)
+            with foreign_code(
+                f"A training step on {len(batch.image)} images fails",
+                "Correct the network's code, or raise --batch-size where a norm needs more.",
+            ):
+                value, terms = objective.compute(network, batch)
             row = {"loss": float(value.detach())}
             row.update((f"loss_{name}", float(term.detach())) for name, term in terms.items())
             if not np.isfinite(row["loss"]):

@@ -12,6 +12,7 @@ from torch import nn
 
 from ..contract import InputContract, OutputContract
 from ..metrics.scores import OVERLAP, MetricSet, ScoreTable, score_probabilities
+from ..models.logits import failing_network
 from ..progress import Stage
 
 
@@ -31,7 +32,7 @@ def predict_pairs(
     for pair in dataset:
         image, labels = pair.read_both(len(outputs.classes))
         truth = outputs.shrink_labels(labels, inputs.height, inputs.width)
-        with torch.inference_mode():
+        with torch.inference_mode(), failing_network(network):
             mask = network(torch.from_numpy(inputs.prepare(image)).to(device))
         yield mask.float().cpu().numpy(), truth
         if stage is not None:
