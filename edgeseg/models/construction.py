@@ -129,6 +129,15 @@ def read_argument(value: Any) -> Any:
     return value
 
 
+def names_code(value: Any) -> bool:
+    """Whether making a network of these arguments would import something, or could."""
+    if isinstance(value, Mapping):
+        return any(map(names_code, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(names_code, value))
+    return isinstance(value, str) and PLACE.fullmatch(value) is not None
+
+
 def require_plain(value: Any, name: str) -> None:
     """Refuse what a manifest cannot hold, such as a date.
 

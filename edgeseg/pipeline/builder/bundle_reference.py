@@ -9,6 +9,7 @@ from edgeseg.benchmarks.process import ProcessRunner
 from edgeseg.bundle.bundle import SOURCE_ONNX, SOURCE_WEIGHTS, Bundle
 from edgeseg.errors import UsageError
 from edgeseg.models import is_registered
+from edgeseg.models.construction import names_code
 from edgeseg.records import ONNX_FORMAT, Artifact
 from edgeseg.targets import find_runtime
 
@@ -39,9 +40,13 @@ def reference_runner(bundle: Bundle, model: str | None = None) -> ProcessRunner:
 
 
 def may_import(bundle: Bundle, model: str | None) -> bool:
-    """Whether the class of a bundle's network may be imported: it is installed, or was named."""
+    """Whether the class of a bundle's network may be imported: it is installed, or was named.
+
+    Who names the class has not named what the bundle's arguments name.
+    """
     spec = bundle.manifest.model.spec
-    return is_registered(spec) or (model is not None and spec.get("place") == model)
+    is_named = model is not None and spec.get("place") == model
+    return is_registered(spec) or (is_named and not names_code(spec.get("arguments", {})))
 
 
 def require_named(bundles: Sequence[Bundle], model: str | None) -> None:

@@ -102,3 +102,11 @@ def test_a_class_of_no_bundle_is_refused(sent: Path) -> None:
     require_named(bundles, None)
     with pytest.raises(UsageError, match=r"is the class of none .* Name that of a bundle"):
         require_named(bundles, "mine:Net")
+
+
+def test_arguments_of_a_class_that_is_named_are_not_imported(sent: Path) -> None:
+    claim(sent, place="mine:Net", arguments={"width": 4})
+    assert may_import(open_bundle(sent), "mine:Net")
+    for arguments in ({"norm": "evil_nets:Net"}, {"blocks": [{"act": "evil_nets:Net"}]}):
+        claim(sent, place="mine:Net", arguments=arguments)
+        assert not may_import(open_bundle(sent), "mine:Net")
