@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from collections.abc import Mapping
 from functools import reduce
 from typing import Any
@@ -12,6 +13,7 @@ from ..errors import UsageError
 from .foreign_code import foreign_code
 
 NONE = "None"
+STANDARD = sys.stdlib_module_names | {"builtins"}
 PLACE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
@@ -54,8 +56,10 @@ def make_module(path: str, arguments: Mapping[str, Any]) -> Any:
     import torch
 
     maker = find_object(path)
-    is_other_class = isinstance(maker, type) and not issubclass(maker, torch.nn.Module)
-    if is_other_class or not callable(maker) or isinstance(maker, torch.nn.Module):
+    is_network = isinstance(maker, type) and issubclass(maker, torch.nn.Module)
+    # No function of Python's own makes a network, and calling one can do harm.
+    is_other = isinstance(maker, type) or path.partition(":")[0].partition(".")[0] in STANDARD
+    if (is_other and not is_network) or not callable(maker) or isinstance(maker, torch.nn.Module):
         raise UsageError(
             f"{path} is no torch.nn.Module. Name the network's class, or a function that makes it."
         )
