@@ -5,7 +5,6 @@ python -m edgeseg.targets.native.ablation BUNDLE/source/model.onnx
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -19,9 +18,9 @@ import numpy as np
 from edgeseg.lower.rewrites import lower_graph
 
 from .frontend.graph import import_graph
-from .isa import HERE, InstructionSet
+from .isa import InstructionSet
 from .passes import PASSES, fuse
-from .probe import Probe, open_arguments, told_errors
+from .probe import Probe, run_command
 from .runtime import FLOAT_REWRITES
 from .source import write_source
 
@@ -131,14 +130,7 @@ def describe(parts: list[Part]) -> list[str]:
 
 def main() -> None:
     """Leave out one part after the other of an ONNX file's compilation for this machine."""
-    parser = argparse.ArgumentParser(prog="python -m edgeseg.targets.native.ablation")
-    parser.add_argument("graph", type=Path, help="ONNX file, such as a bundle's source/model.onnx")
-    parser.add_argument("--isa", default=HERE, help="instruction set of this machine")
-    parser.add_argument("--compiler", default="auto", help="zig, gcc or clang")
-    given = parser.parse_args()
-    with told_errors(parser):
-        isa = open_arguments(given)
-        print("\n".join(describe(ablate(given.graph, isa, given.compiler))))
+    run_command("ablation", main.__doc__ or "", lambda *given: describe(ablate(*given)))
 
 
 if __name__ == "__main__":

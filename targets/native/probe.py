@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import ctypes
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from ..onnx_file import read_typed_graph
 from ..runners.native_backend import aligned
 from .compiler import find_compiler
 from .interface import implementation, network_key, weights_file
-from .isa import InstructionSet, parse_sets, runs_here
+from .isa import HERE, InstructionSet, parse_sets, runs_here
 from .source import Source
 
 
@@ -80,7 +79,29 @@ class Probe:
         self.library.edgeseg_put(self.handle, self._places[0])
 
 
-def open_arguments(given: argparse.Namespace) -> InstructionSet:
+def run_command(
+    name: str, purpose: str, look: Callable[[Path, InstructionSet, str], list[str]]
+) -> None:
+    """The command `python -m edgeseg.targets.native.NAME`: print what is seen of an ONNX file.
+
+    Args:
+        purpose: For `--help`.
+        look: Takes the file, an instruction set of this machine and a compiler's name.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m edgeseg.targets.native.{name}", description=purpose
+    )
+    parser.add_argument("graph", type=Path, help="ONNX file, such as a bundle's source/model.onnx")
+    parser.add_argument("--isa", default=HERE, help="instruction set of this machine")
+    parser.add_argument("--compiler", default="auto", help="zig, gcc or clang")
+    given = parser.parse_args()
+    try:
+        print("\n".join(look(given.graph, _open_arguments(given), given.compiler)))
+    except EdgesegError as error:
+        parser.exit(1, f"Error: {error}\n")
+
+
+def _open_arguments(given: argparse.Namespace) -> InstructionSet:
     """The instruction set to look at; the graph can be read.
 
     Raises:
@@ -94,12 +115,3 @@ def open_arguments(given: argparse.Namespace) -> InstructionSet:
     if not runs_here(isa):
         raise UsageError(f"This machine lacks {isa.name}: nothing is timed. Leave --isa out.")
     return isa
-
-
-@contextlib.contextmanager
-def told_errors(parser: argparse.ArgumentParser) -> Iterator[None]:
-    """End the program with the message of an error that its user can mend."""
-    try:
-        yield
-    except EdgesegError as error:
-        parser.exit(1, f"Error: {error}\n")

@@ -5,7 +5,6 @@ python -m edgeseg.targets.native.profile BUNDLE/source/model.onnx
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import statistics
 import tempfile
@@ -21,9 +20,9 @@ from edgeseg.lower.rewrites import lower_graph
 from .frontend.graph import import_graph
 from .interface import filled
 from .ir import Convolution, MatrixProduct, Step, steps_of
-from .isa import HERE, InstructionSet
+from .isa import InstructionSet
 from .passes import fuse
-from .probe import Probe, open_arguments, told_errors
+from .probe import Probe, run_command
 from .runtime import FLOAT_REWRITES
 from .source import write_source
 
@@ -161,16 +160,14 @@ def describe(profile: NetworkProfile) -> list[str]:
 
 def main() -> None:
     """Profile an ONNX file for this machine, rewritten as a build rewrites it."""
-    parser = argparse.ArgumentParser(prog="python -m edgeseg.targets.native.profile")
-    parser.add_argument("graph", type=Path, help="ONNX file, such as a bundle's source/model.onnx")
-    parser.add_argument("--isa", default=HERE, help="instruction set of this machine")
-    parser.add_argument("--compiler", default="auto", help="zig, gcc or clang")
-    given = parser.parse_args()
-    with told_errors(parser), tempfile.TemporaryDirectory(prefix="edgeseg-native-") as name:
-        isa = open_arguments(given)
-        lowered = Path(name) / given.graph.name
-        lower_graph(given.graph, FLOAT_REWRITES, lowered)
-        print("\n".join(describe(profile_graph(lowered, isa, given.compiler))))
+    run_command("profile", main.__doc__ or "", _lines)
+
+
+def _lines(graph: Path, isa: InstructionSet, compiler: str) -> list[str]:
+    with tempfile.TemporaryDirectory(prefix="edgeseg-native-") as name:
+        lowered = Path(name) / graph.name
+        lower_graph(graph, FLOAT_REWRITES, lowered)
+        return describe(profile_graph(lowered, isa, compiler))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from support import ROOT, UNTESTED, native_optimised, needs
 
 from edgeseg.errors import TargetError
+from edgeseg.pipeline.studies.webassembly import relaxed_options
 from edgeseg.records import Artifact
 from edgeseg.targets import find_runtime
 from edgeseg.targets.native.isa import INSTRUCTION_SETS
@@ -126,11 +127,8 @@ def test_web_assembly_computes_the_same(
     node = require_program("node", "the network compiled for WebAssembly")
     (tmp_path / "image").write_bytes(image.tobytes())
     files = [artifact.folder / variant(artifact, name)[key] for key in ("library", "weights")]
-    option = "--experimental-wasm-relaxed-simd"  # of those that have it behind an option
-    is_known = subprocess.run([node, option, "-e", "0"], capture_output=True, check=False)
-    options = [option] if is_known.returncode == 0 else []
     words = [HELPERS / "run_network.mjs", OPENS_IT, *files, tmp_path / "image", tmp_path / "mask"]
-    subprocess.run([node, *options, *words], check=True)
+    subprocess.run([node, *relaxed_options(node), *words], check=True)
     agrees((tmp_path / "mask").read_bytes(), mask)
 
 
