@@ -82,7 +82,7 @@ def match_features(
     """
     channels = teacher_taps.count_channels(teacher.network, teacher.spec.inputs)
     record = {
-        "teacher": teacher.identity(),
+        "teacher": teacher.cache_identity(),
         "taps": list(teacher_taps.modules),
         "nodes": settings.nodes,
         "steps": settings.paraphraser_steps,

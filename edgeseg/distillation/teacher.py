@@ -55,6 +55,10 @@ class Teacher:
         """What decides the teacher's predictions, see `TrainedModel.identity`."""
         return self.model.identity()
 
+    def cache_identity(self) -> dict[str, Any]:
+        """See `TrainedModel.cache_identity`."""
+        return self.model.cache_identity()
+
     def to(self, device: torch.device | str) -> None:
         """Answer there from now on."""
         self.device = torch.device(device)
@@ -125,7 +129,7 @@ class KeptAnswers:
         progress: Progress = SILENT,
     ) -> None:
         record = {
-            "teachers": [teacher.identity() for teacher in teachers],
+            "teachers": [teacher.cache_identity() for teacher in teachers],
             "images": [sha256_of_file(pair.image_path) for pair in images],
             "size": [inputs.height, inputs.width],
             "channels": channels,

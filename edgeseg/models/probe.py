@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
 
 from ..contract import InputContract, OutputContract
 from ..errors import UsageError
 from .complexity import count_parameters, try_forward
 from .foreign_code import foreign_code
+from .logits import failing_network
 from .outputs import (
     choose_output,
     contract_of_maps,
@@ -69,3 +75,59 @@ def probe_network(
     if chosen == "0" and returns == "logits":
         chosen = output  # the first one is taken anyway
     return Probe(count_parameters(network), macs, outputs, chosen)
+
+
+class _Trace(TorchDispatchMode):
+    """Hashes each operator of a forward pass with its settings, and the constants that it takes.
+
+    Args:
+        known: Tensors whose values do not count: what a checkpoint holds, and the image.
+    """
+
+    def __init__(self, known: Mapping[str, Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.digest = hashlib.sha256()
+        self._known = WeakIdKeyDictionary(dict.fromkeys(known.values()))
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        self.digest.update(f"{func}\n".encode())
+        for leaf in tree_leaves((args, kwargs or {})):
+            self.digest.update(self._describe(leaf) + b"\n")
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self._known[leaf] = None
+        return result
+
+    def _describe(self, leaf: Any) -> bytes:
+        if not isinstance(leaf, Tensor):
+            return repr(leaf).encode(errors="replace")
+        text = f"{tuple(leaf.shape)} {leaf.dtype}".encode()
+        if leaf in self._known or leaf.layout != torch.strided or leaf.is_quantized:
+            return text
+        return (
+            text + leaf.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        )
+
+
+def trace_digest(network: nn.Module, inputs: InputContract) -> str:
+    """Hash of what a network computes for an image: operators, their settings, and constants.
+
+    A network may read numbers from a file, from the environment or from another module while it is
+    made. What comes of them shows here. Parameters and buffers that a checkpoint holds do not
+    count.
+
+    Raises:
+        UsageError: Its forward fails.
+    """
+    image = torch.rand(inputs.shape, generator=torch.Generator().manual_seed(0))
+    trace = _Trace({**network.state_dict(keep_vars=True), "the image": image})
+    with failing_network(network), torch.no_grad(), trace:
+        network.eval()(image)
+    return trace.digest.hexdigest()

@@ -14,6 +14,7 @@ from ..errors import UsageError, WeightsError
 from ..lazy import require
 from ..metrics.scores import MetricSet
 from ..records import sha256_of_file
+from ..storage.imported_code import imported_code_digest
 from .construction import make_module, materialise
 from .recipe import Recipe
 
@@ -118,7 +119,7 @@ class ModelSpec:
         return replace(self, inputs=inputs, outputs=outputs)
 
     def source_digest(self) -> str | None:
-        """Hash of the network's code where edgeseg does not contain it, for cache keys.
+        """Hash of the network's code where edgeseg does not contain it; see `code_digest`, too.
 
         Returns:
             SHA-256 over all Python files of the package that holds the network, or over its one
@@ -138,6 +139,27 @@ class ModelSpec:
             files = list(Path(top.__file__).parent.glob("*.py")) if top.__file__ else []
         lines = [f"{file.name} {sha256_of_file(file)}" for file in sorted(files)]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def code_digest(self) -> str | None:
+        """Hash of all that decides what the network computes, beside its weights; for cache keys.
+
+        Returns:
+            SHA-256 over `source_digest`, over all files that were imported and that nobody
+            installed, and over the operators and constants of one forward pass; None for edgeseg's
+            own networks.
+
+        Raises:
+            UsageError: As `make_network`, or the network's forward fails.
+        """
+        source = self.source_digest()
+        if source is None:
+            return None
+        from .probe import trace_digest
+
+        # First, as it may import what the class does not.
+        traced = trace_digest(self.make_network(), self.inputs)
+        parts = (source, imported_code_digest(), traced)
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def make_network(self) -> nn.Module:
         """A freshly initialised network: `forward` gives probabilities, `forward_logits` logits.

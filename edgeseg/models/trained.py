@@ -68,9 +68,21 @@ class TrainedModel:
         return self.spec.load_network(self.weights, note)
 
     def identity(self) -> dict[str, Any]:
-        """What decides the predictions, as JSON; edgeseg's own code is in every cache key."""
+        """What decides the predictions, as JSON, for records; see `cache_identity`, too."""
         return {
             "model": self.spec.to_json(),
             "weights": self.weights_sha256,
             "source": self.spec.source_digest(),
         }
+
+    def cache_identity(self) -> dict[str, Any]:
+        """What decides the predictions, as JSON, for keys of the cache.
+
+        A hash of all code and constants joins the record: it differs between processes that
+        imported other files, so nothing that lasts holds it. Edgeseg's own code is in every key.
+        """
+        return {**self.identity(), "code": self._code_digest}
+
+    @cached_property
+    def _code_digest(self) -> str | None:
+        return self.spec.code_digest()

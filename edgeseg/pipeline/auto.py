@@ -76,7 +76,11 @@ def tune(context: BuildContext, builder: Builder, progress: Progress) -> TuningR
         identity = {**context.identity(), "calibration": list(context.calibration.digests)}
         cpu, flags = read_cpu()
         machine = {"cpu": cpu, "cpu_flags": flags, "threads": THREADS}
-        asked = {"identity": identity, "machine": machine, "validation": validation.identity()}
+        asked = {
+            "identity": {**identity, **context.model.cache_identity()},
+            "machine": machine,
+            "validation": validation.identity(),
+        }
         timing_cache = TimingCache(
             cache.cache_root() / "tuning" / cache.content_key(asked),
             enabled=context.request.use_cache,

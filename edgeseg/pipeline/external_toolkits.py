@@ -261,7 +261,7 @@ def _export(bundle: Bundle, progress: Progress, named: str | None) -> Path:
     record = {
         "weights": sha256_of_file(weights),
         "model": spec.to_json(),
-        "source": spec.source_digest(),
+        "source": spec.code_digest(),
     }
 
     def make(folder: Path) -> None:

@@ -141,7 +141,7 @@ def export_checked(
     record = {
         "weights_sha256": sha256_of_file(weights_path),
         "model": spec.to_json(),
-        "source": spec.source_digest(),
+        "source": spec.code_digest(),
     }
 
     def make(folder: Path) -> None:

@@ -177,7 +177,7 @@ def test_several_teachers_answer_by_their_mean_in_the_form_of_the_student(
             self.spec = SPEC
             self.values = torch.tensor(values).view(1, -1, 1, 1)
 
-        def identity(self) -> Any:
+        def cache_identity(self) -> Any:
             return self.values.tolist()
 
         def to(self, device: Any) -> None:

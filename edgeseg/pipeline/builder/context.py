@@ -158,6 +158,7 @@ class BuildContext:
             }
         return {
             **self.identity(),
+            **self.model.cache_identity(),
             "candidate": candidate.to_json(),
             "checks": [(pair.name, sha256_of_file(pair.image_path)) for pair in self.check_pairs],
             "quantization": quantization,
