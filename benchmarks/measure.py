@@ -175,7 +175,8 @@ def _timing_images(
     participant: Participant, dataset: FolderDataset, settings: BenchSettings, path: Path
 ) -> Path:
     pairs = dataset.pairs[: settings.timing_images]
-    np.save(path, np.stack([participant.inputs.prepare(pair.read_image()) for pair in pairs]))
+    inputs = participant.inputs
+    np.save(path, np.stack([inputs.prepare(pair.read_image(inputs.channels)) for pair in pairs]))
     return path
 
 

@@ -87,7 +87,8 @@ class Bundle:
         """The class of each pixel.
 
         Args:
-            image: A file, or a decoded RGB image (H, W, 3), uint8 or uint16, of any size.
+            image: A file, or a decoded image (H, W, C), uint8 or uint16, of any size: RGB, or the
+                channels of the network, where (H, W) will do for one.
 
         Returns:
             Class indices, (H, W).
@@ -131,9 +132,10 @@ class Bundle:
     def _read(self, image: ImageLike) -> NDArray[np.uint8] | NDArray[np.uint16]:
         from .data.images import read_image, require_pixels
 
+        channels = self._bundle.inputs.channels
         if isinstance(image, (str, os.PathLike)):
-            return read_image(Path(image))
-        return require_pixels(image)
+            return read_image(Path(image), channels)
+        return require_pixels(image, channels)
 
 
 def load(folder: AnyPath, *, threads: int = 1) -> Bundle:

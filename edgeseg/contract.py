@@ -12,6 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# What the input's channels are, by their number; where it is not told there are three.
+COLORS = {1: "grey", 2: "grey and alpha", 3: "RGB", 4: "as the file has them"}
+GREY_SHARES = (
+    19595,
+    38470,
+    7471,
+)  # of red, green and blue in 65536: ITU-R BT.601, as Pillow has it
 RESIZE = "stretch, triangle filter widened by the scale when shrinking (antialias)"
 
 
@@ -51,6 +58,13 @@ def resize_plane(array: NDArray[Any], height: int, width: int) -> NDArray[np.flo
             columns[:, index] = np.tensordot(band, weights, axes=(1, 0))
         result = columns
     return result.astype(np.float32)
+
+
+def grey_of(image: NDArray[Any]) -> NDArray[Any]:
+    """Brightness (H, W, 1) of an RGB image (H, W, 3) of uint8 or uint16, in its own type."""
+    shares = np.array(GREY_SHARES, np.uint32)
+    total = (image * shares).sum(2, np.uint32, keepdims=True)
+    return np.asarray((total + np.uint32(32768)) >> np.uint32(16), image.dtype)
 
 
 def require_equal(meant: dict[str, Any], given: dict[str, Any]) -> None:
@@ -93,7 +107,7 @@ class MinMax:
 
 @dataclass(frozen=True)
 class MeanStd:
-    """(pixel / 255 - mean) / std per colour channel."""
+    """(pixel / 255 - mean) / std, with a number for each channel."""
 
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
@@ -104,8 +118,11 @@ class MeanStd:
         object.__setattr__(self, "std", tuple(self.std))
         if self.kind != "mean_std":
             raise ValueError(f"MeanStd.kind is 'mean_std', not {self.kind!r}.")
-        if len(self.mean) != 3 or len(self.std) != 3 or not np.isfinite(self.mean).all():
-            raise ValueError(f"MeanStd needs 3 finite means and 3 std, got {self}.")
+        counts = len(self.mean), len(self.std)
+        if counts[0] != counts[1] or counts[0] not in COLORS or not np.isfinite(self.mean).all():
+            raise ValueError(
+                f"MeanStd needs a finite mean and a std for each of 1 to 4 channels, got {self}."
+            )
         if not all(0 < std < np.inf for std in self.std):
             raise ValueError(f"MeanStd needs positive finite std, got {self.std}.")
 
@@ -119,13 +136,15 @@ class MeanStd:
 
 @dataclass(frozen=True)
 class InputContract:
-    """The network's input tensor: float32, NCHW, batch 1, RGB.
+    """The network's input tensor: float32, NCHW, batch 1.
 
     Attributes:
         height, width: Size in pixels that the network sees; images of any size are stretched.
         stride: Height and width are multiples of it.
         normalization: Applied to the resized image, whose values are in 0..255.
         name: Of the tensor.
+        channels: 3 for RGB, 1 for grey, to which any picture is converted; 2 and 4 for bands that
+            are taken as the file has them.
     """
 
     height: int
@@ -133,8 +152,18 @@ class InputContract:
     stride: int
     normalization: MinMax | MeanStd
     name: str = "image"
+    channels: int = 3
 
     def __post_init__(self) -> None:
+        if self.channels not in COLORS:
+            raise ValueError(f"An image has 1, 2, 3 or 4 channels, got {self.channels}.")
+        if isinstance(self.normalization, MeanStd):
+            count = len(self.normalization.mean)
+            if count != self.channels:
+                raise ValueError(
+                    f"mean and std have {count} numbers for {self.channels} input channels. "
+                    "Give each channel one."
+                )
         if self.height < 1 or self.width < 1 or self.stride < 1:
             raise ValueError(f"Sizes are positive, got {self.height}x{self.width}/{self.stride}.")
         if self.height % self.stride or self.width % self.stride:
@@ -155,36 +184,48 @@ class InputContract:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        return (1, 3, self.height, self.width)
+        return (1, self.channels, self.height, self.width)
 
     def prepare(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """Turn a decoded image into the network's input.
 
         Args:
-            image: (H, W, 3) RGB, any H and W, uint8, or uint16 with 65535 as white.
+            image: (H, W, channels), any H and W, uint8, or uint16 with 65535 as white. For one
+                channel, (H, W) and RGB (H, W, 3) are taken, too.
 
         Returns:
-            (1, 3, height, width), float32, C-contiguous.
+            (1, channels, height, width), float32, C-contiguous.
 
         Raises:
             ValueError: Another shape or dtype.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise ValueError(f"An image is (H, W, 3), got shape {image.shape}.")
-        if image.dtype not in (np.uint8, np.uint16):
-            raise ValueError(f"An image is uint8 or uint16, got {image.dtype}.")
-        pixels = resize_plane(image, self.height, self.width)
+        pixels = resize_plane(self._bands(image), self.height, self.width)
         if image.dtype == np.uint16:
             pixels /= np.float32(257.0)
         normed = self.normalization.apply(pixels)
         return np.ascontiguousarray(normed.transpose(2, 0, 1)[None])
+
+    def _bands(self, image: NDArray[Any]) -> NDArray[Any]:
+        """(H, W, channels) of an image that `prepare` takes."""
+        if image.dtype not in (np.uint8, np.uint16):
+            raise ValueError(f"An image is uint8 or uint16, got {image.dtype}.")
+        bands = image[..., None] if self.channels == 1 and image.ndim == 2 else image
+        is_color = self.channels == 1 and bands.ndim == 3 and bands.shape[2] == 3
+        if 0 in bands.shape or not (
+            is_color or (bands.ndim == 3 and bands.shape[2] == self.channels)
+        ):
+            grey = "(H, W), (H, W, 1) or (H, W, 3)"
+            wanted = grey if self.channels == 1 else f"(H, W, {self.channels})"
+            raise ValueError(f"An image is {wanted}, got shape {image.shape}.")
+        return grey_of(bands) if is_color else bands
 
     def to_json(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "layout": "NCHW",
             "dtype": "float32",
-            "color": "RGB",
+            "color": COLORS[self.channels],
+            **({} if self.channels == 3 else {"channels": self.channels}),
             "height": self.height,
             "width": self.width,
             "stride": self.stride,
@@ -198,7 +239,12 @@ class InputContract:
         kinds: dict[str, type[MinMax] | type[MeanStd]] = {"min_max": MinMax, "mean_std": MeanStd}
         normalization = kinds[settings["kind"]](**settings)
         made = cls(
-            record["height"], record["width"], record["stride"], normalization, record["name"]
+            record["height"],
+            record["width"],
+            record["stride"],
+            normalization,
+            record["name"],
+            record.get("channels", 3),
         )
         require_equal(made.to_json(), record)
         return made

@@ -37,7 +37,7 @@ class CalibrationImages:
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         """Prepared images, (1, 3, H, W)."""
         for pair in self.pairs:
-            yield self.inputs.prepare(pair.read_image())
+            yield self.inputs.prepare(pair.read_image(self.inputs.channels))
 
     @property
     def input_name(self) -> str:

@@ -131,7 +131,7 @@ def test_mean_std_by_hand() -> None:
         (lambda: MinMax(1, 1), "low < high"),
         (lambda: MinMax(kind="mean_std"), "'min_max', not 'mean_std'"),
         (lambda: MeanStd(kind="min_max"), "'mean_std', not 'min_max'"),
-        (lambda: MeanStd(mean=(0.5, 0.5)), "3 finite means"),
+        (lambda: MeanStd(mean=(0.5, 0.5)), "a finite mean and a std for each of 1 to 4"),
         (lambda: MeanStd(std=(1, 1, 0)), "positive finite std"),
         (lambda: MeanStd(std=(1, 1, float("nan"))), "positive finite std"),
         (lambda: MinMax(0, float("inf")), "low < high"),
@@ -281,3 +281,32 @@ def test_the_file_needs_numpy_only(tmp_path: Path) -> None:
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert ran.stdout.split() == ["carried"]
+
+
+def test_a_record_that_says_nothing_of_channels_means_three() -> None:
+    record = InputContract(8, 8, 8, MeanStd()).to_json()
+    assert "channels" not in record
+    assert InputContract.from_json(record).shape == (1, 3, 8, 8)
+    grey = InputContract(8, 8, 8, MinMax(), channels=1)
+    assert InputContract.from_json(grey.to_json()) == grey
+    assert grey.to_json()["color"] == "grey"
+    with pytest.raises(ValueError, match="cannot honour: color 'RGB'"):
+        InputContract.from_json({**record, "channels": 2, "normalization": MinMax().to_json()})
+
+
+def test_one_channel_is_prepared_from_grey_and_from_colour() -> None:
+    inputs = InputContract(1, 2, 1, MeanStd((0.5,), (0.25,)), channels=1)
+    # (76 / 255 - 0.5) / 0.25 and (150 / 255 - 0.5) / 0.25: the brightness of red and of green.
+    expected = [[[[-0.807843, 0.352941]]]]
+    color = np.array([[[255, 0, 0], [0, 255, 0]]], np.uint8)
+    grey = np.array([[76, 150]], np.uint8)
+    for image in (color, grey, grey[..., None], grey.astype(np.uint16) * 257):
+        np.testing.assert_allclose(inputs.prepare(image), expected, atol=1e-5)
+    with pytest.raises(ValueError, match=r"\(H, W\), \(H, W, 1\) or \(H, W, 3\), got"):
+        inputs.prepare(np.zeros((4, 4, 2), np.uint8))
+
+
+@pytest.mark.parametrize("channels", [0, 5])
+def test_an_image_has_one_to_four_channels(channels: int) -> None:
+    with pytest.raises(ValueError, match="1, 2, 3 or 4 channels"):
+        InputContract(8, 8, 8, MinMax(), channels=channels)

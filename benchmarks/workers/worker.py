@@ -64,7 +64,7 @@ class LocalWorker(TimedWorker):
             shape=(len(request.images), inputs.height, inputs.width),
         )
         for index, path in enumerate(request.images):
-            mask = self.run(inputs.prepare(read_image(Path(path))))
+            mask = self.run(inputs.prepare(read_image(Path(path), inputs.channels)))
             require_finite(mask, path)
             labels[index] = to_labels(mask)
             on_step()

@@ -79,7 +79,7 @@ class Bundle:
         return sum(file.size_bytes for file in self.manifest.files if file.role == "artifact")
 
     def golden_pair(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Image (H, W, 3) and probabilities (1, C, h, w)."""
+        """Image (H, W, C) and probabilities (1, C, h, w)."""
         golden = self.manifest.golden
         image = np.load(self.folder / golden.image, allow_pickle=False)
         mask = np.load(self.folder / golden.mask, allow_pickle=False)

@@ -58,7 +58,7 @@ class ArtifactRecord(Record):
 
 class GoldenRecord(Record):
     """An image, the mask that the artefact gave for it when it was built, and how far another
-    machine may be from it, at most as far as any build allows. `image` is (H, W, 3) uint8 or
+    machine may be from it, at most as far as any build allows. `image` is (H, W, C) uint8 or
     uint16, `mask` (1, C, h, w) float16 probabilities.
     """
 

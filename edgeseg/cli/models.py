@@ -10,6 +10,7 @@ def models(
     as_json: AsJson = False,
 ) -> None:
     """List the networks with their parameters, MACs, inputs and weights."""
+    from ..contract import COLORS
     from ..models import list_models
 
     if as_json:
@@ -28,8 +29,8 @@ def models(
             f"{spec.title}\n{spec.source}",
             f"{spec.parameters:,}",
             f"{spec.macs / 1e6:,.1f} M",
-            f"RGB {inputs.height}x{inputs.width}, {inputs.normalization.kind}, "
-            f"multiples of {inputs.stride}",
+            f"{COLORS[inputs.channels]} {inputs.height}x{inputs.width}, "
+            f"{inputs.normalization.kind}, multiples of {inputs.stride}",
             ", ".join(spec.outputs.classes),
             weights,
         )

@@ -36,9 +36,9 @@ class Pair:
     image_path: Path
     mask_path: Path | None
 
-    def read_image(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    def read_image(self, channels: int = 3) -> NDArray[np.uint8] | NDArray[np.uint16]:
         """See :func:`edgeseg.data.images.read_image`."""
-        return read_image(self.image_path)
+        return read_image(self.image_path, channels)
 
     def read_labels(self, class_count: int) -> NDArray[np.uint8]:
         """Class index per pixel, (H, W) of the image.
@@ -61,9 +61,9 @@ class Pair:
         return labels
 
     def read_both(
-        self, class_count: int
+        self, class_count: int, channels: int = 3
     ) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], NDArray[np.uint8]]:
-        return self.read_image(), self.read_labels(class_count)
+        return self.read_image(channels), self.read_labels(class_count)
 
 
 @dataclass(frozen=True)

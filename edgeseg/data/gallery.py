@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ class GalleryRow:
 
     Attributes:
         name: Caption.
-        image: (H, W, 3), uint8 or uint16.
+        image: (H, W, C), uint8 or uint16.
         labels: Predicted classes, (H, W).
         truth: True classes, (H, W); None when unknown.
     """
@@ -67,9 +68,15 @@ def find_truth(image_path: Path, class_count: int) -> NDArray[np.uint8] | None:
     return None
 
 
+def rgb_of(image: NDArray[Any]) -> NDArray[Any]:
+    """What to show, (H, W, 3), of an image (H, W, C): its first three bands, or the first alone."""
+    bands = image[..., None] if image.ndim == 2 else image
+    return bands[..., :3] if bands.shape[2] >= 3 else np.repeat(bands[..., :1], 3, axis=2)
+
+
 def shrink_row(row: GalleryRow) -> GalleryRow:
     """The row at the size that it is drawn in: a gallery of many photos must fit in memory."""
-    small = resize_plane(row.image, TILE, TILE).round()
+    small = resize_plane(rgb_of(row.image), TILE, TILE).round()
     truth = None if row.truth is None else _shrink(row.truth)
     if row.image.dtype == np.uint16:
         return GalleryRow(row.name, small.astype(np.uint16), _shrink(row.labels), truth)
@@ -120,7 +127,8 @@ def compare_masks(
     """
     codes = difference_codes(reference, labels)
     flips = 1e4 * float(np.mean(codes >= ONLY_DEVICE))
-    picture = resize_plane(image, TILE, TILE) / np.float32(257.0 if image.dtype == np.uint16 else 1)
+    scale = np.float32(257.0 if image.dtype == np.uint16 else 1)
+    picture = resize_plane(rgb_of(image), TILE, TILE) / scale
     if truth is not None:
         picture[_outline(_shrink(truth))] = TRUTH_COLOR
     marks = _widen(_largest(np.where(codes >= ONLY_DEVICE, codes, 0).astype(np.uint8)))
@@ -207,6 +215,7 @@ def paint_overlay(
     Returns:
         At the image's shape, no side longer than `LARGEST_OVERLAY`.
     """
+    image = rgb_of(image)
     scale = np.float32(257.0 if image.dtype == np.uint16 else 1.0)
     picture = Image.fromarray((image / scale).round().astype(np.uint8))
     classes = Image.fromarray(labels)
@@ -225,7 +234,7 @@ def _painted(image: NDArray[np.float32], labels: NDArray[np.uint8]) -> NDArray[n
 
 def _tiles(row: GalleryRow) -> list[Image.Image]:
     scale = np.float32(257.0 if row.image.dtype == np.uint16 else 1.0)
-    image = resize_plane(row.image, TILE, TILE) / scale
+    image = resize_plane(rgb_of(row.image), TILE, TILE) / scale
     labels = _shrink(row.labels)
     painted = COLORS[(labels.astype(int) - 1) % len(COLORS)]
     overlay = np.where((labels > 0)[..., None], 0.55 * image + 0.45 * painted, image)

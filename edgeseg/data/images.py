@@ -9,9 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ..contract import grey_of
 from ..errors import DataError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+# Modes whose bands a network of two or four channels takes as they are.
+OWN_BANDS = {2: ("LA",), 4: ("RGBA", "RGBX", "CMYK")}
+DTYPES = (np.uint8, np.uint16)
 _SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -48,36 +52,61 @@ def _sixteen_bit(image: Image.Image, path: Path) -> NDArray[np.uint16]:
     return values.astype(np.uint16)
 
 
-def read_image(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Read any common image file as RGB.
+def read_image(path: Path, channels: int = 3) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Read any common image file as the bands that a network takes.
 
-    Grey is repeated to three channels, alpha is dropped (the colours that were recorded stay),
-    palettes, CMYK and 1 bit are converted, and EXIF orientation is applied.
+    For one or three channels, any picture is converted to grey or RGB: alpha is dropped (the
+    colours that were recorded stay), palettes, CMYK and 1 bit are converted. Two and four channels
+    are taken as the file has them. EXIF orientation is applied.
+
+    Args:
+        channels: Of the network, 1 to 4.
 
     Returns:
-        (H, W, 3): uint8, or uint16 when the file has 16-bit grey values.
+        (H, W, channels): uint8, or uint16 when the file has 16-bit grey values.
 
     Raises:
-        DataError: The file is missing, no image, damaged, or holds more than 16 bits.
+        DataError: The file is missing, no image, damaged, holds more than 16 bits, or has other
+            bands than the two or four that are asked for.
     """
     image = _decode(path, "image")
+    if channels in OWN_BANDS:
+        return _own_bands(image, path, channels)
     if image.mode in _SIXTEEN_BIT_MODES:
-        return np.repeat(_sixteen_bit(image, path)[..., None], 3, axis=2)
+        return np.repeat(_sixteen_bit(image, path)[..., None], channels, axis=2)
     _refuse_floats(image, path)
-    return np.asarray(image.convert("RGB"))
+    colors = np.asarray(image.convert("RGB"))
+    return colors if channels == 3 else grey_of(colors)
 
 
-def require_pixels(image: Any) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """An image that was decoded elsewhere, if it is of the kind that networks take.
+def _own_bands(image: Image.Image, path: Path, channels: int) -> NDArray[np.uint8]:
+    if image.mode not in OWN_BANDS[channels]:
+        raise DataError(
+            f"{path} is of mode {image.mode}, and the network takes {channels} channels. Save it "
+            f"as {' or '.join(OWN_BANDS[channels])} (PNG or TIFF), or use a network with "
+            "input_channels = 1 or 3 in its spec: any picture is converted to these."
+        )
+    return np.asarray(image)
+
+
+def require_pixels(image: Any, channels: int = 3) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """An image that was decoded elsewhere, if it is of the kind that a network takes.
+
+    Args:
+        channels: Of the network; for one, (H, W) and RGB are taken, too.
 
     Raises:
-        DataError: It is no RGB image of 8 or 16 bits.
+        DataError: It has other bands, or other than 8 or 16 bits.
     """
     pixels = np.asarray(image)
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype not in (np.uint8, np.uint16):
+    if channels == 1 and pixels.ndim == 2:
+        pixels = pixels[..., None]
+    bands = (1, 3) if channels == 1 else (channels,)
+    if pixels.ndim != 3 or pixels.shape[2] not in bands or pixels.dtype not in DTYPES:
+        kind = {1: "grey", 3: "RGB"}.get(channels, f"of {channels} bands")
         raise DataError(
-            f"The image is {pixels.dtype} {pixels.shape}; it must be RGB, (height, width, 3), "
-            "uint8 or uint16. Name its file instead, or convert it."
+            f"The image is {pixels.dtype} {pixels.shape}; it must be {kind}, "
+            f"(height, width, {channels}), uint8 or uint16. Name its file instead, or convert it."
         )
     return pixels
 

@@ -91,7 +91,8 @@ def match_features(
     }
 
     def features_of(numbers: list[int]) -> list[Tensor]:
-        prepared = [teacher.spec.inputs.prepare(pairs[number].read_image()) for number in numbers]
+        own = teacher.spec.inputs
+        prepared = [own.prepare(pairs[number].read_image(own.channels)) for number in numbers]
         with teacher_taps.listening():
             teacher.logits(torch.cat([torch.from_numpy(image) for image in prepared]))
         return teacher_taps.take()

@@ -93,10 +93,13 @@ def images_for(teachers: Sequence[Teacher]) -> Companions:
     """Companions: each image as each teacher wants it, under its own contract."""
 
     def prepare(pair: Pair, pixels: NDArray[Any]) -> Mapping[str, NDArray[np.float32]]:
-        return {
-            image_name(index): teacher.spec.inputs.prepare(pixels)[0]
-            for index, teacher in enumerate(teachers)
-        }
+        prepared = {}
+        for index, teacher in enumerate(teachers):
+            own = teacher.spec.inputs
+            is_shared = pixels.shape[2] == own.channels
+            image = pixels if is_shared else pair.read_image(own.channels)
+            prepared[image_name(index)] = own.prepare(image)[0]
+        return prepared
 
     return prepare
 
@@ -138,7 +141,8 @@ class KeptAnswers:
         shape = (len(images), channels, inputs.height, inputs.width)
 
         def answer(pairs: Sequence[Pair], teacher: Teacher) -> Tensor:
-            prepared = [teacher.spec.inputs.prepare(pair.read_image()) for pair in pairs]
+            own = teacher.spec.inputs
+            prepared = [own.prepare(pair.read_image(own.channels)) for pair in pairs]
             batch = torch.from_numpy(np.concatenate(prepared))
             logits = match_channels(teacher.mean_logits(batch, views), channels)
             return F.interpolate(logits, size=shape[2:], mode="bilinear", align_corners=False)

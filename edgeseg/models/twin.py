@@ -127,7 +127,10 @@ def parts_that_stay(network: nn.Module) -> set[str]:
     These are norms and bridges of maps with at most 1 / `KEPT_STRIDE` of the rows of the image, and
     activations that do not depend on the image, which are constants of the deployed graph.
     """
-    probes = torch.rand(2, 1, 3, PROBE_SIDE, PROBE_SIDE, generator=torch.Generator())
+    channels = next(
+        (layer.in_channels for layer in network.modules() if isinstance(layer, nn.Conv2d)), 3
+    )
+    probes = torch.rand(2, 1, channels, PROBE_SIDE, PROBE_SIDE, generator=torch.Generator())
     outputs: dict[str, list[Tensor]] = {}
 
     def listener(name: str) -> Callable[..., None]:

@@ -8,10 +8,11 @@ output = "out"             # where forward() returns several maps: which, by nam
 height = 256
 width = 256
 stride = 32                # height and width are multiples of it
+input_channels = 3         # 1: grey, to which any picture is converted; may be left out
 
 [normalization]
 kind = "mean_std"          # or "min_max" with low and high
-mean = [0.485, 0.456, 0.406]
+mean = [0.485, 0.456, 0.406]  # of pixels in 0..1, a number for each channel
 std = [0.229, 0.224, 0.225]
 
 [arguments]                # keyword arguments of the class or function; may be left out
@@ -20,20 +21,22 @@ width = 32
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tomllib
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..contract import InputContract, MeanStd, MinMax, OutputContract
+from ..contract import COLORS, InputContract, MeanStd, MinMax, OutputContract
 from ..errors import UsageError
 from ..lazy import require_installed
 from .construction import require_plain
 from .spec import ModelSpec
 
 REQUIRED = ("classes", "channels", "returns", "height", "width", "stride", "normalization")
-OPTIONAL = ("title", "arguments", "output")
+OPTIONAL = ("title", "arguments", "output", "input_channels")
+LARGEST_STD = 2.0  # of pixels in 0..1; 0.5 is the largest that any pixels have
 NORMALIZATIONS: dict[str, type[MinMax] | type[MeanStd]] = {"mean_std": MeanStd, "min_max": MinMax}
 
 
@@ -65,7 +68,47 @@ def read_user_model(import_path: str, spec_path: Path | None) -> ModelSpec:
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.append(folder)  # at the end: nothing there hides a library
-    return spec.counted()
+    return _counted(spec, spec_path, is_told="input_channels" in record)
+
+
+def _counted(spec: ModelSpec, spec_path: Path, *, is_told: bool) -> ModelSpec:
+    """The spec with what one forward pass tells, of grey images where the network takes no others.
+
+    Raises:
+        UsageError: See `ModelSpec.counted`; the network takes other channels than the spec says.
+    """
+    try:
+        return spec.counted()
+    except UsageError:
+        other = _with_own_channels(spec)
+        if other is None:
+            raise
+        if not is_told and other.inputs.channels == 1 and _is_one_number(spec.inputs):
+            return other
+        count = other.inputs.channels
+        raise UsageError(
+            f"{spec.import_path} takes images of {count} channels, and {spec_path} says "
+            f"{spec.inputs.channels}. Write input_channels = {count} there, with {count} numbers "
+            "each in mean and std; docs/custom-models.md tells which images are read."
+        ) from None
+
+
+def _with_own_channels(spec: ModelSpec) -> ModelSpec | None:
+    """The spec with the number of channels that the network takes; None where it takes none."""
+    normalization = spec.inputs.normalization
+    for count in COLORS:
+        if isinstance(normalization, MeanStd):
+            normalization = MeanStd(normalization.mean[:1] * count, normalization.std[:1] * count)
+        inputs = replace(spec.inputs, channels=count, normalization=normalization)
+        with contextlib.suppress(UsageError):
+            return replace(spec, inputs=inputs).counted()
+    return None
+
+
+def _is_one_number(inputs: InputContract) -> bool:
+    """Whether all channels are normalised alike, so that grey ones can be, too."""
+    how = inputs.normalization
+    return isinstance(how, MinMax) or len({*zip(how.mean, how.std, strict=True)}) == 1
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -101,8 +144,8 @@ def _require_kinds(record: dict[str, Any]) -> None:
     Raises:
         ValueError: Names the entry.
     """
-    for name in ("channels", "height", "width", "stride"):
-        value = record[name]
+    for name in ("channels", "height", "width", "stride", "input_channels"):
+        value = record.get(name, 3)
         if type(value) is not int or value < 1:  # True would count as 1
             raise ValueError(f"{name} is {value!r}, which is not a whole number above zero.")
     classes = record["classes"]
@@ -145,16 +188,48 @@ def _read_normalization(settings: dict[str, Any]) -> MinMax | MeanStd:
         is_list = name in ("mean", "std")
         is_number = all(type(number) in (int, float) for number in numbers)
         if name != "kind" and not (is_number and isinstance(value, list) is is_list):
-            wanted = "a list of three numbers" if is_list else "a number"
+            wanted = "a list of numbers, one for each channel" if is_list else "a number"
             raise ValueError(f"{name} of [normalization] is {value!r}, which is not {wanted}.")
-    return normalization(**settings)
+    made = normalization(**settings)
+    if isinstance(made, MeanStd):
+        _require_unit_range(made)
+    return made
+
+
+def _channels_of(normalization: MinMax | MeanStd) -> int:
+    """The number of channels where the spec does not say it: as many as it has means."""
+    return len(normalization.mean) if isinstance(normalization, MeanStd) else 3
+
+
+def _require_unit_range(normalization: MeanStd) -> None:
+    """Refuse statistics of pixels in 0..255, as some toolboxes write them.
+
+    Raises:
+        ValueError: Says what to write.
+    """
+    is_mean = any(abs(mean) > 1 for mean in normalization.mean)
+    is_std = any(std > LARGEST_STD for std in normalization.std)
+    if is_mean or is_std:
+        mean = [round(mean / 255, 4) if is_mean else mean for mean in normalization.mean]
+        std = [float(f"{std / 255:.4g}") for std in normalization.std]
+        raise ValueError(
+            f"mean {list(normalization.mean)} and std {list(normalization.std)} of [normalization] "
+            "are those of pixels in 0..255, and pixels are divided by 255 first. Write "
+            f"mean = {mean} and std = {std}."
+        )
 
 
 def _spec_of_record(import_path: str, record: dict[str, Any]) -> ModelSpec:
     _require_kinds(record)
     name = import_path.partition(":")[2]
     normalization = _read_normalization(record["normalization"])
-    inputs = InputContract(record["height"], record["width"], record["stride"], normalization)
+    inputs = InputContract(
+        record["height"],
+        record["width"],
+        record["stride"],
+        normalization,
+        channels=record.get("input_channels", _channels_of(normalization)),
+    )
     return ModelSpec(
         name=name.lower(),
         import_path=import_path,

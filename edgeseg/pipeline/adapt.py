@@ -92,11 +92,13 @@ class TaughtPair:
         self.teacher = teacher
         self.outputs = outputs
 
-    def read_both(self, class_count: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    def read_both(
+        self, class_count: int, channels: int = 3
+    ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
         """The image, and the classes that the network finds, at the network's size."""
         import torch
 
-        pixels = self.pair.read_image()
+        pixels = self.pair.read_image(channels)
         logits = self.teacher.logits(torch.from_numpy(self.teacher.spec.inputs.prepare(pixels)))
         shares = torch.sigmoid(logits) if logits.shape[1] == 1 else logits
         return pixels, self.outputs.labels(shares.cpu().numpy())
@@ -238,8 +240,11 @@ def _start(network: nn.Module, teacher: Teacher, images: FolderDataset) -> None:
     while not hasattr(wrapped, "replaced"):
         assert isinstance(wrapped, WrappedNetwork)
         wrapped = wrapped.network
-    prepare = teacher.spec.inputs.prepare
-    shown = [torch.from_numpy(prepare(pair.read_image())) for pair in images.first(START_IMAGES)]
+    inputs = teacher.spec.inputs
+    shown = [
+        torch.from_numpy(inputs.prepare(pair.read_image(inputs.channels)))
+        for pair in images.first(START_IMAGES)
+    ]
     start_twin(network, teacher.network, wrapped.replaced, shown)
 
 

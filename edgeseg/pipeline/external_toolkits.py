@@ -63,7 +63,8 @@ class ToolkitProcess(WorkerProcess):
         with tempfile.TemporaryDirectory(prefix="edgeseg-toolkit-") as name:
             prepared, label_map = Path(name) / "image.npy", Path(name) / "labels.npy"
             for path in request.images:
-                np.save(prepared, inputs.prepare(read_image(Path(path)))[np.newaxis])
+                image = read_image(Path(path), inputs.channels)
+                np.save(prepared, inputs.prepare(image)[np.newaxis])
                 self.label_prepared(
                     LabelPrepared(str(prepared), 1, request.outputs, str(label_map))
                 )

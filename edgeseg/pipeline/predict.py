@@ -40,7 +40,7 @@ def predict_image(
 
     Args:
         backend: Of the bundle, loaded.
-        image: (H, W, 3), RGB.
+        image: (H, W, C) of the bundle's channels.
         what: Names the image in a message.
 
     Raises:
@@ -77,7 +77,7 @@ class Prediction:
 
     Attributes:
         path: File of the image.
-        image: (H, W, 3), uint8 or uint16.
+        image: (H, W, C), uint8 or uint16.
         labels: Class of each pixel, (H, W) uint8, at the image's own size.
         reference: Classes by what the artefact is compared with, (H, W); None without that.
     """
@@ -106,7 +106,7 @@ def predict_images(
     """
     backend = load_bundle(bundle, threads=threads)
     for path in paths:
-        image = read_image(path)
+        image = read_image(path, bundle.inputs.channels)
         labels = predict_image(bundle, backend, image, str(path))
         theirs = None
         if reference is not None:

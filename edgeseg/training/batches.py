@@ -26,7 +26,7 @@ class Batch(NamedTuple):
     """Images of one step; those with labels come first.
 
     Attributes:
-        image: (N, 3, h, w).
+        image: (N, C, h, w).
         labels: (L, h, w), int64, of the first L images, 0 <= L <= N.
         companions: What goes with the images, (N, C, h', w') each.
     """

@@ -43,7 +43,7 @@ class Sample(NamedTuple):
     """One image as the network sees it.
 
     Attributes:
-        image: (3, h, w), float32.
+        image: (C, h, w), float32.
         labels: (h, w), int64; None where the image has no label.
         companions: What goes with it, (C, h', w') each.
     """
@@ -129,7 +129,7 @@ class TrainingImages:
 
     def _prepare(self, index: int) -> dict[str, Tensor]:
         pair = self.dataset[index]
-        pixels = pair.read_image()
+        pixels = pair.read_image(self.inputs.channels)
         planes: dict[str, Tensor] = {
             IMAGE: torch.from_numpy(self.inputs.prepare(pixels)[0]),
         }

@@ -24,6 +24,8 @@ MAGIC = b"ESNW"
 HEADER = struct.Struct("<4sIQQQ32x")  # magic, version, network, floats and their checksum
 ALIGNMENT = 64
 LONGEST_SIDE = 8192  # of pictures, in pixels
+# Of a picture, in the header, by its channels.
+PIXELS = {1: "one byte", 2: "two bytes", 3: "three bytes", 4: "four bytes"}
 FOLDER = Path(__file__).with_name("c")
 NO_PICTURES = """\
 #define LONGEST_SIDE 0
@@ -72,7 +74,12 @@ def header(program: Program) -> str:
     ]
     lines.append(f"#define EDGESEG_LONGEST_SIDE {LONGEST_SIDE}")
     lines.append(f"#define EDGESEG_MOST_THREADS {MOST_THREADS}")
-    return filled("interface.h", {"SIZES": "\n".join(lines), "VERSION": str(VERSION)})
+    values = {
+        "SIZES": "\n".join(lines),
+        "VERSION": str(VERSION),
+        "PIXEL": PIXELS.get(program.image.channels, PIXELS[3]),
+    }
+    return filled("interface.h", values)
 
 
 def implementation(
@@ -95,6 +102,7 @@ def implementation(
         "HEADER": str(HEADER.size),
         "IMAGE": ", ".join(map(str, source.image.shape)),
         "MASK": ", ".join(map(str, source.mask.shape)),
+        "PIXEL_BYTES": str(3 if contracts is None else contracts[0].channels),
         "VERSION": str(VERSION),
     }
     return pictures + filled("interface.c", values)
@@ -107,6 +115,7 @@ def _pictures(source: Source, inputs: InputContract, outputs: OutputContract) ->
             "LONGEST": str(LONGEST_SIDE),
             **_place("IMAGE", source.image),
             **_place("MASK", source.mask),
+            "ZEROS": ", ".join(["0.0f"] * inputs.channels),
             "NORMALIZATION": _normalization(inputs),
             "THRESHOLD": number(outputs.threshold),
         },
@@ -134,7 +143,8 @@ def _normalization(inputs: InputContract) -> str:
         )
     mean, std = (", ".join(number(one) for one in values) for values in (how.mean, how.std))
     return (
-        f"static const float mean[3] = {{{mean}}}, std[3] = {{{std}}};\n"
+        f"static const float mean[{inputs.channels}] = {{{mean}}}, "
+        f"std[{inputs.channels}] = {{{std}}};\n"
         "(void)least, (void)most;\n"
         "#define NORMALIZED(V, K) (((V) / 255.0f - mean[K]) / std[K])"
     )

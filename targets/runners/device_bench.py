@@ -3,7 +3,7 @@
     python runner/device_bench.py --runs 200                     print timings as JSON
     python runner/device_bench.py --images DIR --output LABELS   write label maps as well
 
-DIR holds .npy files: decoded RGB images (H, W, 3), uint8, or inputs that were prepared elsewhere,
+DIR holds .npy files: decoded images (H, W, C), uint8, or inputs that were prepared elsewhere,
 (1, 3, h, w), float32. LABELS receives a file of the same name for each: the class of each pixel,
 (H, W) or (h, w), uint8.
 """

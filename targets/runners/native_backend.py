@@ -131,9 +131,10 @@ class Backend:
         self._check(max(codes))
 
     def run_picture(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Class of each pixel, (H, W), of a picture (H, W, 3), RGB, of any size."""
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-            raise RuntimeError(f"a picture is (H, W, 3) of uint8, not {picture.shape}")
+        """Class of each pixel, (H, W), of a picture (H, W, C) of any size; RGB where C is 3."""
+        channels = self._image[1]
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != channels:
+            raise RuntimeError(f"a picture is (H, W, {channels}) of uint8, not {picture.shape}")
         given = np.ascontiguousarray(picture)
         height, width = given.shape[:2]
         labels = np.empty((height, width), np.uint8)

@@ -3,8 +3,8 @@
     python runner/run.py --verify                    replay the golden pair
     python runner/run.py IMAGE.npy --output MASK.npy
 
-IMAGE.npy holds a decoded RGB image, (H, W, 3) uint8; MASK.npy receives the class of each of its
-pixels, (H, W) uint8. In an application:
+IMAGE.npy holds a decoded image, (H, W, 3) uint8 for RGB, or (H, W) for a network of one channel;
+MASK.npy receives the class of each of its pixels, (H, W) uint8. In an application:
 
     import runpy
     Network = runpy.run_path("BUNDLE/runner/run.py")["Network"]
@@ -62,7 +62,9 @@ class Network:
         self.backend = backend.Backend(self.folder, files, settings, threads)
 
     def predict(self, image: Any) -> Any:
-        """Class of each pixel, (H, W) uint8, of an RGB image (H, W, 3) uint8 of any size.
+        """Class of each pixel, (H, W) uint8, of an image (H, W, C) uint8 of any size.
+
+        C is `inputs.channels`: 3 for RGB. For one, (H, W) and RGB are taken, too.
 
         Raises:
             ValueError: It is no such image.
@@ -83,7 +85,7 @@ class Network:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("image", nargs="?", help="decoded RGB image, .npy, (H, W, 3) uint8")
+    parser.add_argument("image", nargs="?", help="decoded image, .npy, (H, W, C) uint8")
     parser.add_argument("--output", help="where the mask goes, .npy")
     parser.add_argument("--verify", action="store_true", help="replay the golden pair")
     parser.add_argument("--threads", type=int, default=1)

@@ -107,6 +107,44 @@ def test_alpha_is_dropped_and_the_colours_stay(tmp_path: Path) -> None:
     assert read_image(save(tmp_path / "b.png", grey))[0, 0].tolist() == [77, 77, 77]
 
 
+def test_one_channel_is_the_brightness_of_any_picture(tmp_path: Path) -> None:
+    # Red, green and blue weigh 0.299, 0.587 and 0.114.
+    colors = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [9, 9, 9]]], np.uint8)
+    expected = [[[76], [150], [29], [9]]]
+    assert read_image(save(tmp_path / "a.png", colors), 1).tolist() == expected
+    assert read_image(save(tmp_path / "b.png", colors, "RGBA"), 1).tolist() == expected
+    grey = read_image(save(tmp_path / "c.png", GREY), 1)
+    assert grey.shape == (2, 3, 1)
+    assert (grey[..., 0] == GREY).all()
+    deep = read_image(save(tmp_path / "d.png", GREY.astype(np.uint16) * 300), 1)
+    assert deep.dtype == np.uint16
+    assert (deep[..., 0] == GREY.astype(int) * 300).all()
+
+
+@pytest.mark.parametrize(
+    ("channels", "mode", "suffix"),
+    [(2, "LA", ".png"), (2, "LA", ".tif"), (4, "RGBA", ".png"), (4, "CMYK", ".tif")],
+)
+def test_two_and_four_channels_are_those_of_the_file(
+    tmp_path: Path, channels: int, mode: str, suffix: str
+) -> None:
+    pixels = np.random.default_rng(2).integers(0, 256, (5, 7, channels), np.uint8)
+    Image.frombytes(mode, (7, 5), pixels.tobytes()).save(tmp_path / f"a{suffix}")
+    assert (read_image(tmp_path / f"a{suffix}", channels) == pixels).all()
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(2, "RGB"), (2, "L"), (4, "RGB"), (4, "I;16")])
+def test_other_pictures_are_refused_for_two_and_four_channels(
+    tmp_path: Path, channels: int, mode: str
+) -> None:
+    Image.new(mode, (4, 4)).save(tmp_path / "a.png")
+    with pytest.raises(
+        DataError,
+        match=rf"a\.png is of mode {mode}, .* takes {channels} channels\. Save it as .* input_ch",
+    ):
+        read_image(tmp_path / "a.png", channels)
+
+
 @pytest.mark.parametrize("options", [{}, {"transparency": 0}])
 def test_a_palette_is_replaced_by_its_colours(tmp_path: Path, options: dict[str, int]) -> None:
     indices = np.array([[0, 1]], np.uint8)

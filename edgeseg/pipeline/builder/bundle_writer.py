@@ -71,8 +71,9 @@ def _write_runner(context: BuildContext, folder: Path) -> None:
 
 def _write_golden(context: BuildContext, made: BuiltArtifact, folder: Path) -> GoldenRecord:
     folder.mkdir()
-    image = context.check_pairs[0].read_image()
-    mask = made.backend.run(context.spec.inputs.prepare(image))
+    inputs = context.spec.inputs
+    image = context.check_pairs[0].read_image(inputs.channels)
+    mask = made.backend.run(inputs.prepare(image))
     np.save(folder / "image.npy", image)
     # Half precision: off by at most 2.4e-4 of a probability, and half the bytes.
     np.save(folder / "mask.npy", mask.astype(np.float16))

@@ -239,11 +239,11 @@ class AdbWorker(Worker):
     def label(self, request: Label, on_step: Callable[[], None] = do_nothing) -> Done:
         assert request.inputs is not None
         assert request.outputs is not None
-        prepare = InputContract.from_json(dict(request.inputs)).prepare
+        inputs = InputContract.from_json(dict(request.inputs))
         to_labels = OutputContract.from_json(dict(request.outputs)).labels
         maps = []
         for path in request.images:
-            mask = self._compute(prepare(read_image(Path(path))))
+            mask = self._compute(inputs.prepare(read_image(Path(path), inputs.channels)))
             if not np.isfinite(mask).all():
                 raise BenchmarkError(
                     f"Measuring {self.name} failed: the mask of {path} holds NaN or infinity. "

@@ -35,6 +35,7 @@ from edgeseg.benchmarks.workers.protocol import (
 )
 from edgeseg.bundle.bundle import Bundle, manifest_text
 from edgeseg.bundle.manifest import MANIFEST_NAME
+from edgeseg.contract import InputContract
 from edgeseg.data.images import read_image
 from edgeseg.errors import BenchmarkError, DeviceError, UsageError
 from edgeseg.lazy import (
@@ -266,12 +267,12 @@ class SshWorker(WorkerProxy):
     def label(self, request: Label, on_step: Callable[[], None] = do_nothing) -> Done:
         assert request.inputs is not None
         assert request.outputs is not None
-        shape = (request.inputs["height"], request.inputs["width"])
+        inputs = InputContract.from_json(dict(request.inputs))
         count = len(request.outputs["classes"])
         maps = []
         with tempfile.TemporaryDirectory(prefix="edgeseg-device-") as folder:
             for path in request.images:
-                maps.append(self._label_image(Path(path), Path(folder), shape))
+                maps.append(self._label_image(Path(path), Path(folder), inputs))
                 if maps[-1].max() >= count:
                     raise BenchmarkError(
                         f"Measuring {self.name} failed: the label map of {path} has class "
@@ -281,10 +282,11 @@ class SshWorker(WorkerProxy):
         np.save(request.result, np.stack(maps))
         return Done()
 
-    def _label_image(self, path: Path, folder: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    def _label_image(self, path: Path, folder: Path, inputs: InputContract) -> NDArray[np.uint8]:
         """One image at a time: the device's disk may be small, and a step may not take long."""
         image, result = f"{self._scratch}/image.npy", f"{self._scratch}/labels.npy"
-        np.save(folder / "image.npy", read_image(path))
+        shape = inputs.height, inputs.width
+        np.save(folder / "image.npy", read_image(path, inputs.channels))
         self._transport.push(folder / "image.npy", image)
         self.ask(Label([image], result))
         limit = int(np.prod(shape)) + NPY_HEADER_BYTES

@@ -110,7 +110,7 @@ class ValidationSet:
         open_memmap: Any = np.lib.format.open_memmap
         prepared = open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
         for index, pair in enumerate(self.dataset):
-            prepared[index] = inputs.prepare(pair.read_image())
+            prepared[index] = inputs.prepare(pair.read_image(inputs.channels))
         prepared.flush()
         return path
 

@@ -122,8 +122,8 @@ EXPORT int edgeseg_run_picture(struct edgeseg_network *network, const uint8_t *r
     if (!network || network->state != LIVES || !rgb || !labels) return 4;
     if (!PICTURE_BYTES) return 7;
     if (height < 1 || width < 1 || height > LONGEST_SIDE || width > LONGEST_SIDE) return 5;
-    if (row_bytes == 0) row_bytes = 3 * (size_t)width;
-    if (row_bytes < 3 * (size_t)width) return 5;
+    if (row_bytes == 0) row_bytes = @PIXEL_BYTES@ * (size_t)width;
+    if (row_bytes < @PIXEL_BYTES@ * (size_t)width) return 5;
     picture_in(network->picture, network->arena, rgb, height, width, row_bytes);
     network_run(network->arena, network->weights, network->strips, &network->team, 0, 1);
     return picture_out(network->picture, network->arena, height, width, labels) ? 0 : 6;

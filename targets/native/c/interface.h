@@ -53,7 +53,7 @@ int edgeseg_run(edgeseg_network *network, const float *image, float *mask);
 int edgeseg_run_thread(edgeseg_network *network, int32_t thread, const float *image, float *mask);
 
 /* The class of each pixel of a picture of any size: it is resized and normalised as the network was
- * trained, and the probabilities are brought back to its size. `rgb` has three bytes a pixel and
+ * trained, and the probabilities are brought back to its size. `rgb` has @PIXEL@ a pixel and
  * `row_bytes` bytes from a row to the next (0 for rows without gaps); `labels` has `height` times
  * `width` bytes. */
 int edgeseg_run_picture(edgeseg_network *network, const uint8_t *rgb, int32_t height,

@@ -15,7 +15,7 @@ struct taps {
 struct picture {
     struct taps taps[LARGER(LONGEST_SIDE, IMAGE_W)];
     float shares[4 * LARGER(LONGEST_SIDE, LARGER(IMAGE_W, MASK_W)) + 8];
-    float row[LARGER(3 * LARGER(LONGEST_SIDE, IMAGE_W), MASK_C * MASK_W) + 16];
+    float row[LARGER(@IMAGE_C@ * LARGER(LONGEST_SIDE, IMAGE_W), MASK_C * MASK_W) + 16];
 };
 #define PICTURE_BYTES ((sizeof(struct picture) + 63) / 64 * 64)
 
@@ -75,21 +75,21 @@ static void picture_in(struct picture *work, float *m, const uint8_t *rgb, int h
     float down[2 * LONGEST_SIDE / IMAGE_H + 4];
     taps_of_line(work, width, IMAGE_W);
     for (int y = 0; y < IMAGE_H; ++y) {
-        if (height == IMAGE_H) add_bytes(work->row, rgb + y * row_bytes, 3 * width, 1.0f, 1);
+        if (height == IMAGE_H) add_bytes(work->row, rgb + y * row_bytes, @IMAGE_C@ * width, 1.0f, 1);
         else {
             struct taps rows = taps_of(y, height, IMAGE_H, down);
             for (int i = 0; i < rows.count; ++i)
-                add_bytes(work->row, rgb + (size_t)(rows.first + i) * row_bytes, 3 * width,
+                add_bytes(work->row, rgb + (size_t)(rows.first + i) * row_bytes, @IMAGE_C@ * width,
                     down[i], i == 0);
         }
         float *to = m + @IMAGE_FIRST@ + y * @IMAGE_PITCH@;
         for (int x = 0; x < IMAGE_W; ++x) {
             struct taps taps = work->taps[x];
-            const float *p = work->row + 3 * taps.first, *share = work->shares + taps.place;
-            float c[3] = {0.0f, 0.0f, 0.0f};
-            for (int i = 0; i < taps.count; ++i, p += 3)
-                for (int k = 0; k < 3; ++k) c[k] += share[i] * p[k];
-            for (int k = 0; k < 3; ++k) {
+            const float *p = work->row + @IMAGE_C@ * taps.first, *share = work->shares + taps.place;
+            float c[@IMAGE_C@] = {@ZEROS@};
+            for (int i = 0; i < taps.count; ++i, p += @IMAGE_C@)
+                for (int k = 0; k < @IMAGE_C@; ++k) c[k] += share[i] * p[k];
+            for (int k = 0; k < @IMAGE_C@; ++k) {
                 to[k * @IMAGE_PLANE@ + x] = c[k];
                 least = c[k] < least ? c[k] : least;
                 most = c[k] > most ? c[k] : most;
@@ -97,7 +97,7 @@ static void picture_in(struct picture *work, float *m, const uint8_t *rgb, int h
         }
     }
     @NORMALIZATION@
-    for (int k = 0; k < 3; ++k)
+    for (int k = 0; k < @IMAGE_C@; ++k)
         for (int y = 0; y < IMAGE_H; ++y) {
             float *to = m + @IMAGE_FIRST@ + k * @IMAGE_PLANE@ + y * @IMAGE_PITCH@;
             for (int x = 0; x < IMAGE_W; ++x) to[x] = NORMALIZED(to[x], k);

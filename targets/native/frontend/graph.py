@@ -52,7 +52,8 @@ def import_graph(
     fold_stored_constants(model)
     program = Importer(RULES, scales).program(model)
     contracts = read_contracts(model)
-    return program, contracts if program.image.channels == 3 else None
+    is_meant = contracts is not None and program.image.channels == contracts[0].channels
+    return program, contracts if is_meant else None
 
 
 def _weight_scales(model: ir.Model) -> dict[str, Floats]:

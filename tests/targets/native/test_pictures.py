@@ -26,7 +26,7 @@ def build(folder: Path, inputs: InputContract, outputs: OutputContract) -> Artif
     """A network of one convolution, whose probabilities vary over the picture."""
     import onnx
 
-    graph = Branches((3, inputs.height, inputs.width))
+    graph = Branches((inputs.channels, inputs.height, inputs.width))
     value = graph.channels(outputs.channels)
     kind = "Sigmoid" if outputs.channels == 1 else "Softmax"
     settings: dict[str, Any] = {} if kind == "Sigmoid" else {"axis": 1}
@@ -38,8 +38,9 @@ def build(folder: Path, inputs: InputContract, outputs: OutputContract) -> Artif
     return RUNTIME.compile(folder / "net.onnx", folder / "made", "fp32")
 
 
-def picture(height: int, width: int) -> np.ndarray:
-    coarse = np.random.default_rng(height).integers(0, 256, (height // 9 + 1, width // 9 + 1, 3))
+def picture(height: int, width: int, bands: int = 3) -> np.ndarray:
+    size = (height // 9 + 1, width // 9 + 1, bands)
+    coarse = np.random.default_rng(height).integers(0, 256, size)
     return np.kron(coarse, np.ones((9, 9, 1), int))[:height, :width].astype(np.uint8)
 
 
@@ -69,6 +70,28 @@ def test_labels_are_those_of_the_contract(
         assert (labels != wanted).mean() <= 1e-4, (height, width)
         seen |= set(np.unique(wanted).tolist())
     assert len(seen) > 1
+
+
+@pytest.mark.parametrize("bands", [1, 2, 4])
+@pytest.mark.parametrize("is_mean_std", [True, False])
+def test_pictures_may_have_other_channels_than_three(
+    bands: int, is_mean_std: bool, tmp_path: Path
+) -> None:
+    statistics = MeanStd((0.5, 0.4, 0.3, 0.2)[:bands], (0.25, 0.3, 0.2, 0.4)[:bands])
+    normalization = statistics if is_mean_std else MinMax(-1.0, 1.0)
+    inputs = InputContract(48, 72, 8, normalization, channels=bands)
+    outputs = OutputContract(("rest", "lesion"), 1)
+    backend: Any = RUNTIME.load(build(tmp_path, inputs, outputs))
+    plural = "s" if bands > 1 else ""
+    count = {1: "one", 2: "two", 4: "four"}[bands]
+    header = (tmp_path / "made" / "edgeseg.h").read_text()
+    assert f"has {count} byte{plural} a pixel" in header
+    for height, width in SIDES:
+        given = picture(height, width, bands)
+        wanted = outputs.restore(backend.run(inputs.prepare(given)), height, width)
+        assert (backend.run_picture(given) != wanted).mean() <= 1e-4, (height, width)
+    with pytest.raises(RuntimeError, match=rf"a picture is \(H, W, {bands}\) of uint8"):
+        backend.run_picture(np.zeros((8, 8, 3), np.uint8))
 
 
 def test_a_shipped_network_takes_pictures(small_artifact: Callable[..., Artifact]) -> None:
