@@ -78,12 +78,14 @@ def _tflite_of(tensorflow: Any, module: Any, function: Any, *, half: bool) -> by
     return bytes(converter.convert())
 
 
-def smooth_noise(height: int, width: int, seed: int = 0) -> NDArray[np.float32]:
-    """An image (height, width, 3) in 0..1, the same each time: large blobs and a little grain."""
+def smooth_noise(
+    height: int, width: int, seed: int = 0, *, channels: int = 3
+) -> NDArray[np.float32]:
+    """An image (height, width, channels) in 0..1, the same each time: blobs and a little grain."""
     generator = np.random.default_rng(seed)
-    coarse = generator.uniform(0, 1, (8, 8, 3))
+    coarse = generator.uniform(0, 1, (8, 8, channels))
     rows, columns = (np.arange(size) * 8 // size for size in (height, width))
-    grain = generator.normal(0, 0.05, (height, width, 3))
+    grain = generator.normal(0, 0.05, (height, width, channels))
     return np.asarray(np.clip(coarse[rows][:, columns] + grain, 0, 1), np.float32)
 
 

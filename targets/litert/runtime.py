@@ -175,7 +175,8 @@ class LiteRtRuntime(Runtime):
         session = open_reference(onnx_path)
         source = session.get_inputs()[0]
         for scale in CHECK_SCALES:
-            pixels = smooth_noise(*source.shape[2:]) * np.float32(scale)
+            _, channels, *size = source.shape
+            pixels = smooth_noise(*size, channels=channels) * np.float32(scale)
             image = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
             (expected,) = session.run(None, {source.name: image})
             nearby = session.run(None, {source.name: image * np.float32(1 + DISTURBANCE)})[0]

@@ -138,12 +138,8 @@ def expected_mask(folder: Path, image: NDArray[np.uint8]) -> NDArray[np.bool_]:
         pytest.param("intel", "fp32", marks=needs("openvino")),
         pytest.param("intel", "int8", marks=needs("openvino", "nncf")),
         ("native", "fp32"),
-        pytest.param(
-            "android", "fp32", marks=[pytest.mark.slow, needs("tensorflow", "ai_edge_litert")]
-        ),
-        pytest.param(
-            "android", "int8", marks=[pytest.mark.slow, needs("tensorflow", "ai_edge_litert")]
-        ),
+        pytest.param("android", "fp32", marks=needs("tensorflow", "ai_edge_litert")),
+        pytest.param("android", "int8", marks=needs("tensorflow", "ai_edge_litert")),
     ],
 )
 def test_a_bundle_gives_the_masks_of_torch(
