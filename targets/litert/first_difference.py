@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg.formats.onnx import MODULE
 from edgeseg.formats.tflite import observe_tensors
 from edgeseg.lazy import require
 
@@ -39,7 +40,8 @@ def first_difference(onnx_path: Path, tflite_path: Path, image: NDArray[np.float
         image: Prepared, (1, 3, H, W).
 
     Returns:
-        "Relu 'name'" as the graph has it; None when nothing differs. Of what is merged with the
+        "Relu 'name'" as the graph has it, and the user's module where it is known; None when
+        nothing differs. Of what is merged with the
         operator after it, nobody can tell which of the two differs: both are named.
     """
     model = require("onnx", purpose=PURPOSE).load(onnx_path)
@@ -65,7 +67,9 @@ def first_difference(onnx_path: Path, tflite_path: Path, image: NDArray[np.float
 
 
 def _label(node: onnx.NodeProto) -> str:
-    return f"{node.op_type} '{node.name or node.output[0]}'"
+    module = next((entry.value for entry in node.metadata_props if entry.key == MODULE), "")
+    where = f" of module '{module}'" if module else ""
+    return f"{node.op_type} '{node.name or node.output[0]}'{where}"
 
 
 class _HeldTensors:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.errors import TargetError
-from edgeseg.formats.onnx import fixed_shape
+from edgeseg.formats.onnx import MODULE, fixed_shape
 from edgeseg.formats.tflite import number_tensors, read_tflite
 from edgeseg.lazy import provider_of, require, require_installed
 from edgeseg.lower.rewrites import rewrites_for
@@ -28,6 +29,7 @@ from .conversion import (
     GRAPH_FILE,
     HALF,
     HALF_FILE,
+    OWN,
     PLAIN,
     TRIAL,
     smooth_noise,
@@ -35,6 +37,7 @@ from .conversion import (
 from .converter import CONVERTER
 from .first_difference import first_difference
 from .rewrites import prepare_for_onnx2tf
+from .translation.preparation import prepare_for_translation
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -59,32 +62,63 @@ CHECK_SCALES = (1.0, 255.0)
 # a millionth does tells by how much.
 DISTURBANCE = 1e-6
 NOISE_FACTOR = 10.0
+OPERATOR = re.compile(r"at operator '([^']+)'")  # as `conversion` tells where it failed
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One way to ask onnx2tf.
+    """One way to convert a graph.
 
     Attributes:
-        with_shapes: Show it the shapes of inner tensors.
+        with_shapes: Show onnx2tf the shapes of inner tensors.
         trial: Let it choose layouts by trial on sample images.
+        own: Convert without onnx2tf, by `translation`.
     """
 
     with_shapes: bool = False
     trial: bool = False
+    own: bool = False
+
+    @property
+    def title(self) -> str:
+        """What is asked, for messages."""
+        if self.own:
+            return "EdgeSeg's own translation"
+        details = ["with shapes"] * self.with_shapes + ["with trials"] * self.trial
+        return " ".join(["onnx2tf", " and ".join(details)]).strip()
 
 
-# The first is right for convolutional networks and gives no needless transposes. The others help
-# with squeezed and reshaped tensors.
-ATTEMPTS = (Attempt(), Attempt(with_shapes=True), Attempt(with_shapes=True, trial=True))
+# The first is right for convolutional networks and gives no needless transposes. The second and
+# the third help with squeezed and reshaped tensors. The last guesses nothing; it comes last so that
+# what has been built before stays the same bytes.
+ATTEMPTS = (
+    Attempt(),
+    Attempt(with_shapes=True),
+    Attempt(with_shapes=True, trial=True),
+    Attempt(own=True),
+)
+ADVICE = "Write that part of the model in another way, or build for another --target."
+
+
+class ConversionError(TargetError):
+    """One attempt to convert a graph failed.
+
+    Attributes:
+        reason: What happened, without who converted and without the advice.
+    """
+
+    def __init__(self, who: str, reason: str, advice: str = ADVICE) -> None:
+        self.reason = reason
+        super().__init__(f"{who} {reason}. {advice}")
 
 
 class LiteRtRuntime(Runtime):
     """FP32, FP16 weights and INT8 as one TFLite file of built-in operators.
 
     onnx2tf makes it, in a process of its own, from a graph that is rewritten first (see
-    `litert_rewrites`). It guesses where it does not know, so that what it gives is compared with
-    ONNX Runtime each time.
+    `rewrites`). It guesses where it does not know, so that what it gives is compared with ONNX
+    Runtime each time. Where it fails, the graph is translated without it (see `translation`), and
+    the result is compared in the same way.
     """
 
     name = "litert"
@@ -148,27 +182,30 @@ class LiteRtRuntime(Runtime):
         """The first conversion that computes what the graph computes.
 
         Raises:
-            TargetError: None does; the message is that of the first.
+            TargetError: None does; the message tells why each does not.
         """
-        errors: list[TargetError] = []
+        errors: dict[Attempt, ConversionError] = {}
         for attempt in ATTEMPTS:
             made = folder / str(len(errors))
             made.mkdir()
             try:
-                run_onnx2tf(onnx_path, made, attempt, half=half)
+                convert_graph(onnx_path, made, attempt, half=half)
                 require_builtin_operators(made / FLOAT_FILE)
-                self._require_equal_results(onnx_path, made / FLOAT_FILE)
-            except TargetError as error:
-                errors.append(error)
+                self._require_equal_results(onnx_path, made / FLOAT_FILE, attempt.title)
+            except ConversionError as error:
+                errors[attempt] = error
             else:
                 return made / (HALF_FILE if half else FLOAT_FILE)
-        raise errors[0]
+        raise error_of(onnx_path.name, errors)
 
-    def _require_equal_results(self, onnx_path: Path, tflite_path: Path) -> None:
+    def _require_equal_results(self, onnx_path: Path, tflite_path: Path, title: str) -> None:
         """Compare on images made of smooth noise.
 
+        Args:
+            title: Of what converted, for the message.
+
         Raises:
-            TargetError: Names the first operator that differs.
+            ConversionError: Names the first operator that differs.
         """
         converted = self._artifact(tflite_path.parent, "fp32", Written((tflite_path.name,)))
         backend = self.load(converted)
@@ -190,11 +227,29 @@ class LiteRtRuntime(Runtime):
                     if first
                     else "each operator by itself computes the same"
                 )
-                raise TargetError(
-                    f"onnx2tf made another network of {onnx_path.name}: a probability differs by "
-                    f"up to {difference:.1e}, allowed is {allowed:.0e}; {where}. Write "
-                    "that part of the model in another way, or build for another --target."
+                raise ConversionError(
+                    title,
+                    f"made another network of {onnx_path.name}: a probability differs by "
+                    f"up to {difference:.1e}, allowed is {allowed:.0e}; {where}",
                 )
+
+
+def error_of(title: str, errors: Mapping[Attempt, ConversionError]) -> TargetError:
+    """What failed, from all attempts; a reason that several share is told once.
+
+    Args:
+        title: Of the graph.
+    """
+    askers: dict[str, list[str]] = {}
+    for attempt, error in errors.items():
+        askers.setdefault(error.reason, []).append(attempt.title)
+    if len(askers) == 1:
+        return next(iter(errors.values()))
+    told = "; ".join(
+        f"({number}) {', '.join(who)} {reason}"
+        for number, (reason, who) in enumerate(askers.items(), 1)
+    )
+    return TargetError(f"No way to convert {title} to TFLite works: {told}. {ADVICE}")
 
 
 def read_sized_graph(onnx_path: Path) -> ir.Model:
@@ -213,51 +268,78 @@ def read_sized_graph(onnx_path: Path) -> ir.Model:
     return model
 
 
-def run_onnx2tf(onnx_path: Path, folder: Path, attempt: Attempt, *, half: bool) -> None:
+def convert_graph(onnx_path: Path, folder: Path, attempt: Attempt, *, half: bool) -> None:
     """Convert a graph in another process; FLOAT_FILE and HALF_FILE come to `folder`.
 
     Raises:
-        TargetError: onnx2tf or TensorFlow gave up; the message says at which operator.
+        ConversionError: The converter gave up; the message says at which operator.
     """
     model = read_sized_graph(onnx_path)
-    prepare_for_onnx2tf(model, with_shapes=attempt.with_shapes, own_opset=attempt.trial)
+    modules = {
+        str(node.name): str(node.metadata_props[MODULE])
+        for node in model.graph
+        if MODULE in node.metadata_props
+    }
+    if attempt.own:
+        prepare_for_translation(model)
+    else:
+        prepare_for_onnx2tf(model, with_shapes=attempt.with_shapes, own_opset=attempt.trial)
     require("onnx_ir", purpose=PURPOSE).save(model, folder / GRAPH_FILE)
-    switches = {HALF: half, TRIAL: attempt.trial}
-    convert_in_process(folder, onnx_path.name, [name for name, is_on in switches.items() if is_on])
+    switches = {HALF: half, TRIAL: attempt.trial, OWN: attempt.own}
+    asked = [name for name, is_on in switches.items() if is_on]
+    try:
+        convert_in_process(folder, onnx_path.name, asked, attempt.title)
+    except ConversionError as error:
+        raise ConversionError(attempt.title, with_modules(error.reason, modules)) from error
 
 
-def convert_in_process(folder: Path, title: str, switches: list[str]) -> None:
+def with_modules(reason: str, modules: Mapping[str, str]) -> str:
+    """A reason in which the user's module stands behind the operator that is named.
+
+    Args:
+        modules: By name of operator.
+    """
+
+    def told(match: re.Match[str]) -> str:
+        module = modules.get(match[1])
+        return f"{match[0]} of module '{module}'" if module else match[0]
+
+    return OPERATOR.sub(told, reason)
+
+
+def convert_in_process(
+    folder: Path, title: str, switches: list[str], converter: str = "onnx2tf"
+) -> None:
     """Let another process convert GRAPH_FILE in `folder`.
 
     Args:
         title: Of the graph, for the message.
         switches: Of `convert_and_tell`.
+        converter: Who converts, for the message.
 
     Raises:
-        TargetError: onnx2tf or TensorFlow gave up; the message says at which operator.
+        ConversionError: It gave up; the message says at which operator.
     """
     code, said = CONVERTER.convert(folder, switches)
     if code != 0:
         lines = said.strip().splitlines() or [f"it ended with code {code}"]
         reasons = [line.removeprefix(FAILURE) for line in lines if line.startswith(FAILURE)]
         reason = (reasons or lines)[-1][:400].strip().rstrip(".")
-        raise TargetError(
-            f"onnx2tf does not convert {title}: {reason}. Write that part of the model "
-            "in another way, or build for another --target."
-        )
+        raise ConversionError(converter, f"does not convert {title}: {reason}")
 
 
 def require_builtin_operators(path: Path) -> None:
     """Refuse a model that needs more than the ordinary runtime.
 
     Raises:
-        TargetError: Names the operators.
+        ConversionError: Names the operators.
     """
     custom = sorted({operator.custom_name for operator in read_tflite(path).operators} - {""})
     if custom:
-        raise TargetError(
-            f"The graph needs {', '.join(custom)}, which TFLite does not have built in and phones "
-            "do not run. Replace that operation in the model, or build for another --target."
+        raise ConversionError(
+            "The graph",
+            f"needs {', '.join(custom)}, which TFLite does not have built in and phones do not run",
+            "Replace that operation in the model, or build for another --target.",
         )
 
 

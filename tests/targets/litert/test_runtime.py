@@ -13,6 +13,7 @@ from support import needs
 
 from edgeseg.contract import InputContract, MeanStd, OutputContract
 from edgeseg.errors import MissingBackendError, TargetError, UnknownNameError
+from edgeseg.formats.onnx import MODULE
 from edgeseg.formats.tflite import read_tflite
 from edgeseg.models import MODELS, find_model
 from edgeseg.records import Artifact
@@ -239,6 +240,57 @@ def test_the_reason_of_a_failed_conversion_is_given(
     with pytest.raises(TargetError) as caught:
         RUNTIME.compile(path, tmp_path / "made", "fp32")
     assert str(caught.value).startswith(f"onnx2tf does not convert net.onnx: {reason}. Write")
+
+
+def test_all_reasons_are_told_once_and_in_the_users_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnx
+
+    path = save(
+        graph("logits = Conv(image, weight)  mask = Sigmoid(logits)"), tmp_path / "net.onnx"
+    )
+    model = onnx.load(path)
+    model.graph.node[0].name = "node_conv"
+    model.graph.node[0].metadata_props.add(key=MODULE, value="decoder.head")
+    onnx.save(model, path)
+
+    def convert(folder: Path, switches: list[str]) -> tuple[int, str]:
+        if "own" in switches:
+            return 1, f"{FAILURE}Conv 'node_conv' is too new.\n"
+        if "trial" in switches:
+            return 1, f"{FAILURE}too slow\n"
+        return 1, f"{FAILURE}at operator 'node_conv': it broke\n"
+
+    monkeypatch.setattr(litert.CONVERTER, "convert", convert)
+    with pytest.raises(TargetError) as caught:
+        RUNTIME.compile(path, tmp_path / "made", "fp32")
+    assert str(caught.value) == (
+        "No way to convert net.onnx to TFLite works: (1) onnx2tf, onnx2tf with shapes does not "
+        "convert net.onnx: at operator 'node_conv' of module 'decoder.head': it broke; (2) onnx2tf "
+        "with shapes and with trials does not convert net.onnx: too slow; (3) EdgeSeg's own "
+        "translation does not convert net.onnx: Conv 'node_conv' is too new. Write that part of "
+        "the model in another way, or build for another --target."
+    )
+
+
+def test_what_onnx2tf_does_not_convert_is_translated(tmp_path: Path) -> None:
+    # Neither of the attempts with onnx2tf turns tensors round or has a builtin form of Erf.
+    body = """
+        bent = Erf(image)
+        turned = Slice(bent, back, end, last, back)
+        both = Add(bent, turned)
+        logits = Conv(both, weight)
+        mask = Sigmoid(logits)
+    """
+    made = RUNTIME.compile(save(graph(body), tmp_path / "net.onnx"), tmp_path / "made", "fp32")
+    image = np.zeros((1, 3, 8, 8), np.float32)
+    image[0, 0, 2, 1] = 0.5
+    got = load(made).run(image)
+    erf = 0.5204998778  # of 0.5
+    wanted = np.full((1, 1, 8, 8), 0.5)
+    wanted[0, 0, 2, [1, 6]] = 1 / (1 + np.exp(-erf))
+    np.testing.assert_allclose(got, wanted, atol=1e-6)
 
 
 def test_an_open_size_is_refused(tmp_path: Path) -> None:
