@@ -43,12 +43,9 @@ class Accuracy:
 
 def true_labels(dataset: FolderDataset, inputs: InputContract, outputs: OutputContract) -> Labels:
     """True label maps at the network's size, (images, h, w)."""
-    count = len(outputs.classes)
+    count, size = len(outputs.classes), (inputs.height, inputs.width)
     return np.stack(
-        [
-            outputs.shrink_labels(pair.read_labels(count), inputs.height, inputs.width)
-            for pair in dataset
-        ]
+        [outputs.shrink_labels(pair.read_labels(count, outputs.ignore), *size) for pair in dataset]
     )
 
 

@@ -6,7 +6,7 @@ carries a copy of it beside its runner. It therefore needs numpy only and nothin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 # What the input's channels are, by their number; where it is not told there are three.
 COLORS = {1: "grey", 2: "grey and alpha", 3: "RGB", 4: "as the file has them"}
+IGNORED = 255  # in label maps: a pixel of which nothing is known, where the contract has `ignore`
 GREY_SHARES = (
     19595,
     38470,
     7471,
 )  # of red, green and blue in 65536: ITU-R BT.601, as Pillow has it
+WHITE = 65535  # in images of 16 bits, where nothing else is told
 RESIZE = "stretch, triangle filter widened by the scale when shrinking (antialias)"
 
 
@@ -145,6 +147,8 @@ class InputContract:
         name: Of the tensor.
         channels: 3 for RGB, 1 for grey, to which any picture is converted; 2 and 4 for bands that
             are taken as the file has them.
+        white: Value of white in images of 16 bits, such as 4095 where 12 of them are used; larger
+            values are white, too. None is 65535.
     """
 
     height: int
@@ -153,8 +157,11 @@ class InputContract:
     normalization: MinMax | MeanStd
     name: str = "image"
     channels: int = 3
+    white: int | None = None
 
     def __post_init__(self) -> None:
+        if self.white is not None and not 1 <= self.white <= WHITE:
+            raise ValueError(f"White is a value from 1 to {WHITE}, got {self.white}.")
         if self.channels not in COLORS:
             raise ValueError(f"An image has 1, 2, 3 or 4 channels, got {self.channels}.")
         if isinstance(self.normalization, MeanStd):
@@ -190,7 +197,7 @@ class InputContract:
         """Turn a decoded image into the network's input.
 
         Args:
-            image: (H, W, channels), any H and W, uint8, or uint16 with 65535 as white. For one
+            image: (H, W, channels), any H and W, uint8, or uint16 with `white` as white. For one
                 channel, (H, W) and RGB (H, W, 3) are taken, too.
 
         Returns:
@@ -199,9 +206,13 @@ class InputContract:
         Raises:
             ValueError: Another shape or dtype.
         """
-        pixels = resize_plane(self._bands(image), self.height, self.width)
-        if image.dtype == np.uint16:
-            pixels /= np.float32(257.0)
+        bands = self._bands(image)
+        is_deep = image.dtype == np.uint16
+        if is_deep and self.white is not None:
+            bands = np.minimum(bands, np.uint16(self.white))
+        pixels = resize_plane(bands, self.height, self.width)
+        if is_deep:
+            pixels /= np.float32((self.white or WHITE) / 255)
         normed = self.normalization.apply(pixels)
         return np.ascontiguousarray(normed.transpose(2, 0, 1)[None])
 
@@ -226,6 +237,7 @@ class InputContract:
             "dtype": "float32",
             "color": COLORS[self.channels],
             **({} if self.channels == 3 else {"channels": self.channels}),
+            **({} if self.white is None else {"white": self.white}),
             "height": self.height,
             "width": self.width,
             "stride": self.stride,
@@ -245,6 +257,7 @@ class InputContract:
             normalization,
             record["name"],
             record.get("channels", 3),
+            record.get("white"),
         )
         require_equal(made.to_json(), record)
         return made
@@ -262,6 +275,7 @@ class OutputContract:
         name: Of the tensor.
         resized_from: (height, width) of the maps that the network's last layer gives, where the
             graph resizes them to the input's size; None where it does not.
+        ignore: Value of a pixel in mask files of which nothing is known; None where there is none.
     """
 
     classes: tuple[str, ...]
@@ -269,6 +283,7 @@ class OutputContract:
     threshold: float = 0.5
     name: str = "mask"
     resized_from: tuple[int, int] | None = None
+    ignore: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -277,6 +292,8 @@ class OutputContract:
             object.__setattr__(self, "resized_from", (rows, columns))
             if rows < 1 or columns < 1:
                 raise ValueError(f"Sizes are positive, got resized_from {rows}x{columns}.")
+        if self.ignore is not None and not 0 <= self.ignore <= WHITE:
+            raise ValueError(f"A value to ignore is 0 to {WHITE}, got {self.ignore}.")
         if not 0 < self.threshold < 1:
             raise ValueError(f"The threshold lies between 0 and 1, got {self.threshold}.")
         if len(self.classes) < 2:
@@ -311,9 +328,19 @@ class OutputContract:
     def shrink_labels(
         self, labels: NDArray[np.uint8], height: int, width: int
     ) -> NDArray[np.uint8]:
-        """Bring a true label map (H, W) to the network's size: the class that covers most."""
+        """Bring a true label map (H, W) to the network's size: the class that covers most.
+
+        A pixel that is `IGNORED` by half or more stays so.
+        """
         if labels.shape == (height, width):
             return labels
+        if self.ignore is not None:
+            unknown = labels == IGNORED
+            small = replace(self, ignore=None).shrink_labels(
+                np.where(unknown, 0, labels).astype(np.uint8), height, width
+            )
+            small[resize_plane(unknown, height, width) >= 0.5] = IGNORED
+            return small
         if len(self.classes) == 2:
             return (resize_plane(labels, height, width) >= 0.5).astype(np.uint8)
         one_hot = np.stack([labels == index for index in range(len(self.classes))], axis=-1)
@@ -329,6 +356,7 @@ class OutputContract:
             "classes": list(self.classes),
             "threshold": self.threshold,
             **({} if self.resized_from is None else {"resized_from": list(self.resized_from)}),
+            **({} if self.ignore is None else {"ignore": self.ignore}),
         }
 
     @classmethod
@@ -339,6 +367,7 @@ class OutputContract:
             record["threshold"],
             record["name"],
             record.get("resized_from"),
+            record.get("ignore"),
         )
         require_equal(made.to_json(), record)
         return made

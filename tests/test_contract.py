@@ -310,3 +310,33 @@ def test_one_channel_is_prepared_from_grey_and_from_colour() -> None:
 def test_an_image_has_one_to_four_channels(channels: int) -> None:
     with pytest.raises(ValueError, match="1, 2, 3 or 4 channels"):
         InputContract(8, 8, 8, MinMax(), channels=channels)
+
+
+def test_white_is_where_the_contract_says() -> None:
+    inputs = InputContract(1, 3, 1, MeanStd(), white=4095)
+    image = np.repeat(np.array([[0, 4095, 65535]], np.uint16)[..., None], 3, axis=2)
+    np.testing.assert_allclose(inputs.prepare(image)[0, 0], [[0, 1, 1]], rtol=1e-6)
+    assert InputContract.from_json(inputs.to_json()) == inputs
+    plain = InputContract(1, 3, 1, MeanStd())
+    np.testing.assert_allclose(plain.prepare(image)[0, 0], [[0, 4095 / 65535, 1]], rtol=1e-6)
+    assert "white" not in plain.to_json()
+    small = np.full((1, 3, 3), 255, np.uint8)  # 8 bits are as they were
+    assert inputs.prepare(small).max() == 1
+
+
+@pytest.mark.parametrize("white", [0, 65536])
+def test_white_is_a_value_of_sixteen_bits(white: int) -> None:
+    with pytest.raises(ValueError, match="White is a value from 1 to 65535"):
+        InputContract(8, 8, 8, MinMax(), white=white)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_ignored_pixels_stay_so_at_the_size_of_the_network(channels: int) -> None:
+    names = ("rest", "a", "b")[: 2 if channels == 1 else 3]
+    outputs = OutputContract(names, channels, ignore=128)
+    assert OutputContract.from_json(outputs.to_json()) == outputs
+    labels = np.kron(np.array([[0, 1, 255]], np.uint8), np.ones((4, 4), np.uint8))
+    assert outputs.shrink_labels(labels, 1, 3).tolist() == [[0, 1, 255]]
+    assert outputs.shrink_labels(labels, 4, 12) is labels
+    with pytest.raises(ValueError, match="A value to ignore is 0 to 65535"):
+        OutputContract(names, channels, ignore=-1)

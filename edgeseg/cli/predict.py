@@ -43,6 +43,7 @@ def predict(
     Masks of two classes hold 0 and 255, others the class index.
     """
     from ..bundle.bundle import open_bundle
+    from ..data.depth import describe_depth
     from ..data.gallery import write_mask
     from ..pipeline.predict import predict_images
     from ..storage.atomic import adding_files
@@ -57,12 +58,14 @@ def predict(
     paths = _list_images(images)
     names = _plan_outputs(paths, output, gallery, overwrite=overwrite)
     class_count = len(opened.outputs.classes)
+    if (note := describe_depth(paths, opened.inputs)) is not None:
+        print_note(f"Note: {note}.")
     progress = make_progress()
     reference = None
     if gallery is not None:
         with progress.stage("load the reference"):
             reference = _open_reference(opened, compare)
-    drawing = _Drawing(class_count)
+    drawing = _Drawing(class_count, opened.outputs.ignore)
     with adding_files(output) as folder, progress.stage("predict", total=len(paths)) as stage:
         predictions = predict_images(opened, paths, threads=threads, reference=reference)
         for prediction in predictions:
@@ -108,8 +111,9 @@ def _open_reference(bundle: Bundle, compare: Path | None) -> tuple[Bundle, Backe
 class _Drawing:
     """Lines of a gallery, kept at the size that they are drawn in."""
 
-    def __init__(self, class_count: int) -> None:
+    def __init__(self, class_count: int, ignore: int | None) -> None:
         self.class_count = class_count
+        self.ignore = ignore
         self.plain: list[GalleryRow] = []
         self.compared: list[ComparisonRow] = []
 
@@ -117,7 +121,7 @@ class _Drawing:
         from ..data.gallery import GalleryRow, compare_masks, find_truth, shrink_row
 
         name, image, labels = prediction.path.stem, prediction.image, prediction.labels
-        truth = find_truth(prediction.path, self.class_count)
+        truth = find_truth(prediction.path, self.class_count, self.ignore)
         if prediction.reference is None:
             self.plain.append(shrink_row(GalleryRow(name, image, labels, truth)))
         else:
@@ -142,7 +146,7 @@ def _require_other_folder(places: list[Path], output: Path) -> None:
 
 
 def _list_images(places: list[Path]) -> list[Path]:
-    from ..data.images import IMAGE_SUFFIXES
+    from ..data.decoding import IMAGE_SUFFIXES
 
     paths: list[Path] = []
     for place in places:

@@ -20,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, UnknownNameError
-from .images import IMAGE_SUFFIXES, read_image, read_mask
+from .decoding import IMAGE_SUFFIXES
+from .images import read_image
+from .masks import read_mask
 
 SPLITS = ("train", "val", "test")
 MASK_ENDINGS = ("", "_segmentation", "_mask")
@@ -40,8 +42,11 @@ class Pair:
         """See :func:`edgeseg.data.images.read_image`."""
         return read_image(self.image_path, channels)
 
-    def read_labels(self, class_count: int) -> NDArray[np.uint8]:
+    def read_labels(self, class_count: int, ignore: int | None = None) -> NDArray[np.uint8]:
         """Class index per pixel, (H, W) of the image.
+
+        Args:
+            ignore: As :func:`edgeseg.data.masks.read_mask` takes it.
 
         Raises:
             DataError: No mask, no usable mask, or a mask of another size.
@@ -51,7 +56,7 @@ class Pair:
                 f"The image {self.image_path} has no mask. Add masks/{self.name}.png, "
                 "or use a command that takes unlabelled images."
             )
-        labels = read_mask(self.mask_path, class_count)
+        labels = read_mask(self.mask_path, class_count, ignore)
         expected = self.read_image().shape[:2]
         if labels.shape != expected:
             raise DataError(
@@ -61,9 +66,9 @@ class Pair:
         return labels
 
     def read_both(
-        self, class_count: int, channels: int = 3
+        self, class_count: int, channels: int = 3, ignore: int | None = None
     ) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], NDArray[np.uint8]]:
-        return self.read_image(channels), self.read_labels(class_count)
+        return self.read_image(channels), self.read_labels(class_count, ignore)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ..contract import resize_plane
+from ..contract import IGNORED, resize_plane
 from ..storage.atomic import write_bytes
+from .decoding import IMAGE_SUFFIXES
 from .folder import MASK_ENDINGS
-from .images import IMAGE_SUFFIXES, read_mask
+from .masks import read_mask
 
 TILE = 224  # pixels, side of a picture
 GAP = 8
@@ -58,13 +59,21 @@ def write_mask(path: Path, labels: NDArray[np.uint8], class_count: int) -> None:
     write_bytes(path, _png(Image.fromarray(values.astype(np.uint8))))
 
 
-def find_truth(image_path: Path, class_count: int) -> NDArray[np.uint8] | None:
-    """True mask of an image that lies in a data folder, beside its masks/."""
+def find_truth(
+    image_path: Path, class_count: int, ignore: int | None = None
+) -> NDArray[np.uint8] | None:
+    """True mask of an image that lies in a data folder, beside its masks/.
+
+    Pixels of which nothing is known are shown as background.
+    """
     folder = image_path.absolute().parent.parent / "masks"
     for ending, suffix in itertools.product(MASK_ENDINGS, IMAGE_SUFFIXES):
         path = folder / f"{image_path.stem}{ending}{suffix}"
         if path.is_file():
-            return read_mask(path, class_count)
+            labels = read_mask(path, class_count, ignore)
+            if ignore is not None:
+                labels[labels == IGNORED] = 0
+            return labels
     return None
 
 

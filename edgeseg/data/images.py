@@ -1,4 +1,4 @@
-"""Decoding of images and masks from files."""
+"""Images from files, as networks take them."""
 
 from __future__ import annotations
 
@@ -7,42 +7,23 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from ..contract import grey_of
 from ..errors import DataError
+from .decoding import SIXTEEN_BIT_MODES, decode
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 # Modes whose bands a network of two or four channels takes as they are.
 OWN_BANDS = {2: ("LA",), 4: ("RGBA", "RGBX", "CMYK")}
 DTYPES = (np.uint8, np.uint16)
-_SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
-def _decode(path: Path, what: str) -> Image.Image:
-    """Read a whole file and turn it upright as its EXIF orientation says."""
-    if not path.is_file():
-        raise DataError(f"No {what} at {path}. Check the path.")
-    try:
-        # Given a path, Pillow 13 maps uncompressed TIFFs into memory with the sides swapped.
-        with path.open("rb") as raw, Image.open(raw) as file:
-            file.load()
-            return ImageOps.exif_transpose(file)
-    except UnidentifiedImageError as error:
-        raise DataError(
-            f"{path} is not an image that can be read. Give a file of one of the kinds "
-            f"{', '.join(s[1:] for s in IMAGE_SUFFIXES)}."
-        ) from error
-    except PermissionError as error:
-        raise DataError(f"No right to read the {what} {path}. Change its permissions.") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"Cannot decode the {what} {path} ({error}). It is damaged, cut short or too large; "
-            "replace it or take it out of the data set."
-        ) from error
+def read_sixteen_bits(image: Image.Image, path: Path) -> NDArray[np.uint16]:
+    """Values of a picture of one of `SIXTEEN_BIT_MODES`, (H, W).
 
-
-def _sixteen_bit(image: Image.Image, path: Path) -> NDArray[np.uint16]:
+    Raises:
+        DataError: They do not fit into 16 bits.
+    """
     values = np.asarray(image)
     if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
         raise DataError(
@@ -69,12 +50,12 @@ def read_image(path: Path, channels: int = 3) -> NDArray[np.uint8] | NDArray[np.
         DataError: The file is missing, no image, damaged, holds more than 16 bits, or has other
             bands than the two or four that are asked for.
     """
-    image = _decode(path, "image")
+    image = decode(path, "image")
     if channels in OWN_BANDS:
         return _own_bands(image, path, channels)
-    if image.mode in _SIXTEEN_BIT_MODES:
-        return np.repeat(_sixteen_bit(image, path)[..., None], channels, axis=2)
-    _refuse_floats(image, path)
+    if image.mode in SIXTEEN_BIT_MODES:
+        return np.repeat(read_sixteen_bits(image, path)[..., None], channels, axis=2)
+    refuse_floats(image, path)
     colors = np.asarray(image.convert("RGB"))
     return colors if channels == 3 else grey_of(colors)
 
@@ -111,76 +92,12 @@ def require_pixels(image: Any, channels: int = 3) -> NDArray[np.uint8] | NDArray
     return pixels
 
 
-def read_mask(path: Path, class_count: int) -> NDArray[np.uint8]:
-    """Read a mask file as class indices.
-
-    Two classes: 0 and 1 as they are; otherwise values of at least half of white are foreground,
-    so that masks saved as JPEG read right. More classes: the values are the indices. A coloured
-    palette stands for its indices.
-
-    Returns:
-        (H, W) uint8 with values below `class_count`.
+def refuse_floats(image: Image.Image, path: Path) -> None:
+    """Refuse a picture of mode F.
 
     Raises:
-        DataError: Not an image, coloured, or values that are no class, such as 255 beside 1.
+        DataError: It is one.
     """
-    values = _mask_values(_decode(path, "mask"), path)
-    highest = int(values.max())
-    if class_count == 2:
-        if highest <= 1:
-            return values.astype(np.uint8)
-        is_jpeg = path.suffix.lower() in (".jpg", ".jpeg")
-        if not is_jpeg and np.unique(values[values > 0]).tolist() in ([1, 255], [1, 65535]):
-            raise DataError(
-                f"The mask {path} holds 0, 1 and {highest}, which may mean 'ignore' or white. Save "
-                "two-class masks with 0 and 1, or 0 and 255."
-            )
-        middle = 128 if highest <= 255 else 32768
-        # A dark JPEG is an empty mask with noise; other dark masks hold something else.
-        if highest < middle and not is_jpeg:
-            raise DataError(
-                f"The brightest value of the mask {path} is {highest}, which is neither 1 nor "
-                "white. Save two-class masks with 0 and 1, or 0 and 255."
-            )
-        return (values >= middle).astype(np.uint8)
-    if highest >= class_count:
-        raise DataError(
-            f"The mask {path} holds the value {highest}, but there are {class_count} classes "
-            f"(0..{class_count - 1}). Give the right number of classes or repair the mask."
-        )
-    return values.astype(np.uint8)
-
-
-def _mask_values(image: Image.Image, path: Path) -> NDArray[np.unsignedinteger[Any]]:
-    """What the pixels of a mask stand for, (H, W), before it is turned into classes."""
-    _refuse_floats(image, path)
-    if image.mode in _SIXTEEN_BIT_MODES:
-        return _sixteen_bit(image, path)
-    if image.mode == "1":
-        return np.asarray(image, np.uint8)
-    if image.mode == "P" and not _is_grey(np.reshape(image.getpalette("RGB") or [], (-1, 3))):
-        return np.asarray(image, np.uint8)
-    colors = np.asarray(image.convert("RGB"))
-    if image.mode in ("RGBA", "LA") and np.ptp(colors) == 0:
-        low, high = image.getchannel("A").getextrema()
-        if low != high:
-            raise DataError(
-                f"The mask {path} has one colour and holds its shape in alpha. "
-                "Save the alpha channel as a grey image: 0 and 255, or one value a class."
-            )
-    if not _is_grey(colors):
-        raise DataError(
-            f"The mask {path} is coloured (mode {image.mode}). "
-            "Save masks as grey images: 0 and 255, or one value a class."
-        )
-    return colors[..., 0]
-
-
-def _is_grey(colors: NDArray[Any]) -> bool:
-    return bool((colors == colors[..., :1]).all())
-
-
-def _refuse_floats(image: Image.Image, path: Path) -> None:
     if image.mode == "F":
         raise DataError(
             f"{path} holds floating-point values, whose white point is unknown. "

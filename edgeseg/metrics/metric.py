@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..contract import IGNORED
 
 ClassCounts = NDArray[np.int64]  # (..., classes, 3), background first; see `count_classes`
 
@@ -29,6 +31,22 @@ class ScoredImage:
     truth: NDArray[np.uint8]
     class_count: int
     probabilities: NDArray[np.floating[Any]] | None = None
+
+    def without_ignored(self) -> ScoredImage:
+        """The same with background, predicted and true, where the truth is not known."""
+        unknown = self.truth == IGNORED
+        if self.class_count > IGNORED or not unknown.any():
+            return self
+        predicted, truth = (np.where(unknown, 0, one) for one in (self.predicted, self.truth))
+        probabilities = self.probabilities
+        if probabilities is not None:
+            probabilities = np.where(unknown, 0, probabilities)
+        return replace(
+            self,
+            predicted=predicted.astype(np.uint8),
+            truth=truth.astype(np.uint8),
+            probabilities=probabilities,
+        )
 
     @property
     def foreground(self) -> NDArray[np.floating[Any]]:

@@ -97,10 +97,13 @@ class ImageScores:
 def score_image(image: ScoredImage, metrics: MetricSet) -> ImageScores:
     """Score one image.
 
+    Pixels whose truth is `IGNORED` count as background that was found.
+
     Raises:
         MissingBackendError: One of `metrics.packages` is not installed.
         ValueError: A metric needs probabilities, and the image has label maps only.
     """
+    image = image.without_ignored()
     values = {
         metric.name: metric.from_image(image)
         for metric in metrics.metrics

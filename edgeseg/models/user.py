@@ -9,6 +9,8 @@ height = 256
 width = 256
 stride = 32                # height and width are multiples of it
 input_channels = 3         # 1: grey, to which any picture is converted; may be left out
+white = 4095               # of images of 16 bits, where it is not 65535
+ignore = 255               # value in masks of which nothing is known, where there is one
 
 [normalization]
 kind = "mean_std"          # or "min_max" with low and high
@@ -35,7 +37,7 @@ from .construction import require_plain
 from .spec import ModelSpec
 
 REQUIRED = ("classes", "channels", "returns", "height", "width", "stride", "normalization")
-OPTIONAL = ("title", "arguments", "output", "input_channels")
+OPTIONAL = ("title", "arguments", "output", "input_channels", "white", "ignore")
 LARGEST_STD = 2.0  # of pixels in 0..1; 0.5 is the largest that any pixels have
 NORMALIZATIONS: dict[str, type[MinMax] | type[MeanStd]] = {"mean_std": MeanStd, "min_max": MinMax}
 
@@ -148,6 +150,9 @@ def _require_kinds(record: dict[str, Any]) -> None:
         value = record.get(name, 3)
         if type(value) is not int or value < 1:  # True would count as 1
             raise ValueError(f"{name} is {value!r}, which is not a whole number above zero.")
+    for name in ("white", "ignore"):
+        if type(record.get(name, 0)) is not int:
+            raise ValueError(f"{name} is {record[name]!r}, which is not a whole number.")
     classes = record["classes"]
     if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
         raise ValueError(f"classes is {classes!r}, which is not a list of names.")
@@ -229,6 +234,7 @@ def _spec_of_record(import_path: str, record: dict[str, Any]) -> ModelSpec:
         record["stride"],
         normalization,
         channels=record.get("input_channels", _channels_of(normalization)),
+        white=record.get("white"),
     )
     return ModelSpec(
         name=name.lower(),
@@ -238,7 +244,9 @@ def _spec_of_record(import_path: str, record: dict[str, Any]) -> ModelSpec:
         parameters=0,
         macs=0,
         inputs=inputs,
-        outputs=OutputContract(tuple(record["classes"]), record["channels"]),
+        outputs=OutputContract(
+            tuple(record["classes"]), record["channels"], ignore=record.get("ignore")
+        ),
         weights=None,
         arguments=dict(record.get("arguments", {})),
         returns=record["returns"],

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..contract import OutputContract
+from ..data.depth import tell_depth
 from ..data.folder import FolderDataset, Pair, open_folder
 from ..data.label_subset import forget_labels
 from ..distillation.settings import find_method
@@ -93,7 +94,7 @@ class TaughtPair:
         self.outputs = outputs
 
     def read_both(
-        self, class_count: int, channels: int = 3
+        self, class_count: int, channels: int = 3, ignore: int | None = None
     ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
         """The image, and the classes that the network finds, at the network's size."""
         import torch
@@ -134,9 +135,9 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
     recipe = request.training.find_recipe(twin)
     if settings.mixup and recipe.batch_size < 2:
         raise UsageError("--mixup blends the images of a batch. Use --batch-size 2 or more.")
-    images = forget_labels(open_folder(request.unlabeled, ["train"], labelled=False))
-    for package in ("monai", "lightning_fabric"):
-        require(package, purpose="Adapting")
+    images = _open_images(request, spec, progress)
+    require("monai", purpose="Adapting")
+    require("lightning_fabric", purpose="Adapting")
     torch = require("torch", purpose="Adapting")
 
     from ..distillation.objective import DistillObjective
@@ -163,7 +164,6 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
         channels = spec.outputs.channels
         return DistillObjective(task_loss, device, settings, channels, [teacher], kept=kept)
 
-    start = describe_start(twin, weights=request.twin_weights)
     trainer = Trainer(
         network,
         twin.inputs,
@@ -173,7 +173,8 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
         workers=request.training.workers,
         accelerator=request.training.accelerator,
         make_objective=make_objective,
-        identity=start | {"val truth": _truth(request, spec)},
+        identity=describe_start(twin, weights=request.twin_weights)
+        | {"val truth": _truth(request, spec)},
     )
     result = trainer.run(images, val, resume=request.training.resume, progress=progress)
     with progress.stage("score both networks"):
@@ -217,6 +218,13 @@ def _find_original(request: AdaptRequest) -> ModelSpec:
             "as it is."
         )
     return spec
+
+
+def _open_images(request: AdaptRequest, spec: ModelSpec, progress: Progress) -> FolderDataset:
+    """Images of the train split, without labels."""
+    images = forget_labels(open_folder(request.unlabeled, ["train"], labelled=False))
+    tell_depth([pair.image_path for pair in images], spec.inputs, progress)
+    return images
 
 
 def _open_val(request: AdaptRequest, teacher: Teacher) -> Any:

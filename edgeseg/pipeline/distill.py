@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..data.depth import tell_depth
 from ..data.folder import FolderDataset, Pair, open_folder
 from ..data.label_subset import forget_labels, split_labels
 from ..distillation.settings import MIXES, DistillSettings, find_method
@@ -88,6 +89,7 @@ def distill_model(request: DistillRequest, progress: Progress = SILENT) -> Train
     train, unlabelled = open_images(request, recipe.seed)
     require_mixable(settings, recipe, has_unlabelled=unlabelled is not None)
     val = open_folder(request.data, ["val"])
+    tell_depth([pair.image_path for pair in train], student.inputs, progress)
     for package in ("monai", "lightning_fabric"):
         require(package, purpose="Distillation")
     torch = require("torch", purpose="Distillation")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..data.depth import tell_depth
 from ..data.folder import FolderDataset
 from ..errors import UnknownNameError, UsageError
 from ..lazy import require_installed
@@ -133,6 +134,7 @@ def score_model(
         )
     chosen = None if metrics is None else choose_metrics(spec, metrics)
     sets = (OVERLAP,) if chosen is None else (OVERLAP, chosen.metrics)
+    tell_depth([pair.image_path for pair in dataset], spec.inputs, progress)
     with progress.stage("load the model") as stage:
         network = model.load_network(stage.note)
         reference_images(network, spec, list(dataset)[:CHECKED_IMAGES])  # refuses unsound answers

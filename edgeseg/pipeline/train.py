@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..data.depth import tell_depth
 from ..data.folder import open_folder
 from ..data.label_subset import split_labels
 from ..lazy import require
@@ -56,6 +57,7 @@ def train_model(request: TrainRequest, progress: Progress = SILENT) -> TrainingR
     recipe = request.training.find_recipe(spec)
     train, _ = split_labels(open_folder(request.data, ["train"]), request.labels, recipe.seed)
     val = open_folder(request.data, ["val"])
+    tell_depth([pair.image_path for pair in train], spec.inputs, progress)
     require("monai", purpose="Training")
     require("lightning_fabric", purpose="Training")
     torch = require("torch", purpose="Training")

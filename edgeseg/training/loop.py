@@ -21,6 +21,7 @@ from ..models.weights import save_weights
 from ..progress import SILENT, Progress, Stage
 from .batches import Feed, rescale_batch
 from .checkpoint import RunFolder, describe_images
+from .ignoring import IgnoringLoss
 from .losses import find_features, make_loss
 from .objective import MakeObjective, Objective
 from .optimization import Schedule, make_optimizer
@@ -190,6 +191,8 @@ class Trainer:
         task_loss = make_loss(
             self.recipe.loss, lambda: class_shares(train, self.outputs), self.features
         )
+        if self.outputs.ignore is not None:
+            task_loss = IgnoringLoss(task_loss)
         return self.make_objective(task_loss, self.fabric.device)
 
     def _restore(self, parts: dict[str, Any], state: dict[str, Any], folder: RunFolder) -> None:

@@ -30,7 +30,7 @@ def predict_pairs(
     """
     network.eval()
     for pair in dataset:
-        image, labels = pair.read_both(len(outputs.classes), inputs.channels)
+        image, labels = pair.read_both(len(outputs.classes), inputs.channels, outputs.ignore)
         truth = outputs.shrink_labels(labels, inputs.height, inputs.width)
         with torch.inference_mode(), failing_network(network):
             mask = network(torch.from_numpy(inputs.prepare(image)).to(device))

@@ -134,7 +134,7 @@ class TrainingImages:
             IMAGE: torch.from_numpy(self.inputs.prepare(pixels)[0]),
         }
         if pair.mask_path is not None:
-            labels = pair.read_labels(len(self.outputs.classes))
+            labels = pair.read_labels(len(self.outputs.classes), self.outputs.ignore)
             small = self.outputs.shrink_labels(labels, self.inputs.height, self.inputs.width)
             planes[LABEL] = torch.from_numpy(small[None].astype(np.float32))
         if self.companions is not None:
@@ -171,6 +171,7 @@ def class_shares(dataset: FolderDataset, outputs: OutputContract) -> list[float]
     count = len(outputs.classes)
     totals = np.zeros(count)
     for pair in dataset:
-        labels = pair.read_labels(count)
-        totals += np.bincount(labels.ravel(), minlength=count) / labels.size
+        labels = pair.read_labels(count, outputs.ignore)
+        counts = np.bincount(labels.ravel(), minlength=count)[:count]
+        totals += counts / max(counts.sum(), 1)
     return [float(share) for share in totals / len(dataset)]

@@ -26,7 +26,7 @@ from edgeseg.data.gallery import (
     find_truth,
     write_mask,
 )
-from edgeseg.data.images import read_mask
+from edgeseg.data.masks import read_mask
 
 TILE, GAP, TOP, LINE = 224, 8, 24, 248  # pixels: a picture, between two, above the first, a row
 GREY = np.full((56, 28, 3), 200, np.uint8)

@@ -1,20 +1,19 @@
-"""Every common kind of image and mask reads as the same pixels, or says why it does not."""
+"""Every common kind of image reads as the same pixels, or says why it does not."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from picture_files import GREY, save, save_palette, save_turned
 from PIL import Image
 
-from edgeseg.data.images import IMAGE_SUFFIXES, read_image, read_mask
+from edgeseg.data.decoding import IMAGE_SUFFIXES
+from edgeseg.data.images import read_image
+from edgeseg.data.masks import read_mask
 from edgeseg.errors import DataError
 
-ORIENTATION = 0x0112
-GREY = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
 UPRIGHT = {  # what a viewer shows of a picture that is stored with this orientation
     1: lambda pixels: pixels,
     2: np.fliplr,
@@ -25,26 +24,6 @@ UPRIGHT = {  # what a viewer shows of a picture that is stored with this orienta
     7: lambda pixels: np.rot90(pixels.T, 2),
     8: np.rot90,
 }
-
-
-def save(path: Path, pixels: NDArray[Any], mode: str | None = None, **options: Any) -> Path:
-    image = Image.fromarray(pixels)
-    (image if mode is None else image.convert(mode)).save(path, **options)
-    return path
-
-
-def save_turned(path: Path, pixels: NDArray[Any], orientation: int) -> Path:
-    exif = Image.Exif()
-    exif[ORIENTATION] = orientation
-    return save(path, pixels, exif=exif)
-
-
-def save_palette(path: Path, indices: NDArray[np.uint8], colors: list[int], **options: Any) -> Path:
-    image = Image.fromarray(indices)
-    image.putpalette(colors)  # turns the grey image into one of mode P
-    assert image.mode == "P"
-    image.save(path, **options)
-    return path
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".tiff", ".webp"])
@@ -211,118 +190,3 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_image(tmp_path / "gone.png")
     with pytest.raises(DataError, match=r"No mask at .*gone\.png\. Check the path"):
         read_mask(tmp_path / "gone.png", 2)
-
-
-def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = save(tmp_path / "a.png", np.zeros((64, 64), np.uint8))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # a real one would take gigabytes
-    with pytest.raises(DataError, match="too large"):
-        read_image(path)
-
-
-HALVES = np.array([[0, 0, 1, 1], [0, 1, 1, 1]], np.uint8)
-
-
-@pytest.mark.parametrize("white", [1, 255, 65535])
-def test_two_classes_are_zero_and_one_or_white(tmp_path: Path, white: int) -> None:
-    dtype = np.uint16 if white > 255 else np.uint8
-    mask = read_mask(save(tmp_path / "a.png", HALVES.astype(dtype) * dtype(white)), 2)
-    assert mask.dtype == np.uint8
-    assert mask.tolist() == HALVES.tolist()
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "RGBA", "P"])
-def test_a_black_and_white_mask_reads_the_same_in_every_mode(tmp_path: Path, mode: str) -> None:
-    path = save(tmp_path / "a.png", HALVES * 255, mode)
-    assert read_mask(path, 2).tolist() == HALVES.tolist()
-
-
-def test_an_empty_mask_stays_empty(tmp_path: Path) -> None:
-    assert not read_mask(save(tmp_path / "a.png", HALVES * 0), 2).any()
-
-
-def test_half_of_white_divides_the_classes(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.png", np.array([[0, 127, 128, 255]], np.uint8))
-    assert read_mask(path, 2).tolist() == [[0, 0, 1, 1]]
-    path = save(tmp_path / "b.png", np.array([[0, 32767, 32768, 65535]], np.uint16))
-    assert read_mask(path, 2).tolist() == [[0, 0, 1, 1]]
-
-
-def test_jpeg_noise_does_not_move_the_mask(tmp_path: Path) -> None:
-    rows, columns = np.mgrid[:64, :64]
-    disc = (np.hypot(rows - 30, columns - 34) < 20).astype(np.uint8)
-    path = save(tmp_path / "a.jpg", disc * 255, quality=75)
-    assert len(np.unique(np.asarray(Image.open(path)))) > 2  # there is noise
-    assert (read_mask(path, 2) == disc).all()
-
-
-def test_a_dark_jpeg_is_an_empty_mask(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.jpg", np.full((8, 8), 9, np.uint8))
-    assert not read_mask(path, 2).any()
-
-
-@pytest.mark.parametrize(("dtype", "highest"), [(np.uint8, 2), (np.uint8, 127), (np.uint16, 5000)])
-def test_a_dark_mask_is_refused(tmp_path: Path, dtype: type, highest: int) -> None:
-    path = save(tmp_path / "a.png", np.array([[0, highest]], dtype))
-    with pytest.raises(DataError, match=f"is {highest}, .* with 0 and 1, or 0 and 255"):
-        read_mask(path, 2)
-
-
-@pytest.mark.parametrize(("dtype", "highest"), [(np.uint8, 255), (np.uint16, 65535)])
-def test_a_mask_with_a_label_to_ignore_is_refused(
-    tmp_path: Path, dtype: type, highest: int
-) -> None:
-    path = save(tmp_path / "a.png", np.array([[0, 1, highest]], dtype))
-    with pytest.raises(DataError, match=f"holds 0, 1 and {highest}, which may mean 'ignore'"):
-        read_mask(path, 2)
-
-
-def test_a_coloured_mask_is_refused(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.png", np.full((2, 2, 3), (255, 0, 0), np.uint8))
-    with pytest.raises(DataError, match=r"coloured \(mode RGB\). Save masks as grey images"):
-        read_mask(path, 2)
-
-
-def test_more_classes_are_the_values(tmp_path: Path) -> None:
-    classes = np.array([[0, 1, 2, 3]], np.uint8)
-    assert read_mask(save(tmp_path / "a.png", classes), 4).tolist() == classes.tolist()
-    assert read_mask(save(tmp_path / "b.png", classes.astype(np.uint16)), 4).dtype == np.uint8
-
-
-def test_a_value_beyond_the_classes_is_refused(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.png", np.array([[0, 3]], np.uint8))
-    with pytest.raises(DataError, match=r"value 3, but there are 3 classes \(0\.\.2\)\. Give"):
-        read_mask(path, 3)
-
-
-COLOURS = [0, 0, 0, 128, 0, 0, 128, 128, 128]  # black, red, grey: as Pascal VOC has among others
-
-
-def test_a_coloured_palette_stands_for_its_indices(tmp_path: Path) -> None:
-    indices = np.array([[0, 1, 2]], np.uint8)
-    assert read_mask(save_palette(tmp_path / "a.png", indices, COLOURS), 3).tolist() == [[0, 1, 2]]
-    two = save_palette(tmp_path / "b.png", HALVES, COLOURS)
-    assert read_mask(two, 2).tolist() == HALVES.tolist()
-
-
-def test_a_coloured_palette_stands_for_its_indices_where_only_grey_is_used(tmp_path: Path) -> None:
-    indices = np.array([[0, 2]], np.uint8)
-    assert read_mask(save_palette(tmp_path / "a.png", indices, COLOURS), 3).tolist() == [[0, 2]]
-
-
-def test_a_grey_palette_stands_for_its_colours(tmp_path: Path) -> None:
-    white_first = save_palette(tmp_path / "a.png", HALVES, [255, 255, 255, 0, 0, 0])
-    assert read_mask(white_first, 2).tolist() == (1 - HALVES).tolist()
-
-
-def test_a_float_mask_is_refused(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.tif", np.array([[0.1, 0.9]], np.float32))
-    with pytest.raises(DataError, match="floating-point"):
-        read_mask(path, 2)
-
-
-def test_a_mask_that_lies_in_alpha_is_not_read_as_empty(tmp_path: Path) -> None:
-    pixels = np.zeros((2, 4, 4), np.uint8)
-    pixels[..., 3] = HALVES * 255
-    with pytest.raises(DataError, match="alpha"):
-        read_mask(save(tmp_path / "a.png", pixels), 2)

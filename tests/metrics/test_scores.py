@@ -273,3 +273,16 @@ class TestReference:
     def test_label_maps_have_no_probabilities(self) -> None:
         with pytest.raises(ValueError, match="computed from probabilities"):
             ReferenceScores(self.truth, self.truth, 2, MetricSet(("mae",)))
+
+
+def test_pixels_of_which_nothing_is_known_do_not_count() -> None:
+    predicted = np.array([[1, 1, 0, 1]], np.uint8)
+    truth = np.array([[1, 0, 255, 255]], np.uint8)
+    probabilities = np.array([[[0.9, 0.8, 0.1, 0.7]]])
+    image = ScoredImage(predicted, truth, 2, probabilities).without_ignored()
+    assert image.predicted.tolist() == [[1, 1, 0, 0]]
+    assert image.truth.tolist() == [[1, 0, 0, 0]]
+    assert image.foreground.tolist() == [[[0.9, 0.8, 0, 0]]]
+    scored = scores_module.score_image(ScoredImage(predicted, truth, 2), OVERLAP)
+    # One pixel is right, one too many; the two unknown ones are neither.
+    assert scored.counts.tolist() == [[2, 0, 1], [1, 1, 0]]

@@ -285,3 +285,70 @@ def test_statistics_of_pixels_up_to_255_are_refused(
     (folder / "net.toml").write_text(text)
     with pytest.raises(UsageError, match=advice):
         find_model("band_net:BandNet", folder / "net.toml")
+
+
+def test_dark_images_are_told_and_a_white_point_makes_them_right(
+    folder: Path, run_cli: RunCli
+) -> None:
+    data = write_data(folder, 1)
+    for path in sorted((data / "images").iterdir()):
+        pixels = np.asarray(Image.open(path)).astype(np.uint16)
+        Image.fromarray(pixels * 16).save(path)  # 12 bits; 255 becomes 4080
+    names = write_network(folder, 1, spec_text(1).replace("stride = 1", "stride = 1\nwhite = 4080"))
+    model = ("--model", "band_net:BandNet", "--spec", "net.toml", "--weights", "net.pth")
+    told = run_cli("evaluate", *model, "--data", "data", "--json")
+    assert (told.returncode, "12 bits" in told.stderr) == (0, False), told.stderr
+    built, _ = build_bundle(
+        BuildRequest(**names, target="onnxruntime", precision="fp32", output=folder / "right")
+    )
+    expected = expected_mask(folder, pixels_of(7, 1))
+    deep = pixels_of(7, 1).astype(np.uint16) * 16
+    assert (edgeseg.load(built.folder).predict(data / "images" / "pair7.png") == expected).all()
+    network = runpy.run_path(str(built.folder / "runner" / "run.py"))["Network"](built.folder)
+    assert (network.predict(deep) == expected).all()
+    (folder / "net.toml").write_text(spec_text(1))
+    for words in (
+        ("evaluate", *model, "--data", "data", "--json"),
+        (
+            *("build", *model, "--data", "data", "--target", "onnxruntime"),
+            *("--precision", "fp32", "--output", "dark"),
+        ),
+        ("predict", "dark", "data/images/pair7.png", "--output", "masks"),
+    ):
+        told = run_cli(*words)
+        assert told.returncode == 0, told.stderr
+        assert "12 bits" in told.stderr
+        assert "Write white = 4095 in its spec" in " ".join(told.stderr.split())
+
+
+@needs("lightning_fabric", "monai")
+def test_ignored_pixels_count_in_no_score_and_no_training(folder: Path, run_cli: RunCli) -> None:
+    data = write_data(folder, 1)
+    text = spec_text(1)
+    (folder / "net.toml").write_text(text)
+    model = ("--model", "band_net:BandNet", "--spec", "net.toml", "--data", "data")
+    training = ("--epochs", "60", "--batch-size", "4", "--learning-rate", "0.03")
+    for path in sorted((data / "masks").iterdir()):
+        mask = np.asarray(Image.open(path)) // 255  # the truth of the left half is not known
+        Image.fromarray(np.where(np.arange(WIDTH) < WIDTH // 2, 255, mask).astype(np.uint8)).save(
+            path
+        )
+    refused = run_cli("train", *model, *training)
+    assert refused.returncode == 1
+    assert "Write ignore = 255 in the network's spec" in refused.stderr
+    (folder / "net.toml").write_text(text.replace("stride = 1", "stride = 1\nignore = 255"))
+    trained = run_cli("train", *model, *training)
+    assert trained.returncode == 0, trained.stderr
+    weights = ("--weights", "runs/bandnet/best.safetensors")
+    scored = run_cli("evaluate", *model, *weights, "--metrics", "all", "--json")
+    assert scored.returncode == 0, scored.stderr
+    assert json.loads(scored.stdout)["accuracy"]["dice_pooled"] > 0.9
+    built = run_cli(
+        *("build", *model, *weights, "--target", "onnxruntime"),
+        *("--precision", "fp32", "--output", "b"),
+    )
+    assert built.returncode == 0, built.stderr
+    measured = run_cli("bench", "b", "--data", "data", "--runs", "5", "--json")
+    assert measured.returncode == 0, measured.stderr
+    drawn = run_cli("predict", "b", "data/images", "--output", "m", "--gallery", "g.png")
+    assert drawn.returncode == 0, drawn.stderr

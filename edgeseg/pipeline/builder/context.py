@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeseg.data.depth import tell_depth
 from edgeseg.data.folder import Pair
 from edgeseg.errors import UsageError
 from edgeseg.lazy import require_installed
@@ -127,6 +128,8 @@ class BuildContext:
 
     @cached_property
     def network(self) -> nn.Module:
+        paths = [pair.image_path for pair in self.check_pairs]
+        tell_depth(paths, self.spec.inputs, self.progress)
         with self.progress.stage("load the model") as stage:
             return self.model.load_network(stage.note)
 

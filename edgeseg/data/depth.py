@@ -1,0 +1,60 @@
+"""Images of 16 bits that use a small part of them: most networks see these nearly black."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from ..contract import WHITE, InputContract, MinMax
+from ..errors import DataError
+from ..progress import Progress
+from .decoding import SIXTEEN_BIT_MODES
+from .images import read_image
+
+LOOKED_AT = 8  # images
+DARK = WHITE // 4  # the largest value of images that are told to be dark
+
+
+def describe_depth(paths: Sequence[Path], inputs: InputContract) -> str | None:
+    """What to tell of images whose 16 bits are hardly used; None where all is well.
+
+    Some of the images are looked at, as far apart as can be. A network that stretches each image
+    sees the whole range, and one whose contract has a white point is told already.
+
+    Args:
+        inputs: Of the network that gets the images.
+    """
+    if inputs.white is not None or isinstance(inputs.normalization, MinMax) or not paths:
+        return None
+    step = -(-len(paths) // LOOKED_AT)
+    deep = [path for path in paths[::step] if _has_sixteen_bits(path)]
+    try:
+        highest = max((int(read_image(path, 1).max()) for path in deep), default=WHITE)
+    except DataError:
+        return None  # is told where the image is used
+    if highest > DARK:
+        return None
+    bits = max(highest.bit_length(), 8)
+    return (
+        f"the 16-bit images use {bits} bits, as {deep[0].name} does: values up to {highest} of "
+        f"{WHITE}, so that the network sees them nearly black. Write white = {2**bits - 1} in its "
+        "spec if that is white, or save the images with 8 bits"
+    )
+
+
+def tell_depth(paths: Sequence[Path], inputs: InputContract, progress: Progress) -> None:
+    """Show what `describe_depth` tells."""
+    text = describe_depth(paths, inputs)
+    if text is not None:
+        with progress.stage("look at the images") as stage:
+            stage.note(text)
+
+
+def _has_sixteen_bits(path: Path) -> bool:
+    try:
+        with path.open("rb") as raw, Image.open(raw) as file:
+            return file.mode in SIXTEEN_BIT_MODES
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False

@@ -1,0 +1,55 @@
+"""Images that use a small part of their 16 bits are told, with what to write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeseg.contract import InputContract, MeanStd, MinMax
+from edgeseg.data.depth import describe_depth
+
+INPUTS = InputContract(8, 8, 8, MeanStd())
+
+
+def write(folder: Path, highest: int, dtype: type = np.uint16, count: int = 3) -> list[Path]:
+    paths = [folder / f"{index}.png" for index in range(count)]
+    for path in paths:
+        Image.fromarray(np.array([[0, highest]], dtype)).save(path)
+    return paths
+
+
+@pytest.mark.parametrize(("highest", "bits"), [(4095, 12), (3000, 12), (1023, 10), (200, 8)])
+def test_dark_images_are_told_with_the_white_to_write(
+    tmp_path: Path, highest: int, bits: int
+) -> None:
+    text = describe_depth(write(tmp_path, highest), INPUTS)
+    assert text is not None
+    assert f"use {bits} bits, as 0.png does: values up to {highest} of 65535" in text
+    assert f"Write white = {2**bits - 1} in its spec" in text
+
+
+def test_images_that_use_their_range_are_not(tmp_path: Path) -> None:
+    assert describe_depth(write(tmp_path, 20000), INPUTS) is None
+    assert describe_depth(write(tmp_path, 90, np.uint8), INPUTS) is None
+    assert describe_depth([], INPUTS) is None
+
+
+def test_one_bright_image_among_those_that_are_looked_at_is_enough(tmp_path: Path) -> None:
+    paths = write(tmp_path, 4095, count=20)
+    Image.fromarray(np.array([[0, 50000]], np.uint16)).save(paths[3])
+    assert describe_depth(paths, INPUTS) is None
+
+
+def test_networks_that_see_the_whole_range_are_not_told(tmp_path: Path) -> None:
+    paths = write(tmp_path, 4095)
+    assert describe_depth(paths, InputContract(8, 8, 8, MinMax())) is None
+    assert describe_depth(paths, InputContract(8, 8, 8, MeanStd(), white=4095)) is None
+
+
+def test_a_damaged_image_is_told_where_it_is_used(tmp_path: Path) -> None:
+    paths = write(tmp_path, 4095)
+    paths[0].write_bytes(b"")
+    assert describe_depth(paths[:1], INPUTS) is None
