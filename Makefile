@@ -8,7 +8,7 @@ TYPING := build/typing
 
 INSTALL_LOG := build/install.log
 
-.PHONY: install demo test docs lint typing check clean
+.PHONY: install demo test hostile docs lint typing check clean
 
 install: $(INSTALLED)
 
@@ -28,6 +28,10 @@ demo: $(INSTALLED)
 JOBS ?= logical
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# Thousands of damaged and malicious inputs, which the suite above leaves out; some minutes.
+hostile: $(INSTALLED)
+	$(BIN)/python tests/hostile/run.py
 
 # tests/docs looks at what is built: no page asks another machine for anything.
 docs: $(INSTALLED)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .progress import Progress
     from .training.loop import TrainingResult
 
-from .options import AnyPath, names_of, path_of, paths_of, settings_of, size_of
+from .options import AnyPath, names_of, path_of, paths_of, require_path, settings_of, size_of
 
 ImageLike: TypeAlias = "AnyPath | NDArray[np.uint8] | NDArray[np.uint16]"
 
@@ -59,7 +59,7 @@ class Bundle:
     def __init__(self, folder: AnyPath, *, threads: int = 1) -> None:
         from .bundle.bundle import open_bundle
 
-        self.folder = Path(folder)
+        self.folder = require_path(folder)
         self._threads = threads
         self._bundle: bundles.Bundle = open_bundle(self.folder)
         self._backend: Backend | None = None

@@ -22,6 +22,8 @@ GREY_SHARES = (
 )  # of red, green and blue in 65536: ITU-R BT.601, as Pillow has it
 WHITE = 65535  # in images of 16 bits, where nothing else is told
 RESIZE = "stretch, triangle filter widened by the scale when shrinking (antialias)"
+MOST_PIXELS = 2**26  # 8192x8192
+MOST_CLASSES = 256
 
 
 def filter_taps(size_in: int, size_out: int) -> list[tuple[int, NDArray[np.float32]]]:
@@ -80,6 +82,21 @@ def require_equal(meant: dict[str, Any], given: dict[str, Any]) -> None:
     if wrong:
         listing = ", ".join(f"{key} {given.get(key)!r}" for key in wrong)
         raise ValueError(f"The contract asks for what this version cannot honour: {listing}.")
+
+
+def require_sizes(height: int, width: int, stride: int = 1) -> None:
+    """Refuse sizes that are none, or whose product no memory holds.
+
+    Raises:
+        ValueError: Says what they are.
+    """
+    shown = f"{height!s:.40}x{width!s:.40}/{stride!s:.40}"
+    if not all(type(size) is int for size in (height, width, stride)):
+        raise ValueError(f"Sizes are whole numbers, got {shown}.")
+    if height < 1 or width < 1 or stride < 1:
+        raise ValueError(f"Sizes are positive, got {shown}.")
+    if height * width > MOST_PIXELS:
+        raise ValueError(f"{shown} has more than {MOST_PIXELS} pixels. Choose a smaller size.")
 
 
 @dataclass(frozen=True)
@@ -171,8 +188,7 @@ class InputContract:
                     f"mean and std have {count} numbers for {self.channels} input channels. "
                     "Give each channel one."
                 )
-        if self.height < 1 or self.width < 1 or self.stride < 1:
-            raise ValueError(f"Sizes are positive, got {self.height}x{self.width}/{self.stride}.")
+        require_sizes(self.height, self.width, self.stride)
         if self.height % self.stride or self.width % self.stride:
             right = dict.fromkeys(
                 "x".join(str(rounding(side)) for side in (self.height, self.width))
@@ -290,12 +306,13 @@ class OutputContract:
         if self.resized_from is not None:
             rows, columns = self.resized_from
             object.__setattr__(self, "resized_from", (rows, columns))
-            if rows < 1 or columns < 1:
-                raise ValueError(f"Sizes are positive, got resized_from {rows}x{columns}.")
+            require_sizes(rows, columns)
         if self.ignore is not None and not 0 <= self.ignore <= WHITE:
             raise ValueError(f"A value to ignore is 0 to {WHITE}, got {self.ignore}.")
         if not 0 < self.threshold < 1:
             raise ValueError(f"The threshold lies between 0 and 1, got {self.threshold}.")
+        if len(self.classes) > MOST_CLASSES:
+            raise ValueError(f"Labels have 8 bits: {len(self.classes)} classes are too many.")
         if len(self.classes) < 2:
             raise ValueError("Background counts as a class: at least two are needed.")
         if self.channels != len(self.classes) and (self.channels, len(self.classes)) != (1, 2):

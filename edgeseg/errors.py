@@ -26,6 +26,7 @@ import difflib
 from collections.abc import Iterable
 
 REASON_LENGTH = 400
+MESSAGE_LENGTH = 1_800
 
 
 def reason_of(error: BaseException) -> str:
@@ -37,6 +38,18 @@ class EdgesegError(Exception):
     """Base of every deliberate error."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """The message, on paper too: names in it may be long, or hold what moves a cursor."""
+        text = super().__str__()
+        if len(text) > MESSAGE_LENGTH:
+            # What happened stands at the beginning, and what to do at the end.
+            text = f"{text[: MESSAGE_LENGTH - 600]} [...] {text[-500:]}"
+        return "".join(map(_shown, text))
+
+
+def _shown(letter: str) -> str:
+    return letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1]
 
 
 class UsageError(EdgesegError):

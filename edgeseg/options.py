@@ -13,6 +13,8 @@ from .errors import UnknownNameError, UsageError
 WORDS = {"true": True, "false": False}
 AnyPath: TypeAlias = str | os.PathLike[str]
 PATHS = frozenset({"output", "weights", "data", "spec", "tuning"})  # arguments of build
+TEXTS = frozenset({"model", "target", "precision", "runtime", "method"})
+MAPPINGS = frozenset({"options", "method_options", "max_change"})
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,15 @@ def settings_of(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: See `size_of`.
     """
+    for name in TEXTS & given.keys():
+        if not isinstance(given[name], (str, type(None))):
+            raise UsageError(f"{name} is {given[name]!r:.80}, which is no text. Give its name.")
+    for name in MAPPINGS & given.keys():
+        value = given[name]
+        if not isinstance(value, (Mapping, type(None))):
+            raise UsageError(f"{name} is {value!r:.80}. Give a dict of names and values.")
     settings = {
-        name: Path(value) if name in PATHS else value
+        name: path_of(value) if name in PATHS else value
         for name, value in given.items()
         if value is not None
     }
@@ -75,18 +84,39 @@ def settings_of(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def path_of(path: AnyPath | None) -> Path | None:
-    """A path; None stays None."""
-    return None if path is None else Path(path)
+    """A path; None stays None.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    return None if path is None else require_path(path)
+
+
+def require_path(path: AnyPath) -> Path:
+    """A path.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    try:
+        return Path(path)
+    except TypeError as error:
+        raise UsageError(f"{path!r:.80} is no path. Give a text or a pathlib.Path.") from error
 
 
 def paths_of(paths: Sequence[AnyPath] | AnyPath) -> tuple[Path, ...]:
     """Several paths; a path alone counts as one, not as its letters."""
-    return (Path(paths),) if isinstance(paths, (str, os.PathLike)) else tuple(map(Path, paths))
+    if isinstance(paths, (str, os.PathLike)):
+        return (Path(paths),)
+    return tuple(map(require_path, paths))
 
 
 def names_of(names: Sequence[str] | str) -> tuple[str, ...]:
     """Several names; a name alone counts as one, not as its letters."""
-    return (names,) if isinstance(names, str) else tuple(names)
+    found = (names,) if isinstance(names, str) else names
+    if not isinstance(found, Sequence) or not all(isinstance(name, str) for name in found):
+        raise UsageError(f"{names!r:.80} is no name and no list of names. Give texts.")
+    return tuple(found)
 
 
 def size_of(size: tuple[int, int] | None) -> tuple[int, int] | None:

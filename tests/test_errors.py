@@ -62,3 +62,11 @@ def test_an_empty_list_says_none() -> None:
 def test_a_quoted_reason_is_one_short_line() -> None:
     assert reason_of(ValueError("no such\n   operator")) == "no such operator"
     assert len(reason_of(ValueError("word " * 1000))) <= 400
+
+
+def test_a_message_is_bounded_and_moves_no_cursor() -> None:
+    text = str(UsageError(f"There is no {'x' * 90_000}\x1b[2J\ud800. Name another one."))
+    assert len(text) < 2_000
+    assert text.startswith("There is no xxx")
+    assert text.endswith("x\\x1b[2J\\ud800. Name another one.")
+    assert str(UsageError("Zwei Sätze.\nUnd\u202f noch")) == "Zwei Sätze.\nUnd\\u202f noch"

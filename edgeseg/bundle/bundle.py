@@ -26,6 +26,8 @@ from ..contract import InputContract, OutputContract
 from ..errors import BundleError, OutputInUseError, reason_of
 from ..records import Artifact, sha256_of_file
 from ..storage.atomic import write_text
+from ..storage.reading import read_json
+from .golden import read_golden
 from .manifest import MANIFEST_NAME, SCHEMA_VERSION, FileRecord, Manifest, Role
 from .older_manifests import OLDER_VERSIONS, upgraded
 
@@ -79,11 +81,16 @@ class Bundle:
         return sum(file.size_bytes for file in self.manifest.files if file.role == "artifact")
 
     def golden_pair(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Image (H, W, C) and probabilities (1, C, h, w)."""
+        """Image (H, W, C) and probabilities (1, C, h, w).
+
+        Raises:
+            BundleError: They are no such arrays.
+        """
         golden = self.manifest.golden
-        image = np.load(self.folder / golden.image, allow_pickle=False)
-        mask = np.load(self.folder / golden.mask, allow_pickle=False)
-        return image, mask.astype(np.float32)
+        try:
+            return read_golden(self.folder / golden.image, self.folder / golden.mask)
+        except ValueError as error:
+            raise BundleError(f"The golden pair of {self.folder} is damaged: {error}") from error
 
     def check_files(self) -> None:
         """Compare every file with its checksum.
@@ -118,7 +125,7 @@ class Bundle:
         """
         open_bundle(self.folder)  # refuses one that was damaged meanwhile
         path = self.folder / MANIFEST_NAME
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         record["measurements"] = [*record["measurements"], *rows]
         write_text(path, _json_text(record))
         return open_bundle(self.folder)
@@ -167,10 +174,10 @@ def open_bundle(folder: Path) -> Bundle:
             f"{folder} is not a bundle: it has no {MANIFEST_NAME}. Make one with edgeseg build."
         )
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
     except (ValueError, OSError) as error:
         raise BundleError(
-            f"{path} is not readable JSON ({error}). Copy the bundle again, or build it anew."
+            f"{path} is not readable JSON ({reason_of(error)}). Copy the bundle again."
         ) from error
     if not isinstance(record, dict):
         raise BundleError(
@@ -244,7 +251,7 @@ def require_free_output(folder: Path, *, overwrite: bool) -> None:
 def _holds_bundle(folder: Path) -> bool:
     """Whether a folder was written by `edgeseg build`, of this version or another."""
     try:
-        record = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+        record = read_json(folder / MANIFEST_NAME)
     except (OSError, ValueError):
         return False
     return isinstance(record, dict) and {"schema_version", "edgeseg_version"} <= record.keys()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,44 @@ PER = 10_000  # flips are counted per so many pixels
 # A mask that keeps less of an object of some size has lost it, however few pixels that are.
 LEAST_DICE = 0.5
 OBJECT_SHARE = 0.01  # of the pixels
+
+
+def read_golden(image: Path, mask: Path) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """The golden image, (H, W, C) uint8 or uint16, and its mask, (1, C, h, w).
+
+    Raises:
+        ValueError: A file holds no such array.
+    """
+    pixels = read_array(image)
+    if pixels.ndim != 3 or not pixels.size or pixels.dtype not in (np.uint8, np.uint16):
+        raise ValueError(
+            f"{image.name} is no image: {pixels.dtype} {pixels.shape}. Build the bundle anew."
+        )
+    expected = read_array(mask)
+    if expected.ndim != 4 or expected.dtype.kind != "f" or len(expected) != 1 or not expected.size:
+        raise ValueError(
+            f"{mask.name} is no mask: {expected.dtype} {expected.shape}. Build the bundle anew."
+        )
+    return pixels, expected.astype(np.float32)
+
+
+def read_array(path: Path) -> NDArray[Any]:
+    """The numbers in a .npy file.
+
+    Raises:
+        ValueError: It holds something else, or not as many as it says.
+    """
+    try:
+        # Mapped, so that no more is taken from memory than the file holds.
+        array: Any = np.lib.format.open_memmap(path, mode="r")
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"it holds {array.dtype}, and no numbers")
+        return np.array(array)
+    except Exception as error:  # what lies in a header makes NumPy fail in many ways
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(
+            f"{path.name} is not a whole .npy file of numbers ({reason}). Copy it again."
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from edgeseg.records import VERSION
 
 from ..errors import EdgesegError
 from ..lazy import prepare_environment
-from ..storage.cache import cache_root
+from ..storage.cache import cache_root, take_damaged
 from . import (
     adapt,
     bench,
@@ -37,7 +37,7 @@ from . import (
 from .studies import calibration as calibration_study
 from .studies import distillation as distill_study
 from .terminal.captured_output import DEBUG, CapturedCommand, notes_of
-from .terminal.console import print_error
+from .terminal.console import print_error, print_note
 from .terminal.metric_options import ScoringCommand, TuningCommand
 
 app = typer.Typer(
@@ -138,6 +138,8 @@ def main() -> None:
         try:
             app()
         finally:
+            for path in take_damaged():
+                print_note(f"{path} in the cache was damaged; it was made anew.")
             sys.stdout.flush()
     except _Stopped as stopped:
         print_error(f"Stopped by {stopped.signal.name}. Run the command again.")

@@ -13,6 +13,7 @@ from edgeseg.benchmarks.settings import BenchSettings
 from ..errors import OutputInUseError, UsageError
 from ..pipeline.devices.settings import DeviceSettings
 from ..storage.atomic import is_special, write_text
+from ..storage.reading import parse_json, read_text_file
 from .terminal.bench_table import bench_table, describe_report
 from .terminal.console import (
     is_standard_output,
@@ -138,7 +139,7 @@ def _require_report_place(path: Path) -> None:
     if not path.exists() or is_special(path):  # reading a pipe would wait for what is written
         return
     try:
-        record = json.loads(path.read_bytes() or b"{}")
+        record = parse_json(read_text_file(path) or "{}")
         is_report = isinstance(record, dict) and (not record or "rows" in record)
     except ValueError:
         is_report = False

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..storage.cache import DAY_S, Kept, cache_root, kept_results, prune
+from ..storage.cache import DAY_S, Kept, cache_root, check_results, kept_results, prune
 from .terminal.console import print_json, print_result, print_table
 from .terminal.options import AsJson
 
@@ -23,9 +23,18 @@ def cache(
             "minutes.",
         ),
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Compare every result with its checksums, and remove what is damaged: it is made "
+            "anew when it is needed.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what the cache holds, or remove old results."""
+    """Show what the cache holds, check it, or remove old results."""
+    checked, damaged = check_results() if check else (0, [])
     removed = prune(older_than) if older_than is not None else []
     kept = kept_results()
     kinds: dict[str, list[Kept]] = defaultdict(list)
@@ -34,6 +43,7 @@ def cache(
     record: dict[str, Any] = {
         "folder": str(cache_root()),
         "removed": _total(removed),
+        **({"checked": checked, "damaged": list(map(str, damaged))} if check else {}),
         "kept": _total(kept),
         "kinds": {
             kind: {**_total(results), "idle_days": max(result.idle_s for result in results) / DAY_S}
@@ -51,6 +61,10 @@ def cache(
     for kind, total in record["kinds"].items():
         table.add_row(kind, *_amount(total), f"up to {total['idle_days']:.1f}")
     print_table(table)
+    if check:
+        print_result(f"checked: {checked} results, {len(damaged)} damaged and removed")
+        for path in damaged:
+            print_result(f"  {path}")
     if older_than is not None:
         print_result("removed: {} results, {} MB".format(*_amount(record["removed"])))
     print_result("{}: {} results, {} MB".format(record["folder"], *_amount(record["kept"])))

@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..errors import DataError
+from ..errors import DataError, reason_of
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
@@ -56,9 +56,12 @@ def decode(path: Path, what: str) -> Image.Image:
         ) from error
     except PermissionError as error:
         raise DataError(f"No right to read the {what} {path}. Change its permissions.") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # of damaged files, each decoder raises what it likes
+        reason = reason_of(error) or type(error).__name__
         raise DataError(
-            f"Cannot decode the {what} {path} ({error}). It is damaged, cut short or too large; "
+            f"Cannot decode the {what} {path} ({reason}). It is damaged, cut short or too large; "
             "replace it or take it out of the data set."
         ) from error
 

@@ -166,6 +166,8 @@ def _files_by_name(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES:
             continue
+        if any("\ud800" <= letter <= "\udfff" for letter in path.name):
+            raise DataError(f"The name {path.name!r} in {folder} is not UTF-8. Rename the file.")
         if path.stem in files:
             raise DataError(
                 f"{files[path.stem].name} and {path.name} in {folder} have one name. "

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..contract import grey_of
-from ..errors import DataError
+from ..errors import DataError, reason_of
 from .decoding import SIXTEEN_BIT_MODES, decode
 
 # Modes whose bands a network of two or four channels takes as they are.
@@ -79,7 +79,12 @@ def require_pixels(image: Any, channels: int = 3) -> NDArray[np.uint8] | NDArray
     Raises:
         DataError: It has other bands, or other than 8 or 16 bits.
     """
-    pixels = np.asarray(image)
+    try:
+        pixels = np.asarray(image)
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"The image is no array ({reason_of(error)}). Name its file instead, or convert it."
+        ) from error
     if channels == 1 and pixels.ndim == 2:
         pixels = pixels[..., None]
     bands = (1, 3) if channels == 1 else (channels,)

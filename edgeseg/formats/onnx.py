@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..contract import InputContract, OutputContract
 from ..lazy import require
+from ..storage.reading import parse_json
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -27,7 +28,7 @@ def read_contracts(model: ir.Model) -> tuple[InputContract, OutputContract] | No
     text = model.metadata_props.get(CONTRACT)
     if text is None:
         return None
-    record = json.loads(text)
+    record = parse_json(text)
     return InputContract.from_json(record["input"]), OutputContract.from_json(record["output"])
 
 

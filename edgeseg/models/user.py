@@ -31,8 +31,9 @@ from pathlib import Path
 from typing import Any
 
 from ..contract import COLORS, InputContract, MeanStd, MinMax, OutputContract
-from ..errors import UsageError
+from ..errors import UsageError, reason_of
 from ..lazy import require_installed
+from ..storage.reading import read_text_file
 from .construction import require_plain
 from .spec import ModelSpec
 
@@ -115,11 +116,11 @@ def _is_one_number(inputs: InputContract) -> bool:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        record = tomllib.loads(path.read_text(encoding="utf-8"))
+        record = tomllib.loads(read_text_file(path))
     except OSError as error:
         raise UsageError(f"Cannot read {path} ({error.strerror}). Check the path.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no TOML: {error}. Correct it.") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is no TOML: {reason_of(error)}. Correct it.") from error
     missing = [name for name in REQUIRED if name not in record]
     unknown = [name for name in record if name not in (*REQUIRED, *OPTIONAL)]
     faults = [f"lacks {', '.join(missing)}"] if missing else []

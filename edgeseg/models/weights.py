@@ -159,8 +159,10 @@ def _require_tensors(
                 f"{path} does not fit {name}: '{key}' has shape {tuple(tensor.shape)}, the network "
                 f"needs {tuple(expected[key].shape)}. {advice or SHAPE_ADVICE}"
             )
-        if tensor.layout != torch.strided or (
-            expected[key].is_floating_point() and not tensor.is_floating_point()
+        if (
+            tensor.layout != torch.strided
+            or tensor.is_meta
+            or (expected[key].is_floating_point() and not tensor.is_floating_point())
         ):
             raise WeightsError(
                 f"{path} holds '{key}' as {tensor.dtype} ({tensor.layout}), the network needs "

@@ -20,6 +20,7 @@ from ..errors import TargetError, UsageError, reason_of
 from ..lower.rewrites import rewrite_names, statistics_rewrites
 from ..progress import Progress, Stage
 from ..storage import cache
+from ..storage.reading import read_json
 from ..tuning.candidate import Candidate
 from ..tuning.constraints import Constraints, choose_constraints
 from ..tuning.evaluator import CachedEvaluator, Evaluator
@@ -124,7 +125,7 @@ def read_tuning_record(path: Path) -> TuningRecord:
             )
         return found
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         return TuningRecord.model_validate(upgraded_tuning(record))
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or reason_of(error)

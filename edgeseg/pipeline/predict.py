@@ -14,7 +14,7 @@ from edgeseg.targets import Backend, find_runtime
 
 from ..bundle.bundle import SOURCE_WEIGHTS, Bundle
 from ..data.images import read_image
-from ..errors import BundleError
+from ..errors import BundleError, reason_of
 from ..lazy import require
 from .builder.bundle_reference import reference_runner
 
@@ -28,6 +28,31 @@ def load_bundle(bundle: Bundle, *, threads: int = 1) -> Backend:
     """
     require_cores(threads)
     return find_runtime(bundle.manifest.runtime).load(bundle.artifact, threads)
+
+
+def compute_mask(
+    bundle: Bundle, backend: Backend, image: NDArray[np.uint8] | NDArray[np.uint16]
+) -> NDArray[np.float32]:
+    """Probabilities (1, C, h, w) of an image (H, W, 3), at the network's size.
+
+    Raises:
+        BundleError: The artefact fails on it, or gives a mask of another shape than the manifest
+            says.
+    """
+    try:
+        mask = np.asarray(backend.run(bundle.inputs.prepare(image)), np.float32)
+    except Exception as error:  # each runtime has exceptions of its own
+        raise BundleError(
+            f"The artefact of {bundle.folder} fails on an image: {reason_of(error)}. Its manifest "
+            "describes another network, or it is damaged: build the bundle anew."
+        ) from error
+    wanted = 1, bundle.outputs.channels, bundle.inputs.height, bundle.inputs.width
+    if mask.shape != wanted:
+        raise BundleError(
+            f"The artefact of {bundle.folder} gives a mask of shape {mask.shape}, where the "
+            f"manifest says {wanted}. Build the bundle anew."
+        )
+    return mask
 
 
 def predict_image(
@@ -44,9 +69,9 @@ def predict_image(
         what: Names the image in a message.
 
     Raises:
-        BundleError: The artefact gives NaN or infinity.
+        BundleError: The artefact fails, or gives NaN or infinity.
     """
-    probabilities = backend.run(bundle.inputs.prepare(image))
+    probabilities = compute_mask(bundle, backend, image)
     if not np.isfinite(probabilities).all():
         raise BundleError(
             f"{bundle.folder} gives NaN or infinity for {what}. Build with another --precision."

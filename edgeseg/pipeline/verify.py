@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from edgeseg.targets import find_runtime
 
 from ..bundle.bundle import Bundle, open_bundle
 from ..bundle.golden import check_golden
 from ..errors import BundleError
 from ..metrics.agreement import Agreement
+from .predict import compute_mask
 
 ADVICE = "Build it anew with the runtime that is installed here."
 
@@ -34,7 +33,7 @@ def verify_bundle(folder: Path) -> tuple[Bundle, Agreement, str]:
     image, expected = bundle.golden_pair()
     runtime = find_runtime(bundle.manifest.runtime)
     backend, computed_by = runtime.load_for_check(bundle.artifact)
-    mask = np.asarray(backend.run(bundle.inputs.prepare(image)), np.float32)
+    mask = compute_mask(bundle, backend, image)
     try:
         check = check_golden(bundle.manifest.golden.model_dump(), bundle.outputs, expected, mask)
     except ValueError as error:

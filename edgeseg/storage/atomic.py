@@ -115,6 +115,18 @@ def writing_file(path: Path) -> Iterator[IO[bytes]]:
         partial.unlink(missing_ok=True)
 
 
+def remove_other_kind(path: Path, *, is_folder: bool = False) -> bool:
+    """Remove what stands in the place of a file, or of a folder, and is none; whether it did."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return False
+    if (path.is_dir() if is_folder else stat.S_ISREG(mode)) or not path.parent.is_dir():
+        return False
+    _remove(path)
+    return True
+
+
 def is_special(path: Path) -> bool:
     """Whether something is there that is neither a regular file nor a folder."""
     try:

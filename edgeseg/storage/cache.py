@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import re
@@ -21,7 +23,8 @@ from typing import Any
 from ..errors import UsageError
 from ..lazy import BACKENDS, has_home, installed_version, substitute_home
 from ..records import sha256_of_file
-from .atomic import remove_stale_partials, writing_folder
+from .atomic import remove_other_kind, remove_stale_partials, writing_folder
+from .reading import read_json
 
 PACKAGE_FOLDERS = ("edgeseg", "edgeseg.quantize", "edgeseg.targets", "edgeseg.benchmarks")
 # What BACKENDS lacks, since no command names it.
@@ -33,7 +36,9 @@ KINDS = frozenset(
     {"baselines", "bundles", "float-labels", "onnx", "paraphrasers", "toolkits", "tuning"}
     | {"teacher"}
 )
+_damaged: list[Path] = []
 _KEY = re.compile(r"[0-9a-f]{64}")
+SEARCHES = "tuning"
 ENGINES = "engines"  # `targets.runners.tensorrt_backend` keeps them by names of its own
 _ENGINE = re.compile(r"[0-9a-f]{16}-[a-z0-9-]+")
 
@@ -115,9 +120,15 @@ def get_or_make(
     """
     assert kind in KINDS, kind
     folder = cache_root() / kind / content_key(record)
+    # A file in the place of a folder holds nothing that could be used.
+    for place in (cache_root() / kind, folder):
+        if remove_other_kind(place, is_folder=True):
+            tell_damaged(place)
     was_there = folder.is_dir()
     if enabled and _is_whole(folder) and mark_used(folder / COMPLETE):
         return folder, True
+    if enabled and was_there:
+        tell_damaged(folder)
     # What was there is damaged, or the rest of one whose removal was cut short. Until it is
     # exchanged it stays: another command may have put a whole one in its place.
     with writing_folder(folder, replace=was_there or not enabled, keep=True) as partial:
@@ -148,15 +159,45 @@ def _digests(folder: Path) -> dict[str, str]:
 def _is_whole(folder: Path) -> bool:
     """Whether a result is as it was made."""
     try:
-        recorded = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
-        return bool(recorded == _digests(folder))
+        return bool(read_json(folder / COMPLETE) == _digests(folder))
     except (OSError, ValueError):
         return False
 
 
+def tell_damaged(path: Path) -> None:
+    """Note that a result was damaged and is made anew; see `take_damaged`."""
+    _damaged.append(path)
+    logging.getLogger("edgeseg").warning("%s was damaged; it is made anew.", path)
+
+
+def take_damaged() -> list[Path]:
+    """What was damaged since this was asked last."""
+    found = _damaged.copy()
+    _damaged.clear()
+    return found
+
+
+def sealed(record: dict[str, Any]) -> dict[str, Any]:
+    """A record with the checksum of its content."""
+    return {**record, "sha256": _checksum(record)}
+
+
+def unsealed(record: Any) -> dict[str, Any] | None:
+    """What `sealed` took; None where the content is not what was sealed."""
+    if not isinstance(record, dict):
+        return None
+    content = {name: value for name, value in record.items() if name != "sha256"}
+    return content if record.get("sha256") == _checksum(content) else None
+
+
+def _checksum(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
 def discard(folder: Path) -> None:
     """Drop one result, when it turned out to be damaged."""
-    (folder / COMPLETE).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        (folder / COMPLETE).unlink()
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -195,12 +236,44 @@ def _named(parent: Path, pattern: re.Pattern[str]) -> list[Path]:
 def _examine(folder: Path) -> Kept | None:
     """None where another command removes it at this moment."""
     try:
-        found = [path.stat() for path in (folder, *folder.rglob("*"))]
-    except FileNotFoundError:
+        found = [path.lstat() for path in (folder, *folder.rglob("*"))]
+    except OSError:
         return None
     size_bytes = sum(one.st_size for one in found if stat.S_ISREG(one.st_mode))
     newest = max(one.st_mtime for one in found)
     return Kept(folder.parent.name, folder, size_bytes, max(time.time() - newest, 0.0))
+
+
+def check_results() -> tuple[int, list[Path]]:
+    """Compare every result with its checksums, and remove those that are damaged.
+
+    What was removed is made anew when it is needed. Engines have no checksum here: they are
+    compared when they are loaded.
+
+    Returns:
+        How many were looked at, and what was removed.
+    """
+    places = [folder for kind in sorted(KINDS) for folder in _named(cache_root() / kind, _KEY)]
+    checked, damaged = 0, []
+    for place in places:
+        # A search fills its folder answer by answer, each with a checksum of its own.
+        is_search = place.parent.name == SEARCHES and place.is_dir()
+        for one in sorted(place.iterdir()) if is_search else [place]:
+            checked += 1
+            if not (_is_answer(one) if is_search else _is_whole(one)):
+                damaged.append(one)
+                if one.is_dir() and not one.is_symlink():
+                    discard(one)
+                else:
+                    one.unlink(missing_ok=True)
+    return checked, damaged
+
+
+def _is_answer(path: Path) -> bool:
+    try:
+        return unsealed(read_json(path)) is not None
+    except (OSError, ValueError):
+        return False
 
 
 def prune(days: float) -> list[Kept]:

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..storage.atomic import write_text
-from ..storage.cache import mark_used
+from ..storage.atomic import remove_other_kind, write_text
+from ..storage.cache import mark_used, sealed, tell_damaged, unsealed
+from ..storage.reading import read_json
 
 
 class TimingCache:
@@ -52,11 +53,12 @@ class TimingCache:
             started = self.clock()
             found = answer()
             record = {"question": question, "answer": found, "seconds": self.clock() - started}
-            if keeps(found):
-                self.folder.mkdir(parents=True, exist_ok=True)
-                write_text(path, json.dumps(record) + "\n")
             # What is told is what a later search will read.
             record = json.loads(json.dumps(record))
+            if keeps(found):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                remove_other_kind(path)
+                write_text(path, json.dumps(sealed(record)) + "\n")
         if path not in self._counted:
             self._counted.add(path)
             self.seconds += record["seconds"]
@@ -67,11 +69,15 @@ class TimingCache:
         if not self.enabled:
             return None
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            record = read_json(path)
+        except FileNotFoundError:
             return None
-        is_whole = isinstance(record, dict) and record.keys() == {"question", "answer", "seconds"}
-        if not is_whole or record["question"] != json.loads(json.dumps(question)):
+        except (OSError, ValueError):
+            record = None
+        # Without the checksum, an answer that was changed would choose another candidate.
+        found = unsealed(record)
+        if found is None or found.get("question") != json.loads(json.dumps(question)):
+            tell_damaged(path)
             return None
         mark_used(path)
-        return dict(record)
+        return found

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgeseg.errors import CalibrationError, UsageError
 from edgeseg.storage.atomic import adding_files
+from edgeseg.storage.reading import read_json
 
 from .older_plans import upgrade_plan
 from .quant_plan import Provenance, QuantPlan, WeightGrid
@@ -85,7 +86,7 @@ def load_plan(folder: Path) -> QuantPlan:
             "plan, or a bundle that was built in INT8 by a calibrator."
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         version = content.get("schema_version") if isinstance(content, dict) else None
         if not isinstance(version, int) or not OLDEST_VERSION <= version <= SCHEMA_VERSION:
             raise CalibrationError(

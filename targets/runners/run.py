@@ -76,8 +76,9 @@ class Network:
     def verify(self) -> tuple[bool, str]:
         """Replay the golden pair; returns whether it holds, and the numbers."""
         record = self.manifest["golden"]
-        image = np.load(self.folder / record["image"])
-        expected = np.load(self.folder / record["mask"]).astype(np.float32)
+        image, expected = golden.read_golden(
+            self.folder / record["image"], self.folder / record["mask"]
+        )
         computed = self.backend.run(self.inputs.prepare(image))
         check = golden.check_golden(record, self.outputs, expected, computed)
         return check.holds, str(check)
@@ -105,7 +106,7 @@ def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         return 0 if holds else 1
     if arguments.image is None or arguments.output is None:
         parser.error("give --verify, or an image and --output")
-    np.save(arguments.output, network.predict(np.load(arguments.image, allow_pickle=False)))
+    np.save(arguments.output, network.predict(golden.read_array(Path(arguments.image))))
     return 0
 
 

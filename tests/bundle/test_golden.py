@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeseg.bundle.golden import check_golden
+from edgeseg.bundle.golden import check_golden, read_array, read_golden
 from edgeseg.contract import OutputContract
 
 OUTPUTS = OutputContract(("background", "object"), 1)
@@ -73,3 +76,50 @@ def test_a_few_pixels_are_no_object() -> None:
 def test_another_shape_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"returns a mask \(1, 1, 5, 5\).*Build the bundle anew"):
         check_golden(LIMITS, OUTPUTS, mask_of(), np.zeros((1, 1, 5, 5), np.float32))
+
+
+def _npy(path: Path, array: Any) -> Path:
+    np.save(path, array, allow_pickle=True)
+    return path
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array([{"a": 1}], object),
+        np.zeros(3, np.complex64),
+        np.zeros(3, "datetime64[s]"),
+        np.zeros(2, [("a", "i4")]),
+    ],
+)
+def test_arrays_that_hold_no_numbers_are_refused(array: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"a\.npy is not a whole \.npy file.*Copy it again"):
+        read_array(_npy(tmp_path / "a.npy", array))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f2', 'fortran_order': False, 'shape': (99999999999, 9999)}",
+        "{'descr': '<f2', 'fortran_order': False, 'shape': (-1, 4)}",
+        "{'descr': '<f2', 'shape': " + "(" * 3_000 + "}",
+        "__import__('os').abort()",
+    ],
+)
+def test_a_header_that_lies_is_refused(header: str, tmp_path: Path) -> None:
+    text = header.encode() + b"\n"
+    path = tmp_path / "a.npy"
+    path.write_bytes(b"\x93NUMPY\2\0" + len(text).to_bytes(4, "little") + text + bytes(64))
+    with pytest.raises(ValueError, match=r"a\.npy is not a whole"):
+        read_array(path)
+
+
+def test_the_pair_is_an_image_and_a_mask(tmp_path: Path) -> None:
+    image = _npy(tmp_path / "image.npy", np.zeros((4, 5, 3), np.uint8))
+    mask = _npy(tmp_path / "mask.npy", np.ones((1, 1, 4, 5), np.float16))
+    pixels, expected = read_golden(image, mask)
+    assert (pixels.shape, expected.dtype, float(expected.mean())) == ((4, 5, 3), np.float32, 1.0)
+    with pytest.raises(ValueError, match=r"mask\.npy is no image.*anew"):
+        read_golden(mask, mask)
+    with pytest.raises(ValueError, match=r"image\.npy is no mask.*anew"):
+        read_golden(image, image)

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,13 +19,17 @@ import edgeseg
 from edgeseg.storage import cache
 from edgeseg.storage.atomic import _host
 from edgeseg.storage.cache import (
+    COMPLETE,
     DAY_S,
     cache_root,
+    check_results,
     content_key,
     discard,
     get_or_make,
     kept_results,
     prune,
+    sealed,
+    take_damaged,
 )
 
 RECORD = {"weights": "a1b2", "size": [256, 256]}
@@ -347,3 +352,42 @@ def run_command(*words: str) -> None:
     from edgeseg.cli import app
 
     app(list(words), standalone_mode=False)
+
+
+@pytest.mark.parametrize("part", ["", COMPLETE, "result", "../"])
+@pytest.mark.parametrize("kind", ["file", "folder", "pipe", "link"])
+@pytest.mark.usefixtures("own_cache")
+def test_what_stands_in_the_place_of_a_result_is_replaced_and_told(part: str, kind: str) -> None:
+    make = Maker()
+    folder, _ = get_or_make("onnx", RECORD, make)
+    place = folder / part if part != "../" else folder.parent
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    if kind == "file":
+        place.write_text("{}")
+    elif kind == "folder":
+        place.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to("/dev/zero")
+    take_damaged()
+    kept_results()
+    assert get_or_make("onnx", RECORD, make) == (folder, False)
+    assert get_or_make("onnx", RECORD, make) == (folder, True)
+    if (part, kind) != ("../", "folder"):  # an empty folder of results is none that is damaged
+        assert len(take_damaged()) == 1
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_check_removes_what_is_damaged_and_leaves_the_rest() -> None:
+    whole, _ = get_or_make("onnx", RECORD, Maker())
+    damaged, _ = get_or_make("onnx", RECORD | {"name": "other"}, Maker())
+    next(path for path in damaged.iterdir() if path.name != COMPLETE).write_text("changed")
+    search = cache_root() / "tuning" / ("a" * 64)
+    search.mkdir(parents=True)
+    (search / "good.json").write_text(json.dumps(sealed({"answer": 1})))
+    (search / "bad.json").write_text(json.dumps(sealed({"answer": 1}) | {"answer": 2}))
+    assert check_results() == (4, [damaged, search / "bad.json"])
+    assert whole.is_dir()
+    assert [path.name for path in search.iterdir()] == ["good.json"]
+    assert check_results() == (2, [])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fake_evaluator import SPACE, FakeEvaluator
 
+from edgeseg.storage.cache import take_damaged
 from edgeseg.tuning.candidate import Candidate
 from edgeseg.tuning.constraints import Constraints, Evaluation
 from edgeseg.tuning.evaluator import CachedEvaluator, FinalTiming, Ratio
@@ -134,3 +135,22 @@ def test_an_answer_that_is_found_is_marked_as_used(tmp_path: Path) -> None:
     os.utime(path, (1.0, 1.0))
     cache_in(tmp_path).ask({"a": 1}, lambda: {"b": 3})
     assert time.time() - path.stat().st_mtime < 3600
+
+
+def test_an_answer_that_was_changed_is_asked_again_and_told(tmp_path: Path) -> None:
+    take_damaged()
+    cache_in(tmp_path).ask({"a": 1}, lambda: {"flips": 9})
+    (path,) = tmp_path.iterdir()
+    path.write_text(path.read_text().replace('"flips": 9', '"flips": 0'))
+    assert cache_in(tmp_path).ask({"a": 1}, lambda: {"flips": 9}) == {"flips": 9}
+    assert take_damaged() == [path]
+    assert cache_in(tmp_path).ask({"a": 1}, lambda: {"flips": 8}) == {"flips": 9}
+
+
+def test_a_folder_in_the_place_of_an_answer_is_removed(tmp_path: Path) -> None:
+    cache_in(tmp_path).ask({"a": 1}, lambda: {"flips": 9})
+    (path,) = tmp_path.iterdir()
+    path.unlink()
+    (path / "inner").mkdir(parents=True)
+    assert cache_in(tmp_path).ask({"a": 1}, lambda: {"flips": 9}) == {"flips": 9}
+    assert path.is_file()

@@ -156,7 +156,8 @@ def _keep_descriptor(number: int, own: TextIO, stack: contextlib.ExitStack) -> T
         "w",
         buffering=1 if os.isatty(copy) else -1,
         encoding=own.encoding,
-        errors=own.errors,
+        # A name that is no text is shown with escapes.
+        errors="backslashreplace" if own.errors == "strict" else own.errors,
     )
     # In reverse order: a reader that has gone makes the flush fail, and the rest still happens.
     stack.callback(_close, stream)

@@ -120,13 +120,17 @@ def _require_checkpoint(path: Path) -> None:
     """Refuse zip archives that hold a whole model, or something else than torch's pickles.
 
     Raises:
-        WeightsError: Names the kind.
+        WeightsError: Names the kind, or an entry that is there twice.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return  # torch says what is wrong with it
+    if doubles := {name for name in names if names.count(name) > 1}:
+        raise WeightsError(
+            f"{path} holds {min(doubles)} twice: readers would differ in which they take. {AGAIN}"
+        )
     inner = {name.partition("/")[2] for name in names}
     if any(name.endswith("constants.pkl") for name in names) and any(
         name.startswith("code/") for name in inner

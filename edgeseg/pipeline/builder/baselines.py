@@ -10,6 +10,7 @@ from edgeseg.targets import Runtime
 from ...progress import SILENT, Progress
 from ...records import Artifact, sha256_of_file
 from ...storage import cache
+from ...storage.reading import read_json
 
 BASELINE_RECORD = "artifact.json"
 PLAIN, MENDED = "plain", "target"
@@ -44,5 +45,12 @@ def baseline_artifact(
         (folder / BASELINE_RECORD).write_text(content, encoding="utf-8")
 
     folder, _ = cache.get_or_make("baselines", record, make)
-    record = json.loads((folder / BASELINE_RECORD).read_text(encoding="utf-8"))
-    return Artifact.from_json(record, folder)
+    try:
+        return _read(folder)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        cache.tell_damaged(folder)
+        return _read(cache.get_or_make("baselines", record, make, enabled=False)[0])
+
+
+def _read(folder: Path) -> Artifact:
+    return Artifact.from_json(read_json(folder / BASELINE_RECORD), folder)

@@ -13,13 +13,14 @@ import numpy as np
 
 from edgeseg.data.folder import FolderDataset, open_folder
 from edgeseg.distillation.settings import DistillSettings, find_method
-from edgeseg.errors import UsageError
+from edgeseg.errors import UsageError, reason_of
 from edgeseg.metrics.counts import Counts
 from edgeseg.models import ModelSpec, find_model
 from edgeseg.progress import SILENT, Progress
 from edgeseg.records import sha256_of_file
 from edgeseg.storage.atomic import write_text
 from edgeseg.storage.cache import toolchain_versions
+from edgeseg.storage.reading import read_json
 from edgeseg.training.options import TrainingOptions
 from edgeseg.training.recipes import find_recipe
 
@@ -311,7 +312,13 @@ class _Scores:
     def _read(self) -> list[dict[str, Any]]:
         if not self.path.is_file():
             return []
-        runs: list[dict[str, Any]] = json.loads(self.path.read_text(encoding="utf-8"))["runs"]
+        try:
+            runs: list[dict[str, Any]] = list(read_json(self.path)["runs"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(
+                f"{self.path} holds no scores of a study ({reason_of(error)}). Move it away to "
+                "score its networks anew, or choose another --output."
+            ) from error
         return runs
 
     def add(self, row: str, seed: int, spec: ModelSpec, weights: Path, progress: Progress) -> None:

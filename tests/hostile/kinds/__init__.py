@@ -1,0 +1,41 @@
+"""The kinds of hostile inputs: a class each, whose `make(random)` gives the action to try."""
+
+from __future__ import annotations
+
+from .bundles import CacheEntries, Golden, Journals, Manifests, Onnx, Plans, Tunings
+from .files import Checkpoints, Folders, Images, Masks
+from .words import Arguments, Calls, Specs
+
+KINDS = {
+    "images": Images,
+    "masks": Masks,
+    "folders": Folders,
+    "checkpoints": Checkpoints,
+    "specs": Specs,
+    "manifests": Manifests,
+    "golden": Golden,
+    "plans": Plans,
+    "tunings": Tunings,
+    "journals": Journals,
+    "onnx": Onnx,
+    "cache": CacheEntries,
+    "arguments": Arguments,
+    "calls": Calls,
+}
+# Inputs of each kind in a run of 10,000.
+SHARES = {
+    "images": 1_800,
+    "masks": 800,
+    "folders": 600,
+    "checkpoints": 1_500,
+    "specs": 700,
+    "manifests": 1_400,
+    "golden": 400,
+    "plans": 700,
+    "tunings": 400,
+    "journals": 300,
+    "onnx": 300,
+    "cache": 300,
+    "arguments": 600,
+    "calls": 200,
+}
