@@ -68,6 +68,11 @@ def guard_quantized_graph(model: Any) -> int:
     10,000 pixels, a quantised convolution whose channels are then split costs 200. The pooling
     gets the values from before the rounding; so does the convolution, which makes it a float one.
 
+    A quantised matrix product with a bias whose result is rounded with one range for each row
+    (NNCF does that before a depthwise convolution of tokens) takes the rows' ranges for columns,
+    and reads past the end of the bias where there are more rows: every load of the model gives
+    other masks. What follows gets the values from before that rounding.
+
     Args:
         model: An `openvino.Model`, changed in place. Applying it again changes nothing.
 
@@ -78,6 +83,11 @@ def guard_quantized_graph(model: Any) -> int:
     for op in model.get_ordered_ops():
         kind = op.get_type_name()
         changed = None
+        if kind == "FakeQuantize" and _is_product_with_ranges_by_row(op):
+            for consumer in op.output(0).get_target_inputs():
+                consumer.replace_source_output(op.input_value(0))
+            count += 1
+            continue
         if kind == "AvgPool":
             changed = op
         elif kind in SPLITS:
@@ -89,6 +99,19 @@ def guard_quantized_graph(model: Any) -> int:
             changed.input(0).replace_source_output(exact)
             count += 1
     return count
+
+
+def _is_product_with_ranges_by_row(rounding: Any) -> bool:
+    """Whether it rounds a matrix product with a bias, with ranges that are not those of columns."""
+    ranges = rounding.input_value(1).get_shape()
+    if len(ranges) < 2 or all(size == 1 for size in ranges[:-1]):
+        return False
+    node = rounding.input_value(0).get_node()
+    has_bias = False
+    while node.get_type_name() in AFFINE | {"Reshape"}:
+        has_bias |= node.get_type_name() == "Add"
+        node = node.input_value(0).get_node()
+    return has_bias and bool(node.get_type_name() == "MatMul")
 
 
 def _convolution_before(split: Any) -> Any:

@@ -174,3 +174,46 @@ def test_arithmetic_behind_the_rounding_is_the_networks_own(kind: str) -> None:
 
 def test_a_float_graph_stays_as_it_is() -> None:
     assert guard_quantized_graph(make_model("convolution")) == 0
+
+
+def make_product(tokens: int, width: int, *, with_bias: bool = True) -> tuple[Any, Any]:
+    """A quantised product of tokens (1, tokens, width), rounded with a range for each token.
+
+    Returns:
+        The model, and the same without the last rounding.
+    """
+    import openvino
+    from openvino import opset13 as ops
+
+    random = np.random.default_rng(4)
+
+    def rounded(x: Any, high: NDArray[np.float32]) -> Any:
+        low, top = ops.constant(-high), ops.constant(high)
+        return ops.fake_quantize(x, low, top, low, top, 256)
+
+    image = ops.parameter([1, tokens, width], np.float32, name="tokens")
+    codes = random.integers(-127, 128, (width, width)).astype(np.int8)
+    steps = random.uniform(0.001, 0.002, (width, 1)).astype(np.float32)
+    weights = ops.multiply(ops.convert(ops.constant(codes), np.float32), ops.constant(steps))
+    x = ops.matmul(rounded(image, np.full((1, 1, 1), 3.1, np.float32)), weights, False, True)
+    if with_bias:
+        x = ops.add(x, ops.constant(random.normal(size=width).astype(np.float32)))
+    last = rounded(x, random.uniform(3, 4, (1, tokens, 1)).astype(np.float32))
+    return openvino.Model([last], [image], "rounded"), openvino.Model([x], [image], "exact")
+
+
+@pytest.mark.parametrize(("tokens", "width"), [(256, 32), (32, 32), (16, 64)])
+def test_ranges_of_rows_do_not_reach_a_quantised_product(tokens: int, width: int) -> None:
+    model, exact = make_product(tokens, width)
+    image = np.random.default_rng(5).normal(size=(1, tokens, width)).astype(np.float32)
+    expected = run(exact, image)
+    assert guard_quantized_graph(model) == 1
+    assert guard_quantized_graph(model) == 0
+    for _ in range(3):
+        # Behind the guard the clipped values are the product's own.
+        np.testing.assert_allclose(run(model, image), expected, atol=0.02)
+
+
+def test_a_product_without_bias_keeps_its_rounding() -> None:
+    model, _ = make_product(16, 8, with_bias=False)
+    assert guard_quantized_graph(model) == 0
