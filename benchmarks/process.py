@@ -27,6 +27,7 @@ from .workers.protocol import (
     Loaded,
     Memory,
     MemoryUse,
+    PredictPrepared,
     Request,
     Time,
     Worker,
@@ -72,6 +73,9 @@ class WorkerProxy(Worker):
         return self.ask(request, on_step)
 
     def label_prepared(self, request: LabelPrepared) -> Done:
+        return self.ask(request)
+
+    def predict_prepared(self, request: PredictPrepared) -> Done:
         return self.ask(request)
 
 

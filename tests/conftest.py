@@ -26,6 +26,8 @@ from support import (
     ROOT,
     UNTESTED,
     draw_pair,
+    loaded_again_elsewhere,
+    loaded_again_here,
     native_optimised,
 )
 
@@ -133,6 +135,20 @@ def brief_warm_up() -> Iterator[None]:
 def quick_compiler() -> Iterator[None]:
     """Let native compile without optimisation, in a third of the time; see `as_it_ships`."""
     with native_optimised("-O0"):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_process() -> Iterator[None]:
+    """Let a build load its artefact again in this process: another takes a second to start."""
+    with loaded_again_here():
+        yield
+
+
+@pytest.fixture
+def second_process() -> Iterator[None]:
+    """Let a build load its artefact again in another process, as users' builds do."""
+    with loaded_again_elsewhere():
         yield
 
 

@@ -172,6 +172,20 @@ class LabelPrepared(Request[Done]):
 
 
 @dataclasses.dataclass(frozen=True)
+class PredictPrepared(Request[Done]):
+    """Write what the network gives for each prepared image of a file.
+
+    Attributes:
+        images: File (.npy) of prepared images, (N, 1, C, H, W) float32.
+        result: File (.npy) for the probabilities, (N, 1, C, H, W) float32.
+    """
+
+    answer = Done
+    images: str
+    result: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Verify(Request[GoldenResult]):
     """Replay the golden pair of the bundle that is open."""
 
@@ -197,7 +211,7 @@ def command_of(request_class: type) -> str:
 
 REQUESTS = {
     command_of(kind): kind
-    for kind in (Load, First, Time, Memory, Label, LabelPrepared, Verify, Describe)
+    for kind in (Load, First, Time, Memory, Label, LabelPrepared, PredictPrepared, Verify, Describe)
 }
 
 
@@ -283,6 +297,10 @@ class Worker(abc.ABC):
         """See `LabelPrepared`."""
         raise NotImplementedError(f"{type(self).__name__} labels no prepared images")
 
+    def predict_prepared(self, request: PredictPrepared) -> Done:
+        """See `PredictPrepared`."""
+        raise NotImplementedError(f"{type(self).__name__} predicts no prepared images")
+
     def verify(self) -> GoldenResult:
         """See `Verify`."""
         raise NotImplementedError(f"{type(self).__name__} has no golden pair")
@@ -302,6 +320,8 @@ def perform(worker: Worker, request: Request[Any], on_step: Callable[[], None]) 
         return worker.label(request, on_step)
     if isinstance(request, LabelPrepared):
         return worker.label_prepared(request)
+    if isinstance(request, PredictPrepared):
+        return worker.predict_prepared(request)
     if isinstance(request, Describe):
         return worker.describe(request.packages)
     # The others have no fields.

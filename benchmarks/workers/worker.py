@@ -23,7 +23,15 @@ from edgeseg.errors import EdgesegError
 from edgeseg.lazy import hide_reporting_packages
 
 from .cpu import allowed_cores
-from .protocol import Done, Label, LabelPrepared, do_nothing, explain, serve
+from .protocol import (
+    Done,
+    Label,
+    LabelPrepared,
+    PredictPrepared,
+    do_nothing,
+    explain,
+    serve,
+)
 from .timing import TimedWorker
 
 
@@ -79,6 +87,12 @@ class LocalWorker(TimedWorker):
             require_finite(mask, f"image {index}")
             labels.append(to_labels(mask))
         np.save(request.result, np.stack(labels))
+        return Done()
+
+    def predict_prepared(self, request: PredictPrepared) -> Done:
+        images = np.load(request.images)
+        masks = [self.run(np.ascontiguousarray(image)) for image in images]
+        np.save(request.result, np.stack(masks).astype(np.float32))
         return Done()
 
 

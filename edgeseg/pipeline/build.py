@@ -21,6 +21,7 @@ from ..storage import cache
 from ..storage.atomic import writing_folder
 from ..tuning.candidate import Candidate
 from ..tuning.constraints import MIN_AGREEMENT
+from .builder import second_load
 from .builder.builder import Builder
 from .builder.context import BuildContext
 from .builder.request import AUTO, BuildRequest, completed, open_split
@@ -78,7 +79,7 @@ def build_bundle(request: BuildRequest, progress: Progress = SILENT) -> tuple[Bu
         folder, was_cached = cache.get_or_make(
             "bundles",
             plan.record(),
-            lambda folder: _build(plan, folder),
+            lambda folder: _build(plan, folder, progress),
             enabled=request.use_cache,
         )
         if not was_cached and request.runtime is None and plan.tuning is not None:
@@ -255,10 +256,13 @@ def _require_search(request: BuildRequest) -> None:
         )
 
 
-def _build(plan: _Plan, folder: Path) -> None:
-    """Fill `folder/bundle`."""
+def _build(plan: _Plan, folder: Path, progress: Progress) -> None:
+    """Fill `folder/bundle`, and load what it holds once more."""
     from .builder.bundle_writer import write_bundle
 
     bundle = folder / "bundle"
     built = plan.builder.make(plan.candidate, bundle / "artifact")
     write_bundle(plan.context, built, plan.tuning, plan.race, bundle)
+    with progress.stage("load it again in another process"):
+        inputs = plan.context.references.inputs
+        second_load.require_sound_bundle(open_bundle(bundle), inputs, built.masks)

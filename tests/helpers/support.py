@@ -13,6 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeseg.lazy import is_installed
+from edgeseg.pipeline.builder import second_load
+from edgeseg.records import Artifact
+from edgeseg.targets import open_backend
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA_ENVIRONMENT = "EDGESEG_DATA"
@@ -74,6 +77,30 @@ def draw_pair(size: tuple[int, int], seed: int) -> tuple[NDArray[np.uint8], NDAr
     image = np.where(mask[..., None], (120, 70, 50), (220, 180, 170))
     noisy = image + generator.normal(0, 8, (*size, 3))
     return noisy.clip(0, 255).astype(np.uint8), mask.astype(np.uint8)
+
+
+_in_new_process = second_load.predict_in_new_process
+
+
+@contextlib.contextmanager
+def loaded_again_here() -> Iterator[None]:
+    """Let builds load what they made a second time in this process."""
+
+    def predict(artifact: Artifact, inputs: second_load.Masks, name: str) -> second_load.Masks:
+        backend = open_backend(artifact, second_load.THREADS)
+        return [np.array(backend.run(image), np.float32) for image in inputs]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(second_load, "predict_in_new_process", predict)
+        yield
+
+
+@contextlib.contextmanager
+def loaded_again_elsewhere() -> Iterator[None]:
+    """Let builds load what they made a second time in another process, as they do for users."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(second_load, "predict_in_new_process", _in_new_process)
+        yield
 
 
 @contextlib.contextmanager

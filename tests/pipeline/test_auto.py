@@ -219,8 +219,8 @@ def test_a_process_that_was_killed_is_started_anew(tmp_path: Path) -> None:
         def __init__(self) -> None:
             super().__init__(None, None, None, tmp_path)  # type: ignore[arg-type]
 
-        def _artifact(self, candidate: Candidate | None) -> Any:
-            return None, {}
+        def _make(self, candidate: Candidate | None) -> Any:
+            return SimpleNamespace(artifact=None)
 
         def _start(self, candidate: Candidate | None, artifact: Any, stack: Any) -> Any:
             sleeper = [sys.executable, "-c", "input()"]

@@ -10,6 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgeseg.errors import UnknownNameError, UsageError
 from edgeseg.lazy import require_installed
 from edgeseg.lower.rewrites import lower_graph
@@ -37,6 +40,7 @@ class BuiltArtifact:
         plan: The plan by which it was quantised, where there is one.
         backend, checked_by: What computes it on this machine, and its name.
         agreement: With torch, on the check images.
+        masks: What it gave for the check images, (1, C, H, W) each.
     """
 
     artifact: Artifact
@@ -46,6 +50,7 @@ class BuiltArtifact:
     backend: Backend
     checked_by: str
     agreement: Agreement
+    masks: tuple[NDArray[np.float32], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,9 +97,17 @@ class Builder:
         artifact = copy_artifact(form.artifact, folder)
         artifact = replace(artifact, settings={**artifact.settings, **variant})
         backend, checked_by = self.runtime.load_for_check(artifact)
-        agreement = self._check(artifact, backend)
-        quantization, plan = form.quantization, form.plan
-        return BuiltArtifact(artifact, lowering, quantization, plan, backend, checked_by, agreement)
+        agreement, masks = self._check(artifact, backend)
+        return BuiltArtifact(
+            artifact,
+            lowering,
+            form.quantization,
+            form.plan,
+            backend,
+            checked_by,
+            agreement,
+            masks,
+        )
 
     def lower(self, names: tuple[str, ...]) -> tuple[Path, dict[str, int]]:
         """The rewritten graph, compared with torch, and how often each rewrite changed it."""
@@ -203,15 +216,24 @@ class Builder:
             progress=self.progress,
         )
 
-    def _check(self, artifact: Artifact, backend: Backend) -> Agreement:
+    def _check(
+        self, artifact: Artifact, backend: Backend
+    ) -> tuple[Agreement, tuple[NDArray[np.float32], ...]]:
+        """Agreement with torch, and the masks that were compared."""
+        masks = []
+
+        def run(image: NDArray[np.float32]) -> NDArray[np.float32]:
+            masks.append(np.array(backend.run(image), np.float32))
+            return masks[-1]
+
         what = f"The {artifact.precision} artefact for {self.runtime.name}"
         references = self.context.references
         with self.progress.stage("check the artefact against torch"):
-            agreement = references.compare(backend.run, self.spec.outputs, what)
+            agreement = references.compare(run, self.spec.outputs, what)
             tolerance = self.runtime.tolerances.get(artifact.precision)
             if tolerance is not None:
                 require_parity(agreement, tolerance, what)
-        return agreement
+        return agreement, tuple(masks)
 
 
 def as_artifact(onnx_path: Path) -> Artifact:

@@ -10,10 +10,11 @@ import shutil
 import sys
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeseg.benchmarks.latency import TimeBlock, block_size, interleave, paired_speedup, warm_up
 from edgeseg.benchmarks.process import WorkerProcess
@@ -32,6 +33,7 @@ from ..builder.baselines import MENDED, PLAIN, baseline_artifact
 from ..builder.builder import Builder
 from ..builder.context import BuildContext
 from ..builder.runners import ArtifactRunner
+from ..builder.second_load import ask_worker, require_repeated
 from .convolutions import quantizable_convs_of
 from .validation import ValidationSet
 
@@ -54,6 +56,20 @@ class _Participant:
         return lambda count: self.worker.time(count).latencies_ms
 
 
+@dataclass(frozen=True)
+class _Made:
+    """A candidate's artefact.
+
+    Attributes:
+        layers: What is known of its INT8 part.
+        masks: What it gave for the check images in this process; none of the plain export.
+    """
+
+    artifact: Artifact
+    layers: dict[str, int] = field(default_factory=dict)
+    masks: tuple[NDArray[np.float32], ...] = ()
+
+
 class LocalEvaluator:
     """Answers `edgeseg.tuning.search` on this machine.
 
@@ -70,7 +86,7 @@ class LocalEvaluator:
         self.validation = validation
         self.folder = folder
         self.builder = builder
-        self._artifacts: dict[str, tuple[Artifact, dict[str, int]]] = {}
+        self._made: dict[str, _Made] = {}
         self._open: OrderedDict[str, tuple[_Participant, contextlib.ExitStack]] = OrderedDict()
         self._convs: dict[tuple[str, ...], list[QuantizableConv]] = {}
 
@@ -146,11 +162,14 @@ class LocalEvaluator:
         return self._convs[key]
 
     def _examine(self, candidate: Candidate | None, images: int) -> Evaluation:
-        artifact, layers = self._artifact(candidate)
+        made = self._make(candidate)
         participant = self._participant(candidate)
         if candidate is None:
             # Only its size and memory count: it may compute something else.
-            return Evaluation("", artifact.size_bytes, participant.peak_rss_bytes)
+            return Evaluation("", made.artifact.size_bytes, participant.peak_rss_bytes)
+        inputs = self.context.references.inputs
+        again = ask_worker(participant.worker, inputs)
+        require_repeated(made.masks, again, self.context.spec.outputs, "It")
         result = self.folder / "labels.npy"
         outputs = self.context.spec.outputs.to_json()
         participant.worker.label_prepared(
@@ -159,27 +178,27 @@ class LocalEvaluator:
         change = self.validation.compare(np.load(result))
         return Evaluation(
             "",
-            artifact.size_bytes,
+            made.artifact.size_bytes,
             participant.peak_rss_bytes,
             change.flips_per_10k,
             change.changes,
             images,
-            layers,
+            made.layers,
         )
 
-    def _artifact(self, candidate: Candidate | None) -> tuple[Artifact, dict[str, int]]:
-        """What the runtime loads, and what is known of its INT8 part."""
+    def _make(self, candidate: Candidate | None) -> _Made:
+        """What the runtime loads, made where it is not there."""
         key = _key_of(candidate)
-        if key not in self._artifacts:
+        if key not in self._made:
             place = self.folder / key
             shutil.rmtree(place, ignore_errors=True)
             if candidate is None:
-                self._artifacts[key] = self._plain_artifact(), {}
+                self._made[key] = _Made(self._plain_artifact())
             else:
-                made = self.builder.make(candidate, place)
-                layers = made.quantization.layers if made.quantization else {}
-                self._artifacts[key] = made.artifact, dict(layers)
-        return self._artifacts[key]
+                built = self.builder.make(candidate, place)
+                layers = built.quantization.layers if built.quantization else {}
+                self._made[key] = _Made(built.artifact, dict(layers), built.masks)
+        return self._made[key]
 
     def _plain_artifact(self) -> Artifact:
         """The plain export; where the runtime's own tool refuses that, the mended one."""
@@ -195,7 +214,7 @@ class LocalEvaluator:
         if key in self._open and self._open[key][0].worker.has_ended:
             self._open.pop(key)[1].close()
         if key not in self._open:
-            artifact, _ = self._artifact(candidate)
+            artifact = self._make(candidate).artifact
             self._close_all_but(keep - 1)
             with contextlib.ExitStack() as stack:
                 participant = self._start(candidate, artifact, stack)
@@ -220,7 +239,7 @@ class LocalEvaluator:
         while len(self._open) > max(count, 0):
             key, (_, stack) = self._open.popitem(last=False)
             stack.close()
-            self._artifacts.pop(key, None)
+            self._made.pop(key, None)
             shutil.rmtree(self.folder / key, ignore_errors=True)
 
 

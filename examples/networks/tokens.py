@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -39,15 +37,13 @@ class ShiftedMlp(nn.Module):
         hidden = self.first(self._shift(tokens, height, width, dim=2))
         image = hidden.transpose(1, 2).reshape(len(tokens), -1, height, width)
         hidden = functional.gelu(self.depthwise(image)).flatten(2).transpose(1, 2)
-        return cast(Tensor, self.second(self._shift(hidden, height, width, dim=3)))
+        return self.second(self._shift(hidden, height, width, dim=3))
 
     def _shift(self, tokens: Tensor, height: int, width: int, dim: int) -> Tensor:
         image = tokens.transpose(1, 2).reshape(len(tokens), -1, height, width)
         padded = functional.pad(image, (self.REACH,) * 4)
         groups = torch.chunk(padded, 2 * self.REACH + 1, 1)
-        moved = [
-            torch.roll(group, step - self.REACH, dim) for step, group in enumerate(groups)
-        ]
+        moved = [torch.roll(group, step - self.REACH, dim) for step, group in enumerate(groups)]
         joined = torch.cat(moved, 1)
         cut = joined.narrow(2, self.REACH, height).narrow(3, self.REACH, width)
         return cut.flatten(2).transpose(1, 2)
@@ -101,7 +97,7 @@ class UNeXt(nn.Module):
                 image = image + skips.pop()
             if index < len(self.up_tokens):
                 image = self.up_tokens[index](image)
-        return cast(Tensor, self.head(image))
+        return self.head(image)
 
 
 class DilatedGate(nn.Module):
@@ -121,7 +117,7 @@ class DilatedGate(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         parts = torch.split(image, self.widths, 1)
         mixed = torch.cat([own(part) for own, part in zip(self.branches, parts, strict=True)], 1)
-        return cast(Tensor, image * torch.sigmoid(self.gate(functional.gelu(self.norm(mixed)))))
+        return image * torch.sigmoid(self.gate(functional.gelu(self.norm(mixed))))
 
 
 class ExternalAttention(nn.Module):

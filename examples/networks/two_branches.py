@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
+from tokens import conv_bn
 from torch import Tensor, nn
 from torch.nn import functional
-
-from .tokens import conv_bn
 
 
 def strided(inputs: int, outputs: int) -> nn.Sequential:
@@ -117,7 +114,7 @@ class PyramidPooling(nn.Module):
         maps = [first(image)]
         for scale, process, smaller in zip(others, self.process, pooled, strict=True):
             maps.append(process(resize_to(scale(smaller), image) + maps[-1]))
-        return cast(Tensor, self.compress(torch.cat(maps, 1)) + self.shortcut(image))
+        return self.compress(torch.cat(maps, 1)) + self.shortcut(image)
 
 
 class DDRNet(nn.Module):
@@ -142,7 +139,7 @@ class DDRNet(nn.Module):
         high, low = self.high(stem), self.low(stem)
         low = functional.relu(self.low_down(low) + self.high_down(high))
         high = functional.relu(high + resize_to(self.low_up(low), high))
-        return cast(Tensor, self.head(self.out(high) + resize_to(self.pyramid(low), high)))
+        return self.head(self.out(high) + resize_to(self.pyramid(low), high))
 
 
 class PixelAttention(nn.Module):

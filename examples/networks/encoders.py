@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import cast
+import itertools
 
 import torch
+from tokens import conv_bn, double
 from torch import Tensor, nn
 from torch.nn import functional
-
-from .tokens import conv_bn, double
 
 
 class LargeKernelBlock(nn.Module):
@@ -17,7 +16,9 @@ class LargeKernelBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.depthwise = nn.Sequential(
-            nn.Conv2d(inputs, inputs, 7, padding=3, groups=inputs), nn.GELU(), nn.BatchNorm2d(inputs)
+            nn.Conv2d(inputs, inputs, 7, padding=3, groups=inputs),
+            nn.GELU(),
+            nn.BatchNorm2d(inputs),
         )
         self.pointwise = nn.Sequential(
             nn.Conv2d(inputs, 4 * inputs, 1),
@@ -30,7 +31,7 @@ class LargeKernelBlock(nn.Module):
         self.out = conv_bn(inputs, outputs)
 
     def forward(self, image: Tensor) -> Tensor:
-        return cast(Tensor, self.out(self.pointwise(image + self.depthwise(image))))
+        return self.out(self.pointwise(image + self.depthwise(image)))
 
 
 class FusionBlock(nn.Module):
@@ -46,7 +47,7 @@ class FusionBlock(nn.Module):
         self.out = nn.Sequential(nn.Conv2d(2 * width, width, 1), nn.GELU(), nn.BatchNorm2d(width))
 
     def forward(self, skip: Tensor, deep: Tensor) -> Tensor:
-        return cast(Tensor, self.out(self.grouped(torch.cat([skip, deep], 1))))
+        return self.out(self.grouped(torch.cat([skip, deep], 1)))
 
 
 class CMUNeXt(nn.Module):
@@ -55,7 +56,7 @@ class CMUNeXt(nn.Module):
     def __init__(self, widths: tuple[int, ...] = (8, 16, 32, 48)) -> None:
         super().__init__()
         self.stem = conv_bn(3, widths[0])
-        inner = zip(widths, widths[1:], strict=False)
+        inner = itertools.pairwise(widths)
         self.down = nn.ModuleList(LargeKernelBlock(*pair) for pair in inner)
         outer = list(zip(widths[::-1], widths[-2::-1], strict=False))
         self.up = nn.ModuleList(conv_bn(*pair) for pair in outer)
@@ -73,7 +74,7 @@ class CMUNeXt(nn.Module):
                 image, scale_factor=2, mode="bilinear", align_corners=True
             )
             image = fuse(skips.pop(), up(larger))
-        return cast(Tensor, self.head(image))
+        return self.head(image)
 
 
 class Bottleneck(nn.Module):
@@ -97,7 +98,7 @@ class Bottleneck(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         branch = self.wide(self.middle(self.norm(self.narrow(image))))
-        return cast(Tensor, self.activation(image + self.out(branch)))
+        return self.activation(image + self.out(branch))
 
 
 class ENet(nn.Module):
@@ -129,7 +130,7 @@ class ENet(nn.Module):
         pooled, indices = functional.max_pool2d(image, 2, return_indices=True)
         image = self.narrow(self.body(self.widen(pooled)))
         image = functional.max_unpool2d(image, indices, 2)
-        return cast(Tensor, self.head(self.refine(image)))
+        return self.head(self.refine(image))
 
 
 class Res2Block(nn.Module):
