@@ -84,12 +84,17 @@ class CalibrationImageRecord(Record):
 
 
 class QuantizationManifest(Record):
-    """See `edgeseg.records.QuantizationRecord`."""
+    """See `edgeseg.records.QuantizationRecord`.
+
+    `compared` holds pixels of 10,000 that flip by each method that was built before one was taken,
+    on the images of `checks`; empty where a method was named, is the only one, or was searched.
+    """
 
     method: str
     settings: dict[str, Any]
     images: tuple[CalibrationImageRecord, ...]
     layers: dict[str, int]
+    compared: dict[str, float] = {}
 
 
 class TrialRecord(Record):

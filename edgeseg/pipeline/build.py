@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from ..tuning.constraints import MIN_AGREEMENT
 from .builder import second_load
 from .builder.builder import Builder
 from .builder.context import BuildContext
+from .builder.method_choice import MethodChoice, choose_method
 from .builder.request import AUTO, BuildRequest, completed, open_split
 from .evaluator.runtime_race import rank_runtimes
 
@@ -39,6 +40,7 @@ class _Plan:
         candidate: The form of the network.
         tuning: How it was chosen; None where a precision was named.
         race: The runtimes that were compared; empty where one was named.
+        compared: Flips per 10,000 pixels of the quantisation methods that were compared.
     """
 
     context: BuildContext
@@ -46,6 +48,7 @@ class _Plan:
     candidate: Candidate
     tuning: TuningRecord | None
     race: tuple[RuntimeRecord, ...] = ()
+    compared: Mapping[str, float] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """Everything that decides the content of the bundle, as JSON."""
@@ -54,6 +57,7 @@ class _Plan:
             **self.context.record(self.candidate),
             "precision": self.context.precision,
             "tuning": tuning,
+            "compared": dict(self.compared),
             "race": [row.model_dump(mode="json") for row in self.race],
         }
 
@@ -97,11 +101,11 @@ def _plan(request: BuildRequest, work: Path, progress: Progress) -> _Plan:
     builder = Builder(context, work, progress)
     tuning = _tuning_of(context, builder, progress)
     if tuning is None:
-        candidate = context.fixed_candidate(context.precision)
+        choice = choose_method(context, builder, context.precision)
     else:
-        candidate = Candidate.from_json(tuning.candidate)
-    context.require_packages([candidate])
-    return _Plan(context, builder, candidate, tuning)
+        choice = MethodChoice(Candidate.from_json(tuning.candidate))
+    context.require_packages([choice.candidate])
+    return _Plan(context, builder, choice.candidate, tuning, compared=choice.flips_per_10k)
 
 
 def _plan_fastest_runtime(request: BuildRequest, work: Path, progress: Progress) -> _Plan:
@@ -262,7 +266,7 @@ def _build(plan: _Plan, folder: Path, progress: Progress) -> None:
 
     bundle = folder / "bundle"
     built = plan.builder.make(plan.candidate, bundle / "artifact")
-    write_bundle(plan.context, built, plan.tuning, plan.race, bundle)
+    write_bundle(plan.context, built, plan.tuning, plan.race, plan.compared, bundle)
     with progress.stage("load it again in another process"):
         inputs = plan.context.references.inputs
         second_load.require_sound_bundle(open_bundle(bundle), inputs, built.masks)

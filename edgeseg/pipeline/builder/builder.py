@@ -115,7 +115,7 @@ class Builder:
         if not names:
             return exported, {}
         if names not in self._graphs:
-            path = self._place("lowered") / "model.onnx"
+            path = self.place("lowered") / "model.onnx"
             with self.progress.stage("lower"):
                 counts = lower_graph(exported, names, path)
                 references = self.context.references
@@ -140,7 +140,7 @@ class Builder:
         return _kept(
             self._quantized,
             replace(candidate, variant=""),
-            lambda: self._make_quantized(candidate, graph, self._place("int8")),
+            lambda: self._make_quantized(candidate, graph, self.place("int8")),
         )
 
     def _make_quantized(self, candidate: Candidate, graph: Path, folder: Path) -> _Form:
@@ -158,7 +158,7 @@ class Builder:
                 "be left in float. Take another --method."
             )
         if method.artifact_format == ONNX_FORMAT:
-            quantized, record = self._quantize(method, as_artifact(graph), self._place("quantized"))
+            quantized, record = self._quantize(method, as_artifact(graph), self.place("quantized"))
             path = quantized.folder / quantized.files[0]
             return _Form(self._compile_graph(path, folder, candidate.precision), record)
         quantized, record = self._quantize(method, self._compiled_float(graph), folder)
@@ -179,7 +179,7 @@ class Builder:
         require_installed(emitter.packages, purpose=f"Building for {self.runtime.name}")
         images = self.context.calibration
         if emitter.artifact_format == ONNX_FORMAT:
-            source, place = as_artifact(graph), self._place("quantized")
+            source, place = as_artifact(graph), self.place("quantized")
             made, layers = emitter.emit(plan, graph, source, images, place)
             artifact = self._compile_graph(made.folder / made.files[0], folder, precision)
         else:
@@ -192,10 +192,10 @@ class Builder:
         return _kept(
             self._float,
             (sha256_of_file(graph), precision),
-            lambda: _Form(self._compile_graph(graph, self._place("float"), precision)),
+            lambda: _Form(self._compile_graph(graph, self.place("float"), precision)),
         ).artifact
 
-    def _place(self, name: str) -> Path:
+    def place(self, name: str) -> Path:
         """A new folder for what only comes between."""
         return self.work / f"{name}{next(self._numbers)}"
 

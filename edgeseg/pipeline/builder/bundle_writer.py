@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,6 +46,7 @@ def write_bundle(
     made: BuiltArtifact,
     tuning: TuningRecord | None,
     race: Sequence[RuntimeRecord],
+    compared: Mapping[str, float],
     bundle: Path,
 ) -> None:
     """Add all but the artefact, which is there already, to a bundle's folder."""
@@ -59,7 +60,7 @@ def write_bundle(
     save_weights(bundle / SOURCE_WEIGHTS, context.network)
     _write_runner(context, bundle / "runner")
     golden = _write_golden(context, made, bundle / "golden")
-    manifest = _describe(context, made, tuning, race, golden, bundle)
+    manifest = _describe(context, made, tuning, race, compared, golden, bundle)
     (bundle / MANIFEST_NAME).write_text(manifest_text(manifest), encoding="utf-8")
 
 
@@ -91,6 +92,7 @@ def _describe(
     made: BuiltArtifact,
     tuning: TuningRecord | None,
     race: Sequence[RuntimeRecord],
+    compared: Mapping[str, float],
     golden: GoldenRecord,
     bundle: Path,
 ) -> Manifest:
@@ -123,7 +125,9 @@ def _describe(
         ),
         golden=golden,
         lowering=made.lowering,
-        quantization=QuantizationManifest.model_validate(quantization.to_json())
+        quantization=QuantizationManifest.model_validate(
+            {**quantization.to_json(), "compared": dict(compared)}
+        )
         if quantization
         else None,
         options=context.runtime.options.to_json(),
