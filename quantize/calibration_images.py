@@ -13,6 +13,8 @@ from edgeseg.data.folder import FolderDataset, Pair
 from edgeseg.errors import CalibrationError
 from edgeseg.records import sha256_of_file
 
+FLAT_STEPS = 2  # what a compressed black image can differ by
+
 
 @dataclass(frozen=True)
 class CalibrationImages:
@@ -56,7 +58,7 @@ def choose_calibration_images(
     """Take `count` images of a data set, or all if it has fewer; identical files count once.
 
     Raises:
-        CalibrationError: `count` is not positive, or there is no image.
+        CalibrationError: `count` is not positive, there is no image, or all are flat.
     """
     if count < 1:
         raise CalibrationError(
@@ -71,4 +73,32 @@ def choose_calibration_images(
             "There is no image to calibrate with. Name a folder of real images with --data."
         )
     digests = tuple(sorted(by_digest)[:count])
-    return CalibrationImages(tuple(by_digest[digest] for digest in digests), digests, inputs)
+    chosen = CalibrationImages(tuple(by_digest[digest] for digest in digests), digests, inputs)
+    require_content(chosen)
+    return chosen
+
+
+def require_content(images: CalibrationImages) -> None:
+    """Refuse images of which each is black, white or of one other colour all over.
+
+    Ranges that are taken from them cover nothing that real images hold.
+
+    Raises:
+        CalibrationError: All are so; the message names one.
+    """
+    if all(_is_flat(pair.read_image(images.inputs.channels)) for pair in images.pairs):
+        first = images.pairs[0].image_path
+        count = len(images)
+        raise CalibrationError(
+            f"All calibration images are flat ({count} that differ): in each, all pixels have the "
+            f"same colour, as in {first}, to {FLAT_STEPS} steps of 255. Ranges from them would be "
+            "wrong for real images. Name a folder of real images with --data, or build with "
+            "--precision fp32."
+        )
+
+
+def _is_flat(image: NDArray[np.uint8] | NDArray[np.uint16]) -> bool:
+    """Whether an image (H, W) or (H, W, C) has one colour, to FLAT_STEPS of 255."""
+    limit = FLAT_STEPS * np.iinfo(image.dtype).max / 255
+    spread = image.max((0, 1)).astype(np.int64) - image.min((0, 1))
+    return bool((spread <= limit).all())

@@ -21,7 +21,7 @@ from edgeseg.records import ONNX_FORMAT, Artifact
 from .base import Emitter
 from .calibration_images import CalibrationImages
 from .plan.quant_plan import QuantPlan, WeightGrid
-from .plan.weight_grids import covering_grid
+from .plan.weight_grids import covering_grid, grid_that_holds
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -118,6 +118,7 @@ def emit_qdq(onnx_path: Path, plan: QuantPlan, path: Path) -> int:
     convolutions = quantizable_convolutions(graph)
     _require_names(onnx_path, graph, convolutions, plan)
     rounded: dict[str, ir.Value] = {}
+    sources = {name_of(node.outputs[0]): name_of(node.inputs[0]) for node in convolutions}
     count = 0
     for node in convolutions:
         name = name_of(node.outputs[0])
@@ -127,7 +128,7 @@ def emit_qdq(onnx_path: Path, plan: QuantPlan, path: Path) -> int:
             tensor = name_of(value)
             if tensor in plan.ranges and tensor not in rounded:
                 rounded[tensor] = _round_activation(onnx_ir, graph, value, plan)
-        _replace_weight(onnx_ir, graph, node, plan.weights.get(name))
+        _replace_weight(onnx_ir, graph, node, _grid_of(node, plan, sources[name]))
         if name in plan.biases:
             node.resize_inputs(3)
             _replace_input(
@@ -191,10 +192,26 @@ def _round_activation(onnx_ir: Any, graph: ir.Graph, value: ir.Value, plan: Quan
     return result
 
 
-def _replace_weight(onnx_ir: Any, graph: ir.Graph, node: ir.Node, grid: WeightGrid | None) -> None:
-    """Let a convolution read quantized weights; None takes the covering grid."""
+def _grid_of(node: ir.Node, plan: QuantPlan, source: str) -> WeightGrid:
+    """Quantized weights of a convolution, whose steps runtimes can add the bias in.
+
+    Args:
+        source: Name of its input in the float graph.
+    """
+    name = name_of(node.outputs[0])
+    grid = plan.weights.get(name)
     if grid is None:
         grid = covering_grid(constant_of(node.inputs[1]).astype(np.float32))
+    bias = plan.biases.get(name)
+    if bias is None and len(node.inputs) > 2 and is_constant(node.inputs[2]):
+        bias = constant_of(node.inputs[2]).astype(np.float32)
+    if bias is None or source not in plan.ranges:
+        return grid
+    return grid_that_holds(grid, bias, plan.scale(source))
+
+
+def _replace_weight(onnx_ir: Any, graph: ir.Graph, node: ir.Node, grid: WeightGrid) -> None:
+    """Let a convolution read quantized weights."""
     label = f"{node.outputs[0].name}_weight"  # results have unique names, nodes may have none
     inputs = [
         add_constant(graph, f"{label}_{name}", content)

@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.errors import CalibrationError
-
 from ..plan.quant_plan import WeightGrid
-from ..plan.weight_grids import covering_grid
+from ..plan.weight_grids import covering_grid, grid_that_holds
 from .file import BEFORE_ALL, TfliteFile
 from .matching import LAYOUTS
 
@@ -38,7 +36,6 @@ VERSIONS = {
     "QUANTIZE": 1,
 }
 DYNAMIC_VERSION = 5  # of CONV_2D, with int8 weights by channel between float activations
-LARGEST_BIAS_VALUE = 2**30
 
 
 @dataclass(frozen=True)
@@ -82,13 +79,13 @@ class TfliteEdit:
         inputs = [int(index) for index in operator.inputs]
         output = int(operator.outputs[0])
         weight, bias = self._parameters_of(operator, weight, bias)
-        scales = _scales_that_hold(weight, bias, source.scale, self.file.name(output))
+        weight = grid_that_holds(weight, bias, source.scale)
         quantized = self._quantized[output, result] = self._add_quantized(output, result)
         operator.inputs = np.array(
             [
                 self._int8_of(inputs[0], source),
-                self._add_weight(weight, scales, kind),
-                self._add_bias(bias, scales, source.scale),
+                self._add_weight(weight, kind),
+                self._add_bias(bias, weight.scales, source.scale),
             ],
             np.int32,
         )
@@ -115,7 +112,7 @@ class TfliteEdit:
         operator.inputs = np.array(
             [
                 operator.inputs[0],
-                self._add_weight(weight, weight.scales, kind),
+                self._add_weight(weight, kind),
                 self.file.add_constant(bias, self.file.schema.TensorType.FLOAT32, None),
             ],
             np.int32,
@@ -229,10 +226,11 @@ class TfliteEdit:
     def _onnx_weight(self, tensor: int, kind: str) -> NDArray[np.float32]:
         return self.file.constant(tensor).transpose(np.argsort(LAYOUTS[kind]))
 
-    def _add_weight(self, weight: WeightGrid, scales: NDArray[np.float32], kind: str) -> int:
+    def _add_weight(self, weight: WeightGrid, kind: str) -> int:
         quantized = np.ascontiguousarray(weight.values.transpose(LAYOUTS[kind]))
         channel_axis = LAYOUTS[kind].index(0)
-        quantization = self._quantization(scales, np.zeros(len(scales), np.int64), channel_axis)
+        zeros = np.zeros(len(weight.scales), np.int64)
+        quantization = self._quantization(weight.scales, zeros, channel_axis)
         return self.file.add_constant(quantized, self.file.schema.TensorType.INT8, quantization)
 
     def _add_bias(
@@ -253,27 +251,3 @@ class TfliteEdit:
 
 def _adds(source: Grid, result: Grid) -> bool:
     return LEAST_STEPS <= source.scale / result.scale < MOST_STEPS
-
-
-def _scales_that_hold(
-    weight: WeightGrid, bias: NDArray[np.float32], source_scale: float, name: str
-) -> NDArray[np.float32]:
-    """Scales of the weights; in channels of zero weights they grow until the bias fits in int32.
-
-    Args:
-        name: Name of the convolution's output, for the message.
-
-    Raises:
-        CalibrationError: A bias is too large for the steps of its channel.
-    """
-    least = (np.abs(bias) / (LARGEST_BIAS_VALUE * source_scale)).astype(np.float32)
-    is_empty = ~weight.values.reshape(len(weight.values), -1).any(axis=1)
-    too_large = np.flatnonzero((least > weight.scales) & ~is_empty)
-    if too_large.size:
-        channel = int(too_large[0])
-        raise CalibrationError(
-            f"The bias {bias[channel]:.3g} of channel {channel} of {name} is more than 2^30 steps "
-            f"of its weights ({weight.scales[channel]:.1e} each), which int32 does not hold. Prune "
-            "that channel, whose weights are nearly dead, or build without --method."
-        )
-    return np.where(is_empty, np.maximum(weight.scales, least), weight.scales)

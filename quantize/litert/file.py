@@ -69,6 +69,13 @@ class TfliteFile:
         content = self._model.buffers[found.buffer].data
         return np.frombuffer(content.tobytes(), np.float32).reshape(found.shape)
 
+    def replace_constant(self, tensor: int, content: NDArray[np.float32]) -> None:
+        """Store other values of the same shape in a float tensor, and in no other."""
+        buffer = self.schema.BufferT()
+        buffer.data = np.frombuffer(content.tobytes(), np.uint8)
+        self._model.buffers.append(buffer)
+        self._graph.tensors[tensor].buffer = len(self._model.buffers) - 1
+
     def insert(self, place: int, operator: Any) -> None:
         """Insert an operator after a place, and after the operators that compute its inputs."""
         self._after.setdefault(place, []).append(operator)

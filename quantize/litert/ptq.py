@@ -24,6 +24,7 @@ from edgeseg.records import Artifact, QuantizationRecord
 
 from ..base import MethodOptions, Quantizer
 from ..calibration_images import CalibrationImages
+from .dead_filters import hold_biases
 from .quantized_values import MOVED_QUANTIZED, move_quantized
 
 PURPOSE = "Quantising for litert"
@@ -106,6 +107,7 @@ class LiteRtQuantizer(Quantizer):
                 for values in observe_tensors(path, images, tensors_of(model, chosen)):
                     widen_ranges(ranges, values)
                     stage.advance()
+                widen_empty_ranges(ranges)
                 content = self._quantized(path, model, chosen, ranges)
         except EdgesegError:
             raise
@@ -147,7 +149,8 @@ class LiteRtQuantizer(Quantizer):
             for index, (least, most) in ranges.items()
         }
         with _quiet():
-            made = quantizer.Quantizer(path.read_bytes(), manager.get_quantization_recipe())
+            content = hold_biases(path.read_bytes(), chosen, ranges)
+            made = quantizer.Quantizer(content, manager.get_quantization_recipe())
             return bytes(made.quantize(calibration).quantized_model)
 
 
@@ -237,6 +240,26 @@ def widen_ranges(ranges: Ranges, values: Mapping[int, NDArray[np.float32]]) -> N
             )
         known = ranges.get(index, (least, most))
         ranges[index] = (min(least, known[0]), max(most, known[1]))
+
+
+def widen_empty_ranges(ranges: Ranges) -> None:
+    """Give tensors that were zero in all images the widest range of all, in place.
+
+    Zero is exact in any range, and the runtime takes no empty one. What never fired may still fire
+    on another image.
+
+    Raises:
+        CalibrationError: All are zero.
+    """
+    widest = max((max(abs(low), abs(high)) for low, high in ranges.values()), default=1.0)
+    if not widest > 0:
+        raise CalibrationError(
+            "Every value inside the network is zero on all calibration images. Use another "
+            "checkpoint, or build with --precision fp32."
+        )
+    for index, (low, high) in ranges.items():
+        if low == high == 0:
+            ranges[index] = (0.0, widest)
 
 
 def count_layers(

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from .quant_plan import INT8_STEPS, WeightGrid
 
 SMALLEST_SCALE = 1e-12  # for a channel whose weights are all zero
+LARGEST_BIAS_VALUE = 2**30  # of a bias in int32, in steps of its input times those of its weights
 
 
 def covering_scales(weight: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -32,3 +33,21 @@ def nearest_grid(weight: NDArray[np.float32], scales: NDArray[np.float32]) -> We
 def covering_grid(weight: NDArray[np.float32]) -> WeightGrid:
     """The `nearest_grid` at the `covering_scales`."""
     return nearest_grid(weight, covering_scales(weight))
+
+
+def grid_that_holds(grid: WeightGrid, bias: NDArray[np.float32], source_scale: float) -> WeightGrid:
+    """The grid, with coarser steps in channels whose bias would not fit in int32.
+
+    Runtimes add a bias as an integer. In a channel of zero weights, pruned or dead, any step will
+    do. In one of nearly zero weights they add so little to the bias that what rounding takes away
+    is far below a step of the output.
+
+    Args:
+        bias: (O,), in the unit of the output.
+        source_scale: Step of the convolution's input.
+    """
+    least = (np.abs(bias) / (LARGEST_BIAS_VALUE * source_scale)).astype(np.float32)
+    if not (least > grid.scales).any():
+        return grid
+    scales = np.maximum(grid.scales, least)
+    return nearest_grid(grid.weights(), scales)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edgeseg.data.folder import FolderDataset, open_folder
 from edgeseg.errors import CalibrationError
@@ -101,3 +102,27 @@ def test_no_image_asked_for_is_an_error(dataset: FolderDataset, count: int) -> N
 def test_no_image_there_is_an_error(dataset: FolderDataset) -> None:
     with pytest.raises(CalibrationError, match="Name a folder of real images with --data"):
         choose_calibration_images(replace(dataset, pairs=()), INPUTS, 3)
+
+
+def save_flat(root: Path, values: list[int]) -> FolderDataset:
+    (root / "images").mkdir(parents=True)
+    for index, value in enumerate(values):
+        Image.new("RGB", (32, 16), (value, value, 40)).save(root / "images" / f"{index}.png")
+    return open_folder(root, labelled=False)
+
+
+def test_flat_images_are_refused(tmp_path: Path) -> None:
+    flat = save_flat(tmp_path, [0, 0, 90])
+    with pytest.raises(
+        CalibrationError,
+        match=r"All calibration images are flat \(2 that differ\).*as in .*\.png.*"
+        r"real images with --data, or build with --precision fp32",
+    ):
+        choose_calibration_images(flat, INPUTS, 8)
+
+
+def test_one_image_with_content_is_enough(dataset: FolderDataset, tmp_path: Path) -> None:
+    save_flat(tmp_path, [0, 90])
+    shutil.copyfile(next(iter(dataset)).image_path, tmp_path / "images" / "real.png")
+    mixed = open_folder(tmp_path, labelled=False)
+    assert len(choose_calibration_images(mixed, INPUTS, 8)) == 3

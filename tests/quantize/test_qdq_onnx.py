@@ -103,6 +103,30 @@ def test_channel_of_zeros_stays_zero(tmp_path: Path) -> None:
 # What is quantised
 
 
+def test_a_pruned_channel_keeps_its_bias_where_runtimes_add_in_int32(tmp_path: Path) -> None:
+    from edgeseg.targets.onnx_file import open_reference
+
+    nodes = [
+        node("Conv", [INPUT, "first", "bias"], "c"),
+        node("Relu", ["c"], "r"),
+        node("Conv", ["r", "second"], "d"),
+        node("Conv", ["d", "head"], RESULT),
+    ]
+    constants = {
+        "first": pointwise([[0], [1]]),
+        "bias": np.array([0.75, 0], np.float32),
+        "second": pointwise([[1, 1]]),
+        "head": pointwise([[1]]),
+    }
+    path = save_graph(tmp_path / "tiny.onnx", nodes, constants)
+    written, count = emit(path, {INPUT: 1, "r": 1, "d": 2})
+    assert count == 2
+    image = np.array([[[[0.25, 1.0]]]], np.float32)
+    # Optimised, ONNX Runtime computes both in integers.
+    (got,) = open_reference(written).run(None, {INPUT: image})
+    np.testing.assert_allclose(got, [[[[1.0, 1.75]]]], atol=0.03)
+
+
 def test_last_convolution_stays_float(tmp_path: Path) -> None:
     graph = graph_of(save_chain(tmp_path / "tiny.onnx", "Relu", "Tanh"))
     assert [found.name for found in quantizable_convolutions(graph)] == ["make_c0", "make_c1"]

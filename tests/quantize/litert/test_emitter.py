@@ -15,7 +15,6 @@ from edgeseg.errors import CalibrationError
 from edgeseg.formats.tflite import read_tflite
 from edgeseg.quantize.calibrators.min_max import MinMaxCalibrator
 from edgeseg.quantize.calibrators.range_calibrator import RangeOptions
-from edgeseg.quantize.litert.edit import Grid, TfliteEdit
 from edgeseg.quantize.plan.quant_plan import QuantPlan
 from edgeseg.quantize.qdq_onnx import emit_qdq
 
@@ -237,19 +236,21 @@ def test_channel_without_weights_keeps_its_bias(
     assert np.abs(run(artifact, image) - expected).mean() < 0.01
 
 
-def test_bias_that_int32_does_not_hold_is_named(made: Made, plan: QuantPlan) -> None:
+def test_steps_of_weights_grow_until_int32_holds_the_bias(
+    made: Made, plan: QuantPlan, tmp_path: Path
+) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
     grid = plan.weights["c0"]
     tiny = replace(grid, scales=np.full(CHANNELS, 1e-12, np.float32))
-    edit = TfliteEdit((made.source.folder / made.source.files[0]).read_bytes())
-    place = next(
-        place
-        for place, one in enumerate(
-            read_tflite(made.source.folder / made.source.files[0]).operators
-        )
-        if one.kind == "CONV_2D"
-    )
-    with pytest.raises(
-        CalibrationError,
-        match=r"bias 1 of channel 0 of .* is more than 2\^30 steps.*build without --method",
-    ):
-        edit.make_int8(place, Grid(0.1, 0), tiny, np.ones(CHANNELS, np.float32), Grid(0.1, 0))
+    biases = {**plan.biases, "c0": np.array([1, -1, 0.5, 0], np.float32)}
+    changed = replace(plan, weights={**plan.weights, "c0": tiny}, biases=biases)
+    artifact, _ = emit(made, changed, tmp_path)
+    content = (artifact.folder / artifact.files[0]).read_bytes()
+    interpreter = Interpreter(model_content=content)
+    details = details_of(artifact)
+    _, weight, bias = convolutions_of(artifact)[0].inputs
+    steps = details[bias]["quantization_parameters"]["scales"]
+    # In the last channel there is no bias to hold.
+    assert (details[weight]["quantization_parameters"]["scales"][:3] > 1e-12).all()
+    np.testing.assert_allclose(interpreter.get_tensor(bias) * steps, biases["c0"], rtol=1e-6)

@@ -26,6 +26,7 @@ from edgeseg.quantize.litert.ptq import (
     choose_int8_operators,
     count_layers,
     tensors_of,
+    widen_empty_ranges,
     widen_ranges,
 )
 from edgeseg.records import Artifact, QuantizationRecord
@@ -311,3 +312,11 @@ def test_missing_quantizer_names_the_install_command(
     monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
     with pytest.raises(MissingBackendError, match=r"pip install 'edgeseg\[android\]'"):
         LiteRtQuantizer().quantize(made.source, made.images, tmp_path / "new")
+
+
+def test_what_never_fired_gets_the_widest_range() -> None:
+    ranges = {0: (-3.0, 1.0), 1: (0.0, 0.0), 2: (0.0, 2.0)}
+    widen_empty_ranges(ranges)
+    assert ranges == {0: (-3.0, 1.0), 1: (0.0, 3.0), 2: (0.0, 2.0)}
+    with pytest.raises(CalibrationError, match=r"is zero on all.*Use another checkpoint"):
+        widen_empty_ranges({0: (0.0, 0.0)})

@@ -8,7 +8,12 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from tiny_graphs import pointwise
 
-from edgeseg.quantize.plan.weight_grids import covering_grid, covering_scales, nearest_grid
+from edgeseg.quantize.plan.weight_grids import (
+    covering_grid,
+    covering_scales,
+    grid_that_holds,
+    nearest_grid,
+)
 
 FEW = settings(max_examples=25, deadline=None)
 FLOATS = st.floats(-1e3, 1e3, width=32, allow_subnormal=False)
@@ -59,3 +64,21 @@ def test_covering_grid_moves_no_weight_by_more_than_half_a_step(
 def test_what_is_on_a_grid_stays_where_it_is(weight: NDArray[np.float32]) -> None:
     grid = covering_grid(weight)
     assert nearest_grid(grid.weights(), grid.scales) == grid
+
+
+def test_steps_grow_until_a_bias_fits_in_int32() -> None:
+    # Zero weights, nearly zero weights, ordinary ones.
+    grid = nearest_grid(
+        pointwise([[0, 0], [1e-9, -1e-9], [1, 2]]), np.array([1e-12, 1e-11, 2 / 127], np.float32)
+    )
+    bias = np.array([0.5, -0.25, 100], np.float32)
+    held = grid_that_holds(grid, bias, 0.01)
+    # 2^30 steps of input times weight: 0.5 / 2^30 / 0.01.
+    np.testing.assert_allclose(held.scales, [4.656613e-8, 2.328306e-8, 2 / 127], rtol=1e-6)
+    assert held.values[:, :, 0, 0].tolist() == [[0, 0], [0, 0], [64, 127]]
+    assert (np.abs(bias / (held.scales * 0.01)) < 2**31).all()
+
+
+def test_a_grid_that_holds_its_biases_is_left_alone() -> None:
+    grid = covering_grid(pointwise([[0, 0], [1, 2]]))
+    assert grid_that_holds(grid, np.array([0, 100], np.float32), 0.01) is grid
