@@ -23,6 +23,7 @@ from . import (
     bench,
     build,
     cache,
+    data,
     demo,
     distill,
     doctor,
@@ -69,6 +70,7 @@ for command_name, command in COMMANDS.items():
     kind = LISTS_METRICS.get(command_name, CapturedCommand)
     app.command(command_name, cls=kind)(command)
 app.add_typer(plan.plan, name="plan")
+app.add_typer(data.data, name="data")
 
 
 def _print_version(value: bool) -> None:

@@ -1,11 +1,12 @@
 """A data set in a folder.
 
-    DIR/images/NAME.jpg      any size, any common format
-    DIR/masks/NAME.png       same size as the image; NAME_segmentation or NAME_mask also match
+    DIR/images/NAME.jpg      any size, any common format; subfolders are part of the name
+    DIR/masks/NAME.png       same size as the image; see `layout` for other names
     DIR/train.txt, val.txt, test.txt    optional: one NAME a line
 
-Without lists, names are dealt to the splits by the hash of the name: 70 % train, 10 % val, 20 %
-test, the same on every machine and unchanged for old names when images are added.
+Without lists, folders named train, val and test decide. Without these, names are dealt to the
+splits by the hash of the name: 70 % train, 10 % val, 20 % test, the same on every machine and
+unchanged for old names when images are added.
 """
 
 from __future__ import annotations
@@ -20,12 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, UnknownNameError
-from .decoding import IMAGE_SUFFIXES
 from .images import read_image
+from .layout import Layout, find_layout, name_of_line
 from .masks import read_mask
 
 SPLITS = ("train", "val", "test")
-MASK_ENDINGS = ("", "_segmentation", "_mask")
 SAMPLE_FOLDER = Path(__file__).parent / "isic2016_cc0"
 SAMPLE_CLASSES = ("background", "lesion")
 
@@ -119,40 +119,28 @@ def open_folder(root: Path, splits: Sequence[str] = (), *, labelled: bool = True
     for split in splits:
         if split not in SPLITS:
             raise UnknownNameError("split", split, SPLITS)
-    images_folder = root / "images"
-    if not images_folder.is_dir():
-        raise DataError(
-            f"{root} is not a data folder: it has no images/ in it. Put images in "
-            f"{images_folder} and masks of the same names in {root / 'masks'}."
-        )
-    images = _files_by_name(images_folder)
-    if not images:
-        raise DataError(
-            f"{images_folder} holds no image. Kinds read: "
-            f"{', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)}."
-        )
-    names = sorted(_names_of_splits(root, splits, images))
+    layout = find_layout(root)
+    names = sorted(_names_of_splits(layout, splits))
     if not names:
         raise DataError(
-            f"The split {'+'.join(splits)} of {root} is empty: none of its {len(images)} images is "
-            f"in it. Write the lists {', '.join(f'{split}.txt' for split in SPLITS)} into the "
-            "folder, one name a line."
+            f"The split {'+'.join(splits)} of {root} is empty: none of its {len(layout.images)} "
+            f"images is in it. Write the lists {', '.join(f'{split}.txt' for split in SPLITS)} "
+            "into the folder, one name a line."
         )
-    masks = _files_by_name(root / "masks") if (root / "masks").is_dir() else {}
     pairs = []
     for name in names:
-        found = [masks[name + end] for end in MASK_ENDINGS if name + end in masks]
+        image, found = layout.images[name], layout.find_masks(name)
         if labelled and not found:
             raise DataError(
-                f"The image {images[name]} has no mask. Add {root / 'masks' / name}.png or "
-                "take the image out of the data set."
+                f"The image {image} has no mask. Add {layout.mask_folder / name}.png or "
+                f"take the image out of the data set. {layout.describe_search(name)}"
             )
         if len(found) > 1:
             raise DataError(
-                f"{images[name].name} has two masks, {found[0].name} and {found[1].name}. "
-                f"Remove one of them from {root / 'masks'}."
+                f"{image.name} has two masks, {found[0].name} and {found[1].name}. "
+                f"Remove one of them from {found[0].parent}."
             )
-        pairs.append(Pair(name, images[name], found[0] if found else None))
+        pairs.append(Pair(name, image, found[0] if found else None))
     return FolderDataset(root, tuple(splits), tuple(pairs))
 
 
@@ -161,69 +149,71 @@ def open_sample(splits: Sequence[str] = ()) -> FolderDataset:
     return open_folder(SAMPLE_FOLDER, splits)
 
 
-def _files_by_name(folder: Path) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES:
-            continue
-        if any("\ud800" <= letter <= "\udfff" for letter in path.name):
-            raise DataError(f"The name {path.name!r} in {folder} is not UTF-8. Rename the file.")
-        if path.stem in files:
-            raise DataError(
-                f"{files[path.stem].name} and {path.name} in {folder} have one name. "
-                "Rename or remove one of them."
-            )
-        files[path.stem] = path
-    return files
-
-
-def _names_of_splits(root: Path, splits: Sequence[str], images: dict[str, Path]) -> set[str]:
+def _names_of_splits(layout: Layout, splits: Sequence[str]) -> set[str]:
     if not splits:
-        return set(images)
-    has_lists = any((root / f"{split}.txt").is_file() for split in SPLITS)
-    if not has_lists:
-        return {name for name in images if split_of_name(name) in splits}
-    lists = {split: _read_list(root / f"{split}.txt", images) for split in SPLITS}
+        return set(layout.images)
+    if not has_lists(layout.root):
+        return {name for name in layout.images if split_without_lists(layout, name) in splits}
+    lists = read_lists(layout)
     for first, second in itertools.combinations(SPLITS, 2):
         shared = (lists[first] or set()) & (lists[second] or set())
         if shared:
             raise DataError(
-                f"{len(shared)} images of {root} are in both {first}.txt and {second}.txt, such as "
-                f"{min(shared)}. Take them out of one: a score on images that were trained on "
-                "says nothing."
+                f"{len(shared)} images of {layout.root} are in both {first}.txt and {second}.txt, "
+                f"such as {min(shared)}. Take them out of one: a score on images that were trained "
+                "on says nothing."
             )
     names: set[str] = set()
     for split in splits:
         listed = lists[split]
         if listed is None:
             raise DataError(
-                f"{root} has split lists, but no {split}.txt. Add it, or choose another split."
+                f"{layout.root} has split lists, but no {split}.txt. Add it, or choose another "
+                "split."
             )
         names |= listed
     return names
 
 
-def _read_list(path: Path, images: dict[str, Path]) -> set[str] | None:
-    """Names in a split list; None when there is no such list."""
+def has_lists(root: Path) -> bool:
+    """Whether a data folder has one of the three lists."""
+    return any((root / f"{split}.txt").is_file() for split in SPLITS)
+
+
+def split_without_lists(layout: Layout, name: str) -> str:
+    """Split of an image by the folder that it lies in, or by the hash of its name."""
+    return split_of_name(name) if layout.splits is None else layout.splits[name]
+
+
+def read_lists(layout: Layout) -> dict[str, set[str] | None]:
+    """Names of the lists, by split; None where there is no such list.
+
+    Raises:
+        DataError: A list is no text, or names what is not there.
+    """
+    return {split: read_list(layout.root / f"{split}.txt", layout) for split in SPLITS}
+
+
+def read_list(path: Path, layout: Layout) -> set[str] | None:
+    """Names in a split list; None when there is no such list.
+
+    Raises:
+        DataError: It is no text, or names what is not there.
+    """
     if not path.is_file():
         return None
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text. Save the list as UTF-8.") from error
-    names = {_name_of_line(line.strip()) for line in lines if line.strip()}
+    names = {name_of_line(line.strip(), layout.images) for line in lines if line.strip()}
     for name in sorted(names):
-        if name not in images:
+        if name not in layout.images:
             raise DataError(
                 f"{path} names '{name}', but the folder images/ beside it has no such image. "
                 "Add the image or remove the line."
             )
     return names
-
-
-def _name_of_line(line: str) -> str:
-    """A list may hold bare names or file names."""
-    return Path(line).stem if line.lower().endswith(IMAGE_SUFFIXES) else line
 
 
 def split_of_name(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..contract import IGNORED, resize_plane
 from ..storage.atomic import write_bytes
-from .decoding import IMAGE_SUFFIXES
-from .folder import MASK_ENDINGS
+from .layout import find_mask_file
 from .masks import read_mask
 
 TILE = 224  # pixels, side of a picture
@@ -66,15 +64,13 @@ def find_truth(
 
     Pixels of which nothing is known are shown as background.
     """
-    folder = image_path.absolute().parent.parent / "masks"
-    for ending, suffix in itertools.product(MASK_ENDINGS, IMAGE_SUFFIXES):
-        path = folder / f"{image_path.stem}{ending}{suffix}"
-        if path.is_file():
-            labels = read_mask(path, class_count, ignore)
-            if ignore is not None:
-                labels[labels == IGNORED] = 0
-            return labels
-    return None
+    path = find_mask_file(image_path)
+    if path is None:
+        return None
+    labels = read_mask(path, class_count, ignore)
+    if ignore is not None:
+        labels[labels == IGNORED] = 0
+    return labels
 
 
 def rgb_of(image: NDArray[Any]) -> NDArray[Any]:
