@@ -36,6 +36,9 @@ def check(
         int | None,
         typer.Option(min=0, max=65535, help="Value in masks of which nothing is known."),
     ] = None,
+    input_channels: Annotated[
+        int, typer.Option(min=1, max=4, help="Channels of the network's input.")
+    ] = 3,
     as_json: AsJson = False,
 ) -> None:
     """List all faults of a data folder, and the split that will be used.
@@ -46,7 +49,7 @@ def check(
 
     if not folder.is_dir():
         raise UsageError(f"No data folder at {folder}. Check the path.")
-    checked = check_folder(folder, classes, ignore, make_progress())
+    checked = check_folder(folder, classes, ignore, input_channels, make_progress())
     if as_json:
         print_json(checked.to_json())
     else:

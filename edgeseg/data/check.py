@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract import IGNORED
+from ..contract import IGNORED, InputContract, MeanStd
 from ..errors import DataError
 from ..progress import SILENT, Progress
+from .depth import describe_depth
 from .folder import SPLITS, has_lists, read_list, split_without_lists
 from .images import read_image
 from .layout import Layout, find_layout, name_of_line
@@ -30,7 +31,7 @@ class Finding:
 
     Attributes:
         kind: "image", "mask", "missing mask", "size", "list", "duplicate", "empty mask",
-            "unused mask" or "split".
+            "unused mask", "dark" or "split".
         file: What it concerns, below the data folder where it lies there.
         message: A sentence, and what to do.
     """
@@ -67,24 +68,30 @@ class CheckedFolder:
 
 
 def check_folder(
-    root: Path, class_count: int = 2, ignore: int | None = None, progress: Progress = SILENT
+    root: Path,
+    class_count: int = 2,
+    ignore: int | None = None,
+    channels: int = 3,
+    progress: Progress = SILENT,
 ) -> CheckedFolder:
     """Look at every file of a data folder.
 
     Args:
         class_count: Of the masks, background included.
         ignore: Value in masks of which nothing is known.
+        channels: Of the network's input.
 
     Raises:
         DataError: It holds no images, or its layout has two meanings.
     """
     layout = find_layout(root)
-    checker = _Checker(layout, class_count, ignore)
+    checker = _Checker(layout, class_count, ignore, channels)
     with progress.stage("look at the files", total=len(layout.images)) as stage:
         for name, path in layout.images.items():
             checker.look_at(name, path)
             stage.advance()
     checker.look_at_splits()
+    checker.look_at_depth()
     sizes = {split: len(checker.names_of(split)) for split in SPLITS}
     return CheckedFolder(
         root,
@@ -102,13 +109,14 @@ class _Checker:
 
     Args:
         layout: Of the folder.
-        class_count, ignore: See `check_folder`.
+        class_count, ignore, channels: See `check_folder`.
     """
 
-    def __init__(self, layout: Layout, class_count: int, ignore: int | None) -> None:
+    def __init__(self, layout: Layout, class_count: int, ignore: int | None, channels: int) -> None:
         self.layout = layout
         self.class_count = class_count
         self.ignore = ignore
+        self.channels = channels
         self.faults: list[Finding] = []
         self.notes: list[Finding] = []
         self.by_content: dict[bytes, list[str]] = defaultdict(list)
@@ -122,7 +130,7 @@ class _Checker:
         """One image and its mask."""
         pixels = None
         try:
-            pixels = read_image(path)
+            pixels = read_image(path, self.channels)
         except DataError as error:
             self.fault("image", path, str(error))
         else:
@@ -169,6 +177,15 @@ class _Checker:
         if self.lists is not None and unlisted:
             message = f"{unlisted} of {len(self.layout.images)} images are in none of the lists."
             self.notes.append(Finding("split", self._short(self.layout.root), message))
+
+    def look_at_depth(self) -> None:
+        """Whether the images use their 16 bits."""
+        paths = list(self.layout.images.values())
+        means = MeanStd((0.0,) * self.channels, (1.0,) * self.channels)
+        text = describe_depth(paths, InputContract(8, 8, 8, means, channels=self.channels))
+        if text is not None:
+            message = f"{text[0].upper()}{text[1:]}."
+            self.notes.append(Finding("dark", paths[0].parent.name, message))
 
     def names_of(self, split: str) -> set[str]:
         """Images of a split."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from ..contract import WHITE, InputContract, MinMax
@@ -31,16 +32,19 @@ def describe_depth(paths: Sequence[Path], inputs: InputContract) -> str | None:
     step = -(-len(paths) // LOOKED_AT)
     deep = [path for path in paths[::step] if _has_sixteen_bits(path)]
     try:
-        highest = max((int(read_image(path, 1).max()) for path in deep), default=WHITE)
+        highest = max(map(_highest_value, deep), default=WHITE)
     except DataError:
         return None  # is told where the image is used
     if highest > DARK:
         return None
     bits = max(highest.bit_length(), 8)
+    is_grey = read_image(deep[0]).dtype == np.uint16
+    white = (
+        f"Write white = {2**bits - 1} in its spec if that is white, or save" if is_grey else "Save"
+    )
     return (
         f"the 16-bit images use {bits} bits, as {deep[0].name} does: values up to {highest} of "
-        f"{WHITE}, so that the network sees them nearly black. Write white = {2**bits - 1} in its "
-        "spec if that is white, or save the images with 8 bits"
+        f"{WHITE}, so that the network sees them nearly black. {white} the images with 8 bits"
     )
 
 
@@ -52,9 +56,17 @@ def tell_depth(paths: Sequence[Path], inputs: InputContract, progress: Progress)
             stage.note(text)
 
 
+def _highest_value(path: Path) -> int:
+    """Of the 16 bits of the file; where 8 of them are read, the largest that it may have been."""
+    pixels = read_image(path)
+    highest = int(pixels.max())
+    return highest if pixels.dtype == np.uint16 else 256 * highest + 255
+
+
 def _has_sixteen_bits(path: Path) -> bool:
     try:
         with path.open("rb") as raw, Image.open(raw) as file:
-            return file.mode in SIXTEEN_BIT_MODES
+            # Colours of 16 bits are read as 8: their tiles tell.
+            return file.mode in SIXTEEN_BIT_MODES or ";16" in str(file.tile[:1])
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return False

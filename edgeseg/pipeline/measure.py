@@ -10,6 +10,7 @@ from edgeseg.benchmarks.report import Report
 from edgeseg.benchmarks.settings import BenchSettings
 
 from ..bundle.bundle import Bundle, open_bundle
+from ..data.depth import tell_depth
 from ..errors import UsageError
 from ..progress import SILENT, Progress
 from .bench import bench_bundles, require_baseline_kind
@@ -74,6 +75,8 @@ def run_bench(request: BenchRequest, progress: Progress = SILENT) -> Report:
     settings = BenchSettings(threads=request.threads, runs=request.runs)
     bundles = [open_bundle(folder) for folder in request.bundles]
     dataset = open_split(request.data, *request.splits).first(request.images)
+    for inputs in {str(bundle.inputs): bundle.inputs for bundle in bundles}.values():
+        tell_depth([pair.image_path for pair in dataset], inputs, progress)
     if request.device is not None:
         report = bench_on_device(
             bundles, dataset, settings, request.device, progress, model=request.model

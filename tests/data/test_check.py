@@ -89,6 +89,15 @@ def test_ignored_values_are_no_fault(faulty: Path) -> None:
     assert "mask" not in {finding.kind for finding in checked.faults}
 
 
+def test_other_bands_and_dark_images_are_told(faulty: Path) -> None:
+    kinds = [finding.kind for finding in check_folder(faulty, channels=4).faults]
+    assert kinds.count("image") == 10
+    for path in (faulty / "images").iterdir():
+        Image.fromarray(np.full((8, 8), 4000, np.uint16)).save(path)
+    (note,) = [one for one in check_folder(faulty).notes if one.kind == "dark"]
+    assert note.message.startswith("The 16-bit images use 12 bits")
+
+
 def test_a_folder_without_masks_says_it_once(make_data_folder: MakeFolder) -> None:
     checked = check_folder(make_data_folder(30, (8, 8), masks=False))
     missing = [finding for finding in checked.faults if finding.kind == "missing mask"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from picture_files import write_deep_colours
 from PIL import Image
 
 from edgeseg.contract import InputContract, MeanStd, MinMax
@@ -47,6 +48,16 @@ def test_networks_that_see_the_whole_range_are_not_told(tmp_path: Path) -> None:
     paths = write(tmp_path, 4095)
     assert describe_depth(paths, InputContract(8, 8, 8, MinMax())) is None
     assert describe_depth(paths, InputContract(8, 8, 8, MeanStd(), white=4095)) is None
+
+
+def test_colours_of_sixteen_bits_are_told_too(tmp_path: Path) -> None:
+    for name, value in (("dark.png", 4095), ("bright.png", 65535)):
+        write_deep_colours(tmp_path / name, value)
+    text = describe_depth([tmp_path / "dark.png"], INPUTS)
+    assert text is not None
+    assert "use 12 bits, as dark.png does" in text
+    assert text.endswith("nearly black. Save the images with 8 bits")
+    assert describe_depth([tmp_path / "bright.png"], INPUTS) is None
 
 
 def test_a_damaged_image_is_told_where_it_is_used(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,16 @@ def write_tiff(
     head = struct.pack(f"{order}2sHI", mark, 42, 8 + len(data))
     end = struct.pack(f"{order}I", 0)
     path.write_bytes(head + data + struct.pack(f"{order}H", len(tags)) + entries + end)
+
+
+def write_deep_colours(path: Path, value: int) -> None:
+    """An RGB PNG of 16 bits, two pixels wide, all of one value."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+    head = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    row = b"\0" + struct.pack(">6H", *[value] * 6)
+    parts = (chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(row)), chunk(b"IEND", b""))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
