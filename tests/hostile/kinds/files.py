@@ -19,7 +19,8 @@ from mutations import HOSTILE_TEXTS, HOSTILE_VALUES, Raw, deep, hostile_json, mu
 from PIL import Image, features
 
 from edgeseg.data.folder import open_folder
-from edgeseg.data.images import read_image, read_mask
+from edgeseg.data.images import read_image
+from edgeseg.data.masks import read_mask
 from edgeseg.models.weights import load_weights
 
 Action = Callable[[], object]
