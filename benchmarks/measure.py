@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from edgeseg.data.folder import FolderDataset
 from edgeseg.errors import BenchmarkError
 from edgeseg.progress import SILENT, Progress
+from edgeseg.storage.temporary import temporary_folder
 
 from .accuracy import Accuracy, Reference, true_labels
 from .environment import describe_environment
@@ -48,7 +48,7 @@ def measure(
         DataError: An image or mask cannot be read.
     """
     environment = environment or describe_environment(settings.threads)
-    with tempfile.TemporaryDirectory(prefix="edgeseg-bench-") as name:
+    with temporary_folder("bench") as name:
         timed = [participant for participant in participants if not participant.fallback_runtime]
         folder = Path(name)
         failures: Failures = {}

@@ -52,7 +52,7 @@ class ArtifactRecord(Record):
     """What the backend loads: paths relative to the bundle, and the settings to load it with."""
 
     format: str
-    files: tuple[str, ...]
+    files: tuple[str, ...] = Field(min_length=1)
     settings: dict[str, Any]
 
 

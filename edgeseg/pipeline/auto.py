@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from edgeseg.benchmarks.workers.cpu import read_cpu
 from edgeseg.quantize import quick_calibrators, usual_methods
+from edgeseg.storage.temporary import temporary_folder
 from edgeseg.targets import Runtime
 
 from ..bundle.bundle import open_bundle
@@ -63,7 +63,7 @@ def tune(context: BuildContext, builder: Builder, progress: Progress) -> TuningR
     require_measurable(context.runtime)
     fixed = fixed_candidates(context)
     context.require_packages(fixed)
-    with tempfile.TemporaryDirectory(prefix="edgeseg-place-") as name:
+    with temporary_folder("place") as name:
         validation = ValidationSet(context, Path(name), progress)
         request = context.request
         constraints = choose_constraints(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from edgeseg.storage.temporary import temporary_folder
 from edgeseg.targets import find_runtime
 from edgeseg.targets.devices import find_device
 
@@ -75,7 +75,7 @@ def build_bundle(request: BuildRequest, progress: Progress = SILENT) -> tuple[Bu
     output = request.output
     assert output is not None
     require_free_output(output, overwrite=request.overwrite)
-    with tempfile.TemporaryDirectory(prefix="edgeseg-build-") as work:
+    with temporary_folder("build") as work:
         if request.runtime == AUTO:
             plan = _plan_fastest_runtime(request, Path(work), progress)
         else:

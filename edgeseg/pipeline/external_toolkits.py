@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from edgeseg.benchmarks.settings import BenchSettings
 from edgeseg.benchmarks.workers import toolkit_worker
 from edgeseg.benchmarks.workers.protocol import Done, Label, LabelPrepared, do_nothing
 from edgeseg.benchmarks.workers.toolkits import ONNX, TOOLKITS, Toolkit
+from edgeseg.storage.temporary import temporary_folder
 
 from .. import contract
 from ..bundle.bundle import SOURCE_ONNX, SOURCE_WEIGHTS, Bundle
@@ -60,7 +60,7 @@ class ToolkitProcess(WorkerProcess):
         assert request.outputs is not None
         inputs = InputContract.from_json(dict(request.inputs))
         labels = []
-        with tempfile.TemporaryDirectory(prefix="edgeseg-toolkit-") as name:
+        with temporary_folder("toolkit") as name:
             prepared, label_map = Path(name) / "image.npy", Path(name) / "labels.npy"
             for path in request.images:
                 image = read_image(Path(path), inputs.channels)

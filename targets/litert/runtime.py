@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from edgeseg.formats.tflite import number_tensors, read_tflite
 from edgeseg.lazy import provider_of, require, require_installed
 from edgeseg.lower.rewrites import rewrites_for
 from edgeseg.records import Artifact
+from edgeseg.storage.temporary import temporary_folder
 
 from ..base import FP32_TOLERANCE, Backend, Runtime, Written
 from ..onnx_file import open_reference, read_typed_graph
@@ -145,7 +145,7 @@ class LiteRtRuntime(Runtime):
     def _write(self, onnx_path: Path, folder: Path, precision: str) -> Written:
         require_installed(self.build_packages, purpose=PURPOSE)
         read_sized_graph(onnx_path)
-        with tempfile.TemporaryDirectory(prefix="edgeseg-litert-") as name:
+        with temporary_folder("litert") as name:
             made = self._convert(onnx_path, Path(name), half=precision == "fp16")
             folder.mkdir(parents=True, exist_ok=True)
             (folder / MODEL_FILE).write_bytes(number_tensors(made.read_bytes()))
@@ -157,7 +157,7 @@ class LiteRtRuntime(Runtime):
 
     def compile_plain(self, onnx_path: Path, folder: Path) -> Artifact:
         require_installed(self.build_packages, purpose=PURPOSE)
-        with tempfile.TemporaryDirectory(prefix="edgeseg-litert-") as name:
+        with temporary_folder("litert") as name:
             shutil.copyfile(onnx_path, Path(name) / GRAPH_FILE)
             convert_in_process(Path(name), onnx_path.name, [PLAIN])
             require_builtin_operators(Path(name) / FLOAT_FILE)

@@ -6,7 +6,6 @@ python -m edgeseg.targets.native.ablation BUNDLE/source/model.onnx
 from __future__ import annotations
 
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeseg.lower.rewrites import lower_graph
+from edgeseg.storage.temporary import temporary_folder
 
 from .frontend.graph import import_graph
 from .isa import InstructionSet
@@ -59,7 +59,7 @@ def ablate(
     Raises:
         TargetError: A network does not compile.
     """
-    with tempfile.TemporaryDirectory(prefix="edgeseg-native-") as name:
+    with temporary_folder("native") as name:
         wanted = list(_networks(onnx_path, Path(name)))
         with ThreadPoolExecutor(2) as pool:
             probes = list(pool.map(lambda one: _open(one, isa, compiler), wanted))

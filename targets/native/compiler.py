@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from edgeseg.errors import TargetError
 from edgeseg.lazy import install_command, installed_version, is_installed
 from edgeseg.storage.cache import cache_root
+from edgeseg.storage.temporary import temporary_folder
 
 from .isa import InstructionSet
 
@@ -141,8 +141,8 @@ def _environment(name: str) -> Iterator[dict[str, str]]:
         yield environment
         return
     environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(cache_root() / "zig"))
-    with tempfile.TemporaryDirectory(prefix="edgeseg-native-") as work:
-        environment.setdefault("ZIG_LOCAL_CACHE_DIR", work)
+    with temporary_folder("native") as work:
+        environment.setdefault("ZIG_LOCAL_CACHE_DIR", str(work))
         yield environment
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgeseg.errors import EdgesegError, UsageError
+from edgeseg.storage.temporary import temporary_folder
 
 from ..onnx_file import read_typed_graph
 from ..runners.native_backend import aligned
@@ -43,7 +43,7 @@ class Probe:
     ) -> None:
         key = network_key([source])
         text = source.text + implementation(source, key, contracts) + added
-        with tempfile.TemporaryDirectory(prefix="edgeseg-native-") as name:
+        with temporary_folder("native") as name:
             folder = Path(name)
             (folder / "network.c").write_text(text, encoding="utf-8")
             tool = find_compiler(compiler, isa)

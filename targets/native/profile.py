@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeseg.lower.rewrites import lower_graph
+from edgeseg.storage.temporary import temporary_folder
 
 from .frontend.graph import import_graph
 from .interface import filled
@@ -164,7 +164,7 @@ def main() -> None:
 
 
 def _lines(graph: Path, isa: InstructionSet, compiler: str) -> list[str]:
-    with tempfile.TemporaryDirectory(prefix="edgeseg-native-") as name:
+    with temporary_folder("native") as name:
         lowered = Path(name) / graph.name
         lower_graph(graph, FLOAT_REWRITES, lowered)
         return describe(profile_graph(lowered, isa, compiler))

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import shutil
-import tempfile
 import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from typing import Any, ClassVar
 
 from edgeseg.errors import UnknownNameError
 from edgeseg.records import ONNX_FORMAT, Artifact
+from edgeseg.storage.temporary import temporary_folder
 
 from ..base import Runtime, RuntimeOptions, Written
 from ..onnxruntime import OnnxRuntime
@@ -143,7 +143,7 @@ class NativeRuntime(Runtime):
         isa, options = variant.isa, self.native_options
         compiler = find_compiler(options.compiler, isa)
         names = []
-        with tempfile.TemporaryDirectory(prefix="edgeseg-native-") as work:
+        with temporary_folder("native") as work:
             source = Path(work) / "network.c"
             source.write_text(text, encoding="utf-8")
             made = compiler.compile(source, isa)

@@ -44,7 +44,8 @@ from typing import Any, NoReturn
 
 MAGIC = "edgeseg-agent "
 PREFIX = "edgeseg-device-"
-OLD_S = 60  # a younger folder may be about to be locked by who made it
+HELD = ".held"  # ends the name of a folder that its agent has locked
+OLD_S = 60  # a younger folder of another name may be about to be locked by who made it
 OUTPUT_TAIL = 100_000
 LINE_LIMIT = 8_000_000
 END_S = 10  # for a process that has closed its output
@@ -111,8 +112,9 @@ class Agent:
         self.processes: list[subprocess.Popen[bytes]] = []
         self.workers: list[Worker] = []
         self.requests: queue.Queue[tuple[dict[str, Any], bytes]] = queue.Queue()
-        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        self.hold = hold_folder(self.folder)
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self.hold = hold_folder(folder)
+        self.folder = folder.rename(folder.with_name(folder.name + HELD))
 
     def serve(self) -> NoReturn:
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
@@ -299,7 +301,8 @@ def remove_stale_folders() -> None:
     for path in Path(tempfile.gettempdir()).glob(PREFIX + "*"):
         with contextlib.suppress(OSError):
             state = path.lstat()
-            if state.st_uid != os.getuid() or time.time() - state.st_mtime < OLD_S:
+            is_young = not path.name.endswith(HELD) and time.time() - state.st_mtime < OLD_S
+            if state.st_uid != os.getuid() or is_young:
                 continue
             hold = hold_folder(path)
             if hold is not None:

@@ -35,7 +35,7 @@ from kinds import SHARES
 
 SECONDS = 20.0  # an input may take
 GRACE = 25.0  # and then its process, before it is ended
-START = 120.0  # a process may take until its first input
+START = 240.0  # a process may take until its first input
 PART = 400  # inputs that one process runs
 
 

@@ -6,7 +6,6 @@ runs an artefact, and in which words, its runtime says.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from edgeseg.bundle.golden import check_golden
 from edgeseg.contract import InputContract, OutputContract
 from edgeseg.data.images import read_image
 from edgeseg.errors import BenchmarkError, DeviceError, UsageError
+from edgeseg.storage.temporary import temporary_folder
 from edgeseg.targets import RUNTIMES, find_runtime, runtime_class
 from edgeseg.targets.device_program import DeviceProgram, ProgramCall, ProgramTimings
 from edgeseg.targets.transports.adb import AdbTransport
@@ -268,7 +268,7 @@ class AdbWorker(Worker):
         name = f"{self._runner.folder}/output.bin"
         self._run(1, output=name)
         size = self._output_form.size_bytes
-        with tempfile.TemporaryDirectory(prefix="edgeseg-device-") as folder:
+        with temporary_folder("device") as folder:
             path = Path(folder) / "output.bin"
             self._transport.pull(name, path, limit_bytes=size)
             content = path.read_bytes()
@@ -280,7 +280,7 @@ class AdbWorker(Worker):
         return self._output_form.decode(content)
 
     def _push_input(self, prepared: NDArray[np.float32]) -> None:
-        with tempfile.TemporaryDirectory(prefix="edgeseg-device-") as folder:
+        with temporary_folder("device") as folder:
             path = Path(folder) / "input.bin"
             path.write_bytes(self._input_form.encode(prepared))
             self._transport.push(path, f"{self._runner.folder}/input.bin")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +46,7 @@ from edgeseg.lazy import (
     module_file,
 )
 from edgeseg.records import sha256_of_file
+from edgeseg.storage.temporary import temporary_folder
 from edgeseg.targets import find_runtime
 from edgeseg.targets.transports.base import Finished, tail
 from edgeseg.targets.transports.ssh import LineProcess, SshTransport
@@ -122,7 +122,7 @@ class SshDevice(Device):
         """
         self._install_tools()
         packages = self._require_packages(bundle.manifest.runtime)
-        with tempfile.TemporaryDirectory(prefix="edgeseg-device-") as place:
+        with temporary_folder("device") as place:
             manifest = Path(place) / MANIFEST_NAME
             manifest.write_text(manifest_text(bundle.manifest), encoding="utf-8")
             self._transport.push(manifest, f"{folder}/{MANIFEST_NAME}")
@@ -270,7 +270,7 @@ class SshWorker(WorkerProxy):
         inputs = InputContract.from_json(dict(request.inputs))
         count = len(request.outputs["classes"])
         maps = []
-        with tempfile.TemporaryDirectory(prefix="edgeseg-device-") as folder:
+        with temporary_folder("device") as folder:
             for path in request.images:
                 maps.append(self._label_image(Path(path), Path(folder), inputs))
                 if maps[-1].max() >= count:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from edgeseg.progress import SILENT, Progress
 from edgeseg.quantize import Quantizer
 from edgeseg.quantize.onnxruntime_ptq import quantize_by_onnxruntime
 from edgeseg.reference.reference import ReferenceImages, reference_images
+from edgeseg.storage.temporary import temporary_folder
 from edgeseg.targets import Backend
 from edgeseg.tuning.candidate import Candidate
 
@@ -98,7 +98,7 @@ def study_calibration(
         UnknownNameError: The target has no INT8 precision, or a method has no such option.
         UsageError: The value of an option has the wrong type.
     """
-    with TemporaryDirectory(prefix="edgeseg-study-") as name:
+    with temporary_folder("study") as name:
         study = _Study(request, Path(name), progress)
         default = study.default_row()
         yield default.to_json(default)

@@ -11,7 +11,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from edgeseg.bundle.bundle import SOURCE_ONNX, Bundle, open_bundle
 from edgeseg.data.folder import open_sample
 from edgeseg.errors import BenchmarkError, EdgesegError, UsageError
 from edgeseg.lower.rewrites import lower_graph
+from edgeseg.storage.temporary import temporary_folder
 from edgeseg.targets import find_runtime
 from edgeseg.targets.native.runtime import CONTENTS, WEB_MODULE
 
@@ -74,7 +74,7 @@ def race_in_node(bundle: Bundle, runtime: Path, rounds: int) -> tuple[list[WebRo
             f"folder as --runtime node_modules/{PEER}."
         )
     image = bundle.inputs.prepare(open_sample(["test"])[0].read_image())
-    with tempfile.TemporaryDirectory(prefix="edgeseg-web-") as name:
+    with temporary_folder("web") as name:
         folder = Path(name)
         request = _request(bundle, folder, entry, image, rounds)
         (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
