@@ -52,7 +52,7 @@ def test_a_finished_bundle_gives_the_same_in_another_process(
     with pytest.raises(ParityError, match="first check image"):
         require_sound_bundle(bundle, [image / 2], _again(bundle, image / 2))
     (bundle.folder / bundle.manifest.artifact.files[0]).write_bytes(b"")
-    with pytest.raises(BenchmarkError, match="fp32 failed: .* does not load"):
+    with pytest.raises(BenchmarkError, match=r"fp32 failed: .* does not load"):
         require_sound_bundle(bundle, [image], first)
 
 
