@@ -22,7 +22,10 @@ def main() -> None:
     folder = Path(place)
     # Before the first import of edgeseg: all that it writes belongs into the folder.
     os.environ.update(
-        EDGESEG_CACHE_DIR=str(folder / "cache"), TMPDIR=str(folder / "temporary"), COLUMNS="200"
+        EDGESEG_CACHE_DIR=str(folder / "cache"),
+        TORCHINDUCTOR_CACHE_DIR=str(folder / "cache" / "torch"),
+        TMPDIR=str(folder / "temporary"),
+        COLUMNS="200",
     )
     for name in ("cache", "temporary", "inputs"):
         (folder / name).mkdir(parents=True, exist_ok=True)
