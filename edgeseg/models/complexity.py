@@ -30,7 +30,8 @@ class ForwardPass(NamedTuple):
 
 def try_forward(network: nn.Module, inputs: InputContract) -> ForwardPass:
     """One forward pass of an empty image, in eval mode."""
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    # In inference mode the counter fails at parametrisations, whose input is a parameter.
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         result = network.eval()(torch.zeros(inputs.shape))
     return ForwardPass(int(counter.get_total_flops()) // 2, result)
 

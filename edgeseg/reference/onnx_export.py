@@ -19,6 +19,8 @@ from ..errors import ExportError, reason_of
 from ..formats.onnx import CONTRACT, MODULE, contract_text
 from ..lazy import require
 from ..models.logits import WrappedNetwork, inner_network
+from .doubles import has_doubles, loads, without_doubles
+from .translations import translations
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 OPSET = 20  # the first with Gelu as one operator
@@ -88,6 +90,7 @@ def onnx_from_torch(
                 opset_version=OPSET,
                 input_names=[inputs.name],
                 output_names=[outputs.name],
+                custom_translation_table=translations(),
                 verbose=False,
             )
     except Exception as error:
@@ -98,6 +101,8 @@ def onnx_from_torch(
         ) from error
     assert program is not None
     proto = program.model_proto
+    if has_doubles(proto) and not loads(proto):
+        proto = without_doubles(proto)
     for node in proto.graph.node:
         scopes = {entry.key: entry.value for entry in node.metadata_props}.get(SCOPES, "")
         del node.metadata_props[:]

@@ -15,6 +15,7 @@ from edgeseg.records import ONNX_FORMAT, Artifact
 
 from ..base import Runtime, Written
 from .folding import fold_constants
+from .pooling import correct_padded_means
 from .repairs import guard_pooled_activations, guard_quantized_graph
 
 MODEL_FILE = "model.xml"
@@ -80,6 +81,7 @@ class OpenVinoRuntime(Runtime):
         if precision in self.quantized_precisions:
             guard_quantized_graph(model)
         guard_pooled_activations(model)
+        correct_padded_means(model)
         # What is computed in BF16 loses nothing by weights of half precision, which have more
         # bits, if they have enough range.
         half = precision == "bf16" and fits_half(model)

@@ -26,3 +26,10 @@ def test_macs_of_depthwise_convolution_by_hand() -> None:
 def test_normalisation_and_activation_cost_nothing() -> None:
     network = torch.nn.Sequential(torch.nn.GroupNorm(1, 3), torch.nn.GELU())
     assert count_macs(network, INPUTS) == 0
+
+
+def test_parametrised_weights_are_counted_once() -> None:
+    norm = torch.nn.utils.parametrizations.weight_norm
+    plain = torch.nn.Conv2d(3, 4, 3)
+    wanted = count_macs(plain, INPUTS)
+    assert count_macs(norm(plain), INPUTS) == wanted

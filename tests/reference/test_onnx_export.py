@@ -132,3 +132,36 @@ def test_network_that_cannot_be_exported_says_why(tmp_path: Path) -> None:
     assert re.search(r": test_onnx_export.py, line \d+: Could not guard on", str(caught.value))
     assert "\x1b" not in str(caught.value)
     assert not (tmp_path / "tiny.onnx").exists()
+
+
+class Pooling(torch.nn.Module):
+    def forward(self, image: Any) -> Any:
+        small = torch.nn.functional.adaptive_max_pool2d(image[:, :1], (3, 5))
+        return torch.nn.functional.interpolate(small, image.shape[2:])
+
+
+class Doubled(torch.nn.Module):
+    """Resizes in double precision, for which no runtime has a kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("slope", torch.from_numpy(np.linspace(0, 1, 12)))
+
+    def forward(self, image: Any) -> Any:
+        wide = torch.nn.functional.interpolate(image[:, :1].double(), (8, 12), mode="bilinear")
+        return (wide * self.slope).float()
+
+
+@pytest.mark.parametrize(
+    ("network", "size"), [(Pooling(), (8, 14)), (Doubled(), (4, 6))], ids=["pooling", "doubled"]
+)
+def test_what_the_exporter_or_runtimes_lack_is_put_in_other_words(
+    tmp_path: Path, network: Any, size: tuple[int, int]
+) -> None:
+    inputs = InputContract(*size, 2, MinMax(), "picture")
+    onnx_from_torch(network, inputs, TINY_OUTPUTS, tmp_path / "net.onnx")
+    image = np.random.default_rng(0).normal(0, 1, inputs.shape).astype(np.float32)
+    got = onnx_predictor(tmp_path / "net.onnx", TINY_OUTPUTS, inputs)(image)
+    wanted = network(torch.from_numpy(image)).numpy()
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-6)
