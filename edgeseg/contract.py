@@ -234,8 +234,6 @@ class InputContract:
 
     def _bands(self, image: NDArray[Any]) -> NDArray[Any]:
         """(H, W, channels) of an image that `prepare` takes."""
-        if image.dtype not in (np.uint8, np.uint16):
-            raise ValueError(f"An image is uint8 or uint16, got {image.dtype}.")
         bands = image[..., None] if self.channels == 1 and image.ndim == 2 else image
         is_color = self.channels == 1 and bands.ndim == 3 and bands.shape[2] == 3
         if 0 in bands.shape or not (
@@ -244,6 +242,8 @@ class InputContract:
             grey = "(H, W), (H, W, 1) or (H, W, 3)"
             wanted = grey if self.channels == 1 else f"(H, W, {self.channels})"
             raise ValueError(f"An image is {wanted}, got shape {image.shape}.")
+        if image.dtype not in (np.uint8, np.uint16):
+            raise ValueError(f"An image is uint8 or uint16, got {image.dtype}.")
         return grey_of(bands) if is_color else bands
 
     def to_json(self) -> dict[str, Any]:
