@@ -21,11 +21,11 @@ OLDER_KEYS = {"relative_change": "hd95_growth", "relative_change_ci95": "hd95_gr
 
 @dataclass(frozen=True)
 class Failure:
-    """An external toolkit that has no row.
+    """A bundle or an external toolkit that has no row.
 
     Attributes:
         name: As its row would have it.
-        model, target: Likewise; the target is the toolkit.
+        model, target: Likewise; the target of a toolkit is the toolkit.
         reason: What failed, and what to do next.
     """
 

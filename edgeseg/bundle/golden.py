@@ -84,8 +84,9 @@ class GoldenCheck:
 
     def __str__(self) -> str:
         lost = "" if self.keeps_object else ", the object is lost"
+        limit = f"allowed {self.allowed_abs_diff:.0e}" if self.allowed_abs_diff < 1 else "no limit"
         return (
-            f"largest difference {self.max_abs_diff:.2e} (allowed {self.allowed_abs_diff:.0e}), "
+            f"largest difference {self.max_abs_diff:.2e} ({limit}), "
             f"{self.flips_per_10k:.2f} of 10,000 pixels flip (allowed {self.allowed_flips:g}){lost}"
         )
 

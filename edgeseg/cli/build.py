@@ -42,6 +42,8 @@ ALL_TARGETS = "all"
 SET_NAME = "set.json"
 DEFAULT_SEARCH_SECONDS = 240
 
+FEW_IMAGES = 16  # fewer calibrate with a warning
+
 
 def build(
     model: Model,
@@ -195,6 +197,13 @@ def build(
         print_note(
             "Warning: calibrated on the sample, which shows skin lesions. Name images of the kind "
             "that the network will see with --data."
+        )
+    calibrated = len(manifest.quantization.images) if manifest.quantization else FEW_IMAGES
+    if calibrated < FEW_IMAGES:
+        print_note(
+            f"Warning: INT8 was calibrated with {calibrated} image{'s' if calibrated > 1 else ''}, "
+            f"whose ranges may not hold for others. Give {FEW_IMAGES} or more with --data and "
+            "--calibration-images."
         )
     if manifest.model.weights_licence:
         print_note(f"The licence of the shipped weights is {manifest.model.weights_licence}.")

@@ -132,7 +132,7 @@ def sweep(
 
 def sweep_table(cells: Sequence[Cell], reports: dict[str, Report]) -> str:
     """Markdown: a row for each FP32 reference, each baseline, each bundle, each refusal."""
-    titles = bench_titles()
+    titles = bench_titles([row for report in reports.values() for row in report.rows])
     rows = []
     for model in dict.fromkeys(cell.request.model for cell in cells):
         if model in reports:

@@ -20,6 +20,10 @@ def verify(
         print_json({"bundle": opened.name, "ok": True, "golden": record})
         return
     by = "" if computed_by == opened.manifest.runtime else f" by {computed_by}"
+    limits = opened.manifest.golden
+    limit = f"allowed {limits.max_abs_diff:.0e}" if limits.max_abs_diff < 1 else "no limit"
     print_result(
-        f"{bundle}: ok. {len(opened.manifest.files)} files unchanged; golden mask{by}: {agreement}"
+        f"{bundle}: ok. {len(opened.manifest.files)} files unchanged; golden mask{by}: largest "
+        f"difference {agreement.max_abs_diff:.2e} ({limit}), {agreement.flips_per_10k:.2f} of "
+        f"10,000 pixels flip (allowed {limits.max_flips_per_10k:g})"
     )

@@ -48,7 +48,8 @@ def bench_bundles(
     Raises:
         UnknownNameError: No such kind of baseline.
         BenchmarkError: A bundle has no source, or a process dies.
-        TargetError: The tool refuses the graph.
+        TargetError: The tool refuses the graph of every bundle; one whose graph it refuses is left
+            out, and the report's failures say so.
         UsageError: An interpreter lacks what its toolkit needs, or a bundle's runtime does not run
             on this machine, where toolkits run; or no bundle is of the class `model`.
     """
@@ -57,12 +58,10 @@ def bench_bundles(
     require_named(bundles, model)
     environments = open_environments(toolkits)
     participants: list[Participant] = []
-    failures: list[Failure] = []
     networks: set[str] = set()  # that toolkits were given
     names = name_bundles(bundles)
-    for bundle in bundles:
-        bundle.check_files()
-        baseline = baseline_participant(bundle, settings, progress, baseline_kind, model)
+    baselines, failures = _baselines(bundles, names, settings, progress, baseline_kind, model)
+    for bundle, baseline in baselines:
         known = {participant.key for participant in participants}
         if baseline.key not in known:
             participants.append(baseline)
@@ -81,6 +80,34 @@ def bench_bundles(
     report = replace(report, failures=[*failures, *report.failures])
     note_candidates(report, bundles)
     return report
+
+
+def _baselines(
+    bundles: Sequence[Bundle],
+    names: Mapping[str, str],
+    settings: BenchSettings,
+    progress: Progress,
+    kind: str,
+    model: str | None,
+) -> tuple[list[tuple[Bundle, Participant]], list[Failure]]:
+    """Each bundle with its baseline, and those that have none.
+
+    Raises:
+        TargetError: None has one.
+    """
+    found = []
+    failures = []
+    for bundle in bundles:
+        bundle.check_files()
+        try:
+            found.append((bundle, baseline_participant(bundle, settings, progress, kind, model)))
+        except TargetError as error:
+            manifest = bundle.manifest
+            name = names[bundle_key(bundle)]
+            failures.append(Failure(name, manifest.model.name, manifest.target, str(error)))
+            if len(failures) == len(bundles):
+                raise
+    return found, failures
 
 
 def note_candidates(report: Report, bundles: Sequence[Bundle]) -> None:

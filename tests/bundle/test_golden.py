@@ -41,6 +41,11 @@ def test_differences_are_those_of_probabilities_and_labels() -> None:
     )
 
 
+def test_a_limit_that_nothing_can_break_is_told_as_none() -> None:
+    check = check_golden({**LIMITS, "max_abs_diff": 1.0}, OUTPUTS, mask_of(1), mask_of(1))
+    assert "largest difference 0.00e+00 (no limit), 0.00 of" in str(check)
+
+
 def test_rounding_of_the_stored_mask_flips_no_pixel() -> None:
     mask = np.full((1, 1, 10, 100), 0.49999, np.float32)
     stored = mask.astype(np.float16).astype(np.float32)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -97,6 +98,7 @@ def test_build_warns_when_the_sample_is_of_another_kind(tmp_path: Path, run_cli:
     done = run_cli(*words, "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert "Warning: calibrated on the sample, which shows skin lesions." in done.stderr
+    assert "Warning: INT8 was calibrated with 2 images" in " ".join(done.stderr.split())
     again = run_cli(*words, "-o", tmp_path / "out2", "--data", open_sample(["test"]).root)
     assert "Warning: calibrated" not in again.stderr
 
@@ -106,6 +108,8 @@ def test_verify_prints_that_all_is_well(built: dict[str, Path], run_cli: RunCli)
     done = run_cli("verify", built["int8"])
     assert done.returncode == 0
     assert "ok. 11 files unchanged" in done.stdout
+    told = " ".join(done.stdout.split())
+    assert re.search(r"\(allowed \de-\d\d\), 0\.00 of 10,000 pixels flip \(allowed 100\)", told)
     assert json.loads(run_cli("verify", built["int8"], "--json").stdout)["ok"] is True
 
 

@@ -102,3 +102,35 @@ def test_numbers_of_runs_and_threads_are_checked(built: dict[str, Path], run_cli
     done = run_cli("bench", built["fp32"], "--runs", 0)
     assert (done.returncode, done.stdout) == (2, "")
     assert "--runs" in done.stderr
+
+
+def test_a_bundle_whose_baseline_cannot_be_made_is_left_out_and_told(
+    built: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeseg.benchmarks.settings import BenchSettings
+    from edgeseg.data.folder import open_sample
+    from edgeseg.errors import TargetError
+    from edgeseg.pipeline import bench
+
+    made = bench.baseline_artifact
+    fails = [True, False]
+
+    def once(*arguments: object) -> object:
+        if fails and fails.pop(0):
+            raise TargetError("The tool has no Pad.")
+        return made(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(bench, "baseline_artifact", once)
+    bundles = [open_bundle(built["int8"]), open_bundle(built["fp32"])]
+    dataset = open_sample(["val"])
+    few = type(dataset)(dataset.root, dataset.splits, dataset.pairs[:2])
+    report = bench.bench_bundles(bundles, few, BenchSettings(runs=10))
+    names = [row["name"] for row in report.rows]
+    assert names == ["egeunet-intel-fp32 (plain export)", "egeunet-intel-fp32"]
+    (failure,) = report.failures
+    assert (failure.name, failure.target) == ("egeunet-intel-int8", "intel")
+    assert "has no Pad" in failure.reason
+    assert "--baseline target" in failure.reason
+    fails.append(True)
+    with pytest.raises(TargetError, match="has no Pad"):
+        bench.bench_bundles(bundles[:1], few, BenchSettings(runs=10))

@@ -52,6 +52,13 @@ def test_the_float_artefact_computes_what_torch_computes(built: dict[str, Path])
     assert checks["artifact"].images == 8
 
 
+def test_the_golden_limit_of_int8_is_measured(built: dict[str, Path]) -> None:
+    manifest = open_bundle(built["int8"]).manifest
+    measured = manifest.checks["artifact"].max_abs_diff
+    assert manifest.golden.max_abs_diff == max(measured, 0.05)
+    assert manifest.golden.max_abs_diff < 1
+
+
 def test_an_equal_build_comes_from_the_cache_and_is_equal(
     built: dict[str, Path], tmp_path: Path
 ) -> None:

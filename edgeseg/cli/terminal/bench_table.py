@@ -13,17 +13,30 @@ if TYPE_CHECKING:
     from edgeseg.metrics.metric import Metric
 
 FP32_FLIPS = 1.0  # per 10,000 pixels; a right FP32 artefact flips some on the threshold at most
+SPEEDUP = "speed-up"
 TIMING_TITLES = (
-    "artefact", "p50 ms", "p90 ms", "FPS", "speed-up", "RAM MB", "size kB", "load ms",
+    "artefact", "p50 ms", "p90 ms", "FPS", SPEEDUP, "RAM MB", "size kB", "load ms",
 )  # fmt: skip
 LEAVING = ("load ms", "FPS", "p90 ms", "RAM MB", "size kB")  # where a terminal is narrow
 NAME_WIDTH = 20  # characters of a line of a name that wraps
 
 
-def bench_titles() -> list[str]:
-    """Headings: timing, two columns for each metric that asks for them, flips."""
+def bench_titles(rows: Sequence[dict[str, Any]] = ()) -> list[str]:
+    """Headings: timing, two columns for each metric that asks for them, flips.
+
+    Args:
+        rows: Of the table; the heading of the speed-ups names what they are over.
+    """
+    timing = [_speedup_title(rows) if title == SPEEDUP else title for title in TIMING_TITLES]
     metrics = (title for metric in _shown("column") for title in (metric.title, "difference"))
-    return [*TIMING_TITLES, *metrics, "flips/10k"]
+    return [*timing, *metrics, "flips/10k"]
+
+
+def _speedup_title(rows: Sequence[dict[str, Any]]) -> str:
+    """ "speed-up over plain export", by the kind that the names of baselines end with."""
+    names = [(row.get("baseline") or {}).get("name", "") for row in rows]
+    kinds = {name.rpartition("(")[2].rstrip(")") for name in names if name.endswith(")")}
+    return f"{SPEEDUP} over {kinds.pop()}" if len(kinds) == 1 else SPEEDUP
 
 
 def _shown(place: str) -> list[Metric]:
@@ -104,7 +117,7 @@ def bench_table(
 
     width = width or Console().width
     unbounded = Console(width=10_000)  # a narrow one measures what it would cut off
-    lines = [bench_titles(), *map(reference_cells, reference), *map(row_cells, rows)]
+    lines = [bench_titles(rows), *map(reference_cells, reference), *map(row_cells, rows)]
     for stacked, left_out in ((False, 0), *((True, count) for count in range(len(LEAVING) + 1))):
         columns = [
             column for column in zip(*lines, strict=True) if column[0] not in LEAVING[:left_out]

@@ -17,7 +17,6 @@ from .context import BuildContext
 # Flips against the FP32 reference, per 10,000 pixels of the check images. Up to so many the vendor
 # quantiser stays: its artefacts are often faster, by as much as two times.
 GOOD_FLIPS = 40.0
-BETTER_BY = 4.0  # another method takes its place if it flips fewer by this factor
 CHOICE_NAME = "method.json"
 
 
@@ -38,8 +37,7 @@ def choose_method(context: BuildContext, builder: Builder, precision: str) -> Me
     """How a precision is built: by the method that was named, or the better of the usual ones.
 
     The runtime's vendor quantiser comes first. If it fails, or flips more than 40 of 10,000 pixels
-    of the check images, the default calibrator is tried too and takes its place if it flips less
-    than a quarter as many.
+    of the check images, the default calibrator is tried too and takes its place if it flips fewer.
 
     Raises:
         CalibrationError: No method can quantise the network; it holds all reasons.
@@ -104,8 +102,4 @@ def _compare(builder: Builder, candidates: list[Candidate]) -> dict[str, float]:
 
 def _better(candidates: list[Candidate], flips: dict[str, float]) -> Candidate:
     built = [candidate for candidate in candidates if candidate.method in flips]
-    best = built[0]
-    for candidate in built[1:]:
-        if flips[candidate.method] * BETTER_BY < flips[best.method]:
-            best = candidate
-    return best
+    return min(built, key=lambda candidate: flips[candidate.method])

@@ -181,3 +181,19 @@ def test_a_narrow_table_keeps_whole_cells(width: int) -> None:
     for cell in ("4.00", "2.00", "(1.90..2.10)", "-0.0010", "(-0.0020..+0.0000)", "12.0"):
         assert cell in text
     assert ("load" in titles) == (width == 120)
+
+
+def over(*names: str) -> str:
+    rows = [{**ROW, "baseline": {"name": name}} for name in names]
+    return bench_titles(rows)[4]
+
+
+def test_the_speed_ups_heading_names_what_they_are_over() -> None:
+    assert over("net-intel-fp32 (plain export)", "net-rtx-fp32 (plain export)") == (
+        "speed-up over plain export"
+    )
+    assert over("net-intel-fp32 (FP32 baseline)") == "speed-up over FP32 baseline"
+    mixed = over("net-intel-fp32 (FP32 baseline)", "net-rtx-fp32 (plain export)")
+    assert mixed == bench_titles()[4] == bench_titles([{**ROW, "baseline": None}])[4] == "speed-up"
+    narrow = {**LONG, "baseline": {"name": LONG["name"]}}
+    assert max(map(len, drawn(80, narrow))) <= 80

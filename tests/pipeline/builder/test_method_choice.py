@@ -62,12 +62,13 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"nncf": 40.0, "min-max": 1.0}, "nncf", ["nncf"]),
         ({"nncf": 99.0, "min-max": 9.0}, "min-max", ["nncf", "min-max"]),
-        ({"nncf": 99.0, "min-max": 30.0}, "nncf", ["nncf", "min-max"]),
+        ({"nncf": 99.0, "min-max": 98.0}, "min-max", ["nncf", "min-max"]),
+        ({"nncf": 99.0, "min-max": 99.0}, "nncf", ["nncf", "min-max"]),
         ({"nncf": 99.0, "min-max": "It fails."}, "nncf", ["nncf", "min-max"]),
         ({"nncf": "It fails.", "min-max": 300.0}, "min-max", ["nncf", "min-max"]),
     ],
 )
-def test_the_vendors_method_stays_unless_it_is_bad_and_another_is_good(
+def test_the_vendors_method_stays_unless_it_is_bad_and_another_is_better(
     flips: dict[str, float | str], taken: str, built: list[str]
 ) -> None:
     builder = FakeBuilder(flips)
