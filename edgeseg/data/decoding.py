@@ -67,7 +67,7 @@ def decode(path: Path, what: str) -> Image.Image:
 
 
 def _upright(raw: IO[bytes], path: Path, what: str) -> Image.Image:
-    with _opened(raw) as file:
+    with opened(raw) as file:
         _require_size(file, path)
         _require_one_page(file, path, what)
         file.load()
@@ -96,15 +96,15 @@ def _with_black_zero(raw: IO[bytes]) -> IO[bytes] | None:
 
 
 @contextlib.contextmanager
-def _opened(raw: IO[bytes]) -> Iterator[Image.Image]:
+def opened(raw: IO[bytes]) -> Iterator[Image.Image]:
     """Open a file without Pillow's limit of pixels, which warns on the terminal: ours is below."""
     with _one_at_a_time:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            opened = Image.open(raw)
+            picture = Image.open(raw)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
-    with opened as file:
+    with picture as file:
         yield file
 
 

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ..contract import WHITE, InputContract, MinMax
 from ..errors import DataError
 from ..progress import Progress
-from .decoding import SIXTEEN_BIT_MODES
+from .decoding import SIXTEEN_BIT_MODES, opened
 from .images import read_image
 
 LOOKED_AT = 8  # images
@@ -65,8 +64,8 @@ def _highest_value(path: Path) -> int:
 
 def _has_sixteen_bits(path: Path) -> bool:
     try:
-        with path.open("rb") as raw, Image.open(raw) as file:
+        with path.open("rb") as raw, opened(raw) as file:
             # Colours of 16 bits are read as 8: their tiles tell.
-            return file.mode in SIXTEEN_BIT_MODES or ";16" in str(file.tile[:1])
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            return file.mode in SIXTEEN_BIT_MODES or ";16" in str(getattr(file, "tile", ())[:1])
+    except Exception:  # of damaged files, each decoder raises what it likes
         return False

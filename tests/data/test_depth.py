@@ -62,5 +62,14 @@ def test_colours_of_sixteen_bits_are_told_too(tmp_path: Path) -> None:
 
 def test_a_damaged_image_is_told_where_it_is_used(tmp_path: Path) -> None:
     paths = write(tmp_path, 4095)
-    paths[0].write_bytes(b"")
-    assert describe_depth(paths[:1], INPUTS) is None
+    for content in (b"", b"\x89PNG\r\n\x1a\n\0\0", b"GIF89a\xff"):
+        paths[0].write_bytes(content)
+        assert describe_depth(paths[:1], INPUTS) is None
+
+
+def test_the_header_of_a_large_photo_is_read_without_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)
+    assert describe_depth(write(tmp_path, 4095), INPUTS) is not None
+    assert not recwarn.list
