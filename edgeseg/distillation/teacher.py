@@ -33,17 +33,20 @@ class Teacher:
 
     Args:
         model: The network and its checkpoint.
+        note: Told what was dropped or renamed of the checkpoint, where anything was.
 
     Raises:
         UsageError: The network gives no logits.
         WeightsError: The checkpoint does not fit.
     """
 
-    def __init__(self, model: TrainedModel) -> None:
+    def __init__(
+        self, model: TrainedModel, note: Callable[[str], None] = lambda words: None
+    ) -> None:
         self.model = model
         self.spec = model.spec
         self.device = torch.device("cpu")
-        network = model.load_network().requires_grad_(False)
+        network = model.load_network(note).requires_grad_(False)
         if not hasattr(network, "forward_logits"):
             raise UsageError(
                 f"The teacher {self.spec.name} has no forward_logits(image), which teaching "

@@ -146,13 +146,15 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
     from ..training.checkpoint import describe_start
     from ..training.loop import Trainer
 
-    with progress.stage("load packages and models"):
-        teacher = Teacher(original)
+    with progress.stage("load packages and models") as stage:
+        teacher = Teacher(original, stage.note)
         torch.manual_seed(recipe.seed)
         network = twin.make_network()
     val = _open_val(request, teacher)
     if request.twin_weights is not None:
-        load_weights(network, twin.resolve_weights(request.twin_weights, "--twin-weights"))
+        with progress.stage("load the twin's weights") as stage:
+            weights = twin.resolve_weights(request.twin_weights, "--twin-weights")
+            stage.note(load_weights(network, weights))
     else:
         with progress.stage("start the twin near the original"):
             _start(network, teacher, images)

@@ -100,11 +100,11 @@ def distill_model(request: DistillRequest, progress: Progress = SILENT) -> Train
     from ..training.loop import Trainer
     from ..training.objective import Objective
 
-    with progress.stage("load packages and models"):
+    with progress.stage("load packages and models") as stage:
         torch.manual_seed(recipe.seed)
         network = student.make_network()
         if request.student_weights is not None:
-            load_weights(network, request.student_weights)
+            stage.note(load_weights(network, request.student_weights))
     make_objective: MakeObjective = Objective
     if teachers:
         make_objective = _Lesson(
@@ -254,8 +254,8 @@ class _Lesson:
         keeps = keeps_answers(self.settings, self.recipe)
 
         def make(task_loss: Loss, device: torch.device) -> Objective:
-            with self.progress.stage("load the teachers"):
-                teachers = [Teacher(model) for model in self.teachers]
+            with self.progress.stage("load the teachers") as stage:
+                teachers = [Teacher(model, stage.note) for model in self.teachers]
             channels = self.student_spec.outputs.channels
             kept = None
             if keeps:

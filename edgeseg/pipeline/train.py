@@ -69,10 +69,13 @@ def train_model(request: TrainRequest, progress: Progress = SILENT) -> TrainingR
     with progress.stage("load packages and model") as stage:
         torch.manual_seed(recipe.seed)
         network = spec.make_network()
+        notes = []
         if request.weights is not None:
-            stage.note(load_weights(network, request.weights))
+            notes.append(load_weights(network, request.weights))
         if request.backbone_weights is not None:
-            load_backbone(network, recipe.backbone, request.backbone_weights)
+            notes.append(load_backbone(network, recipe.backbone, request.backbone_weights))
+        if any(notes):
+            stage.note("; ".join(filter(None, notes)))
         trainer = Trainer(
             network,
             spec.inputs,

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,40 @@ def test_every_term_at_once_with_features(
     weights = {"adversarial": 0.01, "vertices": 0.1, "edges": 0.1}
     total = sum(weights.get(name, 1.0) * row[f"loss_{name}"] for name in terms)
     assert row["loss"] == pytest.approx(total, rel=1e-4)
+
+
+class Notes:
+    """Progress that keeps what is said."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    @contextlib.contextmanager
+    def stage(self, title: str, total: float | None = None) -> Iterator[Any]:
+        yield self
+
+    def advance(self, steps: float = 1) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
+
+
+def test_what_checkpoints_lose_is_told(
+    request_for: Callable[..., DistillRequest], teacher_weights: Path, tmp_path: Path
+) -> None:
+    student = find_model("egeunet").make_network().state_dict()
+    torch.save({**student, "total_ops": torch.zeros(1)}, tmp_path / "student.pt")
+    teacher = find_model("ulite").load_network(teacher_weights).state_dict()
+    torch.save({**teacher, "total_params": torch.zeros(1)}, tmp_path / "teacher.pt")
+    request = request_for(
+        teacher_weights=(tmp_path / "teacher.pt",), student_weights=tmp_path / "student.pt"
+    )
+    notes = Notes()
+    distill_model(request, notes)
+    told = " ".join(notes.told)
+    assert "left out 1 (total_ops)" in told
+    assert "left out 1 (total_params)" in told
 
 
 @pytest.mark.parametrize("method", ["logits", "graphflow-normalized"])
