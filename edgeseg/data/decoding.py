@@ -80,10 +80,11 @@ def _with_black_zero(raw: IO[bytes]) -> IO[bytes] | None:
     Pillow does not know some kinds of the former, such as 16 bits with the high byte first.
     """
     raw.seek(0)
-    content = bytearray(raw.read())
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(content[:4]))
+    mark = raw.read(4)
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(mark)
     if order is None:
         return None
+    content = bytearray(mark + raw.read())
     with contextlib.suppress(struct.error):
         (directory,) = struct.unpack_from(f"{order}I", content, 4)
         (count,) = struct.unpack_from(f"{order}H", content, directory)
