@@ -20,7 +20,7 @@ class ShiftedTokens(nn.Module):
         self.mix = nn.Conv2d(width, width, 3, 1, 1, groups=width)
 
     def moved(self, tokens: torch.Tensor, size: tuple[int, int], axis: int) -> torch.Tensor:
-        maps = tokens.transpose(1, 2).reshape(1, -1, *size)
+        maps = tokens.transpose(1, 2).reshape(len(tokens), -1, *size)
         wide = F.pad(maps, (self.reach,) * 4)
         # 18 channels in five groups: the last one is smaller.
         groups = wide.chunk(2 * self.reach + 1, 1)
@@ -30,7 +30,7 @@ class ShiftedTokens(nn.Module):
 
     def forward(self, tokens: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         lines = self.first(self.moved(tokens, size, 2))
-        maps = self.mix(lines.transpose(1, 2).reshape(1, -1, *size))
+        maps = self.mix(lines.transpose(1, 2).reshape(len(lines), -1, *size))
         lines = F.gelu(maps).flatten(2).transpose(1, 2)
         result: torch.Tensor = self.second(self.moved(lines, size, 3))
         return result
@@ -55,7 +55,7 @@ class TokenNet(nn.Module):
         tokens = self.norms[0](maps.flatten(2).transpose(1, 2))
         for norm, block in zip(self.norms[1:], self.blocks, strict=True):
             tokens = tokens + block(norm(tokens), size)
-        maps = tokens.reshape(1, *size, -1).permute(0, 3, 1, 2)
+        maps = tokens.reshape(len(tokens), *size, -1).permute(0, 3, 1, 2)
         wide = F.interpolate(self.up(maps), scale_factor=2, mode="bilinear")
         return F.interpolate(self.head(F.relu(wide) + skip), scale_factor=2, mode="bilinear")
 
