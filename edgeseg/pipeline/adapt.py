@@ -15,7 +15,7 @@ from ..contract import OutputContract
 from ..data.depth import tell_depth
 from ..data.folder import FolderDataset, Pair, open_folder
 from ..data.label_subset import forget_labels
-from ..distillation.settings import find_method
+from ..distillation.settings import DistillSettings, find_method
 from ..errors import UsageError
 from ..lazy import require
 from ..models import ModelSpec, TrainedModel, find_model
@@ -133,11 +133,10 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
     original = TrainedModel.of(spec, request.weights)
     settings = find_method(METHOD).changed({"mixup": request.mixup})
     recipe = request.training.find_recipe(twin)
-    if settings.mixup and recipe.batch_size < 2:
-        raise UsageError("--mixup blends the images of a batch. Use --batch-size 2 or more.")
+    _require_pairs(settings, recipe.batch_size)
     images = _open_images(request, spec, progress)
-    require("monai", purpose="Adapting")
-    require("lightning_fabric", purpose="Adapting")
+    for package in ("monai", "lightning_fabric"):
+        require(package, purpose="Adapting")
     torch = require("torch", purpose="Adapting")
 
     from ..distillation.objective import DistillObjective
@@ -151,13 +150,12 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
         torch.manual_seed(recipe.seed)
         network = twin.make_network()
     val = _open_val(request, teacher)
-    if request.twin_weights is not None:
-        with progress.stage("load the twin's weights") as stage:
+    with progress.stage("start the twin") as stage:
+        if request.twin_weights is None:
+            _start(network, teacher, images)
+        else:
             weights = twin.resolve_weights(request.twin_weights, "--twin-weights")
             stage.note(load_weights(network, weights))
-    else:
-        with progress.stage("start the twin near the original"):
-            _start(network, teacher, images)
 
     def make_objective(task_loss: Any, device: Any) -> DistillObjective:
         kept = None
@@ -181,8 +179,19 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
     result = trainer.run(images, val, resume=request.training.resume, progress=progress)
     with progress.stage("score both networks"):
         record = _compare(request, original, TrainedModel(twin, result.weights_path), val)
+    return _write_result(request, twin.name, result.weights_path, record)
+
+
+def _require_pairs(settings: DistillSettings, batch_size: int) -> None:
+    if settings.mixup and batch_size < 2:
+        raise UsageError("--mixup blends the images of a batch. Use --batch-size 2 or more.")
+
+
+def _write_result(
+    request: AdaptRequest, name: str, weights: Path, record: dict[str, Any]
+) -> AdaptResult:
     write_text(request.output / RECORD_NAME, json.dumps(record, indent=1) + "\n")
-    return AdaptResult(twin.name, result.weights_path, record)
+    return AdaptResult(name, weights, record)
 
 
 def _keep_answers(

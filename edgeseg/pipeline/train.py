@@ -74,8 +74,6 @@ def train_model(request: TrainRequest, progress: Progress = SILENT) -> TrainingR
             notes.append(load_weights(network, request.weights))
         if request.backbone_weights is not None:
             notes.append(load_backbone(network, recipe.backbone, request.backbone_weights))
-        if any(notes):
-            stage.note("; ".join(filter(None, notes)))
         trainer = Trainer(
             network,
             spec.inputs,
@@ -91,9 +89,11 @@ def train_model(request: TrainRequest, progress: Progress = SILENT) -> TrainingR
         )
         if trainer.features is not None:
             given = request.perceptual_weights
-            stage.note(
+            notes.append(
                 "random VGG-16 features, no --perceptual-weights"
                 if given is None
                 else f"VGG-16 features of {given.name}"
             )
+        if any(notes):
+            stage.note("; ".join(filter(None, notes)))
     return trainer.run(train, val, resume=request.training.resume, progress=progress)
