@@ -166,6 +166,15 @@ def main() -> None:
         message = f"{reason}{where}. Check the path, its rights and the disk."
         print_error(message, notes_of(error))
         sys.exit(1)
+    except MemoryError as error:
+        if debug:
+            raise
+        print_error(
+            "There is not enough memory for this. Take a smaller --size or fewer images, or give "
+            "the process more.",
+            notes_of(error),
+        )
+        sys.exit(1)
     except Exception as error:
         if debug:
             raise

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import EdgesegError, UsageError, reason_of
+from ..storage.cache import cache_root
 
 
 @contextlib.contextmanager
@@ -30,10 +31,16 @@ def foreign_code(what: str, advice: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         if isinstance(error, SystemExit) and type(error) is not SystemExit:
             raise  # a signal asks for it, and not the code
+        if isinstance(error, OSError) and _is_in_cache(error.filename):
+            raise  # torch writes there, too
         reason = f"{place_of(error)}{type(error).__name__}: {reason_of(error)}"
         raise UsageError(
             f"{what} ({reason}). {advice} EDGESEG_DEBUG=1 shows where it was raised."
         ) from error
+
+
+def _is_in_cache(place: object) -> bool:
+    return isinstance(place, str) and Path(place).is_relative_to(cache_root())
 
 
 def place_of(error: BaseException) -> str:

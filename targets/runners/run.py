@@ -54,7 +54,10 @@ class Network:
 
     def __init__(self, folder: Any, threads: int = 1) -> None:
         self.folder = Path(folder)
-        self.manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
+        path = self.folder / "manifest.json"
+        if not path.is_file():  # reading a pipe would wait
+            raise ValueError(f"{path} is no file. Name the folder of a bundle.")
+        self.manifest = json.loads(path.read_text(encoding="utf-8"))
         artifact = self.manifest["artifact"]
         self.inputs = contract.InputContract.from_json(self.manifest["input"])
         self.outputs = contract.OutputContract.from_json(self.manifest["output"])
@@ -95,6 +98,14 @@ def main() -> int:
         return run(parser, arguments)
     except (OSError, EOFError, ValueError, RuntimeError) as error:
         print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except (LookupError, TypeError, AttributeError, ArithmeticError, MemoryError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        print(
+            f"Error: the bundle is damaged, or the image is too large ({reason:.300}). Copy the "
+            "bundle again.",
+            file=sys.stderr,
+        )
         return 1
 
 

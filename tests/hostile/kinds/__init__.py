@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .bundles import CacheEntries, Golden, Journals, Manifests, Onnx, Plans, Tunings
+from .bundles import CacheEntries, Golden, Journals, Manifests, Onnx, Plans, Runners, Tunings
 from .files import Checkpoints, Folders, Images, Masks
 from .words import Arguments, Calls, Specs
 
@@ -13,6 +13,7 @@ KINDS = {
     "checkpoints": Checkpoints,
     "specs": Specs,
     "manifests": Manifests,
+    "runners": Runners,
     "golden": Golden,
     "plans": Plans,
     "tunings": Tunings,
@@ -29,7 +30,8 @@ SHARES = {
     "folders": 600,
     "checkpoints": 1_500,
     "specs": 700,
-    "manifests": 1_400,
+    "manifests": 1_000,
+    "runners": 400,
     "golden": 400,
     "plans": 700,
     "tunings": 400,

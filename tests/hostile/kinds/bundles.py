@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import os
+import runpy
 import shutil
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
+from guard import FaultError
 from mutations import HOSTILE_VALUES, Raw, deep, hostile_json, mutate_bytes, mutate_json
 
 from edgeseg.api import Bundle
@@ -160,6 +164,29 @@ class Golden(_InBundle):
             np.savez(stream, a=np.zeros(3))
             return stream.getvalue()
         return random.choice((b"", b"\x80\x04.", b"PK\3\4", b"cos\nsystem\n(S'touch owned'\ntR."))
+
+
+class Runners(Manifests):
+    """The same manifests, read by the program that a bundle carries."""
+
+    def make(self, random: Random) -> Action:
+        super().make(random)
+        return self._run
+
+    def _run(self) -> None:
+        folder = self.bundle
+        stderr = io.StringIO()
+        arguments, sys.argv = sys.argv, ["run.py", "--verify"]
+        try:
+            with contextlib.redirect_stderr(stderr), contextlib.redirect_stdout(stderr):
+                code = runpy.run_path(str(self.sound / "runner" / "run.py"))["main"].__globals__
+                code["HERE"] = folder / "runner"
+                ended = code["main"]()
+        finally:
+            sys.argv = arguments
+        said = stderr.getvalue()
+        if ended not in (0, 1) or (ended and not said.startswith(("Error: ", "FAILED: "))):
+            raise FaultError(f"exit code {ended}: {said[-300:]}")
 
 
 def _npy(header: str) -> bytes:
