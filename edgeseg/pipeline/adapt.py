@@ -164,17 +164,14 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
         channels = spec.outputs.channels
         return DistillObjective(task_loss, device, settings, channels, [teacher], kept=kept)
 
+    start = describe_start(twin, weights=request.twin_weights)
     trainer = Trainer(
         network,
-        twin.inputs,
-        twin.outputs,
-        recipe,
-        request.output,
+        *(twin.inputs, twin.outputs, recipe, request.output),
         workers=request.training.workers,
         accelerator=request.training.accelerator,
         make_objective=make_objective,
-        identity=describe_start(twin, weights=request.twin_weights)
-        | {"val truth": _truth(request, spec)},
+        identity=start | {"val truth": _truth(request, spec)},
     )
     result = trainer.run(images, val, resume=request.training.resume, progress=progress)
     with progress.stage("score both networks"):
