@@ -18,6 +18,7 @@ from edgeseg.benchmarks.workers.protocol import (
     Load,
     Loaded,
     MemoryUse,
+    PredictPrepared,
     Request,
     Time,
     Worker,
@@ -54,7 +55,7 @@ def answers_to(line: str) -> list[dict[str, object]]:
 
 
 def test_requests_are_known_by_their_names() -> None:
-    names = "load first time memory label label_prepared verify describe"
+    names = "load first time memory label label_prepared predict_prepared verify describe"
     assert list(REQUESTS) == names.split()
 
 
@@ -66,6 +67,7 @@ def test_requests_are_known_by_their_names() -> None:
         Time(3),
         Label(["a.png"], "labels.npy", {"height": 4}, {"classes": ["a", "b"]}),
         LabelPrepared("images.npy", 2, {"classes": ["a", "b"]}, "labels.npy"),
+        PredictPrepared("images.npy", "masks.npy"),
         Describe(["numpy"]),
     ],
 )
