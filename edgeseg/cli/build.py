@@ -86,8 +86,8 @@ def build(
     search_seconds: Annotated[
         float | None,
         typer.Option(
-            help="Seconds that auto searches for a faster form "
-            f"(default: {DEFAULT_SEARCH_SECONDS})."
+            help="Seconds that auto searches for a faster form; the export before and the last "
+            f"timing after it come on top (default: {DEFAULT_SEARCH_SECONDS})."
         ),
     ] = None,
     max_dice_drop: Annotated[

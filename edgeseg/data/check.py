@@ -166,7 +166,8 @@ class _Checker:
         for split in SPLITS:
             if not self.names_of(split):
                 message = (
-                    f"The split {split} is empty. Write its names into {split}.txt, one a line."
+                    f"The split {split} is empty. Write its names into {split}.txt, one a line; "
+                    "where one list exists, the others are not made by themselves."
                 )
                 path = self.layout.root / f"{split}.txt"
                 # Some folders are for testing only.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,15 +22,18 @@ def describe_depth(paths: Sequence[Path], inputs: InputContract) -> str | None:
     """What to tell of images whose 16 bits are hardly used; None where all is well.
 
     Some of the images are looked at, as far apart as can be. A network that stretches each image
-    sees the whole range, and one whose contract has a white point is told already.
+    sees the whole range, and one whose contract has a white point is told of colour images only:
+    these are read with 8 of their 16 bits, which a white point of 16 does not fit.
 
     Args:
         inputs: Of the network that gets the images.
     """
-    if inputs.white is not None or isinstance(inputs.normalization, MinMax) or not paths:
+    if isinstance(inputs.normalization, MinMax) or not paths:
         return None
     step = -(-len(paths) // LOOKED_AT)
     deep = [path for path in paths[::step] if _has_sixteen_bits(path)]
+    if inputs.white is not None:
+        return _describe_colours(deep, inputs.white)
     try:
         highest = max(map(_highest_value, deep), default=WHITE)
     except DataError:
@@ -45,6 +49,19 @@ def describe_depth(paths: Sequence[Path], inputs: InputContract) -> str | None:
         f"the 16-bit images use {bits} bits, as {deep[0].name} does: values up to {highest} of "
         f"{WHITE}, so that the network sees them nearly black. {white} the images with 8 bits"
     )
+
+
+def _describe_colours(deep: Sequence[Path], white: int) -> str | None:
+    """What to tell of colour images of 16 bits where the contract has a white point."""
+    with contextlib.suppress(DataError):  # is told where the image is used
+        for path in deep:
+            if read_image(path).dtype != np.uint16:
+                return (
+                    f"the colour image {path.name} has 16 bits, of which 8 are read: white = "
+                    f"{white} does not apply to it. Save such images with 8 bits, their white at "
+                    "255"
+                )
+    return None
 
 
 def tell_depth(paths: Sequence[Path], inputs: InputContract, progress: Progress) -> None:

@@ -64,7 +64,13 @@ def probe_network(
         image = torch.rand(inputs.shape, generator=torch.Generator().manual_seed(0))
         sources = cache(lambda: count_sources(network, image))
         chosen = choose_output(result, output, outputs.channels, name, lambda key: sources()[key])
-        shape = tuple(pick_output(result, chosen).shape)
+        mask = pick_output(result, chosen)
+        if not mask.is_floating_point():
+            raise UsageError(
+                f"{name} returns {mask.dtype}: classes that are decided already. Let its forward "
+                "return the logits before argmax or the threshold; the masks are made from these."
+            )
+        shape = tuple(mask.shape)
         outputs = contract_of_maps(shape, inputs, outputs, name)
         if returns == "logits" and ends_in_probabilities(network, chosen, image):
             raise UsageError(

@@ -119,7 +119,15 @@ def _choose(
         )
     beside = ", not " + ", ".join(_label(*one) for one in rivals) if rivals else ""
     averaged = " (averaged weights)" if certainty == AVERAGE else ""
-    return place, match, [f"took {label}{averaged}{beside}"] if averaged or beside else []
+    notes = [f"took {label}{averaged}{beside}"] if averaged or beside else []
+    if certainty != AVERAGE:
+        unfit = {name: found[0] for name, found in matches.items() if rank_of(name) == 0}
+        notes += [
+            f"the averaged weights {name} do not fit ({_list('missing', one.missing)}, "
+            f"{_list('unexpected', one.unexpected)})"
+            for name, one in unfit.items()
+        ]
+    return place, match, notes
 
 
 def _certainty(place: str, match: Match) -> int:

@@ -78,7 +78,8 @@ def torch_predictor(network: nn.Module) -> Predictor:
         torch.set_num_threads(1)
         try:
             with torch.inference_mode(), failing_network(network):
-                mask: NDArray[np.float32] = network(torch.from_numpy(image)).numpy()
+                # A copy: a first layer that works in place would change the caller's image.
+                mask: NDArray[np.float32] = network(torch.from_numpy(image).clone()).numpy()
         finally:
             torch.set_num_threads(threads)
         return mask

@@ -72,7 +72,7 @@ def _are_probabilities(network: LogitsNetwork, inputs: Sequence[NDArray[np.float
     mask would call every pixel foreground.
     """
     with torch.inference_mode():
-        logits = [network.forward_logits(torch.from_numpy(image)).numpy() for image in inputs]
+        logits = [network.forward_logits(torch.tensor(image)).numpy() for image in inputs]
     least = min(float(one.min()) for one in logits)
     most = max(float(one.max()) for one in logits)
     if least < 0 or most > 1:

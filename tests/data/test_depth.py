@@ -73,3 +73,12 @@ def test_the_header_of_a_large_photo_is_read_without_a_warning(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)
     assert describe_depth(write(tmp_path, 4095), INPUTS) is not None
     assert not recwarn.list
+
+
+def test_a_white_point_does_not_reach_colours_of_sixteen_bits(tmp_path: Path) -> None:
+    inputs = InputContract(8, 8, 8, MeanStd(), white=4095)
+    write_deep_colours(tmp_path / "colours.png", 4095)
+    text = describe_depth([*write(tmp_path, 4095), tmp_path / "colours.png"], inputs)
+    assert text is not None
+    assert "colours.png has 16 bits, of which 8 are read: white = 4095 does not apply" in text
+    assert "Save such images with 8 bits" in text

@@ -179,6 +179,12 @@ def test_a_probability_that_is_called_logits_is_recognised(end: Any) -> None:
     probe(lambda mask, edge, late: end(mask), None, "probabilities")
 
 
+@pytest.mark.parametrize("end", [lambda one: one > 0, lambda one: (one > 0).long()])
+def test_classes_that_are_decided_already_are_refused(end: Any) -> None:
+    with pytest.raises(UsageError, match=r"decided already\. Let its forward return the logits"):
+        probe(lambda mask, edge, late: end(mask))
+
+
 def test_a_gate_does_not_make_probabilities() -> None:
     probe(lambda mask, edge, late: mask * edge.sigmoid())
     probe(lambda mask, edge, late: mask.sigmoid() + edge.sigmoid())

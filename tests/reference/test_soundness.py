@@ -66,3 +66,9 @@ def test_an_exception_of_the_network_names_file_and_line() -> None:
 
     with pytest.raises(UsageError, match=r"of Net fails.*test_soundness\.py, line \d+: KeyE"):
         check(Net(answer))
+
+
+def test_a_first_layer_that_works_in_place_leaves_the_image_alone() -> None:
+    before = [image.copy() for image in IMAGES]
+    check(Net(lambda image: image.mul_(0.5)[:, :1].clamp(0.1, 0.9)))
+    assert all(map(np.array_equal, IMAGES, before))

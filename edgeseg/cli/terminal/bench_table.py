@@ -133,6 +133,8 @@ def _table_of(columns: Sequence[Sequence[str]], *, stacked: bool) -> Table:
     from rich.table import Table
 
     names, *others = columns
+    # A heading no wider than what stands below it.
+    others = [[title.replace(" over ", " over\n"), *cells] for title, *cells in others]
     if stacked:
         names = ["\n".join(textwrap.wrap(name, NAME_WIDTH)) for name in names]
         others = [

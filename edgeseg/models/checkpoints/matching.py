@@ -100,7 +100,9 @@ def match_wrapped(state: State, expected: State, ignored: tuple[str, ...] = ()) 
     """As `match_state`; also where the user's class is itself a wrapper of the network saved."""
     matches = match_state(state, expected, ignored)
     outer = _outer_module(expected)
-    if matches[0].fits or not outer:
+    own = {_clean(name) for name in expected}
+    # Where the file has names of the wrapper's own, what lies beside them is a fault.
+    if matches[0].fits or not outer or any(_clean(name) in own for name in state):
         return matches
     inner = {name.removeprefix(outer): tensor for name, tensor in expected.items()}
     within = [

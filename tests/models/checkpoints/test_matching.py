@@ -153,3 +153,18 @@ def test_names_within_the_network_that_it_lacks_are_refused(
     content = behind("model.", {**state, "aux.weight": torch.ones(1)})
     with pytest.raises(WeightsError, match=r"0 missing; 1 unexpected \(model\.aux\.weight\)"):
         load(content, tmp_path, state)
+
+
+def test_what_lies_beside_a_wrapper_of_which_the_file_knows_is_refused(
+    state: dict[str, Any], tmp_path: Path
+) -> None:
+    own = behind("model.", state)
+    with pytest.raises(WeightsError, match=r"1 unexpected \(head\.extra\)"):
+        load({**own, "head.extra": torch.ones(1)}, tmp_path, state, Outer())
+
+
+def test_averaged_weights_that_do_not_fit_are_told(state: dict[str, Any], tmp_path: Path) -> None:
+    part = {name: tensor for name, tensor in half(state).items() if name != "head.bias"}
+    note = load({"state_dict": state, "state_dict_ema": part}, tmp_path, state)
+    assert "the averaged weights state_dict_ema do not fit" in note
+    assert "1 missing (head.bias)" in note
