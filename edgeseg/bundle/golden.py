@@ -58,6 +58,11 @@ def read_array(path: Path) -> NDArray[Any]:
         ) from error
 
 
+def limit_text(allowed_abs_diff: float) -> str:
+    """A limit of a probability's difference; nothing can break one of 1."""
+    return f"allowed {allowed_abs_diff:.0e}" if allowed_abs_diff < 1 else "no limit"
+
+
 @dataclass(frozen=True)
 class GoldenCheck:
     """How a mask differs from the golden one.
@@ -84,9 +89,8 @@ class GoldenCheck:
 
     def __str__(self) -> str:
         lost = "" if self.keeps_object else ", the object is lost"
-        limit = f"allowed {self.allowed_abs_diff:.0e}" if self.allowed_abs_diff < 1 else "no limit"
         return (
-            f"largest difference {self.max_abs_diff:.2e} ({limit}), "
+            f"largest difference {self.max_abs_diff:.2e} ({limit_text(self.allowed_abs_diff)}), "
             f"{self.flips_per_10k:.2f} of 10,000 pixels flip (allowed {self.allowed_flips:g}){lost}"
         )
 

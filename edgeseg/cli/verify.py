@@ -11,6 +11,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check every file of a bundle against its checksum, and replay its golden image."""
+    from ..bundle.golden import limit_text
     from ..pipeline.verify import verify_bundle
 
     with make_progress().stage("verify"):
@@ -21,9 +22,9 @@ def verify(
         return
     by = "" if computed_by == opened.manifest.runtime else f" by {computed_by}"
     limits = opened.manifest.golden
-    limit = f"allowed {limits.max_abs_diff:.0e}" if limits.max_abs_diff < 1 else "no limit"
     print_result(
         f"{bundle}: ok. {len(opened.manifest.files)} files unchanged; golden mask{by}: largest "
-        f"difference {agreement.max_abs_diff:.2e} ({limit}), {agreement.flips_per_10k:.2f} of "
-        f"10,000 pixels flip (allowed {limits.max_flips_per_10k:g})"
+        f"difference {agreement.max_abs_diff:.2e} ({limit_text(limits.max_abs_diff)}), "
+        f"{agreement.flips_per_10k:.2f} of 10,000 pixels flip "
+        f"(allowed {limits.max_flips_per_10k:g})"
     )

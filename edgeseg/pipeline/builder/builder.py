@@ -50,7 +50,7 @@ class BuiltArtifact:
     backend: Backend
     checked_by: str
     agreement: Agreement
-    masks: tuple[NDArray[np.float32], ...] = ()
+    masks: tuple[NDArray[np.float32], ...]
 
 
 @dataclass(frozen=True)

@@ -74,12 +74,10 @@ def _write_runner(context: BuildContext, folder: Path) -> None:
 
 def _write_golden(context: BuildContext, made: BuiltArtifact, folder: Path) -> GoldenRecord:
     folder.mkdir()
-    inputs = context.spec.inputs
-    image = context.check_pairs[0].read_image(inputs.channels)
-    mask = made.backend.run(inputs.prepare(image))
+    image = context.check_pairs[0].read_image(context.spec.inputs.channels)
     np.save(folder / "image.npy", image)
     # Half precision: off by at most 2.4e-4 of a probability, and half the bytes.
-    np.save(folder / "mask.npy", mask.astype(np.float16))
+    np.save(folder / "mask.npy", made.masks[0].astype(np.float16))
     tolerance = context.runtime.tolerances.get(made.artifact.precision)
     return GoldenRecord(
         image="golden/image.npy",
