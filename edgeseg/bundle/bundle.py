@@ -218,11 +218,17 @@ def open_bundle(folder: Path) -> Bundle:
     return bundle
 
 
-def require_free_output(folder: Path, *, overwrite: bool) -> None:
+def require_free_output(
+    folder: Path, *, overwrite: bool, what: str = "bundle", mark: str = MANIFEST_NAME
+) -> None:
     """Refuse an output folder that holds something.
 
+    Args:
+        what: Kind of thing that is going to be written, for messages.
+        mark: Name of the JSON file by which such a thing is known.
+
     Raises:
-        OutputInUseError: It is a file, or a folder with content that is not a bundle, or is
+        OutputInUseError: It is a file, or a folder with content that is not such a thing, or is
             one and `overwrite` is false.
     """
     if not folder.exists() and not folder.is_symlink():
@@ -237,21 +243,21 @@ def require_free_output(folder: Path, *, overwrite: bool) -> None:
         raise OutputInUseError(f"{folder} is not a folder. Choose another --output.")
     if not any(folder.iterdir()):
         return
-    if not _holds_bundle(folder):
+    if not _was_written_by_us(folder / mark):
         raise OutputInUseError(
-            f"The output folder {folder} is in use and holds no bundle. Choose another --output."
+            f"The output folder {folder} is in use and holds no {what}. Choose another --output."
         )
     if not overwrite:
         raise OutputInUseError(
-            f"The output folder {folder} already holds a bundle. Replace it with --overwrite "
+            f"The output folder {folder} already holds a {what}. Replace it with --overwrite "
             "(overwrite=True in Python), or choose another --output."
         )
 
 
-def _holds_bundle(folder: Path) -> bool:
-    """Whether a folder was written by `edgeseg build`, of this version or another."""
+def _was_written_by_us(path: Path) -> bool:
+    """Whether a record was written by edgeseg, of this version or another."""
     try:
-        record = read_json(folder / MANIFEST_NAME)
+        record = read_json(path)
     except (OSError, ValueError):
         return False
     return isinstance(record, dict) and {"schema_version", "edgeseg_version"} <= record.keys()

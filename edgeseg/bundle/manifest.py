@@ -196,6 +196,7 @@ class Manifest(Record):
         precision: As it was asked for: "auto" where tuning chose.
         race: The runtimes that were compared, the bundle's own first; empty where one was named.
         tuning: How it chose; None where a precision was named.
+        contract: `input` and `output` in words, a sentence or two a step; empty in older bundles.
         checked_by: What computed the artefact for its check and its golden mask: the target's
             own runtime, or what stood in for it.
         checks: How the exported graph ("onnx") and the artefact ("artifact") agree with the
@@ -213,6 +214,7 @@ class Manifest(Record):
     precision: str
     input: dict[str, Any]
     output: dict[str, Any]
+    contract: dict[str, tuple[str, ...]] = {}
     artifact: ArtifactRecord
     golden: GoldenRecord
     lowering: dict[str, int]

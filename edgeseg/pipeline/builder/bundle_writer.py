@@ -16,6 +16,7 @@ from edgeseg.bundle.bundle import (
     list_files,
     manifest_text,
 )
+from edgeseg.bundle.contract_words import contract_words
 from edgeseg.bundle.manifest import (
     MANIFEST_NAME,
     MOST_ABS_DIFF,
@@ -130,6 +131,7 @@ def _describe(
         precision=context.precision,
         input=spec.inputs.to_json(),
         output=spec.outputs.to_json(),
+        contract=contract_words(spec.inputs, spec.outputs, artifact.settings),
         artifact=ArtifactRecord(
             format=artifact.format,
             files=tuple(f"artifact/{name}" for name in artifact.files),

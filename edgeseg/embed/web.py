@@ -1,0 +1,20 @@
+"""To be written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from .surface import Kit, Surface
+
+
+class WebSurface(Surface):
+    """To be written."""
+
+    name = "web"
+    title = "web"
+    runtimes: ClassVar[Mapping[str, str]] = {}
+
+    def write(self, kit: Kit, folder: Path) -> None:
+        raise NotImplementedError
