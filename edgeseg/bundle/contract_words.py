@@ -41,7 +41,8 @@ def input_words(inputs: InputContract, form: Mapping[str, Any]) -> tuple[str, ..
         "without gamma, and turn the picture upright as its EXIF orientation says.",
         _colour(inputs),
         f"Resize to {size}, whatever the picture's size and shape: it is stretched, neither "
-        f"cropped nor padded. First the rows, then the columns; no rounding to whole numbers. {KERNEL}. "
+        f"cropped nor padded. First the rows, then the columns; no rounding to whole numbers. "
+        f"{KERNEL}. "
         "Where it shrinks, this is what libraries call bilinear with antialias; scaling of a "
         "canvas, OpenCV's INTER_LINEAR and Android's createScaledBitmap compute something else.",
         *_deep(inputs),

@@ -37,7 +37,7 @@ def embed(
     It holds the artefact, the contract in words and as code, a golden image, source, a test and a
     README. --web, --cpp, --android, --ios or --jetson says what for.
     """
-    from ..pipeline.embed import embed_bundle
+    from ..embed.embed import embed_bundle
 
     given = {"web": web, "cpp": cpp, "android": android, "ios": ios, "jetson": jetson}
     chosen = [name for name, is_chosen in given.items() if is_chosen]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..bundle.bundle import open_bundle
-from ..embed import find_surface
-from ..embed.surface import Kit
-from ..embed.writer import WrittenKit, write_kit
+from . import find_surface
+from .surface import Kit
+from .writer import WrittenKit, write_kit
 
 
 def embed_bundle(
