@@ -23,19 +23,18 @@ from . import (
     bench,
     build,
     cache,
-    data,
     demo,
     distill,
     doctor,
     embed,
     evaluate,
     models,
-    plan,
     predict,
     sweep,
     train,
     verify,
 )
+from .groups import data, plan
 from .studies import calibration as calibration_study
 from .studies import distillation as distill_study
 from .terminal.captured_output import DEBUG, CapturedCommand, notes_of

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import UsageError
-from .terminal.captured_output import CapturedCommand
-from .terminal.console import make_progress, print_json, print_result
-from .terminal.options import AsJson
+from ...errors import UsageError
+from ..terminal.captured_output import CapturedCommand
+from ..terminal.console import make_progress, print_json, print_result
+from ..terminal.options import AsJson
 
 if TYPE_CHECKING:
-    from ..data.check import Finding
+    from ...data.check import Finding
 
 SHOWN = 20  # findings of one kind
 
@@ -45,7 +45,7 @@ def check(
 
     Exit code 1 where there are faults; notes are none.
     """
-    from ..data.check import check_folder
+    from ...data.check import check_folder
 
     if not folder.is_dir():
         raise UsageError(f"No data folder at {folder}. Check the path.")
@@ -63,7 +63,7 @@ def check(
 
 
 def _print_findings(title: str, findings: tuple[Finding, ...]) -> None:
-    from ..data.check import count_kinds
+    from ...data.check import count_kinds
 
     for kind, count in count_kinds(findings).items():
         of_kind = [finding for finding in findings if finding.kind == kind]

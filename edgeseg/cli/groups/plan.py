@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .terminal.captured_output import CapturedCommand
-from .terminal.console import print_json, print_result, print_table
-from .terminal.options import AsJson
+from ..terminal.captured_output import CapturedCommand
+from ..terminal.console import print_json, print_result, print_table
+from ..terminal.options import AsJson
 
 if TYPE_CHECKING:
     from edgeseg.quantize import QuantPlan
@@ -97,7 +97,7 @@ def diff(
 def _load(path: Path) -> QuantPlan:
     from edgeseg.quantize.plan.files import load_plan
 
-    from ..bundle.bundle import PLAN_FOLDER
+    from ...bundle.bundle import PLAN_FOLDER
 
     inner = path / PLAN_FOLDER
     return load_plan(inner if inner.is_dir() else path)
