@@ -40,7 +40,7 @@ class OnnxRuntime(Runtime):
     """FP32 and INT8 (Q/DQ) as one ONNX file."""
 
     name = "onnxruntime"
-    devices = ("intel", "android", "jetson", "rtx")
+    devices = ("intel", "android", "jetson", "rtx", "web")
     title = "ONNX Runtime on CPUs"
     artifact_format = ONNX_FORMAT
     quantized_from = (ONNX_FORMAT,)

@@ -12,6 +12,7 @@ from edgeseg.benchmarks.workers.cpu import read_cpu
 from edgeseg.quantize import quick_calibrators, usual_methods
 from edgeseg.storage.temporary import temporary_folder
 from edgeseg.targets import Runtime
+from edgeseg.targets.devices import Device
 
 from ..bundle.bundle import open_bundle
 from ..bundle.manifest import ConstraintsRecord, FinalRecord, TrialRecord, TuningRecord
@@ -35,12 +36,19 @@ from .evaluator.local_evaluator import THREADS, LocalEvaluator
 from .evaluator.validation import ValidationSet
 
 
-def require_measurable(runtime: Runtime) -> None:
-    """Refuse a runtime that does not run on this machine.
+def require_measurable(device: Device, runtime: Runtime) -> None:
+    """Refuse a runtime whose speed on the device cannot be told here.
 
     Raises:
-        TargetError: Its artefacts are computed by a fallback runtime here.
+        TargetError: Its artefacts are computed by a fallback runtime here, or the device is none
+            like this machine.
     """
+    if not device.is_measured:
+        raise TargetError(
+            f"--precision auto measures candidates, and this machine cannot tell what is fastest "
+            f"for {device.name} ({device.title}). Name a precision: "
+            f"{', '.join(runtime.precisions)}."
+        )
     fallback = runtime.fallback_runtime()
     if fallback:
         raise TargetError(
@@ -60,7 +68,7 @@ def tune(context: BuildContext, builder: Builder, progress: Progress) -> TuningR
     Raises:
         TargetError: The runtime does not run here, or no candidate can be chosen.
     """
-    require_measurable(context.runtime)
+    require_measurable(context.device, context.runtime)
     fixed = fixed_candidates(context)
     context.require_packages(fixed)
     with temporary_folder("place") as name:

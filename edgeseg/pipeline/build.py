@@ -118,7 +118,13 @@ def _plan_fastest_runtime(request: BuildRequest, work: Path, progress: Progress)
         UsageError: The request has options of one runtime.
     """
     _require_no_runtime_options(request)
-    names = find_device(request.target).runtimes
+    device = find_device(request.target)
+    if not device.is_measured:
+        raise TargetError(
+            f"--runtime auto measures runtimes, and this machine cannot tell which is fastest for "
+            f"{device.name} ({device.title}). Name one: {', '.join(device.runtimes)}."
+        )
+    names = device.runtimes
     seconds = request.search_seconds / len(names)
     plans: dict[str, _Plan] = {}
     artifacts = {}

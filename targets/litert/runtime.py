@@ -122,7 +122,7 @@ class LiteRtRuntime(Runtime):
     """
 
     name = "litert"
-    devices = ("android",)
+    devices = ("android", "web")
     title = "LiteRT (TFLite) with XNNPACK on Android and other ARM and x86 CPUs"
     artifact_format = "tflite"
     quantized_from = ("tflite",)

@@ -82,7 +82,7 @@ class NativeRuntime(Runtime):
     """
 
     name = "native"
-    devices = ("intel", "android", "jetson")
+    devices = ("intel", "android", "jetson", "web")
     title = "the network itself, compiled to C"
     artifact_format = "native"
     quantized_from = (ONNX_FORMAT,)

@@ -22,6 +22,7 @@ from edgeseg.pipeline import auto
 from edgeseg.pipeline.build import BuildRequest, build_bundle
 from edgeseg.pipeline.evaluator.local_evaluator import LocalEvaluator
 from edgeseg.targets import find_runtime
+from edgeseg.targets.devices import find_device
 from edgeseg.tuning.candidate import Candidate
 from edgeseg.tuning.explain import rows, summary, titles
 
@@ -153,7 +154,7 @@ def test_a_tuning_is_for_one_network_only(automatic: Bundle, tmp_path: Path) -> 
 
 def test_a_runtime_with_a_fallback_is_not_measured() -> None:
     with pytest.raises(TargetError, match=r"does not run on this machine.*Name a precision: fp32"):
-        auto.require_measurable(find_runtime("tensorrt"))
+        auto.require_measurable(find_device("jetson"), find_runtime("tensorrt"))
 
 
 @pytest.mark.parametrize(
@@ -241,6 +242,15 @@ def test_the_default_is_auto_where_it_can_be_measured() -> None:
 
     assert default_precision("intel") == "auto"
     assert default_precision("jetson") == "int8"
+    assert default_precision("web") == "fp32"
+
+
+def test_what_is_fastest_in_a_browser_is_not_measured_here() -> None:
+    for runtime in find_device("web").runtimes:
+        with pytest.raises(TargetError, match=r"for web .*browser\)\. Name a pre"):
+            auto.require_measurable(find_device("web"), find_runtime(runtime))
+    with pytest.raises(TargetError, match=r"Name one: native, litert, onnxruntime\."):
+        build_bundle(BuildRequest("egeunet", "web", runtime="auto", precision="fp32"))
 
 
 @pytest.mark.slow

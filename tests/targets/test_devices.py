@@ -16,6 +16,7 @@ from edgeseg.targets.devices import device_names, find_device
         ("android", ("litert", "onnxruntime", "native")),
         ("jetson", ("tensorrt", "onnxruntime", "native")),
         ("rtx", ("tensorrt-rtx", "onnxruntime")),
+        ("web", ("native", "litert", "onnxruntime")),
     ],
 )
 def test_a_device_names_its_own_runtime_first(name: str, runtimes: tuple[str, ...]) -> None:
@@ -31,7 +32,7 @@ def test_a_runtime_stands_for_any_device_that_has_it(name: str) -> None:
 
 
 def test_every_device_is_named_once() -> None:
-    assert device_names() == ("android", "intel", "jetson", "rtx", "onnxruntime", "native")
+    assert device_names() == ("android", "intel", "jetson", "rtx", "web", "onnxruntime", "native")
 
 
 def test_an_unknown_target_is_told_the_nearest() -> None:

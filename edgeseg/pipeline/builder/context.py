@@ -47,7 +47,8 @@ class BuildContext:
         self.spec: ModelSpec = find_model(request.model, request.spec, request.size)
         self.device: Device = find_device(request.target)
         name = self.device.resolve_runtime(request.runtime)
-        self.runtime: Runtime = find_runtime(name, request.options)
+        usual = self.device.options.get(name, {})
+        self.runtime: Runtime = find_runtime(name, {**usual, **request.options})
         self.model = TrainedModel.of(self.spec, request.weights)
         self._quantizations: dict[
             tuple[str | None, tuple[tuple[str, str], ...]], QuantizationSpec

@@ -14,7 +14,6 @@ from edgeseg.targets import find_runtime
 from edgeseg.targets.devices import find_device
 
 AUTO = "auto"
-DEFAULT_ELSEWHERE = "int8"  # where nothing can be measured
 BUNDLES = Path("bundles")
 
 
@@ -27,7 +26,7 @@ class BuildRequest:
         runtime: One of the device's runtimes; None takes its own one, and "auto" the fastest of
             those that compute on this machine.
         precision: A name; "auto" measures which form is fastest. None takes "auto" where the
-            runtime computes on this machine, else INT8.
+            runtime computes on this machine, else the device's default.
         output: Folder of the bundle; None takes bundles/MODEL-TARGET-PRECISION.
         weights: Checkpoint; None takes the shipped one.
         data: Folder with real images, for calibration (train) and checks (val); None takes the
@@ -90,12 +89,14 @@ def completed(request: BuildRequest) -> BuildRequest:
 
 def default_precision(target: str, runtime: str | None = None) -> str:
     """What is built where no precision is named: "auto" where it can be measured."""
-    return AUTO if measurable_runtimes(target, runtime) else DEFAULT_ELSEWHERE
+    return AUTO if measurable_runtimes(target, runtime) else find_device(target).default_precision
 
 
 def measurable_runtimes(target: str, runtime: str | None = None) -> tuple[str, ...]:
-    """Those of the runtimes that are asked for that compute on this machine."""
+    """Those of the runtimes that are asked for whose speed this machine can tell."""
     device = find_device(target)
+    if not device.is_measured:
+        return ()
     names = device.runtimes if runtime == AUTO else (device.resolve_runtime(runtime),)
     return tuple(name for name in names if not find_runtime(name).fallback_runtime())
 
