@@ -121,6 +121,16 @@ class Bundle:
         _, agreement, _ = verify_bundle(self.folder)
         return agreement
 
+    def embed(self, surface: str, output: AnyPath, *, overwrite: bool = False) -> Path:
+        """Write a kit for an app, "web", "cpp", "android", "ios" or "jetson", as `edgeseg embed`.
+
+        Raises:
+            TargetError: The surface does not take this bundle; the message says why.
+        """
+        from .embed.embed import embed_bundle
+
+        return embed_bundle(self.folder, surface, Path(output), overwrite=overwrite).folder
+
     def _predict(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
         from .pipeline.predict import load_bundle, predict_image
 

@@ -22,6 +22,9 @@ def embed(
     android: Annotated[bool, typer.Option("--android", help="Write an Android module.")] = False,
     ios: Annotated[bool, typer.Option("--ios", help="Write a Swift package.")] = False,
     jetson: Annotated[bool, typer.Option("--jetson", help="Write a kit for a Jetson.")] = False,
+    surface: Annotated[
+        str | None, typer.Option(help="Write the kit of a surface that another package adds.")
+    ] = None,
     packages: Annotated[
         Path | None,
         typer.Option(help="Folder node_modules with the web runtime (default: npm fetches it)."),
@@ -41,9 +44,12 @@ def embed(
 
     given = {"web": web, "cpp": cpp, "android": android, "ios": ios, "jetson": jetson}
     chosen = [name for name, is_chosen in given.items() if is_chosen]
+    chosen += [surface] if surface else []
     if len(chosen) != 1:
         names = ", ".join(f"--{name}" for name in given)
-        raise UsageError(f"Give one of {names}, not {len(chosen)}.")
+        raise UsageError(
+            f"A kit is for one surface, and {len(chosen)} were named. Give one of {names}."
+        )
     kit = embed_bundle(
         bundle, chosen[0], output, packages=packages, overwrite=overwrite, check=check
     )
