@@ -156,7 +156,7 @@ def test_a_kit_is_replaced_on_demand_only(kit: Kit, tmp_path: Path) -> None:
     write_kit(kit, PaperSurface(), tmp_path / "kit")
     (tmp_path / "kit" / "old").touch()
     with pytest.raises(
-        OutputInUseError, match=r"already holds a kit\. Replace it with --overwrite"
+        OutputInUseError, match=r"holds a kit\. Replace it with --overwrite"
     ):
         write_kit(kit, PaperSurface(), tmp_path / "kit")
     write_kit(kit, PaperSurface(), tmp_path / "kit", overwrite=True)
