@@ -29,6 +29,9 @@ class Accuracy:
             whose reference is 0 has none.
         flips_per_10k: Pixels per 10,000 whose label differs from the reference's.
         worst_image: The image that lost most Dice, with what it lost and its flips.
+        per_image: What another run is compared with, in the order of the images: `counts` (images,
+            classes, 3) as `edgeseg.metrics.counts` gives them, `values` by metric, and
+            `flips_per_10k`.
     """
 
     accuracy: dict[str, float]
@@ -39,6 +42,7 @@ class Accuracy:
     relative_change_ci95: dict[str, Interval]
     flips_per_10k: float
     worst_image: dict[str, Any]
+    per_image: dict[str, Any]
 
 
 def true_labels(dataset: FolderDataset, inputs: InputContract, outputs: OutputContract) -> Labels:
@@ -90,6 +94,11 @@ class Reference:
                 "name": self.names[worst],
                 "delta_dice": float(lost[worst]),
                 "flips_per_10k": float(flips[worst]),
+            },
+            per_image={
+                "counts": ours.counts.tolist(),
+                "values": {name: values.tolist() for name, values in ours.per_image.items()},
+                "flips_per_10k": flips.tolist(),
             },
         )
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from numpy.typing import NDArray
 from edgeseg.data.folder import FolderDataset
 from edgeseg.errors import BenchmarkError
 from edgeseg.progress import SILENT, Progress
+from edgeseg.records import sha256_of_file
 from edgeseg.storage.temporary import temporary_folder
 
 from .accuracy import Accuracy, Reference, true_labels
@@ -21,7 +25,7 @@ from .environment import describe_environment
 from .latency import TimeBlock, block_size, interleave, round_count, warm_up
 from .participants import Participant
 from .process import Runner
-from .report import Failure, Report, Timing, describe_row
+from .report import PROTOCOL_VERSION, Failure, Report, Timing, describe_row
 from .settings import BenchSettings
 from .workers.protocol import Label, Worker
 
@@ -52,7 +56,9 @@ def measure(
         timed = [participant for participant in participants if not participant.fallback_runtime]
         folder = Path(name)
         failures: Failures = {}
-        timings = _time(timed, dataset, settings, folder, progress, failures) if timed else {}
+        timings = (
+            time_participants(timed, dataset, settings, folder, progress, failures) if timed else {}
+        )
         working = [each for each in participants if each.fallback_runtime or each.key in timings]
         accuracies, reference = _score(working, dataset, folder, progress, failures)
     names = {participant.key: participant.name for participant in participants}
@@ -73,8 +79,21 @@ def measure(
         "splits": list(dataset.splits),
         "images": len(dataset),
         "resolution": "network input",
+        "names": [pair.name for pair in dataset],
+        "sha256": _digest(dataset),
     }
-    return Report(environment, data, reference, rows, list(failures.values()))
+    protocol = {"version": PROTOCOL_VERSION, **asdict(settings)}
+    return Report(environment, data, reference, rows, list(failures.values()), protocol)
+
+
+def _digest(dataset: FolderDataset) -> str:
+    """Of names and content of all images and masks, in their order."""
+    digest = hashlib.sha256()
+    for pair in dataset:
+        files = (pair.image_path, pair.mask_path)
+        known = [sha256_of_file(path) for path in files if path is not None]
+        digest.update(json.dumps([pair.name, *known]).encode())
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager
@@ -88,7 +107,7 @@ def _leaving_out(participant: Participant, failures: Failures) -> Iterator[None]
         failures[participant.key] = Failure.of(participant, error)
 
 
-def _time(
+def time_participants(
     participants: Sequence[Participant],
     dataset: FolderDataset,
     settings: BenchSettings,
@@ -96,7 +115,11 @@ def _time(
     progress: Progress,
     failures: Failures,
 ) -> dict[str, Timing]:
-    """Timings by key; toolkits that fail are added to `failures` instead."""
+    """Timings by key; toolkits that fail are added to `failures` instead.
+
+    Args:
+        folder: For files that the workers read.
+    """
     timings: dict[str, Timing] = {}
     with contextlib.ExitStack() as stack:
         time_blocks = []

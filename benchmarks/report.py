@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from statistics import median
 from typing import Any, Self
 
 from edgeseg.errors import UsageError
@@ -15,6 +16,10 @@ from .participants import Participant
 from .settings import BenchSettings
 
 MEGABYTE = 1e6
+# Raised when what is measured, or how, changes: reports of two versions are not compared.
+PROTOCOL_VERSION = 1
+# What a comparison of reports needs, and nobody reads in a manifest.
+SAMPLES = ("per_image", "round_medians_ms", "round_ratios")
 # Keys of rows before HD95 was a metric among others.
 OLDER_KEYS = {"relative_change": "hd95_growth", "relative_change_ci95": "hd95_growth_ci95"}
 
@@ -47,6 +52,7 @@ class Report:
     reference: Accuracy of the FP32 reference, for each model.
     rows: One for each participant, baselines first.
     failures: External toolkits that do not convert or run the network.
+    protocol: How it was measured; empty in reports before that was told.
     """
 
     environment: dict[str, Any]
@@ -54,6 +60,7 @@ class Report:
     reference: list[dict[str, Any]]
     rows: list[dict[str, Any]]
     failures: list[Failure] = field(default_factory=list)
+    protocol: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Names of the rows; `to_json` has all of it."""
@@ -87,6 +94,7 @@ class Report:
                 [upgraded_row(row) for row in record["reference"]],
                 [upgraded_row(row) for row in record["rows"]],
                 [Failure(**failure) for failure in record.get("failures", ())],
+                dict(record.get("protocol", {})),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(
@@ -105,6 +113,11 @@ def upgraded_row(row: Mapping[str, Any]) -> dict[str, Any]:
         if older in row:
             upgraded[name] = {} if row[older] is None else {"hd95_px": row[older]}
     return upgraded
+
+
+def without_samples(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row without the values of single images and rounds."""
+    return {name: value for name, value in row.items() if name not in SAMPLES}
 
 
 @dataclass
@@ -176,6 +189,7 @@ def _timing_of(participant: Participant, timing: Timing | None) -> dict[str, Any
     if timing is None:
         names = (
             "runs", "warm_up", "latency_ms", "fps", "peak_rss_mb", "load_ms", "first_ms",
+            "round_medians_ms",
         )  # fmt: skip
         return dict.fromkeys(names)
     latency: dict[str, Any] = summarize(timing.blocks).to_json()
@@ -193,6 +207,7 @@ def _timing_of(participant: Participant, timing: Timing | None) -> dict[str, Any
         "peak_rss_mb": timing.peak_rss_bytes / MEGABYTE,
         "load_ms": timing.load_ms,
         "first_ms": timing.first_ms,
+        "round_medians_ms": [float(median(block)) for block in timing.blocks],
     }
 
 
@@ -200,7 +215,7 @@ def _speedup_of(
     baseline_name: str, timing: Timing | None, baseline: Timing | None
 ) -> dict[str, Any]:
     if timing is None or baseline is None:
-        return dict.fromkeys(("baseline", "speedup", "speedup_ci95"))
+        return dict.fromkeys(("baseline", "speedup", "speedup_ci95", "round_ratios"))
     speedup, interval = paired_speedup(timing.blocks, baseline.blocks)
     return {
         "baseline": {
@@ -209,4 +224,13 @@ def _speedup_of(
         },
         "speedup": speedup,
         "speedup_ci95": list(interval),
+        "round_ratios": round_ratios(timing, baseline),
     }
+
+
+def round_ratios(timing: Timing, baseline: Timing) -> list[float]:
+    """Time of a run over the baseline's, of each round in order."""
+    return [
+        float(median(ours) / median(theirs))
+        for ours, theirs in zip(timing.blocks, baseline.blocks, strict=True)
+    ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgeseg.benchmarks.report import Report
+from edgeseg.benchmarks.report import Report, without_samples
 from edgeseg.benchmarks.settings import BenchSettings
 
 from ..bundle.bundle import Bundle, open_bundle
@@ -97,10 +97,11 @@ def run_bench(request: BenchRequest, progress: Progress = SILENT) -> Report:
 
 
 def _record(report: Report, bundles: list[Bundle]) -> None:
-    """Add its rows to each bundle's manifest."""
+    """Add its rows to each bundle's manifest, without what only a comparison needs."""
+    data = {name: value for name, value in report.data.items() if name != "names"}
     for bundle in bundles:
         bundle.with_measurements(
-            {**row, "environment": report.environment, "data": report.data}
+            {**without_samples(row), "environment": report.environment, "data": data}
             for row in report.rows
             if row["key"] == str(bundle.folder.resolve())
         )

@@ -155,9 +155,7 @@ def test_a_folder_in_use_is_refused(kit: Kit, tmp_path: Path) -> None:
 def test_a_kit_is_replaced_on_demand_only(kit: Kit, tmp_path: Path) -> None:
     write_kit(kit, PaperSurface(), tmp_path / "kit")
     (tmp_path / "kit" / "old").touch()
-    with pytest.raises(
-        OutputInUseError, match=r"holds a kit\. Replace it with --overwrite"
-    ):
+    with pytest.raises(OutputInUseError, match=r"holds a kit\. Replace it with --overwrite"):
         write_kit(kit, PaperSurface(), tmp_path / "kit")
     write_kit(kit, PaperSurface(), tmp_path / "kit", overwrite=True)
     assert not (tmp_path / "kit" / "old").exists()

@@ -1,0 +1,371 @@
+"""Whether the artefacts of one report are faster or slower, better or worse, than another's.
+
+Milliseconds belong to a machine at a time. What is compared is therefore the ratio of each
+artefact to the FP32 baseline of its own run, round by round, and the scores of the same images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.errors import UnknownNameError, UsageError
+from edgeseg.metrics.bootstrap import Interval, bootstrap_intervals
+from edgeseg.metrics.metric import Metric
+from edgeseg.metrics.scores import MetricSet, ScoreTable
+from edgeseg.metrics.table import METRICS, find_metric
+
+from .report import Report
+
+SPEED, FLIPS = "speed", "flips"
+# What is looked at where nothing else is asked for; metrics add what auto may lose of them.
+SPEED_MARGIN = 0.05
+FLIPS_MARGIN = 10.0
+# Two runs of the same artefact differ by more than their rounds tell: each has its own place in
+# memory and its own neighbours. Standard deviation of the logarithm of a ratio, measured by
+# edgeseg.pipeline.studies.same_artifact.
+BETWEEN_RUNS = 0.01
+BLOCK_ROUNDS = 4  # neighbouring rounds, which a neighbour slows down together, are drawn together
+SAMPLES, SEED = 2000, 20260
+NORMAL_95 = 1.959964
+
+
+@dataclass(frozen=True)
+class Change:
+    """What changed of one quantity from one report to the other.
+
+    Attributes:
+        artifact: Name of the row.
+        quantity: "speed", "flips", or the name of a metric.
+        title: For people.
+        change: Of "speed" how much longer a run takes, as a share; of flips the difference for
+            10,000 pixels; of a metric as `Metric.change` has it.
+        interval: 95 %.
+        margin: What is no matter.
+        verdict: "slower", "faster", "worse" or "better" where the change is larger than the margin
+            and its interval leaves out zero; "same" where the interval lies within the margin;
+            else "cannot tell".
+        is_failure: Whether --fail-on named it and it became slower or worse.
+        text: The change with its interval, for people.
+    """
+
+    artifact: str
+    quantity: str
+    title: str
+    change: float
+    interval: Interval
+    margin: float
+    verdict: str
+    is_failure: bool
+    text: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Attributes:
+    changes: Of each artefact that both reports have.
+    missing: Names of artefacts that only one has.
+    notes: What differs and may explain a change, such as versions.
+    """
+
+    changes: tuple[Change, ...]
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def failures(self) -> tuple[Change, ...]:
+        return tuple(change for change in self.changes if change.is_failure)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "changes": [change.to_json() for change in self.changes],
+            "missing": list(self.missing),
+            "notes": list(self.notes),
+            "fails": bool(self.failures),
+        }
+
+
+@dataclass(frozen=True)
+class Margins:
+    """Attributes:
+    by_quantity: Margin of each quantity that is compared, by its name.
+    gates: Those that make the comparison fail.
+    """
+
+    by_quantity: Mapping[str, float]
+    gates: frozenset[str] = field(default_factory=frozenset)
+
+    @classmethod
+    def of(cls, fail_on: Mapping[str, float]) -> Margins:
+        """The usual margins, and those that are asked for, which are gates.
+
+        Raises:
+            UnknownNameError: There is no such quantity.
+        """
+        usual = {SPEED: SPEED_MARGIN, FLIPS: FLIPS_MARGIN}
+        for name in METRICS.names():
+            allowed = find_metric(name).allowed_change
+            if allowed is not None:
+                usual[name] = allowed
+        for name in fail_on:
+            if name not in usual and name not in METRICS:
+                raise UnknownNameError("quantity", name, (SPEED, FLIPS, *METRICS.names()))
+        return cls({**usual, **fail_on}, frozenset(fail_on))
+
+
+def compare_reports(old: Report, new: Report, margins: Margins) -> Comparison:
+    """Compare what two runs measured on one kind of machine with the same images.
+
+    Raises:
+        UsageError: The reports cannot be compared; the message says why.
+    """
+    require_comparable(old, new)
+    pairs, missing = _matching_rows(old, new)
+    changes = [
+        change
+        for before, after in pairs
+        for change in _changes_of(before, after, margins)
+        if change is not None
+    ]
+    lost = margins.gates - {change.quantity for change in changes}
+    if lost:
+        raise UsageError(
+            f"--fail-on names {', '.join(sorted(lost))}, of which the reports hold nothing that "
+            "can be compared. Leave it out, or measure it with edgeseg bench."
+        )
+    return Comparison(tuple(changes), missing, tuple(_notes(old, new)))
+
+
+def require_comparable(old: Report, new: Report) -> None:
+    """Refuse reports whose numbers say nothing about each other.
+
+    Raises:
+        UsageError: It names the first reason and both values.
+    """
+    for name, report in (("first", old), ("second", new)):
+        if not report.protocol:
+            raise UsageError(
+                f"The {name} report was written by a version that kept no single images and "
+                "rounds. Measure again with edgeseg bench."
+            )
+    reasons = (
+        ("measured by protocol", old.protocol["version"], new.protocol["version"]),
+        ("measured with threads", old.protocol["threads"], new.protocol["threads"]),
+        ("of the processor", old.environment.get("cpu"), new.environment.get("cpu")),
+        ("of images", _images_of(old), _images_of(new)),
+    )
+    for what, before, after in reasons:
+        if before != after:
+            raise UsageError(
+                f"The reports cannot be compared: the first is {what} {before}, the second "
+                f"{after}. Measure both in the same way, on the same machine and images."
+            )
+    if old.data.get("sha256") != new.data.get("sha256"):
+        raise UsageError(
+            "The reports cannot be compared: their images or masks have the same names and other "
+            "content. Measure both on the same files."
+        )
+
+
+def _images_of(report: Report) -> str:
+    data = report.data
+    return f"{data['folder']} ({', '.join(data['splits'])}: {data['images']})"
+
+
+def _matching_rows(
+    old: Report, new: Report
+) -> tuple[list[tuple[dict[str, Any], dict[str, Any]]], tuple[str, ...]]:
+    """Rows of the same name in both, and names that only one has.
+
+    Two reports of one artefact each are compared whatever the names are.
+
+    Raises:
+        UsageError: No artefact is in both.
+    """
+    before, after = (
+        {row["name"]: row for row in report.rows if not row["is_baseline"]} for report in (old, new)
+    )
+    if len(before) == len(after) == 1:
+        return [(next(iter(before.values())), next(iter(after.values())))], ()
+    shared = [name for name in before if name in after]
+    if not shared:
+        raise UsageError(
+            f"The reports have no artefact in common: {', '.join(before) or 'none'} and "
+            f"{', '.join(after) or 'none'}. Name reports of the same bundles."
+        )
+    missing = tuple(sorted(before.keys() ^ after.keys()))
+    return [(before[name], after[name]) for name in shared], missing
+
+
+def _changes_of(
+    before: dict[str, Any], after: dict[str, Any], margins: Margins
+) -> Iterator[Change | None]:
+    for quantity, margin in margins.by_quantity.items():
+        is_gate = quantity in margins.gates
+        if quantity == SPEED:
+            yield _change_of_speed(before, after, margin, is_gate)
+        elif quantity == FLIPS:
+            yield _change_of_flips(before, after, margin, is_gate)
+        else:
+            yield _change_of_metric(find_metric(quantity), before, after, margin, is_gate)
+
+
+def _change_of_speed(
+    before: dict[str, Any], after: dict[str, Any], margin: float, is_gate: bool
+) -> Change | None:
+    """None where one was not timed, or was compared with another baseline."""
+    rounds = [row.get("round_ratios") for row in (before, after)]
+    if None in rounds:
+        return None
+    logs = [np.log(np.asarray(ratios, np.float64)) for ratios in rounds]
+    change, spread = log_change(*logs)
+    low, high = (float(np.expm1(change + side * NORMAL_95 * spread)) for side in (-1, 1))
+    value = float(np.expm1(change))
+    verdict = judge(value, (low, high), margin, ("slower", "faster"))
+    return Change(
+        after["name"],
+        SPEED,
+        "time of a run",
+        value,
+        (low, high),
+        margin,
+        verdict,
+        is_gate and verdict == "slower",
+        f"{value:+.1%} ({low:+.1%}..{high:+.1%})",
+    )
+
+
+def log_change(before: NDArray[np.float64], after: NDArray[np.float64]) -> tuple[float, float]:
+    """Change of the median of rounds, and its standard deviation.
+
+    Args:
+        before, after: Logarithms of time over the baseline's time, of each round in order.
+    """
+    spreads = [
+        _spread_of_median(rounds, SEED + index) for index, rounds in enumerate((before, after))
+    ]
+    spread = float(np.sqrt(sum(value**2 for value in spreads) + 2 * BETWEEN_RUNS**2))
+    return float(np.median(after) - np.median(before)), spread
+
+
+def _spread_of_median(rounds: NDArray[np.float64], seed: int) -> float:
+    """Standard deviation of the median, by drawing blocks of neighbouring rounds.
+
+    Source: Politis and Romano 1992, the circular block bootstrap.
+    """
+    count = len(rounds)
+    length = min(BLOCK_ROUNDS, count)
+    starts = np.random.default_rng(seed).integers(0, count, (SAMPLES, -(-count // length)))
+    places = (starts[..., None] + np.arange(length)) % count
+    drawn = rounds[places.reshape(SAMPLES, -1)[:, :count]]
+    return float(np.median(drawn, axis=1).std())
+
+
+def _change_of_flips(
+    before: dict[str, Any], after: dict[str, Any], margin: float, is_gate: bool
+) -> Change | None:
+    samples = [row.get("per_image") for row in (before, after)]
+    if any(sample is None for sample in samples):
+        return None
+    flips = [np.asarray(sample["flips_per_10k"], np.float64) for sample in samples if sample]
+    differences = flips[1] - flips[0]
+
+    def statistic(weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        return {FLIPS: weights @ differences / len(differences)}
+
+    value = float(differences.mean())
+    low, high = bootstrap_intervals(len(differences), statistic)[FLIPS]
+    verdict = judge(value, (low, high), margin, ("worse", "better"))
+    return Change(
+        after["name"],
+        FLIPS,
+        "flips in 10,000 pixels",
+        value,
+        (low, high),
+        margin,
+        verdict,
+        is_gate and verdict == "worse",
+        f"{value:+.1f} ({low:+.1f}..{high:+.1f})",
+    )
+
+
+def _change_of_metric(
+    metric: Metric, before: dict[str, Any], after: dict[str, Any], margin: float, is_gate: bool
+) -> Change | None:
+    """None where one of the rows has no values of it."""
+    tables = [_table_of(metric, row) for row in (before, after)]
+    theirs, ours = tables
+    if theirs is None or ours is None:
+        return None
+    if metric.is_change_relative:
+        changes, intervals = ours.relative_changes(theirs), ours.relative_change_intervals(theirs)
+    else:
+        changes, intervals = ours.differences(theirs), ours.difference_intervals(theirs)
+    if metric.name not in changes:
+        return None
+    value, (low, high) = changes[metric.name], intervals[metric.name]
+    # Turned so that more is worse, as it is of time and of flips.
+    loss = metric.loss(value)
+    ends = sorted((metric.loss(low), metric.loss(high)))
+    verdict = judge(loss, (ends[0], ends[1]), margin, ("worse", "better"))
+    text = " ".join((metric.format_change(value), f"({metric.format_change(low)}.."))
+    return Change(
+        after["name"],
+        metric.name,
+        metric.title,
+        value,
+        (low, high),
+        margin,
+        verdict,
+        is_gate and verdict == "worse",
+        f"{text}{metric.format_change(high)})",
+    )
+
+
+def _table_of(metric: Metric, row: dict[str, Any]) -> ScoreTable | None:
+    sample = row.get("per_image")
+    if sample is None:
+        return None
+    counts = np.asarray(sample["counts"], np.int64)
+    if metric.is_pooled:
+        return ScoreTable(MetricSet((metric.name,)), counts)
+    if metric.name in sample["values"]:
+        values = np.asarray(sample["values"][metric.name], np.float64)
+    elif metric.from_counts is not None:
+        values = metric.from_counts(counts)
+    else:
+        return None
+    return ScoreTable(MetricSet((metric.name,)), counts, {metric.name: values})
+
+
+def judge(loss: float, interval: Interval, margin: float, words: tuple[str, str]) -> str:
+    """A verdict on a loss, which is above zero where the second report is worse.
+
+    Args:
+        words: For a loss and for a gain beyond the margin.
+    """
+    low, high = interval
+    tolerance = 1e-9  # a loss of just the margin, in floats
+    if loss >= margin - tolerance and low > 0:
+        return words[0]
+    if loss <= tolerance - margin and high < 0:
+        return words[1]
+    return "same" if -margin < low and high < margin else "cannot tell"
+
+
+def _notes(old: Report, new: Report) -> Iterator[str]:
+    """What differs without making the comparison void."""
+    before, after = old.environment.get("versions", {}), new.environment.get("versions", {})
+    for name in sorted({*before, *after}):
+        if before.get(name) != after.get(name):
+            yield f"{name} {before.get(name)} in the first report, {after.get(name)} in the second"
+    weights = [{row["reference_key"] for row in report.reference} for report in (old, new)]
+    if weights[0] != weights[1]:
+        yield "the reports have other FP32 references: the network or its weights changed"

@@ -1,0 +1,142 @@
+"""How often `edgeseg compare` is wrong: runs of the same artefact, beside a busy neighbour.
+
+    python -m edgeseg.pipeline.studies.same_artifact BUNDLE --comparisons 200 --neighbour
+
+Each run is compared with the one before it, which must not fail, and with one whose rounds were
+made 8 % slower, which must.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import multiprocessing
+import random
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.benchmarks.compare import BETWEEN_RUNS, NORMAL_95, SPEED_MARGIN, judge, log_change
+from edgeseg.benchmarks.measure import time_participants
+from edgeseg.benchmarks.report import round_ratios
+from edgeseg.benchmarks.settings import BenchSettings
+from edgeseg.storage.temporary import temporary_folder
+
+from ...bundle.bundle import open_bundle
+from ...data.folder import open_sample
+from ...errors import EdgesegError
+from ...progress import SILENT
+from ...storage.atomic import write_text
+from ..bench import baseline_participant, bundle_participant
+
+INJECTED = 0.08  # of a run's time
+WORDS = ("slower", "faster")
+Rounds = NDArray[np.float64]  # logarithm of the ratio of each round
+
+
+@dataclass(frozen=True)
+class SameArtifactResult:
+    """Attributes:
+    comparisons: Of neighbouring runs.
+    false_alarms: Those that call the same artefact slower.
+    found: Those of a run and one made slower that say so.
+    unclear: Those of the same artefact that cannot tell.
+    spread: Standard deviation of the logarithm of a run's median ratio.
+    spread_of_rounds: What the rounds of a run alone would make of it.
+    """
+
+    comparisons: int
+    false_alarms: int
+    found: int
+    unclear: int
+    spread: float
+    spread_of_rounds: float
+
+
+def measure_runs(folder: Path, runs: int, inferences: int) -> list[Rounds]:
+    """Measure a bundle again and again, each time in fresh processes."""
+    bundle, dataset = open_bundle(folder), open_sample(["val"]).first(4)
+    settings = BenchSettings(runs=inferences)
+    baseline = baseline_participant(bundle, settings, SILENT)
+    participants = [baseline, bundle_participant(bundle, baseline, settings)]
+    made = []
+    for number in range(runs):
+        with temporary_folder("same") as name:
+            timings = time_participants(participants, dataset, settings, Path(name), SILENT, {})
+        ratios = round_ratios(timings[participants[1].key], timings[baseline.key])
+        made.append(np.log(np.asarray(ratios)))
+        print(f"run {number + 1} of {runs}: {float(np.exp(np.median(made[-1]))):.4f}", flush=True)
+    return made
+
+
+def judge_runs(runs: Sequence[Rounds], margin: float = SPEED_MARGIN) -> SameArtifactResult:
+    """Compare each run with the one before it."""
+    false_alarms = found = unclear = 0
+    spreads = []
+    for before, after in itertools.pairwise(runs):
+        verdict = _verdict(before, after, margin)
+        false_alarms += verdict == WORDS[0]
+        unclear += verdict == "cannot tell"
+        found += _verdict(before, after + np.log1p(INJECTED), margin) == WORDS[0]
+        _, spread = log_change(before, after)
+        spreads.append(max(spread**2 / 2 - BETWEEN_RUNS**2, 0.0))
+    return SameArtifactResult(
+        comparisons=len(runs) - 1,
+        false_alarms=false_alarms,
+        found=found,
+        unclear=unclear,
+        spread=float(np.std([np.median(one) for one in runs])),
+        spread_of_rounds=float(np.sqrt(np.mean(spreads))),
+    )
+
+
+def _verdict(before: Rounds, after: Rounds, margin: float) -> str:
+    change, spread = log_change(before, after)
+    low, high = (float(np.expm1(change + side * NORMAL_95 * spread)) for side in (-1, 1))
+    return judge(float(np.expm1(change)), (low, high), margin, WORDS)
+
+
+def be_a_neighbour(seed: int) -> None:
+    """Work in bursts of up to two seconds, for ever."""
+    drawn = random.Random(seed)
+    while True:
+        end = time.monotonic() + drawn.uniform(0.05, 2)
+        while time.monotonic() < end:
+            np.linalg.norm(np.ones((300, 300)) @ np.ones((300, 300)))
+        time.sleep(drawn.uniform(0.05, 2))
+
+
+def main() -> None:
+    """Print how often the verdict was wrong."""
+    parser = argparse.ArgumentParser(prog="python -m edgeseg.pipeline.studies.same_artifact")
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--comparisons", type=int, default=200)
+    parser.add_argument("--runs", type=int, default=BenchSettings.runs, help="inferences of a run")
+    parser.add_argument("--neighbour", action="store_true", help="work beside in bursts")
+    parser.add_argument("--json-file", type=Path)
+    given = parser.parse_args()
+    neighbour = multiprocessing.Process(target=be_a_neighbour, args=(0,), daemon=True)
+    if given.neighbour:
+        neighbour.start()
+    try:
+        runs = measure_runs(given.bundle, given.comparisons + 1, given.runs)
+    except EdgesegError as error:
+        sys.exit(f"Error: {error}")
+    finally:
+        if given.neighbour:
+            neighbour.kill()
+    result = asdict(judge_runs(runs))
+    print(json.dumps(result, indent=2))
+    if given.json_file:
+        logs = [[round(float(value), 5) for value in run] for run in runs]
+        write_text(given.json_file, json.dumps({**result, "log_ratios": logs}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

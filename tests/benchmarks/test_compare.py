@@ -1,0 +1,149 @@
+"""Verdicts on two reports: what is found, what is not, and what cannot be compared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from bench_reports import IMAGES, report_of
+
+from edgeseg.benchmarks import compare as comparing
+from edgeseg.benchmarks.compare import Change, Comparison, Margins, compare_reports, judge
+from edgeseg.benchmarks.report import Report
+from edgeseg.errors import UnknownNameError, UsageError
+
+GATES = {"speed": 0.05, "dice_pooled": 0.005, "flips": 10.0}
+
+
+def changes_of(old: Report, new: Report, **fail_on: float) -> dict[str, Change]:
+    comparison = compare_reports(old, new, Margins.of(fail_on or GATES))
+    return {change.quantity: change for change in comparison.changes}
+
+
+def test_equal_runs_are_the_same() -> None:
+    changes = changes_of(report_of(seed=1), report_of(seed=2))
+    assert {name: change.verdict for name, change in changes.items()} == {
+        "speed": "same",
+        "dice_pooled": "same",
+        "flips": "same",
+    }
+    assert not any(change.is_failure for change in changes.values())
+
+
+def test_a_slow_down_of_8_percent_is_found_and_one_of_none_is_not() -> None:
+    found = sum(
+        changes_of(report_of(seed=2 * one), report_of(slower=0.08, seed=2 * one + 1))[
+            "speed"
+        ].is_failure
+        for one in range(20)
+    )
+    false = sum(
+        changes_of(report_of(seed=2 * one), report_of(seed=2 * one + 1))["speed"].is_failure
+        for one in range(20)
+    )
+    assert found >= 19
+    assert false == 0
+
+
+def test_what_became_faster_does_not_fail() -> None:
+    change = changes_of(report_of(seed=1), report_of(slower=-0.2, seed=2))["speed"]
+    assert change.verdict == "faster"
+    assert change.change == pytest.approx(-0.2, abs=0.02)
+    assert not change.is_failure
+
+
+def test_noise_is_said_to_be_noise() -> None:
+    change = changes_of(report_of(noise=0.3, seed=1), report_of(noise=0.3, seed=2))["speed"]
+    assert change.verdict == "cannot tell"
+
+
+def test_lost_dice_is_found_by_its_images() -> None:
+    """Each object loses 60 pixels: Dice falls by 0.0057, much less than it differs by image."""
+    change = changes_of(report_of(), report_of(lost_pixels=60, seed=1))["dice_pooled"]
+    assert change.change == pytest.approx(-0.0057, abs=0.0005)
+    assert change.verdict == "worse"
+    assert change.is_failure
+    gained = changes_of(report_of(lost_pixels=60), report_of(seed=1))["dice_pooled"]
+    assert gained.verdict == "better"
+    assert not gained.is_failure
+
+
+def test_a_loss_of_just_the_margin_fails() -> None:
+    assert judge(0.005, (0.004, 0.006), 0.005, ("worse", "better")) == "worse"
+    assert judge(0.0049, (0.004, 0.006), 0.005, ("worse", "better")) == "cannot tell"
+    assert judge(0.001, (-0.004, 0.0049), 0.005, ("worse", "better")) == "same"
+    assert judge(0.02, (-0.01, 0.05), 0.005, ("worse", "better")) == "cannot tell"
+    assert judge(-0.02, (-0.03, -0.01), 0.005, ("worse", "better")) == "better"
+
+
+def test_flips_are_compared_image_by_image() -> None:
+    change = changes_of(report_of(), report_of(more_flips=12, seed=1))["flips"]
+    assert change.change == pytest.approx(12)
+    assert change.verdict == "worse"
+    assert change.is_failure
+    assert not changes_of(report_of(), report_of(more_flips=12), speed=0.05)["flips"].is_failure
+
+
+def test_neighbouring_rounds_count_for_less_than_single_ones() -> None:
+    """A neighbour that slows some rounds in a row down is one event, not many."""
+    random = np.random.default_rng(0)
+    steps = np.repeat(random.normal(0, 0.05, 10), 4)
+    assert comparing._spread_of_median(steps, 0) > 1.3 * comparing._spread_of_median(
+        random.permutation(steps), 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"protocol": {"version": 99}}, "measured by protocol 1, the second 99"),
+        ({"protocol": {"threads": 2}}, "measured with threads 1, the second 2"),
+        ({"environment": {"cpu": "another"}}, "of the processor a core, the second another"),
+        ({"data": {"images": 7}}, r"of images skin \(val: 60\), the second skin \(val: 7\)"),
+        ({"data": {"sha256": "b"}}, "the same names and other content. Measure both on the same"),
+    ],
+)
+def test_what_cannot_be_compared_is_told(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        compare_reports(report_of(), report_of(**changes), Margins.of({}))
+
+
+def test_older_reports_are_told_from_those_with_samples() -> None:
+    older = replace(report_of(), protocol={})
+    with pytest.raises(UsageError, match=r"The second report was written by.*Measure again"):
+        compare_reports(report_of(), older, Margins.of({}))
+
+
+def test_rows_are_matched_by_name_or_where_there_is_one_each() -> None:
+    assert changes_of(report_of(name="a"), report_of(name="b"))["speed"].artifact == "b"
+    two = report_of(name="a")
+    two = replace(two, rows=[*two.rows, *report_of(name="c").rows])
+    comparison = compare_reports(two, report_of(name="c"), Margins.of({}))
+    assert comparison.missing == ("a",)
+    assert {change.artifact for change in comparison.changes} == {"c"}
+    with pytest.raises(UsageError, match=r"no artefact in common: a, c and b\. Name reports of"):
+        compare_reports(two, report_of(name="b"), Margins.of({}))
+
+
+def test_a_gate_on_what_was_not_measured_is_refused() -> None:
+    with pytest.raises(UsageError, match="hd95_px, of which the reports hold nothing"):
+        compare_reports(report_of(), report_of(), Margins.of({"hd95_px": 0.02}))
+    with pytest.raises(UnknownNameError, match="Did you mean dice_pooled"):
+        Margins.of({"dice_poled": 0.1})
+
+
+def test_other_versions_and_weights_are_noted() -> None:
+    new = report_of(environment={"versions": {"openvino": "2"}})
+    new = replace(new, reference=[{"reference_key": "other", "model": "net"}])
+    notes = compare_reports(report_of(), new, Margins.of({})).notes
+    assert notes[0] == "openvino 1 in the first report, 2 in the second"
+    assert "weights changed" in notes[1]
+
+
+def test_a_comparison_becomes_json() -> None:
+    slower = report_of(slower=0.3, seed=1)
+    record = compare_reports(report_of(), slower, Margins.of(GATES)).to_json()
+    assert record["fails"]
+    assert Comparison(()).to_json()["fails"] is False
+    assert len(report_of().rows[1]["per_image"]["flips_per_10k"]) == IMAGES

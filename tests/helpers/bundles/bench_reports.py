@@ -1,0 +1,67 @@
+"""Reports of benchmarks that were never run, with any speed and any masks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgeseg.benchmarks.report import PROTOCOL_VERSION, Report
+
+IMAGES = 60
+ROUNDS = 24
+
+
+def report_of(
+    *,
+    slower: float = 0.0,
+    noise: float = 0.01,
+    lost_pixels: int = 0,
+    more_flips: float = 0.0,
+    seed: int = 0,
+    name: str = "net-intel-fp32",
+    **changes: Any,
+) -> Report:
+    """A report with one artefact.
+
+    Args:
+        slower: How much longer a run takes, as a share.
+        noise: Of a round's ratio, standard deviation.
+        lost_pixels: Of the object, in each image.
+        more_flips: In 10,000 pixels of each image.
+        changes: Of `protocol`, `environment` and `data`, by these names.
+    """
+    random = np.random.default_rng(seed)
+    shapes = np.random.default_rng(1)  # the same images in every report
+    objects = shapes.integers(2000, 9000, IMAGES)
+    missed = shapes.integers(100, 400, IMAGES) + lost_pixels
+    extra = shapes.integers(100, 400, IMAGES)
+    found = objects - missed
+    background = np.stack([65536 - objects - extra, missed, extra], axis=-1)
+    foreground = np.stack([found, extra, missed], axis=-1)
+    ratios = (1 + slower) * 0.5 * np.exp(random.normal(0, noise, ROUNDS))
+    flips = shapes.uniform(0, 10, IMAGES) + more_flips
+    row = {
+        "name": name,
+        "model": "net",
+        "is_baseline": False,
+        "reference_key": "k",
+        "round_ratios": ratios.tolist(),
+        "per_image": {
+            "counts": np.stack([background, foreground], axis=1).tolist(),
+            "values": {},
+            "flips_per_10k": flips.tolist(),
+        },
+        "accuracy": {},
+        "flips_per_10k": float(flips.mean()),
+    }
+    baseline = {**row, "name": "net-intel-fp32 (plain export)", "is_baseline": True}
+    return Report(
+        {"cpu": "a core", "versions": {"openvino": "1"}} | changes.get("environment", {}),
+        {"folder": "skin", "splits": ["val"], "images": IMAGES, "sha256": "a"}
+        | changes.get("data", {}),
+        [{"reference_key": "k", "model": "net"}],
+        [baseline, row],
+        protocol={"version": PROTOCOL_VERSION, "threads": 1, "runs": 200}
+        | changes.get("protocol", {}),
+    )
