@@ -240,8 +240,8 @@ def bench(
     Returns:
         A row for each artefact; `Report.to_pandas()` gives a table.
     """
+    from .pipeline.bench import BenchRequest, run_bench
     from .pipeline.devices.settings import DeviceSettings
-    from .pipeline.measure import BenchRequest, run_bench
 
     several = [bundles] if isinstance(bundles, (Bundle, str, os.PathLike)) else bundles
     folders = (each.folder if isinstance(each, Bundle) else Path(each) for each in several)

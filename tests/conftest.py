@@ -56,7 +56,7 @@ LONGEST = (
     "docs/test_shown_commands_run.py",
     "lower/test_rewrites.py",
     "targets/test_contract_suite.py",
-    "pipeline/test_device_bench.py",
+    "pipeline/measuring/test_remote.py",
 )
 
 

@@ -20,8 +20,8 @@ from support import ROOT, draw_pair, needs
 
 import edgeseg
 from edgeseg.errors import BundleError, DataError, UnknownNameError, UsageError
+from edgeseg.pipeline.bench import BenchRequest
 from edgeseg.pipeline.builder.request import BuildRequest
-from edgeseg.pipeline.measure import BenchRequest
 
 HEAVY = ("torch", "onnx", "numpy", "PIL", "pydantic", "openvino", "onnxruntime", "typer", "rich")
 

@@ -88,8 +88,8 @@ def bench(
 
     "--json FILE" writes the report to FILE, as it did before --json-file.
     """
-    from ..pipeline.external_toolkits import parse_toolkits
-    from ..pipeline.measure import BenchRequest, run_bench
+    from ..pipeline.bench import BenchRequest, run_bench
+    from ..pipeline.measuring.external_toolkits import parse_toolkits
 
     if as_json and json_file is None:
         bundles, json_file = _older_json_file(bundles)

@@ -73,8 +73,8 @@ def sweep(
     from edgeseg.benchmarks.settings import BenchSettings
 
     from ..models import list_models
+    from ..pipeline.bench import BenchRequest
     from ..pipeline.build import BuildRequest, open_split
-    from ..pipeline.measure import BenchRequest
     from ..pipeline.sweep import (
         SWEEP_NAME,
         build_cells,

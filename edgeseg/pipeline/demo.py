@@ -22,10 +22,10 @@ from ..data.images import read_image
 from ..errors import MissingBackendError
 from ..progress import SILENT, Progress
 from ..storage.atomic import write_text
+from .bench import BenchRequest, run_bench
 from .build import build_bundle
 from .builder.baselines import PLAIN, baseline_artifact
 from .builder.request import AUTO, BuildRequest
-from .measure import BenchRequest, run_bench
 from .predict import load_bundle, load_reference, predict_image
 
 BUNDLES, REPORT, GALLERY = "bundles", "bench.json", "gallery.png"

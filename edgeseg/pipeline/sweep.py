@@ -18,8 +18,8 @@ from ..data.folder import FolderDataset
 from ..errors import EdgesegError
 from ..progress import SILENT, Progress
 from ..storage.atomic import write_text
-from .bench import bench_bundles
 from .build import BuildRequest, build_bundle
+from .measuring.local import bench_bundles
 from .verify import verify_bundle
 
 SWEEP_NAME = "sweep.json"

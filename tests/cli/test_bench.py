@@ -10,7 +10,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from edgeseg.benchmarks.report import Report
-from edgeseg.pipeline.measure import BenchRequest
+from edgeseg.pipeline.bench import BenchRequest
 
 RunCli = Callable[..., "CompletedProcess[str]"]
 REPORT = Report(
@@ -27,7 +27,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[BenchRequest]:
         requests.append(request)
         return REPORT
 
-    monkeypatch.setattr("edgeseg.pipeline.measure.run_bench", run)
+    monkeypatch.setattr("edgeseg.pipeline.bench.run_bench", run)
     return requests
 
 

@@ -31,7 +31,7 @@ def toolkit_python(name: str) -> Path:
     It is looked for in `EDGESEG_TOOLKITS_PYTHON`, then here.
     """
     from edgeseg.errors import UsageError
-    from edgeseg.pipeline.external_toolkits import open_environments
+    from edgeseg.pipeline.measuring.external_toolkits import open_environments
 
     python = Path(os.environ.get(TOOLKITS_ENVIRONMENT) or sys.executable)
     try:

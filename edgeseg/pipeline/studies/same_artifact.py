@@ -33,7 +33,7 @@ from ...data.folder import open_sample
 from ...errors import EdgesegError
 from ...progress import SILENT
 from ...storage.atomic import write_text
-from ..bench import baseline_participant, bundle_participant
+from ..measuring.local import baseline_participant, bundle_participant
 
 INJECTED = 0.08  # of a run's time
 WORDS = ("slower", "faster")

@@ -186,8 +186,8 @@ def test_engine_with_something_added_is_refused(
 
 def test_float_baseline_is_built_for_the_same_gpu(random_weights: Path, tmp_path: Path) -> None:
     from edgeseg.benchmarks.settings import BenchSettings
-    from edgeseg.pipeline.bench import baseline_participant
     from edgeseg.pipeline.build import BuildRequest, build_bundle
+    from edgeseg.pipeline.measuring.local import baseline_participant
     from edgeseg.progress import SILENT
 
     request = BuildRequest(

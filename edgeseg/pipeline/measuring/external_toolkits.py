@@ -20,17 +20,17 @@ from edgeseg.benchmarks.workers.protocol import Done, Label, LabelPrepared, do_n
 from edgeseg.benchmarks.workers.toolkits import ONNX, TOOLKITS, Toolkit
 from edgeseg.storage.temporary import temporary_folder
 
-from .. import contract
-from ..bundle.bundle import SOURCE_ONNX, SOURCE_WEIGHTS, Bundle
-from ..contract import InputContract
-from ..data.images import read_image
-from ..errors import BenchmarkError, UnknownNameError, UsageError, reason_of
-from ..lazy import module_file
-from ..models import ModelSpec
-from ..progress import Progress
-from ..records import sha256_of_file
-from ..storage import cache
-from .builder.bundle_reference import may_import
+from ... import contract
+from ...bundle.bundle import SOURCE_ONNX, SOURCE_WEIGHTS, Bundle
+from ...contract import InputContract
+from ...data.images import read_image
+from ...errors import BenchmarkError, UnknownNameError, UsageError, reason_of
+from ...lazy import module_file
+from ...models import ModelSpec
+from ...progress import Progress
+from ...records import sha256_of_file
+from ...storage import cache
+from ..builder.bundle_reference import may_import
 
 WORKER = module_file(toolkit_worker.__name__)  # runs in the toolkit's environment
 CONTRACT = module_file(contract.__name__)  # is read there

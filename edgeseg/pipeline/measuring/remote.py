@@ -15,22 +15,22 @@ from edgeseg.targets.transports.adb import AdbTransport
 from edgeseg.targets.transports.address import AdbAddress, SshAddress, parse_device
 from edgeseg.targets.transports.ssh import SshTransport
 
-from ..bundle.bundle import Bundle
-from ..data.folder import FolderDataset
-from ..errors import UsageError
-from ..progress import SILENT, Progress
-from .bench import (
+from ...bundle.bundle import Bundle
+from ...data.folder import FolderDataset
+from ...errors import UsageError
+from ...progress import SILENT, Progress
+from ..builder.bundle_reference import reference_runner, require_named
+from ..devices.adb import AdbDevice
+from ..devices.base import Device, DeviceRunner
+from ..devices.settings import DeviceSettings
+from ..devices.ssh import SshDevice
+from .local import (
     bundle_key,
     name_bundles,
     note_candidates,
     reference_key,
     require_source,
 )
-from .builder.bundle_reference import reference_runner, require_named
-from .devices.adb import AdbDevice
-from .devices.base import Device, DeviceRunner
-from .devices.settings import DeviceSettings
-from .devices.ssh import SshDevice
 
 FLOAT = "fp32"
 

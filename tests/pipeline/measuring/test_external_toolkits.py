@@ -19,16 +19,16 @@ from edgeseg.data.images import read_image
 from edgeseg.errors import UnknownNameError, UsageError
 from edgeseg.lazy import is_installed
 from edgeseg.models import find_model
-from edgeseg.pipeline.bench import baseline_participant, reference_runner
 from edgeseg.pipeline.build import BuildRequest, build_bundle
 from edgeseg.pipeline.builder.request import open_split
-from edgeseg.pipeline.external_toolkits import (
+from edgeseg.pipeline.measuring.external_toolkits import (
     ToolkitEnvironment,
     ToolkitProcess,
     open_environments,
     parse_toolkits,
     toolkit_participants,
 )
+from edgeseg.pipeline.measuring.local import baseline_participant, reference_runner
 from edgeseg.progress import SILENT
 
 RunCli = Callable[..., "CompletedProcess[str]"]

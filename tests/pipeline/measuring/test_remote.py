@@ -22,8 +22,8 @@ from support import needs
 from edgeseg.bundle.bundle import open_bundle
 from edgeseg.errors import DeviceError
 from edgeseg.lazy import module_file
-from edgeseg.pipeline.device_bench import find_baseline
 from edgeseg.pipeline.devices.ssh import SshDevice
+from edgeseg.pipeline.measuring.remote import find_baseline
 from edgeseg.records import sha256_of_file
 from edgeseg.targets.transports.ssh import SshTransport
 

@@ -1,0 +1,1 @@
+"""Measuring bundles: here, on devices, and beside external toolkits."""
