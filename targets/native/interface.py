@@ -6,33 +6,45 @@ The C itself lies in `c/`, with names between @ for what differs from network to
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from edgeseg.contract import InputContract, MinMax, OutputContract
+from edgeseg.contract import InputContract, OutputContract
+from edgeseg.embed.contract_c import (
+    LONGEST_SIDE,
+    TensorPlace,
+    constants_text,
+    formats_text,
+    pixels_text,
+)
+from edgeseg.embed.surface import fill
 
 from .ir import Program
-from .kernels.writer import number
 from .passes.norms import MOST_THREADS
-from .source import Place, Source
+from .source import Source
 
 VERSION = 1
 MAGIC = b"ESNW"
 HEADER = struct.Struct("<4sIQQQ32x")  # magic, version, network, floats and their checksum
 ALIGNMENT = 64
-LONGEST_SIDE = 8192  # of pictures, in pixels
+PREFIX = "edgeseg"  # of all names in C, unless another is chosen
 # Of a picture, in the header, by its channels.
 PIXELS = {1: "one byte", 2: "two bytes", 3: "three bytes", 4: "four bytes"}
 FOLDER = Path(__file__).with_name("c")
+WITH_PICTURES = """\
+#define PICTURE_BYTES ((sizeof(struct edgeseg_work) + 63) / 64 * 64)
+"""
 NO_PICTURES = """\
-#define LONGEST_SIDE 0
 #define PICTURE_BYTES 0
-struct picture { int none; };
-#define picture_in(...) (void)0
-#define picture_out(...) 0
+#define EDGESEG_BANDS 6
+struct edgeseg_work { int none; };
+#define edgeseg_check_picture(...) 7
+#define edgeseg_picture_in(...) (void)0
+#define edgeseg_picture_out(...) 0
 """
 
 
@@ -64,8 +76,17 @@ def weights_file(source: Source, key: int) -> bytes:
     return HEADER.pack(*known) + content
 
 
-def header(program: Program) -> str:
-    """The header file, which says what the functions do."""
+def header(
+    program: Program,
+    contracts: tuple[InputContract, OutputContract] | None = None,
+    prefix: str = PREFIX,
+) -> str:
+    """The header file, which says what the functions do.
+
+    Args:
+        contracts: How pictures are prepared and masks are read; None where that is not known.
+        prefix: Of all names.
+    """
     sizes = {"IMAGE": program.image.shape, "MASK": program.mask.shape}
     lines = [
         f"#define EDGESEG_{name}_{axis} {size}"
@@ -78,17 +99,28 @@ def header(program: Program) -> str:
         "SIZES": "\n".join(lines),
         "VERSION": str(VERSION),
         "PIXEL": PIXELS.get(program.image.channels, PIXELS[3]),
+        "FORMATS": formats_text(contracts[0] if contracts else None),
     }
-    return filled("interface.h", values)
+    return renamed(filled("interface.h", values), prefix)
+
+
+def renamed(text: str, prefix: str) -> str:
+    """C whose names begin with another prefix than `PREFIX`."""
+    lower = re.sub(rf"\b{PREFIX}(?=_|\.h)", prefix, text)
+    return re.sub(rf"\b{PREFIX.upper()}_", f"{prefix.upper()}_", lower)
 
 
 def implementation(
-    source: Source, key: int, contracts: tuple[InputContract, OutputContract] | None
+    source: Source,
+    key: int,
+    contracts: tuple[InputContract, OutputContract] | None,
+    prefix: str = PREFIX,
 ) -> str:
     """The C text behind the header; it follows the network's.
 
     Args:
         contracts: How pictures are prepared and masks are read; None where that is not known.
+        prefix: Of all names.
     """
     sizes = source.arena_floats, source.strip_floats
     arena, strips = (-(-4 * floats // ALIGNMENT) * ALIGNMENT for floats in sizes)
@@ -102,57 +134,27 @@ def implementation(
         "HEADER": str(HEADER.size),
         "IMAGE": ", ".join(map(str, source.image.shape)),
         "MASK": ", ".join(map(str, source.mask.shape)),
-        "PIXEL_BYTES": str(3 if contracts is None else contracts[0].channels),
         "VERSION": str(VERSION),
     }
-    return pictures + filled("interface.c", values)
+    return renamed(pictures + filled("interface.c", values), prefix)
 
 
 def _pictures(source: Source, inputs: InputContract, outputs: OutputContract) -> str:
-    return filled(
-        "pictures.c",
-        {
-            "LONGEST": str(LONGEST_SIDE),
-            **_place("IMAGE", source.image),
-            **_place("MASK", source.mask),
-            "ZEROS": ", ".join(["0.0f"] * inputs.channels),
-            "NORMALIZATION": _normalization(inputs),
-            "THRESHOLD": number(outputs.threshold),
-        },
+    image, mask = (
+        TensorPlace(place.shape, place.first, place.plane, place.pitch)
+        for place in (source.image, source.mask)
     )
-
-
-def _place(name: str, place: Place) -> dict[str, str]:
-    return {
-        **{f"{name}_{axis}": str(size) for axis, size in zip("CHW", place.shape, strict=True)},
-        f"{name}_FIRST": str(place.first),
-        f"{name}_PLANE": str(place.plane),
-        f"{name}_PITCH": str(place.pitch),
-    }
-
-
-def _normalization(inputs: InputContract) -> str:
-    """C that defines what is done to a pixel `V` of channel `K`."""
-    how = inputs.normalization
-    if isinstance(how, MinMax):
-        low = number(how.low)
-        gain = f"(float)({how.high - how.low!r} / ((double)most - (double)least))"
-        return (
-            f"const float gain = most > least ? {gain} : 0.0f;\n"
-            f"#define NORMALIZED(V, K) (((V) - least) * gain + {low})"
-        )
-    mean, std = (", ".join(number(one) for one in values) for values in (how.mean, how.std))
-    return (
-        f"static const float mean[{inputs.channels}] = {{{mean}}}, "
-        f"std[{inputs.channels}] = {{{std}}};\n"
-        "(void)least, (void)most;\n"
-        "#define NORMALIZED(V, K) (((V) / 255.0f - mean[K]) / std[K])"
+    parts = (
+        "#include <float.h>",
+        formats_text(inputs),
+        "enum { EDGESEG_OK = 0, EDGESEG_BAD_IMAGE = 5, EDGESEG_BAD_FORMAT = 9 };",
+        constants_text(inputs, outputs, image, mask),
+        pixels_text(inputs),
+        WITH_PICTURES,
     )
+    return "\n".join(parts)
 
 
 def filled(file: str, values: Mapping[str, str]) -> str:
     """A file of `c/` with each name between @ replaced."""
-    text = (FOLDER / file).read_text(encoding="utf-8")
-    for name, value in values.items():
-        text = text.replace(f"@{name}@", value)
-    return text
+    return fill((FOLDER / file).read_text(encoding="utf-8"), values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import zlib
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from edgeseg.errors import UnknownNameError
+from edgeseg.errors import UnknownNameError, UsageError
 from edgeseg.records import ONNX_FORMAT, Artifact
 from edgeseg.storage.temporary import temporary_folder
 
@@ -21,14 +22,15 @@ from ..base import Runtime, RuntimeOptions, Written
 from ..onnxruntime import OnnxRuntime
 from .compiler import COMPILERS, find_compiler
 from .frontend.graph import import_graph
-from .interface import header, implementation, network_key, weights_file
+from .interface import PREFIX, header, implementation, network_key, weights_file
 from .isa import InstructionSet, best_here, parse_sets, runs_here
 from .passes import fuse
 from .source import Source, write_source
 
 # Which library is for which machine and takes which weights, and checksums of all other files.
 CONTENTS = "network.json"
-HEADER = "edgeseg.h"
+HEADER = f"{PREFIX}.h"  # unless another prefix is chosen
+PREFIX_PATTERN = "[a-z][a-z0-9_]{0,31}"
 WEB_MODULE = Path(__file__).parent / "web" / "network.mjs"  # opens what is for WebAssembly
 AUTO = "auto"
 # What moves work to fewer pixels or makes larger arrays unnecessary.
@@ -48,14 +50,21 @@ class NativeOptions(RuntimeOptions):
         compiler: "auto" for the first of zig, gcc and clang that is installed.
         static: Whether static libraries are written too.
         source: Whether the C is kept.
+        prefix: Of all names in C, so that one program can link several networks.
     """
 
     isa: str = "portable"
     compiler: str = AUTO
     static: bool = False
     source: bool = False
+    prefix: str = PREFIX
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(PREFIX_PATTERN, self.prefix):
+            raise UsageError(
+                f"The option prefix of native is {self.prefix!r}, which C cannot take as the start "
+                "of names. Give a small letter, then small letters, digits and _, 32 at most."
+            )
         parse_sets(self.isa)
         if self.compiler not in (AUTO, *COMPILERS):
             raise UnknownNameError("compiler of native", self.compiler, (AUTO, *COMPILERS))
@@ -117,20 +126,24 @@ class NativeRuntime(Runtime):
             {isa: write_source(program, isa.machine) for isa in self._sets(precision)}
         )
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / HEADER).write_text(header(program), encoding="utf-8")
+        prefix = self.native_options.prefix
+        header_name = f"{prefix}.h"
+        (folder / header_name).write_text(header(program, contracts, prefix), encoding="utf-8")
         weights = {one.weights: weights_file(one.source, one.key) for one in variants}
         for name, content in weights.items():
             (folder / name).write_bytes(content)
 
         def compile_variant(variant: _Variant) -> tuple[list[str], str]:
-            text = variant.source.text + implementation(variant.source, variant.key, contracts)
+            own = implementation(variant.source, variant.key, contracts, prefix)
+            text = variant.source.text + own
             return self._compile(variant, text, folder)
 
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             made = list(pool.map(compile_variant, variants))
         libraries = [name for names, _ in made for name in names]
-        others = (HEADER, *weights, *libraries)
+        others = (header_name, *weights, *libraries)
         contents = {
+            "prefix": prefix,
             "libraries": [_describe(one) for one in variants],
             "crc32": {name: zlib.crc32((folder / name).read_bytes()) for name in others},
         }

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 VERSION = 1
 MOST_THREADS = 8
+PREFIX = "edgeseg"  # of the library's functions, where the list says nothing else
 OTHER_NETWORK = 3  # code of weights that are not this library's
 CPU_INFO = Path("/proc/cpuinfo")
 
@@ -43,14 +44,14 @@ class Backend:
         for name, checksum in contents["crc32"].items():
             if zlib.crc32((path.parent / name).read_bytes()) != checksum:
                 raise RuntimeError(f"{name} is damaged")
+        self._prefix = contents.get("prefix", PREFIX)
         variant = choose(contents["libraries"])
         self.isa = variant["isa"]
         library = path.parent / variant["library"]
         self._open(library, library)
-        if self._library.edgeseg_version() != VERSION:
-            raise RuntimeError(
-                f"{library.name} has version {self._library.edgeseg_version()}, not {VERSION}"
-            )
+        version = self._function("version")()
+        if version != VERSION:
+            raise RuntimeError(f"{library.name} has version {version}, not {VERSION}")
         # Both must stay as long as the handle.
         self._weights = aligned(np.fromfile(path.parent / variant["weights"], np.uint8))
         self._threads = min(threads, MOST_THREADS)
@@ -65,7 +66,7 @@ class Backend:
             code = self._create()
         self._check(code)
         image, mask = (ctypes.c_int32 * 3)(), (ctypes.c_int32 * 3)()
-        self._library.edgeseg_sizes(image, mask)
+        self._function("sizes")(image, mask)
         self._image, self._mask = (1, *image), (1, *mask)
         self._lock = threading.Lock()
         self._others = ThreadPoolExecutor(self._threads - 1) if self._threads > 1 else None
@@ -77,12 +78,15 @@ class Backend:
             raise RuntimeError(f"{title.name} does not load: {error}") from error
         self._declare()
 
+    def _function(self, name: str) -> Any:
+        return getattr(self._library, f"{self._prefix}_{name}")
+
     def _reserve(self) -> None:
-        size = self._library.edgeseg_memory_bytes(self._threads)
+        size = self._function("memory_bytes")(self._threads)
         self._memory = aligned(np.zeros(size, np.uint8))
 
     def _create(self) -> int:
-        code: int = self._library.edgeseg_create(
+        code: int = self._function("create")(
             self._memory.ctypes.data,
             self._memory.size,
             self._threads,
@@ -93,19 +97,25 @@ class Backend:
         return code
 
     def _declare(self) -> None:
-        library, pointer, size = self._library, ctypes.c_void_p, ctypes.c_size_t
-        side = ctypes.c_int32
-        library.edgeseg_error_text.restype = ctypes.c_char_p
-        library.edgeseg_memory_bytes.restype = size
-        library.edgeseg_memory_bytes.argtypes = (side,)
-        library.edgeseg_create.argtypes = (pointer, size, side, pointer, size, pointer)
-        library.edgeseg_run_thread.argtypes = (pointer, side, pointer, pointer)
-        library.edgeseg_run.argtypes = (pointer, pointer, pointer)
-        library.edgeseg_run_picture.argtypes = (pointer, pointer, side, side, size, pointer)
+        pointer, size, side = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int32
+        arguments: dict[str, tuple[Any, ...]] = {
+            "create": (pointer, size, side, pointer, size, pointer),
+            "run_thread": (pointer, side, pointer, pointer),
+            "run": (pointer, pointer, pointer),
+            "run_picture": (pointer, pointer, side, side, size, pointer),
+            "memory_bytes": (side,),
+        }
+        if hasattr(self._library, f"{self._prefix}_run_pixels"):  # older libraries lack it
+            picture = pointer, side, side, side, size
+            arguments["run_pixels"] = (pointer, *picture, pointer, pointer)
+        for name, types in arguments.items():
+            self._function(name).argtypes = types
+        self._function("memory_bytes").restype = size
+        self._function("error_text").restype = ctypes.c_char_p
 
     def _check(self, code: int) -> None:
         if code:
-            raise RuntimeError(self._library.edgeseg_error_text(code).decode())
+            raise RuntimeError(self._function("error_text")(code).decode())
 
     def run(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities (1, C, H, W) of a prepared image (1, 3, H, W)."""
@@ -120,9 +130,9 @@ class Backend:
 
     def _run_threads(self, places: tuple[int, int]) -> None:
         if self._others is None:
-            self._check(self._library.edgeseg_run(self._handle, *places))
+            self._check(self._function("run")(self._handle, *places))
             return
-        run = self._library.edgeseg_run_thread
+        run = self._function("run_thread")
         others = [
             self._others.submit(run, self._handle, thread, *places)
             for thread in range(1, self._threads)
@@ -140,8 +150,32 @@ class Backend:
         labels = np.empty((height, width), np.uint8)
         places = given.ctypes.data, height, width, 0, labels.ctypes.data
         with self._lock:
-            self._check(self._library.edgeseg_run_picture(self._handle, *places))
+            self._check(self._function("run_picture")(self._handle, *places))
         return labels
+
+    def run_pixels(
+        self, pixels: NDArray[Any], layout: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Classes (H, W) and probabilities (C, H, W) of a picture (H, W) or (H, W, values).
+
+        Args:
+            layout: One of the formats in the library's header, which says what a pixel's values
+                are: 1 RGB, 2 RGBA, 3 BGR, 4 BGRA, 5 grey, 6 the network's own; 16 more for uint16.
+
+        Raises:
+            RuntimeError: The network takes no such pictures.
+        """
+        given = np.ascontiguousarray(pixels)
+        height, width = given.shape[:2]
+        row_bytes = given.strides[0]
+        labels = np.empty((height, width), np.uint8)
+        planes = np.empty((self._mask[1], height, width), np.float32)
+        ends = labels.ctypes.data, planes.ctypes.data
+        with self._lock:
+            run = self._function("run_pixels")
+            places = given.ctypes.data, layout, height, width, row_bytes, *ends
+            self._check(run(self._handle, *places))
+        return labels, planes
 
 
 def choose(libraries: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

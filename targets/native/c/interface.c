@@ -17,7 +17,7 @@ struct edgeseg_network {
     uint64_t state;
     const float *weights;
     float *arena, *strips;
-    struct picture *picture;
+    struct edgeseg_work *work;
     struct team team;
     int32_t threads;
 };
@@ -34,6 +34,7 @@ EXPORT const char *edgeseg_error_text(int code)
     case 6: return "the network gives NaN or infinity for this image";
     case 7: return "the network was built without saying how images are prepared";
     case 8: return "this number of threads, or this thread, is none of the handle's";
+    case 9: return "the network takes no pictures of this format";
     default: return "an unknown error";
     }
 }
@@ -85,7 +86,7 @@ EXPORT int edgeseg_create(void *memory, size_t memory_bytes, int32_t threads, co
     made->weights = (const float *)words;
     made->arena = (float *)((char *)memory + 64);
     made->strips = made->arena + @ARENA@ / 4;
-    made->picture = (struct picture *)(made->strips + threads * (size_t)(@STRIPS@ / 4));
+    made->work = (struct edgeseg_work *)(made->strips + threads * (size_t)(@STRIPS@ / 4));
     made->team = (struct team){0, 0};
     made->threads = threads;
     const size_t floats = (@ARENA@ + threads * (size_t)@STRIPS@) / 4;
@@ -116,17 +117,24 @@ EXPORT int edgeseg_run_thread(struct edgeseg_network *network, int32_t thread, c
     return 0;
 }
 
+EXPORT int edgeseg_run_pixels(struct edgeseg_network *network, const void *pixels, int32_t format,
+    int32_t height, int32_t width, size_t row_bytes, uint8_t *labels, float *probabilities)
+{
+    if (!network || network->state != LIVES || !pixels) return 4;
+    const int code = edgeseg_check_picture(format, height, width, &row_bytes);
+    if (code) return code;
+    edgeseg_picture_in(network->work, pixels, format, height, width, row_bytes, network->arena);
+    network_run(network->arena, network->weights, network->strips, &network->team, 0, 1);
+    return edgeseg_picture_out(network->work, network->arena, height, width, labels, probabilities)
+        ? 0
+        : 6;
+}
+
 EXPORT int edgeseg_run_picture(struct edgeseg_network *network, const uint8_t *rgb, int32_t height,
     int32_t width, size_t row_bytes, uint8_t *labels)
 {
-    if (!network || network->state != LIVES || !rgb || !labels) return 4;
-    if (!PICTURE_BYTES) return 7;
-    if (height < 1 || width < 1 || height > LONGEST_SIDE || width > LONGEST_SIDE) return 5;
-    if (row_bytes == 0) row_bytes = @PIXEL_BYTES@ * (size_t)width;
-    if (row_bytes < @PIXEL_BYTES@ * (size_t)width) return 5;
-    picture_in(network->picture, network->arena, rgb, height, width, row_bytes);
-    network_run(network->arena, network->weights, network->strips, &network->team, 0, 1);
-    return picture_out(network->picture, network->arena, height, width, labels) ? 0 : 6;
+    if (!labels) return 4;
+    return edgeseg_run_pixels(network, rgb, EDGESEG_BANDS, height, width, row_bytes, labels, 0);
 }
 
 EXPORT void edgeseg_destroy(struct edgeseg_network *network)

@@ -22,8 +22,10 @@ enum {
     EDGESEG_NOT_FINITE = 6,    /* the network gives NaN or infinity for this image */
     EDGESEG_NO_CONTRACT = 7,   /* it was built without saying how images are prepared */
     EDGESEG_BAD_THREADS = 8,   /* not 1 to EDGESEG_MOST_THREADS, or none of those of the handle */
+    EDGESEG_BAD_FORMAT = 9,    /* the network takes no pictures of this format */
 };
 
+@FORMATS@
 typedef struct edgeseg_network edgeseg_network;
 
 /* What such a code means, in words. */
@@ -58,6 +60,13 @@ int edgeseg_run_thread(edgeseg_network *network, int32_t thread, const float *im
  * `width` bytes. */
 int edgeseg_run_picture(edgeseg_network *network, const uint8_t *rgb, int32_t height,
     int32_t width, size_t row_bytes, uint8_t *labels);
+
+/* The same for a picture whose pixels have one of the formats above. Networks of one channel turn
+ * colours into grey, those of three repeat grey; those of two and four take EDGESEG_BANDS only.
+ * `probabilities` gets a plane of `height` times `width` floats for each of EDGESEG_MASK_CHANNELS;
+ * it or `labels` may be NULL. Older libraries lack this function. */
+int edgeseg_run_pixels(edgeseg_network *network, const void *pixels, int32_t format,
+    int32_t height, int32_t width, size_t row_bytes, uint8_t *labels, float *probabilities);
 
 /* Forget a handle. Its memory is the caller's again. */
 void edgeseg_destroy(edgeseg_network *network);

@@ -20,6 +20,9 @@ export async function openNetwork(library, weights) {
   }
   const { instance } = await WebAssembly.instantiate(library, {});
   const network = instance.exports;
+  // Names begin with the prefix that the network was built with.
+  const known = "_error_text";
+  const prefix = Object.keys(network).find((name) => name.endsWith(known)).slice(0, -known.length);
   let end = network.__heap_base.value;
   const reserve = (bytes) => {
     const place = Math.ceil(end / 64) * 64;
@@ -30,24 +33,24 @@ export async function openNetwork(library, weights) {
   };
   const check = (code) => {
     if (code === 0) return;
-    const bytes = new Uint8Array(network.memory.buffer, network.edgeseg_error_text(code));
+    const bytes = new Uint8Array(network.memory.buffer, network[`${prefix}_error_text`](code));
     throw new Error(new TextDecoder().decode(bytes.slice(0, bytes.indexOf(0))));
   };
   const sizes = reserve(24);
-  network.edgeseg_sizes(sizes, sizes + 12);
+  network[`${prefix}_sizes`](sizes, sizes + 12);
   const shapes = new Int32Array(network.memory.buffer, sizes, 6);
   const imageShape = [...shapes.slice(0, 3)];
   const maskShape = [...shapes.slice(3)];
   const pixels = ([channels, height, width]) => channels * height * width;
   const places = { weights: reserve(content.length), handle: reserve(4) };
-  places.memory = reserve(network.edgeseg_memory_bytes(1));
+  places.memory = reserve(network[`${prefix}_memory_bytes`](1));
   places.image = reserve(4 * pixels(imageShape));
   places.mask = reserve(4 * pixels(maskShape));
   new Uint8Array(network.memory.buffer, places.weights, content.length).set(content);
   check(
-    network.edgeseg_create(
+    network[`${prefix}_create`](
       places.memory,
-      network.edgeseg_memory_bytes(1),
+      network[`${prefix}_memory_bytes`](1),
       1,
       places.weights,
       content.length,
@@ -67,7 +70,7 @@ export async function openNetwork(library, weights) {
         );
       }
       image.set(given);
-      check(network.edgeseg_run(handle, places.image, places.mask));
+      check(network[`${prefix}_run`](handle, places.image, places.mask));
       return mask;
     },
   };
