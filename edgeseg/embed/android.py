@@ -1,20 +1,178 @@
-"""To be written."""
+"""Kits for Android: a Gradle module in Kotlin over LiteRT or a compiled network."""
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from .surface import Kit, Surface
+from ..errors import TargetError
+from .surface import CONTRACT_FILE, SOURCES, Kit, Parity, Surface, copy_sources
+
+# Words that are no name of a package in Kotlin or Java.
+RESERVED = frozenset(
+    "abstract as assert boolean break byte case catch char class const continue default do double "
+    "else enum extends false final finally float for fun goto if implements import in instanceof "
+    "int interface is long native new null object package private protected public return short "
+    "static super switch synchronized this throw throws transient true try typealias typeof val "
+    "var void volatile when while".split()
+)
+MODULE = "edgeseg"
+CAMERA_CHANNELS = (1, 3)
 
 
 class AndroidSurface(Surface):
-    """To be written."""
+    """A Gradle module that an app includes, with tests and a golden picture."""
 
     name = "android"
-    title = "android"
-    runtimes: ClassVar[Mapping[str, str]] = {}
+    title = "Android module in Kotlin"
+    runtimes: ClassVar[Mapping[str, str]] = {"litert": "LiteRT's CompiledModel on the processor"}
+    refusals: ClassVar[Mapping[str, str]] = {
+        "openvino": "OpenVINO has no library for Android phones. Build with --target android.",
+        "onnxruntime": "kits for it are not written. Build with --target android.",
+        "tensorrt": "phones have no GPU of NVIDIA. Build with --target android.",
+        "tensorrt-rtx": "phones have no GPU of NVIDIA. Build with --target android.",
+    }
+
+    def require(self, kit: Kit) -> None:
+        super().require(kit)
+        require_camera(self.name, kit)
 
     def write(self, kit: Kit, folder: Path) -> None:
-        raise NotImplementedError
+        module = folder / MODULE
+        values = text_values(kit)
+        package = Path(*values["PACKAGE"].split("."))
+        main, sources = module / "src" / "main", SOURCES / self.name
+        copy_sources(sources / "project", folder, values)
+        copy_sources(sources / kit.runtime, module, values)
+        (module / "README.md").rename(folder / "README.md")
+        for part in ("common", kit.runtime):
+            copy_sources(sources / "kotlin" / part, main / "kotlin" / package, values)
+        (main / "kotlin" / package / "Network.kt").write_text(
+            network_file(kit, values["PACKAGE"]), encoding="utf-8"
+        )
+        (main / "AndroidManifest.xml").write_text("<manifest />\n", encoding="utf-8")
+        for path in kit.artifact_files.values():
+            copy_into(path, main / "assets" / asset_folder(kit))
+        for part, kind in (("common", "androidTest"), (kit.runtime, "test")):
+            copy_sources(
+                sources / "tests" / part, module / "src" / kind / "kotlin" / package, values
+            )
+        kit.write_golden(module / "golden")
+        (module / "golden" / "tensor.bin").write_bytes(prepared_golden(kit))
+        kit.write_contract(folder / CONTRACT_FILE)
+
+    def check(self, kit: Kit, folder: Path) -> Parity:
+        return Parity(self.title, reason="there is no Android phone and no Gradle here")
+
+    def next_step(self, folder: Path) -> str:
+        return f"Copy {folder / MODULE} into your app; {folder / 'README.md'} says how to use it."
+
+
+def require_camera(surface: str, kit: Kit) -> None:
+    """Refuse a network that no photo goes into.
+
+    Raises:
+        TargetError: It says what such networks need.
+    """
+    channels = kit.bundle.inputs.channels
+    if channels not in CAMERA_CHANNELS:
+        raise TargetError(
+            f"{kit.bundle.folder} takes pictures of {channels} channels, and --{surface} is for "
+            "those of cameras, which have 1 or 3. Write the kit with --cpp, and call its C "
+            "interface."
+        )
+
+
+def copy_into(path: Path, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, folder / path.name)
+
+
+def short_name(kit: Kit) -> str:
+    """The network's name in letters and digits, as packages and libraries are called."""
+    name = re.sub(r"[^a-z0-9]", "", kit.bundle.manifest.model.name.lower())
+    return name if name[:1].isalpha() and name not in RESERVED else f"net{name}"
+
+
+def asset_folder(kit: Kit) -> str:
+    return f"{MODULE}/{short_name(kit)}"
+
+
+def text_values(kit: Kit) -> dict[str, str]:
+    """Values of the texts of a kit."""
+    manifest, outputs = kit.bundle.manifest, kit.bundle.outputs
+    height, width, _ = kit.golden_image.shape
+    return {
+        "NAME": short_name(kit),
+        "PACKAGE": f"{MODULE}.{short_name(kit)}",
+        "MODEL": manifest.model.name,
+        "LICENCE": manifest.model.weights_licence or "not told",
+        "CLASSES": ", ".join(f"{label} {name}" for label, name in enumerate(outputs.classes)),
+        "CHANNELS": str(kit.bundle.inputs.channels),
+        "GOLDEN_HEIGHT": str(height),
+        "GOLDEN_WIDTH": str(width),
+        "MAX_FLIPS": repr(float(manifest.golden.max_flips_per_10k)),
+    }
+
+
+def prepared_golden(kit: Kit) -> bytes:
+    """The input tensor of the golden image, in the artefact's layout."""
+    tensor = kit.bundle.inputs.prepare(kit.golden_image)
+    if kit.contract["input"]["tensor"]["layout"] == "NHWC":
+        tensor = tensor.transpose(0, 2, 3, 1)
+    return tensor.astype("<f4").tobytes()
+
+
+def network_file(kit: Kit, package: str) -> str:
+    """Kotlin's constants of a network."""
+    asset = f"{asset_folder(kit)}/{next(iter(kit.artifact_files))}"
+    return (
+        f"package {package}\n\n"
+        "/** The network's file among the app's assets. */\n"
+        f"internal const val MODEL_ASSET = {quoted(asset)}\n\n"
+        "/** What the network takes and gives. */\n"
+        f"internal val NETWORK = {kotlin_contract(kit.contract)}\n"
+    )
+
+
+def kotlin_contract(contract: Mapping[str, Any]) -> str:
+    """A contract as an expression of Kotlin.
+
+    Args:
+        contract: As `Kit.contract` gives it.
+    """
+    inputs, outputs = contract["input"], contract["output"]
+    fields = {
+        "channels": inputs["channels"],
+        "height": inputs["height"],
+        "width": inputs["width"],
+        "channelsLast": _boolean(inputs["tensor"]["layout"] == "NHWC"),
+        "normalization": _normalization(inputs["normalization"]),
+        "white": inputs.get("white", 65535),
+        "maskChannels": outputs["channels"],
+        "maskChannelsLast": _boolean(outputs["tensor"]["layout"] == "NHWC"),
+        "threshold": f"{float(outputs['threshold'])!r}f",
+        "classes": f"listOf({', '.join(map(quoted, outputs['classes']))})",
+    }
+    lines = "".join(f"    {name} = {value},\n" for name, value in fields.items())
+    return f"NetworkContract(\n{lines})"
+
+
+def _boolean(value: bool) -> str:
+    return str(value).lower()
+
+
+def _normalization(how: Mapping[str, Any]) -> str:
+    if how["kind"] == "min_max":
+        return f"Normalization.MinMax(low = {float(how['low'])!r}, high = {float(how['high'])!r})"
+    mean, std = (", ".join(f"{float(value)!r}f" for value in how[key]) for key in ("mean", "std"))
+    return f"Normalization.MeanStd(floatArrayOf({mean}), floatArrayOf({std}))"
+
+
+def quoted(text: str) -> str:
+    """A literal of Kotlin."""
+    return json.dumps(text).replace("$", "\\$")

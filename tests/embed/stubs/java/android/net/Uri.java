@@ -1,0 +1,9 @@
+package android.net;
+
+public class Uri {
+    public final String path;
+
+    public Uri(String path) {
+        this.path = path;
+    }
+}
