@@ -99,7 +99,7 @@ def _tensor(name: str, shape: tuple[int, int, int], form: Mapping[str, Any], end
         f"The {end} tensor '{name}' of the artefact is {form['dtype']}, {form['layout']}, "
         f"{order}: {place}."
     )
-    if "scale" in form:
+    if form.get("scale") is not None:  # floats may say that they have none
         text += (
             f" real = {form['scale']!r} * (quantized - {form['zero_point']}), so that quantized = "
             "real / scale + zero point, rounded and cut to the type's range."

@@ -14,11 +14,13 @@ from .surface import CONTRACT_FILE, SOURCES, Kit, Parity, Surface, copy_sources
 
 # Words that are no name of a package in Kotlin or Java.
 RESERVED = frozenset(
-    "abstract as assert boolean break byte case catch char class const continue default do double "
-    "else enum extends false final finally float for fun goto if implements import in instanceof "
-    "int interface is long native new null object package private protected public return short "
-    "static super switch synchronized this throw throws transient true try typealias typeof val "
-    "var void volatile when while".split()
+    """
+    abstract as assert boolean break byte case catch char class const continue default do double
+    else enum extends false final finally float for fun goto if implements import in instanceof int
+    interface is long native new null object package private protected public return short static
+    super switch synchronized this throw throws transient true try typealias typeof val var void
+    volatile when while
+    """.split()  # noqa: SIM905
 )
 MODULE = "edgeseg"
 CAMERA_CHANNELS = (1, 3)
@@ -62,7 +64,7 @@ class AndroidSurface(Surface):
                 sources / "tests" / part, module / "src" / kind / "kotlin" / package, values
             )
         kit.write_golden(module / "golden")
-        (module / "golden" / "tensor.bin").write_bytes(prepared_golden(kit))
+        write_tensors(kit, module / "golden")
         kit.write_contract(folder / CONTRACT_FILE)
 
     def check(self, kit: Kit, folder: Path) -> Parity:
@@ -119,12 +121,20 @@ def text_values(kit: Kit) -> dict[str, str]:
     }
 
 
-def prepared_golden(kit: Kit) -> bytes:
-    """The input tensor of the golden image, in the artefact's layout."""
-    tensor = kit.bundle.inputs.prepare(kit.golden_image)
-    if kit.contract["input"]["tensor"]["layout"] == "NHWC":
-        tensor = tensor.transpose(0, 2, 3, 1)
-    return tensor.astype("<f4").tobytes()
+def write_tensors(kit: Kit, folder: Path) -> None:
+    """Write the golden pair as the artefact has it, in its own layout, float32, little endian.
+
+    tensor.bin         input
+    probabilities.bin  output
+    """
+    tensors = {
+        "tensor.bin": (kit.bundle.inputs.prepare(kit.golden_image), "input"),
+        "probabilities.bin": (kit.golden_mask, "output"),
+    }
+    for name, (values, end) in tensors.items():
+        is_last = kit.contract[end]["tensor"]["layout"] == "NHWC"
+        placed = values.transpose(0, 2, 3, 1) if is_last else values
+        (folder / name).write_bytes(placed.astype("<f4").tobytes())
 
 
 def network_file(kit: Kit, package: str) -> str:

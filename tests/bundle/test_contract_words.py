@@ -42,6 +42,8 @@ def test_the_layout_is_that_of_the_artefact() -> None:
     told = words_of(inputs, input=form)
     assert "int8, NHWC, (1, 16, 24, 3): the channels of a pixel side by side" in told
     assert "real = 0.5 * (quantized - -128)" in told
+    floats = {"layout": "NHWC", "dtype": "float32", "scale": None, "zero_point": None}
+    assert "quantized" not in words_of(inputs, input=floats)
 
 
 @pytest.mark.parametrize(("channels", "function"), [(1, "sigmoid"), (3, "softmax")])

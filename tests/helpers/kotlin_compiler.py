@@ -93,7 +93,7 @@ def compile_java(sources: Path, classes: Path) -> None:
 
 
 def fetch_kotlin(folder: Path) -> None:
-    """Fetch the compiler into `folder`, which does not exist yet, or skip; npm keeps its archive."""
+    """Fetch the compiler into the new `folder`, or skip; npm keeps its archive."""
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
     if missing:
         UNTESTED.add(f"Kotlin (run {INSTALL_SCRIPT})")

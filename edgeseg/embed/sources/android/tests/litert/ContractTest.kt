@@ -22,7 +22,7 @@ class ContractTest {
 
     @Test
     fun probabilitiesBecomeTheLabels() {
-        val labels = contract.restore(floats("mask.bin"), @GOLDEN_WIDTH@, @GOLDEN_HEIGHT@)
+        val labels = contract.restore(floats("probabilities.bin"), @GOLDEN_WIDTH@, @GOLDEN_HEIGHT@)
         val expected = bytes("labels.bin")
         val flips = labels.indices.count { labels[it] != expected[it] }
         assertEquals("flips in 10,000", 0.0, flips * 1e4 / labels.size, 1.0)

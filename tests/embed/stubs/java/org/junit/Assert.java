@@ -19,6 +19,12 @@ public class Assert {
         }
     }
 
+    public static void assertEquals(Object expected, Object actual) {
+        if (!expected.equals(actual)) {
+            throw new AssertionError(actual + ", not " + expected);
+        }
+    }
+
     public static void assertTrue(boolean condition) {
         if (!condition) {
             throw new AssertionError();
