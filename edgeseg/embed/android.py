@@ -61,7 +61,7 @@ class AndroidSurface(Surface):
             copy_into(path, main / "assets" / asset_folder(kit))
         for part, kind in (("common", "androidTest"), (kit.runtime, "test")):
             copy_sources(
-                sources / "tests" / part, module / "src" / kind / "kotlin" / package, values
+                sources / "checks" / part, module / "src" / kind / "kotlin" / package, values
             )
         kit.write_golden(module / "golden")
         write_tensors(kit, module / "golden")
