@@ -33,8 +33,8 @@ COMPLETE = ".complete"
 DAY_S = 24 * 3600.0
 IN_USE_S = 600.0  # what was touched since is left to the command that did it
 KINDS = frozenset(
-    {"baselines", "bundles", "float-labels", "methods", "onnx", "paraphrasers", "toolkits"}
-    | {"teacher", "tuning"}
+    {"baselines", "bundles", "float-labels", "methods", "onnx", "packages", "paraphrasers"}
+    | {"teacher", "toolkits", "tuning"}
 )
 _damaged: list[Path] = []
 _KEY = re.compile(r"[0-9a-f]{64}")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from edgeseg.embed.surface import SOURCES
 from edgeseg.errors import UnknownNameError, UsageError
 from edgeseg.records import ONNX_FORMAT, Artifact
 from edgeseg.storage.temporary import temporary_folder
@@ -31,7 +32,8 @@ from .source import Source, write_source
 CONTENTS = "network.json"
 HEADER = f"{PREFIX}.h"  # unless another prefix is chosen
 PREFIX_PATTERN = "[a-z][a-z0-9_]{0,31}"
-WEB_MODULE = Path(__file__).parent / "web" / "network.mjs"  # opens what is for WebAssembly
+# Opens what is for WebAssembly.
+WEB_MODULE = SOURCES / "web" / "engines" / "native" / "network.mjs"
 AUTO = "auto"
 # What moves work to fewer pixels or makes larger arrays unnecessary.
 FLOAT_REWRITES = (

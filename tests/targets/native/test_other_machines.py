@@ -14,18 +14,17 @@ import numpy as np
 import pytest
 from native_graphs import Branches, compare_codes, quantized_branches, reference
 from numpy.typing import NDArray
-from support import ROOT, UNTESTED, native_optimised, needs
+from support import UNTESTED, native_optimised, needs
 
 from edgeseg.errors import TargetError
 from edgeseg.pipeline.studies.webassembly import relaxed_options
 from edgeseg.records import Artifact
 from edgeseg.targets import find_runtime
 from edgeseg.targets.native.isa import INSTRUCTION_SETS
-from edgeseg.targets.native.runtime import CONTENTS, HEADER
+from edgeseg.targets.native.runtime import CONTENTS, HEADER, WEB_MODULE
 
 pytestmark = needs("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "ziglang")
 HELPERS = Path(__file__).parents[2] / "helpers"
-OPENS_IT = ROOT / "targets" / "native" / "web" / "network.mjs"
 EMULATED = ("aarch64", "wasm", "wasm-relaxed")
 OTHERS = ("macos", "ios", "windows")
 INSTALL = "tests/install_debian_packages.sh"
@@ -127,7 +126,7 @@ def test_web_assembly_computes_the_same(
     node = require_program("node", "the network compiled for WebAssembly")
     (tmp_path / "image").write_bytes(image.tobytes())
     files = [artifact.folder / variant(artifact, name)[key] for key in ("library", "weights")]
-    words = [HELPERS / "run_network.mjs", OPENS_IT, *files, tmp_path / "image", tmp_path / "mask"]
+    words = [HELPERS / "run_network.mjs", WEB_MODULE, *files, tmp_path / "image", tmp_path / "mask"]
     subprocess.run([node, *relaxed_options(node), *words], check=True)
     agrees((tmp_path / "mask").read_bytes(), mask)
 

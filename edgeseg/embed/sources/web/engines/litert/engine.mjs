@@ -1,0 +1,40 @@
+// LiteRT.js on the processor: the path that was compared with Python.
+
+import { loadAndCompile, loadLiteRt, Tensor } from "./runtime/litert.mjs";
+
+/**
+ * @param {URL} base folder of the library
+ * @param {object} model what model/model.json holds
+ * @returns {Promise<{backend: string, run: (tensor: Float32Array) => Promise<Float32Array>}>}
+ */
+export async function openEngine(base, model) {
+  const wasm = new URL("runtime/wasm/", base);
+  // In a worker its loader would look for the .wasm beside the worker's own file, and what it has
+  // to say of itself would count as errors.
+  self.Module = {
+    locateFile: (name) => new URL(name, wasm).href,
+    printErr: (line) => console.debug(line),
+  };
+  await loadLiteRt(wasm.href);
+  const network = await loadAndCompile(new URL(`model/${model.files.plain}`, base).href, {
+    accelerator: "wasm",
+    cpuOptions: { numThreads: 1 },
+  });
+  return {
+    backend: "LiteRT.js, WebAssembly",
+    // Every tensor is memory of WebAssembly, which nobody but delete() gives back.
+    async run(values) {
+      const image = new Tensor(values, model.input_shape);
+      try {
+        const outputs = await network.run([image]);
+        try {
+          return Float32Array.from(await outputs[0].data());
+        } finally {
+          outputs.forEach((output) => output.delete());
+        }
+      } finally {
+        image.delete();
+      }
+    },
+  };
+}

@@ -1,0 +1,25 @@
+// ONNX Runtime Web on the processor.
+
+import * as ort from "./runtime/ort.wasm.min.mjs";
+
+/**
+ * @param {URL} base folder of the library
+ * @param {object} model what model/model.json holds
+ * @returns {Promise<{backend: string, run: (tensor: Float32Array) => Promise<Float32Array>}>}
+ */
+export async function openEngine(base, model) {
+  ort.env.wasm.wasmPaths = new URL("runtime/", base).href;
+  ort.env.wasm.numThreads = 1;
+  const url = new URL(`model/${model.files.plain}`, base).href;
+  const session = await ort.InferenceSession.create(url, { executionProviders: ["wasm"] });
+  const [input] = session.inputNames;
+  const [output] = session.outputNames;
+  return {
+    backend: "ONNX Runtime Web, WebAssembly",
+    async run(values) {
+      const image = new ort.Tensor("float32", values, model.input_shape);
+      const made = await session.run({ [input]: image });
+      return made[output].data;
+    },
+  };
+}

@@ -1,0 +1,93 @@
+// Decodes, prepares, runs and restores, away from the page.
+//
+// A classic worker, as some runtimes load their code with importScripts; modules are imported
+// dynamically.
+"use strict";
+
+const HERE = new URL("./", self.location.href);
+let opened; // a promise of the network
+let queue = Promise.resolve(); // one picture after the other
+
+async function open() {
+  const [{ Contract }, { openEngine }, picture, contract, model] = await Promise.all([
+    import("./contract.mjs"),
+    import("./engine.mjs"),
+    import("./picture.mjs"),
+    loadJson("model/contract.json"),
+    loadJson("model/model.json"),
+  ]);
+  const engine = await openEngine(HERE, model);
+  return { contract: new Contract(contract), engine, picture, model };
+}
+
+async function loadJson(name) {
+  const answer = await fetch(new URL(name, HERE));
+  if (!answer.ok) throw new Error(`${name} could not be loaded (${answer.status})`);
+  return answer.json();
+}
+
+async function describe() {
+  const { contract, engine, model } = await opened;
+  const files = performance.getEntriesByType("resource").map((entry) => entry.name);
+  return { ...model, classes: contract.output.classes, backend: engine.backend, files };
+}
+
+async function segment({ source, wanted }) {
+  const { contract, engine, picture } = await opened;
+  const times = {};
+  const timed = async (name, step) => {
+    const start = performance.now();
+    const result = await step();
+    times[name] = performance.now() - start;
+    return result;
+  };
+  const decoded = await timed("decode", () => picture.decode(source));
+  try {
+    const { width, height } = decoded;
+    const tensor = await timed("prepare", () => picture.prepare(contract, decoded));
+    const probabilities = await timed("infer", () => engine.run(tensor));
+    const labels = await timed("restore", () => contract.restore(probabilities, width, height));
+    const areas = areasOf(labels, contract.output.classes);
+    const result = { labels, width, height, areas, times };
+    const transfer = [labels.buffer];
+    if (wanted.probabilities) result.probabilities = contract.planes(probabilities).slice();
+    if (wanted.picture && decoded.bitmap) {
+      result.picture = decoded.bitmap;
+      transfer.push(decoded.bitmap);
+      decoded.bitmap = undefined;
+    }
+    return { result, transfer };
+  } finally {
+    decoded.bitmap?.close();
+  }
+}
+
+function areasOf(labels, classes) {
+  const counts = new Float64Array(256);
+  for (let i = 0; i < labels.length; i++) counts[labels[i]]++;
+  return classes.map((name, index) => ({
+    name,
+    pixels: counts[index],
+    percent: (100 * counts[index]) / labels.length,
+  }));
+}
+
+async function answer(request) {
+  if (request.kind === "open") {
+    opened ??= open();
+    return { result: await describe(), transfer: [] };
+  }
+  return segment(request);
+}
+
+self.onmessage = ({ data }) => {
+  queue = queue.then(async () => {
+    try {
+      const { result, transfer } = await answer(data);
+      self.postMessage({ id: data.id, result }, transfer);
+    } catch (error) {
+      const { message, code = "network" } = error;
+      self.postMessage({ id: data.id, error: { message, code } });
+    }
+  });
+};
