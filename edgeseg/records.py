@@ -76,6 +76,40 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class LayerTime:
+    """How long one layer of a loaded artefact takes.
+
+    Attributes:
+        name: As the runtime has it.
+        kind: Of operator, as the runtime has it.
+        precision: That it computed in, such as "f32" or "i8"; empty where that is not told.
+        milliseconds: Median.
+        origins: Names of nodes or values of the ONNX graph that it computes, or names that a
+            rewrite has made of such; empty for what the runtime added.
+    """
+
+    name: str
+    kind: str
+    precision: str
+    milliseconds: float
+    origins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LayerProfile:
+    """A loaded artefact, layer by layer, in the order of a run.
+
+    Attributes:
+        run_ms: Median of a run without counters.
+        counted_ms: Median of a run with counters, which cost time.
+    """
+
+    layers: tuple[LayerTime, ...]
+    run_ms: float
+    counted_ms: float
+
+
+@dataclass(frozen=True)
 class QuantizationRecord:
     """How an artefact was quantised, for the manifest.
 

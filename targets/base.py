@@ -23,7 +23,7 @@ from edgeseg.lazy import (
     require,
 )
 from edgeseg.options import Options
-from edgeseg.records import ONNX_FORMAT, Artifact, Diagnosis
+from edgeseg.records import ONNX_FORMAT, Artifact, Diagnosis, LayerProfile
 
 from .device_program import DeviceProgram
 
@@ -45,6 +45,25 @@ class Backend(Protocol):
 
     def run(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities (1, C, H, W) of a prepared image (1, 3, H, W)."""
+
+
+@dataclass(frozen=True)
+class ProfileRequest:
+    """An artefact to profile.
+
+    Attributes:
+        artifact: As the bundle has it.
+        onnx_path: The exported FP32 graph that it was made of.
+        rewrites: Names of the rewrites that changed the graph before it was compiled.
+        image: Prepared, (1, C, H, W).
+        runs: Counted ones.
+    """
+
+    artifact: Artifact
+    onnx_path: Path
+    rewrites: tuple[str, ...]
+    image: NDArray[np.float32]
+    runs: int
 
 
 class Written(NamedTuple):
@@ -77,6 +96,8 @@ class Runtime(abc.ABC):
         backend_module: Module with the standalone class `Backend`.
         device_program: What runs artefacts on devices without Python, reached with adb; None where
             the runtime has no such program.
+        profiler: "module:function" that times layers, a function of a `ProfileRequest`; empty where
+            the runtime does not tell.
         rewrites: Names of the exact rewrites of the ONNX graph (`edgeseg.lower.rewrites`) that make
             it faster here, by precision.
         runner_modules: Further standalone modules for the bundle's runner/, by file name.
@@ -95,6 +116,7 @@ class Runtime(abc.ABC):
     run_packages: ClassVar[tuple[str, ...]]
     backend_module: ClassVar[str]
     device_program: ClassVar[DeviceProgram | None] = None
+    profiler: ClassVar[str] = ""
     tolerances: ClassVar[Mapping[str, float]] = {"fp32": FP32_TOLERANCE}
     rewrites: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     runner_modules: ClassVar[Mapping[str, str]] = {}
@@ -209,6 +231,23 @@ class Runtime(abc.ABC):
                 f"Runtime {self.name} does not load {folder / files[0]}: {reason}. Build it again "
                 "with the installed versions; whether a bundle is damaged, edgeseg verify tells."
             ) from error
+
+    def profile(self, request: ProfileRequest) -> LayerProfile:
+        """Time the layers of an artefact on this machine, on one thread.
+
+        Raises:
+            TargetError: The runtime does not tell the times of layers, or does not run here.
+        """
+        if not self.profiler:
+            raise TargetError(
+                f"Runtime {self.name} does not tell how long its layers take. Profile a bundle of "
+                "openvino, onnxruntime or native."
+            )
+        for package in self.run_packages:
+            require(provider_of(package), purpose=f"Profiling on {self.name}")
+        module, _, function = self.profiler.partition(":")
+        profile: LayerProfile = getattr(importlib.import_module(module), function)(request)
+        return profile
 
     def fallback_runtime(self) -> str:
         """What computes artefacts here, where this runtime does not run; empty where it does."""

@@ -50,6 +50,7 @@ class OnnxRuntime(Runtime):
     build_packages = ("onnx", "onnx_ir", "onnxruntime")
     run_packages = ("onnxruntime",)
     backend_module = "edgeseg.targets.runners.onnxruntime_backend"
+    profiler = "edgeseg.targets.profiling.onnxruntime:profile_layers"
     rewrites: ClassVar[Mapping[str, tuple[str, ...]]] = {"fp32": FLOAT_REWRITES}
 
     def _write(self, onnx_path: Path, folder: Path, precision: str) -> Written:

@@ -23,7 +23,6 @@ from . import (
     bench,
     build,
     cache,
-    compare,
     demo,
     distill,
     doctor,
@@ -35,6 +34,7 @@ from . import (
     train,
     verify,
 )
+from .evidence import compare, profile
 from .groups import data, plan
 from .studies import calibration as calibration_study
 from .studies import distillation as distill_study
@@ -54,6 +54,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "build": build.build,
     "bench": bench.bench,
     "compare": compare.compare,
+    "profile": profile.profile,
     "sweep": sweep.sweep,
     "verify": verify.verify,
     "predict": predict.predict,

@@ -107,6 +107,7 @@ class NativeRuntime(Runtime):
     build_packages = ("onnx", "onnx_ir", "onnxruntime")
     run_packages = ()
     backend_module = "edgeseg.targets.runners.native_backend"
+    profiler = "edgeseg.targets.profiling.native:profile_layers"
     rewrites: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "fp32": FLOAT_REWRITES,
         "int8": FLOAT_REWRITES,

@@ -55,6 +55,7 @@ class OpenVinoRuntime(Runtime):
     build_packages = ("openvino",)
     run_packages = ("openvino",)
     backend_module = "edgeseg.targets.runners.openvino_backend"
+    profiler = "edgeseg.targets.profiling.openvino:profile_layers"
     plan_defaults: ClassVar[Mapping[str, str]] = {
         "quantize_outputs": "false",
         "zero_points": "true",

@@ -11,7 +11,7 @@ import pytest
 from bench_reports import report_of
 
 from edgeseg.benchmarks.report import Report
-from edgeseg.cli.compare import parse_margins
+from edgeseg.cli.evidence.compare import parse_margins
 from edgeseg.errors import UsageError
 
 RunCli = Callable[..., "CompletedProcess[str]"]

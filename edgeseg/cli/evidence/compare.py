@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import UsageError
-from .terminal.console import print_json, print_note, print_result, print_table
-from .terminal.options import AsJson
+from ...errors import UsageError
+from ..terminal.console import print_json, print_note, print_result, print_table
+from ..terminal.options import AsJson
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -91,7 +91,7 @@ def read_report(path: Path) -> Report:
     """
     from edgeseg.benchmarks.report import Report
 
-    from ..storage.reading import read_json
+    from ...storage.reading import read_json
 
     if not path.is_file():
         raise UsageError(f"No report at {path}. Make one with edgeseg bench --json-file.")

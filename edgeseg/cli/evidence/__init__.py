@@ -1,0 +1,1 @@
+"""Commands that tell why a bundle is as fast, and what changed."""

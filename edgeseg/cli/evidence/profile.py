@@ -1,0 +1,82 @@
+"""edgeseg profile"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..terminal.console import print_json, print_note, print_result, print_table
+from ..terminal.options import AsJson
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ...pipeline.profile import BundleProfile
+
+
+def profile(
+    bundle: Annotated[Path, typer.Argument(help="Bundle that edgeseg build wrote.")],
+    runs: Annotated[int, typer.Option(min=1, help="Counted runs.")] = 50,
+    depth: Annotated[
+        int, typer.Option(min=1, help="Names of modules are cut after so many parts.")
+    ] = 1,
+    layers: Annotated[bool, typer.Option("--layers", help="Print each layer.")] = False,
+    trace: Annotated[
+        Path | None, typer.Option(help="File for chrome://tracing or Perfetto.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show where the time of a bundle goes, by the names that the network gives its parts.
+
+    The runtime's own counters time each layer on one thread of this machine, on the bundle's golden
+    image. What they cost is measured beside.
+    """
+    from ...pipeline.profile import profile_bundle
+    from ...storage.atomic import write_text
+
+    found = profile_bundle(bundle, runs)
+    if trace is not None:
+        write_text(trace, json.dumps(found.to_trace()) + "\n")
+    if as_json:
+        print_json(found.to_json())
+        return
+    print_table(_layer_table(found) if layers else _module_table(found, depth))
+    cost = found.counted_ms - found.run_ms
+    print_note(
+        f"A run takes {found.run_ms:.2f} ms, and {cost:+.2f} ms with counters; the layers add up "
+        f"to {found.sum_ms:.2f} ms."
+    )
+    print_note(
+        f"Names tell the module of {found.named_share:.1%} of that; what {found.runtime} added "
+        "itself counts for the layer before."
+    )
+    if trace is not None:
+        print_result(f"Trace: {trace}")
+
+
+def _module_table(found: BundleProfile, depth: int) -> Table:
+    from rich.table import Table
+
+    table = Table()
+    for title in ("module", "ms", "share"):
+        table.add_column(title, justify="left" if title == "module" else "right")
+    for name, took in found.by_module(depth).items():
+        table.add_row(name, f"{took:.3f}", f"{took / found.sum_ms:.1%}" if found.sum_ms else "")
+    return table
+
+
+def _layer_table(found: BundleProfile) -> Table:
+    from rich.table import Table
+
+    table = Table()
+    for title in ("module", "layer", "kind", "type", "ms"):
+        table.add_column(title, justify="right" if title == "ms" else "left")
+    for one in sorted(found.layers, key=lambda one: -one.layer.milliseconds):
+        layer = one.layer
+        module = one.module if one.is_named else f"{one.module} *"
+        took = f"{layer.milliseconds:.3f}"
+        table.add_row(module, layer.name, layer.kind, layer.precision, took)
+    return table

@@ -1,0 +1,1 @@
+"""How long the layers of a loaded artefact take, runtime by runtime."""

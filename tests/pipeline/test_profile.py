@@ -1,0 +1,119 @@
+"""Time by module: sums, names, and what cannot be profiled."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+from small_bundle import write_small_bundle
+from support import needs
+
+from edgeseg.errors import BenchmarkError, TargetError, UsageError
+from edgeseg.pipeline.build import BuildRequest, build_bundle
+from edgeseg.pipeline.profile import (
+    BundleProfile,
+    attribute,
+    common_module,
+    profile_bundle,
+)
+from edgeseg.records import LayerTime
+from edgeseg.targets import RUNTIMES, find_runtime
+from edgeseg.targets.base import ProfileRequest
+
+RunCli = Callable[..., "CompletedProcess[str]"]
+MODULES = {"conv": "encoder.0.conv", "relu": "encoder.0.act", "head": "head", "add": "(network)"}
+
+
+def layer(name: str, milliseconds: float, *origins: str) -> LayerTime:
+    return LayerTime(name, "Kind", "f32", milliseconds, origins)
+
+
+def test_a_fused_layer_belongs_to_what_its_parts_share() -> None:
+    assert common_module(["encoder.0.conv", "encoder.0.act"]) == "encoder.0"
+    assert common_module(["encoder.0.conv", "(network)"]) == "encoder.0.conv"
+    assert common_module(["encoder.0", "head"]) == "head"
+    assert common_module(["(network)"]) == "(network)"
+
+
+def test_what_a_runtime_added_counts_for_its_neighbour() -> None:
+    layers = [
+        layer("reorder_in", 1, "no such"),
+        layer("a", 2, "conv", "relu"),
+        layer("reorder", 3),
+        layer("head/WithoutBiases", 4),
+    ]
+    found = attribute(layers, MODULES)
+    assert [(one.module, one.is_named) for one in found] == [
+        ("encoder.0", False),
+        ("encoder.0", True),
+        ("encoder.0", False),
+        ("head", True),
+    ]
+    profile = BundleProfile("net", "openvino", 9.0, 11.0, found)
+    assert profile.sum_ms == 10
+    assert profile.named_share == pytest.approx(0.6)
+    assert profile.by_module(1) == {"encoder": 6, "head": 4}
+    assert profile.by_module(2) == {"encoder.0": 6, "head": 4}
+    events = profile.to_trace()["traceEvents"]
+    assert [event["ts"] for event in events] == [0, 1000, 3000, 6000]
+
+
+@pytest.mark.slow
+@needs("torch", "onnx", "onnxscript", "onnxruntime", "openvino")
+@pytest.mark.parametrize(
+    ("target", "options", "least"),
+    [("openvino", {}, 0.9), ("onnxruntime", {}, 0.8), ("native", {"isa": "here"}, 0.99)],
+)
+def test_names_tell_the_modules_of_nearly_all_the_time(
+    target: str, options: dict[str, str], least: float, tmp_path: Path
+) -> None:
+    """`least` leaves room for what a runtime adds, such as a change of layout."""
+    request = BuildRequest(
+        "egeunet", target, "fp32", tmp_path / "bundle", size=(64, 64), options=options
+    )
+    build_bundle(request)
+    profile = profile_bundle(tmp_path / "bundle", runs=5)
+    assert profile.named_share > least
+    assert 0.3 * profile.run_ms < profile.sum_ms < 3 * profile.counted_ms
+    assert len(profile.by_module(1)) > 5
+
+
+@pytest.mark.slow
+def test_the_command(run_cli: RunCli, small_bundles: dict[str, Path], tmp_path: Path) -> None:
+    """INT8 on ONNX Runtime: the nodes between Q/DQ operators are found again."""
+    trace = tmp_path / "trace.json"
+    done = run_cli("profile", small_bundles["int8"], "--runs", "3", "--trace", trace)
+    assert done.returncode == 0, done.stderr
+    assert "encoder1" in done.stdout
+    assert "with counters" in done.stderr
+    assert len(json.loads(trace.read_text())["traceEvents"]) > 50
+    done = run_cli("profile", small_bundles["int8"], "--runs", "3", "--json")
+    record = json.loads(done.stdout)
+    assert record["named_share"] > 0.6
+    assert {"i8", "u8"} & {one["precision"] for one in record["layers"]}
+
+
+@needs("openvino", "onnx_ir")
+def test_a_bundle_without_its_source_is_refused(tmp_path: Path) -> None:
+    folder = write_small_bundle(tmp_path / "bundle")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"] = [one for one in manifest["files"] if one["role"] != "source"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    shutil.rmtree(folder / "source")
+    with pytest.raises(BenchmarkError, match=r"has no source/model\.onnx.*Profile the whole"):
+        profile_bundle(folder, runs=3)
+    with pytest.raises(UsageError, match=r"measures nothing\. Give 1 or more"):
+        profile_bundle(folder, runs=0)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in RUNTIMES.names() if not find_runtime(name).profiler]
+)
+def test_runtimes_that_tell_no_layers_say_so(name: str) -> None:
+    request = ProfileRequest(None, Path(), (), None, 1)  # type: ignore[arg-type]
+    with pytest.raises(TargetError, match="Profile a bundle of openvino, onnxruntime or native"):
+        find_runtime(name).profile(request)
