@@ -5,7 +5,7 @@
 #     tests/install_debian_packages.sh
 set -euo pipefail
 
-# openssh: ssh devices. adb, and Android's shell mksh: adb devices. node: WebAssembly. The rest: an ARM64 userland.
+# openssh: ssh devices. adb, and Android's shell mksh: adb devices. node: WebAssembly. javac: Kotlin. The rest: an ARM64 userland.
 declare -A programs=(
     [openssh-client]=ssh
     [openssh-server]=sshd
@@ -14,6 +14,7 @@ declare -A programs=(
     [debootstrap]=debootstrap
     [qemu-user-static]=qemu-aarch64-static
     [nodejs]=node
+    [openjdk-17-jdk-headless]=javac
 )
 PATH=$PATH:/usr/sbin:/sbin
 missing=()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..errors import TargetError
+from .android_native import native_values, phone_libraries, write_native
 from .surface import CONTRACT_FILE, SOURCES, Kit, Parity, Surface, copy_sources
 
 # Words that are no name of a package in Kotlin or Java.
@@ -31,7 +32,10 @@ class AndroidSurface(Surface):
 
     name = "android"
     title = "Android module in Kotlin"
-    runtimes: ClassVar[Mapping[str, str]] = {"litert": "LiteRT's CompiledModel on the processor"}
+    runtimes: ClassVar[Mapping[str, str]] = {
+        "litert": "LiteRT's CompiledModel on the processor",
+        "native": "the network's library, by way of JNI",
+    }
     refusals: ClassVar[Mapping[str, str]] = {
         "openvino": "OpenVINO has no library for Android phones. Build with --target android.",
         "onnxruntime": "kits for it are not written. Build with --target android.",
@@ -42,29 +46,34 @@ class AndroidSurface(Surface):
     def require(self, kit: Kit) -> None:
         super().require(kit)
         require_camera(self.name, kit)
+        if kit.runtime == "native":
+            phone_libraries(kit, short_name(kit))
 
     def write(self, kit: Kit, folder: Path) -> None:
-        module = folder / MODULE
-        values = text_values(kit)
+        module, sources = folder / MODULE, SOURCES / self.name
+        main, values = module / "src" / "main", text_values(kit)
         package = Path(*values["PACKAGE"].split("."))
-        main, sources = module / "src" / "main", SOURCES / self.name
         copy_sources(sources / "project", folder, values)
         copy_sources(sources / kit.runtime, module, values)
         (module / "README.md").rename(folder / "README.md")
         for part in ("common", kit.runtime):
             copy_sources(sources / "kotlin" / part, main / "kotlin" / package, values)
-        (main / "kotlin" / package / "Network.kt").write_text(
-            network_file(kit, values["PACKAGE"]), encoding="utf-8"
-        )
-        (main / "AndroidManifest.xml").write_text("<manifest />\n", encoding="utf-8")
-        for path in kit.artifact_files.values():
-            copy_into(path, main / "assets" / asset_folder(kit))
         for part, kind in (("common", "androidTest"), (kit.runtime, "test")):
             copy_sources(
                 sources / "checks" / part, module / "src" / kind / "kotlin" / package, values
             )
+        (main / "kotlin" / package / "Network.kt").write_text(
+            network_file(kit, values["PACKAGE"]), encoding="utf-8"
+        )
+        (main / "AndroidManifest.xml").write_text("<manifest />\n", encoding="utf-8")
+        assets = main / "assets" / asset_folder(kit)
         kit.write_golden(module / "golden")
-        write_tensors(kit, module / "golden")
+        if kit.runtime == "native":
+            write_native(kit, short_name(kit), main, assets)
+        else:
+            for path in kit.artifact_files.values():
+                copy_into(path, assets)
+            write_tensors(kit, module / "golden")
         kit.write_contract(folder / CONTRACT_FILE)
 
     def check(self, kit: Kit, folder: Path) -> Parity:
@@ -118,6 +127,7 @@ def text_values(kit: Kit) -> dict[str, str]:
         "GOLDEN_HEIGHT": str(height),
         "GOLDEN_WIDTH": str(width),
         "MAX_FLIPS": repr(float(manifest.golden.max_flips_per_10k)),
+        **(native_values(kit, short_name(kit)) if kit.runtime == "native" else {}),
     }
 
 
@@ -139,6 +149,15 @@ def write_tensors(kit: Kit, folder: Path) -> None:
 
 def network_file(kit: Kit, package: str) -> str:
     """Kotlin's constants of a network."""
+    classes = ", ".join(map(quoted, kit.bundle.outputs.classes))
+    if kit.runtime == "native":
+        return (
+            f"package {package}\n\n"
+            "/** Where the network's weights lie among the app's assets. */\n"
+            f"internal const val ASSETS = {quoted(asset_folder(kit))}\n\n"
+            "/** Names of the labels 0, 1, ... */\n"
+            f"internal val CLASSES = listOf({classes})\n"
+        )
     asset = f"{asset_folder(kit)}/{next(iter(kit.artifact_files))}"
     return (
         f"package {package}\n\n"

@@ -9,35 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kotlin_compiler import Kotlin, compile_java, fetch_kotlin
-from litert_bundle import write_litert_bundle
+from kit_bundle import write_litert_bundle
+from kotlin_compiler import PROGRAMS, STUBS, Kotlin, android_kit, kit_sources
 from PIL import Image, ImageOps
 from sharing import make_once
-from support import ROOT
 from vectors import CONTRACTS, check_answers, contract_record, write_requests
 
 from edgeseg.bundle.bundle import open_bundle
 from edgeseg.contract import InputContract, MinMax
 from edgeseg.embed.android import kotlin_contract, short_name
-from edgeseg.embed.embed import embed_bundle
 from edgeseg.embed.surface import SOURCES, Kit, fill
 from edgeseg.errors import TargetError
 
-HERE = ROOT / "tests" / "embed"
 KOTLIN = SOURCES / "android" / "kotlin"
-
-
-@pytest.fixture(scope="session")
-def kotlin(shared_folder: Path) -> Kotlin:
-    return Kotlin(make_once(shared_folder, "kotlin", fetch_kotlin))
-
-
-@pytest.fixture(scope="session")
-def stubs(kotlin: Kotlin, shared_folder: Path) -> Path:
-    """Classes that stand for Android's, with which kits are compiled and run."""
-    return make_once(
-        shared_folder, "stubs", lambda path: compile_java(HERE / "stubs" / "java", path)
-    )
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +34,7 @@ def vector_program(kotlin: Kotlin, shared_folder: Path) -> Path:
         text = (KOTLIN / "litert" / "Contract.kt").read_text()
         (sources / "Contract.kt").write_text(fill(text, {"PACKAGE": "kit"}))
         (sources / "Contracts.kt").write_text(contracts_file())
-        kotlin.compile([sources, HERE / "kotlin" / "Vectors.kt"], classes)
+        kotlin.compile([sources, PROGRAMS / "Vectors.kt"], classes)
 
     return make_once(shared_folder, "vector-program", make)
 
@@ -72,20 +56,12 @@ def test_vectors(contract: str, kotlin: Kotlin, vector_program: Path, tmp_path: 
     check_answers(tmp_path, asked)
 
 
-def kit_of(bundle: Path, folder: Path) -> Path:
-    return embed_bundle(bundle, "android", folder).folder
-
-
-def sources_of(kit: Path) -> list[Path]:
-    return [kit / "edgeseg" / "src" / kind / "kotlin" for kind in ("main", "test", "androidTest")]
-
-
 @pytest.fixture(scope="session")
 def litert_kit(shared_folder: Path) -> Path:
     """Kit of a network of three classes."""
 
     def make(folder: Path) -> None:
-        kit_of(write_litert_bundle(folder.with_name("litert-bundle")), folder)
+        android_kit(write_litert_bundle(folder.with_name("litert-bundle")), folder)
 
     return make_once(shared_folder, "litert-kit", make)
 
@@ -95,8 +71,8 @@ def litert_program(kotlin: Kotlin, stubs: Path, litert_kit: Path, shared_folder:
     """Classes of that kit and of its tests."""
 
     def make(classes: Path) -> None:
-        programs = [HERE / "kotlin" / name for name in ("RunTests.kt", "Turns.kt")]
-        sources = [*sources_of(litert_kit), HERE / "stubs" / "kotlin", *programs]
+        programs = [PROGRAMS / name for name in ("RunTests.kt", "Turns.kt")]
+        sources = [*kit_sources(litert_kit), STUBS / "kotlin", *programs]
         kotlin.compile(sources, classes, [stubs])
 
     return make_once(shared_folder, "litert-program", make)
@@ -188,7 +164,7 @@ def test_a_kit_can_be_included_as_it_is(litert_kit: Path) -> None:
 def test_another_runtime_is_refused(tmp_path: Path, runtime: str, words: str) -> None:
     bundle = write_litert_bundle(tmp_path / "bundle", runtime=runtime)
     with pytest.raises(TargetError, match=words):
-        kit_of(bundle, tmp_path / "kit")
+        android_kit(bundle, tmp_path / "kit")
     assert not (tmp_path / "kit").exists()
 
 
@@ -196,7 +172,7 @@ def test_networks_for_bands_that_no_camera_has_are_refused(tmp_path: Path) -> No
     inputs = InputContract(8, 8, 8, MinMax(), channels=4)
     bundle = write_litert_bundle(tmp_path / "bundle", input=inputs.to_json())
     with pytest.raises(TargetError, match=r"of 4 channels.* Write the kit with --cpp"):
-        kit_of(bundle, tmp_path / "kit")
+        android_kit(bundle, tmp_path / "kit")
     assert not (tmp_path / "kit").exists()
 
 

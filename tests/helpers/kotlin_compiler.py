@@ -15,12 +15,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from support import INSTALL_SCRIPT, UNTESTED
+from support import INSTALL_SCRIPT, ROOT, UNTESTED
+
+from edgeseg.embed.embed import embed_bundle
 
 PACKAGE = "kotlin-compiler"
 VERSION = "2.4.20"
 SHA512 = "IF5IVM7LpPhA/ntHQQpaVt1yxpaaQovtEVYLyqWMuaLr0XelLPPm7/sM6HLhtcRjjjoSsK7I7lP2kzYJkMy73w=="
-PROGRAMS = ("java", "javac", "npm")
+NEEDED = ("java", "javac", "npm")
+STUBS = ROOT / "tests" / "embed" / "stubs"  # stand for Android, LiteRT and JUnit
+PROGRAMS = ROOT / "tests" / "embed" / "kotlin"
 SECONDS = 300
 
 
@@ -92,9 +96,21 @@ def compile_java(sources: Path, classes: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def android_kit(bundle: Path, folder: Path) -> Path:
+    """Write the kit of a bundle, and return its folder."""
+    return embed_bundle(bundle, "android", folder).folder
+
+
+def kit_sources(kit: Path) -> list[Path]:
+    """Folders with the Kotlin of an Android kit: its code, then its tests."""
+    kinds = ("main", "androidTest", "test")
+    found = [kit / "edgeseg" / "src" / kind / "kotlin" for kind in kinds]
+    return [folder for folder in found if folder.is_dir()]
+
+
 def fetch_kotlin(folder: Path) -> None:
     """Fetch the compiler into the new `folder`, or skip; npm keeps its archive."""
-    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    missing = [name for name in NEEDED if shutil.which(name) is None]
     if missing:
         UNTESTED.add(f"Kotlin (run {INSTALL_SCRIPT})")
         pytest.skip(f"not installed: {', '.join(missing)}")
