@@ -5,7 +5,8 @@
 #     tests/install_debian_packages.sh
 set -euo pipefail
 
-# openssh: ssh devices. adb, and Android's shell mksh: adb devices. node: WebAssembly. javac: Kotlin. The rest: an ARM64 userland.
+# openssh: ssh devices. adb, and Android's shell mksh: adb devices. node: WebAssembly.
+# javac: Kotlin. The rest: an ARM64 userland.
 declare -A programs=(
     [openssh-client]=ssh
     [openssh-server]=sshd
