@@ -11,7 +11,8 @@
  * @property {Uint8Array | Uint8ClampedArray | Uint16Array} data width * height * channels values
  * @property {number} width
  * @property {number} height
- * @property {number} channels 1, 2, 3 or 4; RGB or RGBA where the network takes colours
+ * @property {number} channels grey (1), RGB (3) or RGBA (4), each of which networks of 1 and of 3
+ *   channels take; 2 and 4 are bands where the network was trained with so many
  */
 
 const GREY_SHARES = [19595, 38470, 7471]; // of red, green and blue in 65536
@@ -93,8 +94,8 @@ export class Contract {
    */
   begin(width, height, channels) {
     const wanted = this.input.channels;
-    const fits = wanted === 1 ? channels !== 2 : channels === wanted || (wanted === 3 && channels === 4);
-    if (!fits) {
+    const taken = { 1: [1, 3, 4], 3: [1, 3, 4] }[wanted] ?? [wanted];
+    if (!taken.includes(channels)) {
       throw new RangeError(`the picture has ${channels} channels and the network takes ${wanted}`);
     }
     return new Shrinking(this, width, height, channels);
@@ -166,7 +167,9 @@ class Shrinking {
     this.down = contract.taps(height, input.height);
     this.y = 0; // rows that were added
     this.first = 0; // the first output row that may still need some
-    this.grey = input.channels === 1 && channels >= 3;
+    this.convert = undefined; // of a row, where the picture has other channels than the network
+    if (input.channels === 1 && channels >= 3) this.convert = greyRow;
+    if (input.channels === 3 && channels === 1) this.convert = repeatRow;
     this.row = new Float64Array(input.width * input.channels);
     this.sums = new Float64Array(input.height * this.row.length);
     this.white = EIGHT_BITS;
@@ -185,12 +188,14 @@ class Shrinking {
       this.white = this.input.white ?? SIXTEEN_BITS;
       if (this.white < SIXTEEN_BITS) pixels = data.map((value) => Math.min(value, this.white));
     }
-    const step = this.grey ? 1 : channels;
-    const line = this.grey ? new pixels.constructor(width) : pixels;
+    const { convert } = this;
+    const wanted = this.input.channels;
+    const line = convert ? new pixels.constructor(width * wanted) : pixels;
+    const step = convert ? wanted : channels;
     for (let i = 0; i < count; i++, this.y++) {
       const start = i * width * channels;
-      if (this.grey) greyRow(line, pixels, start, channels);
-      shrinkRow(this.row, line, this.grey ? 0 : start, step, this.input.channels, this.across);
+      convert?.(line, pixels, start, channels);
+      shrinkRow(this.row, line, convert ? 0 : start, step, wanted, this.across);
       this.spread();
     }
   }
@@ -264,6 +269,10 @@ function greyRow(to, from, start, channels) {
     // The sum may need more than 31 bits: >>> keeps it positive.
     to[x] = (red * from[i] + green * from[i + 1] + blue * from[i + 2] + 32768) >>> 16;
   }
+}
+
+function repeatRow(to, from, start) {
+  for (let i = 0; i < to.length; i++) to[i] = from[start + Math.floor(i / 3)];
 }
 
 /** Resize a row. Three channels are written out: nearly all pictures have them. */

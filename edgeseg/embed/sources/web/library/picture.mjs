@@ -17,8 +17,8 @@ class PictureError extends Error {
  * Decode a picture.
  *
  * @param {Blob | ImageBitmap | ImageData | import("./contract.mjs").Pixels} source
- * @returns {Promise<{width: number, height: number, bitmap?: ImageBitmap, pixels?: object}>}
- *   one of `bitmap` and `pixels` is there
+ * @returns {Promise<{width: number, height: number, bitmap?: ImageBitmap, pixels?: object,
+ *   bits?: number}>} one of `bitmap` and `pixels` is there; `bits` of a value, where it is known
  * @throws {PictureError} the browser cannot decode it, or it is too large
  */
 export async function decode(source) {
@@ -28,9 +28,10 @@ export async function decode(source) {
     return { width: source.width, height: source.height, pixels: { ...view(source), channels } };
   }
   let bitmap = source;
+  let head;
   if (source instanceof Blob) {
-    const size = await sizeOf(source);
-    if (size) requireSize(size.width, size.height); // before it takes memory
+    head = await headOf(source);
+    if (head) requireSize(head.width, head.height); // before it takes memory
     bitmap = await decodeFile(source);
   }
   const { width, height } = bitmap;
@@ -40,7 +41,7 @@ export async function decode(source) {
     bitmap.close();
     throw error;
   }
-  return { width, height, bitmap };
+  return { width, height, bitmap, bits: head?.bits };
 }
 
 function view({ data, width, height }) {
@@ -73,12 +74,12 @@ function requireSize(width, height) {
   );
 }
 
-/** Width and height in the head of a PNG or JPEG file; nothing where it is none. */
-async function sizeOf(file) {
+/** Width, height and bits of a value in the head of a PNG or JPEG; nothing where it is none. */
+async function headOf(file) {
   const head = new DataView(await file.slice(0, 2 ** 18).arrayBuffer());
   const length = head.byteLength;
-  if (length >= 24 && head.getUint32(0) === 0x89504e47) {
-    return { width: head.getUint32(16), height: head.getUint32(20) };
+  if (length >= 25 && head.getUint32(0) === 0x89504e47) {
+    return { width: head.getUint32(16), height: head.getUint32(20), bits: head.getUint8(24) };
   }
   if (length < 4 || head.getUint16(0) !== 0xffd8) return undefined;
   // JPEG is a list of segments; that which starts the frame holds the size.
@@ -86,7 +87,8 @@ async function sizeOf(file) {
     const marker = head.getUint16(place);
     const isFrame = marker >= 0xffc0 && marker <= 0xffcf;
     if (isFrame && ![0xffc4, 0xffc8, 0xffcc].includes(marker)) {
-      return { width: head.getUint16(place + 7), height: head.getUint16(place + 5) };
+      const [height, width] = [5, 7].map((shift) => head.getUint16(place + shift));
+      return { width, height, bits: head.getUint8(place + 4) };
     }
     if (marker < 0xff01) return undefined;
   }
@@ -98,27 +100,58 @@ async function sizeOf(file) {
  *
  * @param {import("./contract.mjs").Contract} contract
  * @param {object} decoded what `decode` gave
- * @returns {Float32Array}
+ * @returns {Promise<Float32Array>}
+ * @throws {PictureError} the browser has dropped what the network needs
  */
-export function prepare(contract, { width, height, bitmap, pixels }) {
+export async function prepare(contract, { width, height, bitmap, pixels, bits }) {
   if (pixels) return contract.prepare(pixels);
+  if (bits === 16 && contract.input.white) {
+    throw new PictureError(
+      "This picture has 16 bits a value, of which a browser keeps 8, and its white is not told. " +
+        `Save it with 8 bits, with ${contract.input.white} as 255, and choose it again.`,
+      "picture",
+    );
+  }
   const shrinking = contract.begin(width, height, 4);
-  readBands(bitmap, (data, rows) => shrinking.add(data, rows));
-  return shrinking.finish();
-}
-
-/** Call `take(data, rows)` with RGBA of one band of rows after the other. */
-function readBands(bitmap, take) {
-  const { width, height } = bitmap;
   const rows = Math.min(height, Math.max(1, Math.floor(BAND_PIXELS / width)));
   const canvas = new OffscreenCanvas(width, rows);
-  const options = { colorSpace: "srgb", willReadFrequently: true };
-  const context = canvas.getContext("2d", options);
+  const context = canvas.getContext("2d", { colorSpace: "srgb", willReadFrequently: true });
   context.globalCompositeOperation = "copy"; // replaces what the last band left
   for (let y = 0; y < height; y += rows) {
     const count = Math.min(rows, height - y);
     context.drawImage(bitmap, 0, y, width, count, 0, 0, width, count);
-    const { data } = context.getImageData(0, 0, width, count);
-    take(data, count);
+    let { data } = context.getImageData(0, 0, width, count);
+    if (!isOpaque(data)) data = (await readTransparent(bitmap, y, count)) ?? data;
+    shrinking.add(data, count);
   }
+  return shrinking.finish();
+}
+
+function isOpaque(data) {
+  for (let i = 3; i < data.length; i += 4) if (data[i] !== OPAQUE) return false;
+  return true;
+}
+
+/**
+ * RGBA of some rows with the colours of transparent pixels, which a canvas multiplies by alpha and
+ * so loses; WebGL hands over what was decoded. Nothing where the browser has no WebGL here.
+ */
+async function readTransparent(bitmap, y, count) {
+  const { width } = bitmap;
+  const gl = new OffscreenCanvas(1, 1).getContext("webgl");
+  if (!gl || Math.max(width, count) > gl.getParameter(gl.MAX_TEXTURE_SIZE)) return undefined;
+  const options = { premultiplyAlpha: "none", colorSpaceConversion: "none" };
+  const band = await createImageBitmap(bitmap, 0, y, width, count, options);
+  gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
+  gl.pixelStorei(gl.UNPACK_COLORSPACE_CONVERSION_WEBGL, gl.NONE);
+  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, band);
+  band.close();
+  gl.bindFramebuffer(gl.FRAMEBUFFER, gl.createFramebuffer());
+  const texture = gl.getParameter(gl.TEXTURE_BINDING_2D);
+  gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0);
+  const data = new Uint8Array(4 * width * count);
+  gl.readPixels(0, 0, width, count, gl.RGBA, gl.UNSIGNED_BYTE, data);
+  const isRead = gl.getError() === gl.NO_ERROR;
+  gl.getExtension("WEBGL_lose_context")?.loseContext(); // gives its memory back at once
+  return isRead ? data : undefined;
 }
