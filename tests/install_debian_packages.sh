@@ -6,7 +6,8 @@
 set -euo pipefail
 
 # openssh: ssh devices. adb, and Android's shell mksh: adb devices. node: WebAssembly.
-# javac: Kotlin. chromium: web pages. npm: their runtimes. The rest: an ARM64 userland.
+# javac: Kotlin. chromium: web pages. npm: their runtimes. cmake, g++: C and C++. The rest: an
+# ARM64 userland.
 declare -A programs=(
     [openssh-client]=ssh
     [openssh-server]=sshd
@@ -15,6 +16,9 @@ declare -A programs=(
     [debootstrap]=debootstrap
     [qemu-user-static]=qemu-aarch64-static
     [nodejs]=node
+    [cmake]=cmake
+    [g++]=g++
+    [make]=make
     [npm]=npm
     [chromium]=chromium
     [openjdk-17-jdk-headless]=javac

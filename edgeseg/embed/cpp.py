@@ -1,20 +1,259 @@
-"""To be written."""
+"""A C and C++ project: one header over the contract and OpenVINO, LiteRT or a compiled network."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from .surface import Kit, Surface
+from ..contract import WHITE
+from ..errors import TargetError
+from ..lazy import is_installed
+from ..storage.temporary import temporary_folder
+from .contract_c import HEADER, c_string, contract_header
+from .surface import CONTRACT_FILE, SOURCES, Kit, Parity, Surface, copy_sources
+
+FOLDER = SOURCES / "cpp"
+MODEL = "model"
+BUILD_LIMIT_S = 300
+RUN_LIMIT_S = 300
+NO_MACHINE = 3  # exit code of the golden test
+PACKAGES = {"openvino": "openvino", "litert": "ai-edge-litert"}
+# What GCC and Clang call flags of /proc/cpuinfo.
+CPU_NAMES = {
+    **dict.fromkeys(("ssse3", "popcnt", "avx2", "fma", "bmi2"), ""),
+    **dict.fromkeys(("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"), ""),
+    "sse4_2": "sse4.2",
+    "bmi1": "bmi",
+    "avx512_vnni": "avx512vnni",
+}
+PIXEL_VALUES = {1: "one value", 2: "two values", 3: "three values", 4: "four values"}
 
 
 class CppSurface(Surface):
-    """To be written."""
+    """A folder that CMake builds, with a program and a test."""
 
     name = "cpp"
-    title = "cpp"
-    runtimes: ClassVar[Mapping[str, str]] = {}
+    title = "C and C++"
+    runtimes: ClassVar[Mapping[str, str]] = {
+        "openvino": "OpenVINO",
+        "litert": "LiteRT",
+        "native": "its own machine code",
+    }
+    refusals: ClassVar[Mapping[str, str]] = {
+        "onnxruntime": "no package of ONNX Runtime that pip or npm installs has its headers. Build "
+        "with --runtime openvino or native of target intel, or litert of target android.",
+        "tensorrt": "use --jetson for it.",
+        "tensorrt-rtx": "use --jetson for it.",
+    }
 
     def write(self, kit: Kit, folder: Path) -> None:
-        raise NotImplementedError
+        values = {**_names(kit, self.runtimes[kit.runtime]), **RUNTIME_VALUES[kit.runtime](kit)}
+        for part in ("common", kit.runtime):
+            copy_sources(FOLDER / part, folder, values)
+        (folder / "include" / HEADER).write_text(contract_header(kit), encoding="utf-8")
+        (folder / MODEL).mkdir()
+        for name, path in _model_files(kit).items():
+            # Its names are also those of the contract's header, which is for apps.
+            place = folder / ("src" if path.suffix == ".h" else MODEL)
+            shutil.copyfile(path, place / name)
+        kit.write_contract(folder / CONTRACT_FILE)
+        kit.write_golden(folder / "golden")
+
+    def check(self, kit: Kit, folder: Path) -> Parity:
+        where = f"{self.title} over {self.runtimes[kit.runtime]}"
+        reason = _why_not_here(kit.runtime)
+        if reason:
+            return Parity(where, reason=reason)
+        with temporary_folder("cpp") as work:
+            build(folder, work)
+            return run_golden(folder, work / "golden_test", where)
+
+    def next_step(self, folder: Path) -> str:
+        return f"cmake -S {folder} -B build && cmake --build build && ctest --test-dir build"
+
+
+def build(folder: Path, work: Path) -> None:
+    """Build the kit in `folder` into `work`.
+
+    Raises:
+        TargetError: CMake or the compiler failed; it has their first complaint.
+    """
+    configure = ["cmake", "-S", str(folder), "-B", str(work)]
+    configure.append(f"-DPython3_EXECUTABLE={sys.executable}")
+    jobs = str(len(os.sched_getaffinity(0)))
+    for words in (configure, ["cmake", "--build", str(work), "--parallel", jobs]):
+        done = _run(words, BUILD_LIMIT_S)
+        if done.returncode != 0:
+            lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+            errors = [line for line in lines if "error" in line.lower()] or lines[-1:]
+            raise TargetError(
+                f"The C++ project does not build here: {' '.join(errors[:2])[:300]}. Write it "
+                "with --no-check, and build it by hand to see all."
+            )
+
+
+def run_golden(folder: Path, program: Path, where: str) -> Parity:
+    """Run the golden test of the kit in `folder`.
+
+    Raises:
+        TargetError: It fails, or gives another mask.
+    """
+    done = _run([str(program), str(folder / MODEL), str(folder / "golden")], RUN_LIMIT_S)
+    if done.returncode == NO_MACHINE:
+        return Parity(where, reason="the bundle has no library for this machine")
+    numbers = dict(line.split() for line in done.stdout.splitlines() if len(line.split()) == 2)
+    if not {"flips_per_10k", "max_abs_diff", "milliseconds"} <= numbers.keys():
+        reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        raise TargetError(
+            f"The golden test of the C++ project fails: {reason[0][:300]}. Build the bundle again; "
+            "--no-check writes the kit for a look."
+        )
+    if done.returncode != 0:
+        raise TargetError(
+            f"The C++ project gives another mask than the bundle: {numbers['flips_per_10k']} of "
+            f"10,000 pixels flip, probabilities differ by {numbers['max_abs_diff']}. Run edgeseg "
+            "verify on the bundle; --no-check writes the kit for a look."
+        )
+    return Parity(
+        where,
+        float(numbers["flips_per_10k"]),
+        float(numbers["max_abs_diff"]),
+        float(numbers["milliseconds"]),
+    )
+
+
+def _run(words: Sequence[str], limit_s: float) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            words, capture_output=True, text=True, errors="replace", check=False, timeout=limit_s
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TargetError(
+            f"{Path(words[0]).name} took more than {limit_s:.0f} s. Write the kit with --no-check, "
+            "and build it where the machine has time."
+        ) from error
+
+
+def _why_not_here(runtime: str) -> str:
+    """What this machine lacks to build the project; empty where it lacks nothing."""
+    if shutil.which("cmake") is None:
+        return "cmake is not installed"
+    if not any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++")):
+        return "no C++ compiler is installed"
+    package = PACKAGES.get(runtime)
+    if package and not is_installed(package.replace("-", "_")):
+        return f"the package {package} is not installed"
+    return ""
+
+
+def _names(kit: Kit, runtime: str) -> dict[str, str]:
+    inputs, outputs = kit.bundle.inputs, kit.bundle.outputs
+    golden = kit.bundle.manifest.golden
+    height, width = kit.golden_image.shape[:2]
+    package = PACKAGES.get(kit.runtime)
+    files = {name: path for name, path in _model_files(kit).items() if path.suffix != ".h"}
+    return {
+        "TITLE": kit.bundle.manifest.name,
+        "RUNTIME_TITLE": runtime,
+        "REQUIRED": f"pip install {package}  # the runtime; or see cmake/runtime.cmake\n"
+        if package
+        else "",
+        "ALSO": ", nor were the libraries for other machines run"
+        if kit.runtime == "native"
+        else "",
+        "CLASSES": ", ".join(f"{index} {name}" for index, name in enumerate(outputs.classes)),
+        "CLASS_COUNT": str(len(outputs.classes)),
+        "PLANES": str(outputs.channels),
+        "CHANNELS": PIXEL_VALUES[inputs.channels],
+        "WHITE": str(inputs.white or WHITE),
+        "GOLDEN_HEIGHT": str(height),
+        "GOLDEN_WIDTH": str(width),
+        "MAX_ABS_DIFF": repr(float(golden.max_abs_diff)),
+        "MAX_FLIPS": repr(float(golden.max_flips_per_10k)),
+        "MODEL_FILES": "\n".join(
+            f"    {{{c_string(name)}, {path.stat().st_size}, "
+            f"0x{zlib.crc32(path.read_bytes()):08x}u}},"
+            for name, path in files.items()
+        ),
+    }
+
+
+def _model_files(kit: Kit) -> dict[str, Path]:
+    """What a kit carries of the artefact."""
+    if kit.runtime != "native":
+        return kit.artifact_files
+    variants = [one for one in _contents(kit)["libraries"] if _can_be_loaded(one)]
+    names = {one[key] for one in variants for key in ("library", "weights")}
+    header = f"{_prefix(kit)}.h"
+    files = kit.artifact_files
+    return {name: path for name, path in files.items() if name in names or name == header}
+
+
+def _can_be_loaded(variant: Mapping[str, Any]) -> bool:
+    """Linux and Android load it; the project asks nothing of other systems."""
+    return bool(variant["system"] == "linux")
+
+
+def _contents(kit: Kit) -> dict[str, Any]:
+    path = next(path for name, path in kit.artifact_files.items() if name == "network.json")
+    contents: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if not any(map(_can_be_loaded, contents["libraries"])):
+        raise TargetError(
+            f"{kit.bundle.folder} has no library for Linux. Build it with --option isa=portable."
+        )
+    return contents
+
+
+def _prefix(kit: Kit) -> str:
+    return str(_contents(kit).get("prefix", "edgeseg"))
+
+
+def _openvino_values(kit: Kit) -> dict[str, str]:
+    settings = kit.bundle.manifest.artifact.settings
+    model, weights = kit.artifact_files
+    return {
+        "MODEL": c_string(model),
+        "WEIGHTS": c_string(weights),
+        "DEVICE": c_string(str(settings["device"])),
+        "PRECISION": c_string(str(settings["inference_precision"])),
+        "STREAMS": str(int(settings["streams"])),
+    }
+
+
+def _litert_values(kit: Kit) -> dict[str, str]:
+    (model,) = kit.artifact_files
+    layout = kit.contract["input"]["tensor"]["layout"]
+    order = "height, width, channels" if layout == "NHWC" else "channels, height, width"
+    return {"MODEL": c_string(model), "DIMENSIONS": f"{{1, {order}}}"}
+
+
+def _native_values(kit: Kit) -> dict[str, str]:
+    variants = [one for one in _contents(kit)["libraries"] if _can_be_loaded(one)]
+    lines: dict[str, list[str]] = {"x86_64": [], "aarch64": []}
+    for one in variants:
+        names = [CPU_NAMES[flag] or flag for flag in one["flags"] if flag in CPU_NAMES]
+        tests = [f'__builtin_cpu_supports("{name}")' for name in names]
+        if one["architecture"] == "aarch64":
+            tests = ["has_dot_products"] if "asimddp" in one["flags"] else []
+        files = ", ".join(c_string(one[key]) for key in ("library", "weights"))
+        condition = "\n                && ".join(tests) or "true"
+        lines[one["architecture"]].append(f"        {{{files},\n            {condition}}},")
+    return {
+        "PREFIX": _prefix(kit),
+        "X86_VARIANTS": "\n".join(lines["x86_64"]),
+        "ARM_VARIANTS": "\n".join(lines["aarch64"]),
+    }
+
+
+RUNTIME_VALUES = {
+    "openvino": _openvino_values,
+    "litert": _litert_values,
+    "native": _native_values,
+}
