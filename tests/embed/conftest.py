@@ -1,20 +1,76 @@
-"""A compiler of Kotlin, and classes that stand for Android's, for the kits of phones."""
+"""The page of a small network in Chromium, for the tests of it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from kotlin_compiler import STUBS, Kotlin, compile_java, fetch_kotlin
 from sharing import make_once
+from web_kits import LIMIT_MS, build_coloured_bundle, require_browser
+
+from edgeseg.embed.browser import browser_switches, serving
+from edgeseg.embed.embed import embed_bundle
+
+CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+Page = Any
 
 
-@pytest.fixture(scope="session")
-def kotlin(shared_folder: Path) -> Kotlin:
-    return Kotlin(make_once(shared_folder, "kotlin", fetch_kotlin))
+@pytest.fixture(scope="module")
+def web_bundle(shared_folder: Path) -> Path:
+    for package in ("torch", "onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    return make_once(shared_folder, "coloured-bundle", build_coloured_bundle) / "bundle"
 
 
-@pytest.fixture(scope="session")
-def stubs(kotlin: Kotlin, shared_folder: Path) -> Path:
-    """Classes that stand for Android's, with which kits are compiled and run."""
-    return make_once(shared_folder, "stubs", lambda path: compile_java(STUBS / "java", path))
+@pytest.fixture(scope="module")
+def web_kit(web_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("web") / "kit"
+    embed_bundle(web_bundle, "web", folder, check=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    path = require_browser()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(
+            executable_path=path, args=[*browser_switches(), *CAMERA]
+        )
+        found.new_context()
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def address(web_kit: Path) -> Iterator[str]:
+    with serving(web_kit) as (address, _):
+        yield address
+
+
+@pytest.fixture
+def open_page(chromium: Any, address: str) -> Iterator[Callable[..., Page]]:
+    """Open the page in a context of its own; nothing may go elsewhere, and nothing may fail."""
+    contexts, asked, faults = [], [], []
+
+    def open_it(path: str = "", **options: Any) -> Page:
+        context = chromium.new_context(**options)
+        context.set_default_timeout(LIMIT_MS)
+        contexts.append(context)
+        context.on("request", lambda request: asked.append(request.url))
+        context.on("weberror", lambda error: faults.append(str(error.error)))
+        page = context.new_page()
+        page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+        page.goto(address + path)
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    own = (address, f"blob:{address}", "data:")
+    assert [url for url in asked if not url.startswith(own)] == []
+    assert [text for text in faults if "net::ERR" not in text] == []
+    assert asked

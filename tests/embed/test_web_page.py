@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,109 +13,25 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from sharing import make_once
-from vectors import CONTRACTS, FOLDER, check_mask, contract_record, probabilities_of, vectors_of
 from web_kits import (
     AXE,
     CLASSES,
-    build_coloured_bundle,
+    LIMIT_MS,
     draw_discs,
-    require_browser,
+    give,
+    give_disc,
+    png_of,
     require_package,
 )
 
 from edgeseg.bundle.bundle import open_bundle
-from edgeseg.embed.browser import browser_switches, serving
-from edgeseg.embed.embed import embed_bundle
+from edgeseg.embed.browser import serving
 
 expect: Any = pytest.importorskip("playwright.sync_api").expect
 pytestmark = pytest.mark.timeout(120)
 
-CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
-LIMIT_MS = 20_000  # of one step, beside other work
-DECODED_LEVELS = 2  # of 255: decoders of JPEG may differ by so much
-MOST_MS_FROZEN = 1000
 MOST_MB_MORE = 12
 Page = Any
-
-
-@pytest.fixture(scope="module")
-def bundle(shared_folder: Path) -> Path:
-    for package in ("torch", "onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package)
-    return make_once(shared_folder, "coloured-bundle", build_coloured_bundle) / "bundle"
-
-
-@pytest.fixture(scope="module")
-def kit(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("web") / "kit"
-    embed_bundle(bundle, "web", folder, check=False)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = require_browser()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(
-            executable_path=path, args=[*browser_switches(), *CAMERA]
-        )
-        found.new_context()
-        yield found
-        found.close()
-
-
-@pytest.fixture(scope="module")
-def address(kit: Path) -> Iterator[str]:
-    with serving(kit) as (address, _):
-        yield address
-
-
-@pytest.fixture
-def open_page(browser: Any, address: str) -> Iterator[Callable[..., Page]]:
-    """Open the page in a context of its own; nothing may go elsewhere, and nothing may fail."""
-    contexts, asked, faults = [], [], []
-
-    def open_it(path: str = "", **options: Any) -> Page:
-        context = browser.new_context(**options)
-        context.set_default_timeout(LIMIT_MS)
-        contexts.append(context)
-        context.on("request", lambda request: asked.append(request.url))
-        context.on("weberror", lambda error: faults.append(str(error.error)))
-        page = context.new_page()
-        page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
-        page.goto(address + path)
-        return page
-
-    yield open_it
-    for context in contexts:
-        context.close()
-    own = (address, f"blob:{address}", "data:")
-    assert [url for url in asked if not url.startswith(own)] == []
-    assert [text for text in faults if "net::ERR" not in text] == []
-    assert asked
-
-
-def png_of(image: NDArray[Any], **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", **options)
-    return buffer.getvalue()
-
-
-def give(page: Page, name: str, content: bytes, kind: str = "image/png") -> None:
-    page.set_input_files("#file", {"name": name, "mimeType": kind, "buffer": content})
-
-
-def give_disc(page: Page, height: int = 90, width: int = 120) -> NDArray[np.uint8]:
-    """Give a picture and wait for its mask."""
-    image, _ = draw_discs(height, width)
-    give(page, "disc.png", png_of(image))
-    expect(page.locator("#photo")).to_have_attribute(
-        "aria-label", f"disc.png, {width} by {height} pixels"
-    )
-    return image
 
 
 def diagnostics_of(page: Page) -> dict[str, Any]:
@@ -127,12 +42,12 @@ def diagnostics_of(page: Page) -> dict[str, Any]:
     return record
 
 
-def wanted_labels(bundle: Path, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def wanted_labels(web_bundle: Path, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """What Python makes of a picture with the bundle's exported network."""
     import onnxruntime
 
-    opened = open_bundle(bundle)
-    session = onnxruntime.InferenceSession(str(bundle / "source" / "model.onnx"))
+    opened = open_bundle(web_bundle)
+    session = onnxruntime.InferenceSession(str(web_bundle / "source" / "model.onnx"))
     (name,) = (one.name for one in session.get_inputs())
     mask = session.run(None, {name: opened.inputs.prepare(image)})[0]
     return opened.outputs.restore(mask, image.shape[0], image.shape[1])
@@ -144,11 +59,11 @@ def test_the_golden_image(open_page: Callable[..., Page]) -> None:
     assert "0.00" in page.inner_text("#results")
 
 
-def test_a_picture_becomes_pythons_mask(bundle: Path, open_page: Callable[..., Page]) -> None:
+def test_a_picture_becomes_pythons_mask(web_bundle: Path, open_page: Callable[..., Page]) -> None:
     """Three classes of a network of the user's own, saved as a grey PNG of the labels."""
     page = open_page()
     image = give_disc(page, 133, 200)
-    wanted = wanted_labels(bundle, image)
+    wanted = wanted_labels(web_bundle, image)
     with page.expect_download() as download:
         page.click("#save")
     assert download.value.suggested_filename == "disc-mask.png"
@@ -188,102 +103,10 @@ def test_the_mask_lies_on_the_picture_at_its_size(open_page: Callable[..., Page]
     expect(page.locator("#outline")).to_be_hidden()
 
 
-@pytest.mark.parametrize("contract", CONTRACTS)
-def test_the_vectors_as_files(contract: str, open_page: Callable[..., Page]) -> None:
-    """What a browser decodes: turned, grey, transparent, of 16 bits, CMYK, large, one pixel."""
-    page = open_page("test/index.html")
-    program = """async ([bytes, record, probabilities]) => {
-        const { Contract } = await import("/edgeseg/contract.mjs");
-        const picture = await import("/edgeseg/picture.mjs");
-        const load = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-        const save = (array) => { let text = "";
-            new Uint8Array(array.buffer).forEach((byte) => (text += String.fromCharCode(byte)));
-            return btoa(text); };
-        const contract = new Contract(record);
-        const decoded = await picture.decode(new Blob([load(bytes)]));
-        const { width, height } = decoded;
-        const tensor = await picture.prepare(contract, decoded);
-        const values = new Float32Array(load(probabilities).buffer);
-        const labels = contract.restore(values, width, height);
-        return [width, height, save(tensor), save(labels)]; }"""
-    text = {path.stem: path for path in (FOLDER / "images").iterdir()}
-    values = base64.b64encode(probabilities_of(contract).tobytes()).decode()
-    record = contract_record(contract)
-    for vector in vectors_of(contract):
-        if vector.pixels.itemsize == 2 and record["input"].get("white"):
-            continue  # refused: see below
-        content = base64.b64encode(text[vector.name].read_bytes()).decode()
-        given = [content, record, values]
-        width, height, tensor, labels = page.evaluate(program, given)
-        assert (height, width) == vector.pixels.shape[:2], vector.name
-        mask = np.frombuffer(base64.b64decode(labels), np.uint8).reshape(height, width)
-        check_mask(vector, mask)
-        made = np.frombuffer(base64.b64decode(tensor), "<f4").reshape(vector.tensor.shape)
-        spread = float(np.ptp(vector.tensor)) or 1.0
-        levels = float(np.ptp(vector.pixels)) / (257 if vector.pixels.itemsize == 2 else 1) or 1.0
-        worst = float(np.abs(made - vector.tensor).max()) * levels / spread
-        assert worst <= DECODED_LEVELS, f"{vector.name} differs by {worst} levels"
-
-
-def test_sixteen_bits_of_an_own_white_are_refused(open_page: Callable[..., Page]) -> None:
-    """A browser keeps the upper eight bits, which are nearly nothing where white is 4095."""
-    page = open_page("test/index.html")
-    program = """async ([text, record]) => {
-        const { Contract } = await import("/edgeseg/contract.mjs");
-        const picture = await import("/edgeseg/picture.mjs");
-        const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-        const decoded = await picture.decode(new Blob([bytes]));
-        return picture.prepare(new Contract(record), decoded).catch((error) => error.message); }"""
-    content = base64.b64encode((FOLDER / "images" / "deep.png").read_bytes()).decode()
-    said = page.evaluate(program, [content, contract_record("grey")])
-    assert "16 bits" in said
-    assert "Save it with 8 bits, with 4095 as 255" in said
-
-
-def test_a_broken_file_is_told_and_the_page_goes_on(open_page: Callable[..., Page]) -> None:
-    page = open_page()
-    give(page, "notes.png", b"no picture at all")
-    message = page.locator("#message")
-    expect(message).to_contain_text("“notes.png” is no picture that this browser can decode.")
-    expect(message).to_contain_text("Choose a JPEG, PNG or WebP file.")
-    image, _ = draw_discs(300, 400)
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG")
-    give(page, "cut.jpg", b"\xff\xd8\xff\xe0" + buffer.getvalue()[40:60], "image/jpeg")
-    expect(message).to_contain_text("“cut.jpg” is no picture")
-    give_disc(page)
-    expect(message).to_be_hidden()
-
-
-def test_a_huge_picture_is_refused_and_a_large_one_freezes_nothing(
-    open_page: Callable[..., Page],
-) -> None:
-    page = open_page()
-    buffer = io.BytesIO()
-    Image.new("1", (12_000, 9_000)).save(buffer, "PNG")
-    give(page, "huge.png", buffer.getvalue())
-    message = page.locator("#message")
-    expect(message).to_contain_text("12000 × 9000 pixels, 108 million; at most 67 million")
-    expect(message).to_contain_text("Make it smaller")
-    page.evaluate(
-        """() => { globalThis.longest = 0; let last = performance.now();
-        setInterval(() => { const now = performance.now();
-            globalThis.longest = Math.max(globalThis.longest, now - last); last = now; }, 20); }"""
-    )
-    image = Image.fromarray(draw_discs(60, 80)[0]).resize((6000, 4500), Image.Resampling.NEAREST)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=60)
-    give(page, "large.jpg", buffer.getvalue(), "image/jpeg")
-    label = "large.jpg, 6000 by 4500 pixels"
-    expect(page.locator("#photo")).to_have_attribute("aria-label", label)
-    assert page.eval_on_selector("#fill", "canvas => canvas.width * canvas.height") <= 2**22 * 1.01
-    assert page.evaluate("globalThis.longest") < MOST_MS_FROZEN
-
-
-def test_it_works_without_a_network_after_the_first_load(browser: Any, kit: Path) -> None:
-    context = browser.new_context()
+def test_it_works_without_a_network_after_the_first_load(chromium: Any, web_kit: Path) -> None:
+    context = chromium.new_context()
     context.set_default_timeout(LIMIT_MS)
-    with serving(kit) as (address, _):
+    with serving(web_kit) as (address, _):
         page = context.new_page()
         page.goto(address)
         expect(page.locator("#offline")).to_be_visible()
@@ -293,10 +116,10 @@ def test_it_works_without_a_network_after_the_first_load(browser: Any, kit: Path
     context.close()
 
 
-def test_a_new_kit_takes_the_place_of_the_old(browser: Any, kit: Path, tmp_path: Path) -> None:
+def test_a_new_kit_takes_the_place_of_the_old(chromium: Any, web_kit: Path, tmp_path: Path) -> None:
     folder = tmp_path / "kit"
-    shutil.copytree(kit, folder)
-    context = browser.new_context()
+    shutil.copytree(web_kit, folder)
+    context = chromium.new_context()
     context.set_default_timeout(LIMIT_MS)
     with serving(folder) as (address, _):
         page = context.new_page()
@@ -397,21 +220,21 @@ def test_the_camera_gives_live_masks(open_page: Callable[..., Page]) -> None:
 
 
 def test_diagnostics_hold_what_helps_and_no_picture(
-    bundle: Path, open_page: Callable[..., Page]
+    web_bundle: Path, open_page: Callable[..., Page]
 ) -> None:
     from edgeseg.records import sha256_of_file
 
     page = open_page()
     give_disc(page)
     record = diagnostics_of(page)
-    identity = sha256_of_file(bundle / "manifest.json")[:12]
+    identity = sha256_of_file(web_bundle / "manifest.json")[:12]
     assert record["kit"]["identity"] == page.inner_text("#identity") == identity
     assert set(record["last"]["times_ms"]) == {"decode", "prepare", "infer", "restore"}
     assert record["first_mask_ms"] > 0
     assert "disc.png" not in json.dumps(record)
 
 
-def test_masks_need_no_more_memory_with_time(browser: Any, open_page: Callable[..., Page]) -> None:
+def test_masks_need_no_more_memory_with_time(chromium: Any, open_page: Callable[..., Page]) -> None:
     """The least of some moments is compared: garbage comes and goes."""
     page = open_page("test/index.html")
     expect(page.locator("#state")).to_contain_text("Passed")
@@ -424,7 +247,7 @@ def test_masks_need_no_more_memory_with_time(browser: Any, open_page: Callable[.
             const bitmap = await createImageBitmap(image);
             await globalThis.network.segment(bitmap);
         } }"""
-    session = browser.new_browser_cdp_session()
+    session = chromium.new_browser_cdp_session()
     page_session = page.context.new_cdp_session(page)
 
     def megabytes_after(count: int) -> float:
@@ -447,9 +270,9 @@ def private_megabytes(process: int) -> float:
     return int(line.split()[1]) / 1024
 
 
-def test_the_policy_allows_no_code_from_elsewhere(kit: Path) -> None:
+def test_the_policy_allows_no_code_from_elsewhere(web_kit: Path) -> None:
     for name in ("index.html", "test/index.html"):
-        text = (kit / name).read_text()
+        text = (web_kit / name).read_text()
         assert "default-src 'none'" in text
         assert "'unsafe-eval'" not in text
         assert "unsafe-inline" not in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from edgeseg.embed.browser import find_browser
 from edgeseg.embed.npm import Package, find_package
 from edgeseg.errors import EdgesegError
 
+LIMIT_MS = 20_000  # of one step in a page, beside other work
 CLASSES = ("background", "disc", "centre")
 COLORS = np.array([(200, 190, 180), (120, 60, 40), (30, 120, 40)])
 PLACE = "coloured.nets:ByColour"
@@ -111,3 +113,25 @@ def require_package(package: Package) -> Path:
     except EdgesegError as error:
         UNTESTED.add(f"npm's {package}")
         pytest.skip(str(error))
+
+
+def png_of(image: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def give(page: Any, name: str, content: bytes, kind: str = "image/png") -> None:
+    page.set_input_files("#file", {"name": name, "mimeType": kind, "buffer": content})
+
+
+def give_disc(page: Any, height: int = 90, width: int = 120) -> NDArray[np.uint8]:
+    """Give a picture and wait for its mask."""
+    image, _ = draw_discs(height, width)
+    give(page, "disc.png", png_of(image))
+    from playwright.sync_api import expect
+
+    expect(page.locator("#photo")).to_have_attribute(
+        "aria-label", f"disc.png, {width} by {height} pixels"
+    )
+    return image
