@@ -5,6 +5,7 @@
 "use strict";
 
 const HERE = new URL("./", self.location.href);
+const WARM_UP_RUNS = 3;
 let opened; // a promise of the network
 let queue = Promise.resolve(); // one picture after the other
 
@@ -18,6 +19,17 @@ async function open() {
   ]);
   const engine = await openEngine(HERE, model);
   return { contract: new Contract(contract), engine, picture, model };
+}
+
+/** Let the browser compile what runs often, while nobody waits for a mask. */
+async function warmUp() {
+  const { contract, engine } = await opened;
+  const { width, height } = contract.input;
+  const blank = { data: new Uint8Array(4 * width * height), width, height, channels: 4 };
+  for (let run = 0; run < WARM_UP_RUNS; run++) {
+    const probabilities = await engine.run(contract.prepare(blank));
+    contract.restore(probabilities, width, height);
+  }
 }
 
 async function loadJson(name) {
@@ -85,6 +97,7 @@ self.onmessage = ({ data }) => {
     try {
       const { result, transfer } = await answer(data);
       self.postMessage({ id: data.id, result }, transfer);
+      if (data.kind === "open") await warmUp().catch(() => undefined); // a picture tells of faults
     } catch (error) {
       const { message, code = "network" } = error;
       self.postMessage({ id: data.id, error: { message, code } });
