@@ -73,6 +73,7 @@ class Reference:
         self, labels: Labels, truth: Labels, names: Sequence[str], outputs: OutputContract
     ) -> None:
         self.labels = labels
+        self.truth = truth
         self.names = names
         self.scores = ReferenceScores(labels, truth, len(outputs.classes), bench_metrics(outputs))
 

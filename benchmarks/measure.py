@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg.contract import IGNORED
 from edgeseg.data.folder import FolderDataset
+from edgeseg.data.gallery import compare_masks, comparison_strip
 from edgeseg.errors import BenchmarkError
 from edgeseg.progress import SILENT, Progress
 from edgeseg.records import sha256_of_file
@@ -238,6 +241,7 @@ def _score(
                     "precision": "fp32",
                     "accuracy": own.accuracy,
                     "accuracy_ci95": own.accuracy_ci95,
+                    "per_image": own.per_image,
                 }
             )
         if not participant.runner.has_masks:
@@ -246,8 +250,35 @@ def _score(
         title, path = f"masks of {participant.name}", folder / f"labels{number}.npy"
         with _leaving_out(participant, failures):
             labels = _label(title, participant.runner, participant, dataset, path, progress)
-            accuracies[participant.key] = references[key].compare(labels)
+            accuracy = references[key].compare(labels)
+            accuracies[participant.key] = _with_picture(
+                accuracy, participant, dataset, references[key], labels
+            )
     return accuracies, reference_rows
+
+
+def _with_picture(
+    accuracy: Accuracy,
+    participant: Participant,
+    dataset: FolderDataset,
+    reference: Reference,
+    labels: NDArray[np.uint8],
+) -> Accuracy:
+    """The same with a picture of the worst image, where a pixel flips and it is no baseline."""
+    worst = accuracy.worst_image
+    if participant.is_baseline or not worst["flips_per_10k"]:
+        return accuracy
+    index = reference.names.index(worst["name"])
+    row = compare_masks(
+        worst["name"],
+        dataset.pairs[index].read_image(participant.inputs.channels),
+        reference.labels[index],
+        labels[index],
+        np.where(reference.truth[index] == IGNORED, 0, reference.truth[index]).astype(np.uint8),
+    )
+    picture = base64.b64encode(comparison_strip(row)).decode()
+    worst_image = {**worst, "picture": f"data:image/webp;base64,{picture}"}
+    return replace(accuracy, worst_image=worst_image)
 
 
 def _label(

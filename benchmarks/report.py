@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from statistics import median
 from typing import Any, Self
 
+import numpy as np
+
 from edgeseg.errors import UsageError
 from edgeseg.lazy import require
 
@@ -19,7 +21,7 @@ MEGABYTE = 1e6
 # Raised when what is measured, or how, changes: reports of two versions are not compared.
 PROTOCOL_VERSION = 1
 # What a comparison of reports needs, and nobody reads in a manifest.
-SAMPLES = ("per_image", "round_medians_ms", "round_ratios")
+SAMPLES = ("per_image", "round_medians_ms", "round_ratios", "latency_percentiles_ms")
 # Keys of rows before HD95 was a metric among others.
 OLDER_KEYS = {"relative_change": "hd95_growth", "relative_change_ci95": "hd95_growth_ci95"}
 
@@ -116,8 +118,12 @@ def upgraded_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_samples(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row without the values of single images and rounds."""
-    return {name: value for name, value in row.items() if name not in SAMPLES}
+    """A row without the values of single images and rounds, and without a picture."""
+    kept = {name: value for name, value in row.items() if name not in SAMPLES}
+    if kept.get("worst_image"):
+        worst = kept["worst_image"]
+        kept["worst_image"] = {name: worst[name] for name in worst if name != "picture"}
+    return kept
 
 
 @dataclass
@@ -189,11 +195,12 @@ def _timing_of(participant: Participant, timing: Timing | None) -> dict[str, Any
     if timing is None:
         names = (
             "runs", "warm_up", "latency_ms", "fps", "peak_rss_mb", "load_ms", "first_ms",
-            "round_medians_ms",
+            "round_medians_ms", "latency_percentiles_ms",
         )  # fmt: skip
         return dict.fromkeys(names)
     latency: dict[str, Any] = summarize(timing.blocks).to_json()
     runs = sum(len(block) for block in timing.blocks)
+    values = np.concatenate([np.asarray(block) for block in timing.blocks])
     fps = 1e3 / latency["mean"]
     if participant.runner.times_blocks:
         # Means of blocks hide how far single inferences spread.
@@ -208,6 +215,8 @@ def _timing_of(participant: Participant, timing: Timing | None) -> dict[str, Any
         "load_ms": timing.load_ms,
         "first_ms": timing.first_ms,
         "round_medians_ms": [float(median(block)) for block in timing.blocks],
+        # Of all inferences, at 0, 2, ..., 100 percent.
+        "latency_percentiles_ms": np.percentile(values, np.arange(0, 101, 2)).tolist(),
     }
 
 

@@ -34,7 +34,7 @@ from . import (
     train,
     verify,
 )
-from .evidence import compare, profile
+from .evidence import compare, profile, report
 from .groups import data, plan
 from .studies import calibration as calibration_study
 from .studies import distillation as distill_study
@@ -55,6 +55,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "bench": bench.bench,
     "compare": compare.compare,
     "profile": profile.profile,
+    "report": report.report,
     "sweep": sweep.sweep,
     "verify": verify.verify,
     "predict": predict.predict,

@@ -26,6 +26,7 @@ COLORS = np.array(  # of classes 1, 2, ..., chosen to differ for colour-blind ey
 LARGEST_OVERLAY = 1024  # pixels, longest side of a picture to be looked at
 TRUTH_COLOR = np.array((255, 255, 255), np.float32)
 FONT_SIZE = 12  # pixels
+STRIP_QUALITY = 60
 BOTH, ONLY_DEVICE, ONLY_REFERENCE, OTHER_CLASS = 1, 2, 3, 4
 # Of these codes, background first; the middle ones differ for colour-blind eyes too.
 DIFFERENCE_COLORS = np.array(
@@ -164,11 +165,7 @@ def draw_comparison(
         reference, device: What made the masks, for the titles and the legend.
     """
     titles = ("image (white: true outline)", f"{reference} mask", f"{device} mask", "difference")
-    lines = []
-    for row in rows:
-        pictures = (row.image, _mask_picture(row.reference), _mask_picture(row.labels))
-        tiles = [Image.fromarray(picture.round().astype(np.uint8)) for picture in pictures]
-        lines.append((row.name, [*tiles, Image.fromarray(DIFFERENCE_COLORS[row.difference])]))
+    lines = [(row.name, _comparison_tiles(row)) for row in rows]
     legend = [
         (BOTH, "both"),
         (ONLY_DEVICE, f"only {device} (false positive)"),
@@ -177,6 +174,23 @@ def draw_comparison(
     if any((row.difference == OTHER_CLASS).any() for row in rows):
         legend.append((OTHER_CLASS, "another class"))
     write_bytes(path, _png(_draw_lines(titles, lines, legend)))
+
+
+def _comparison_tiles(row: ComparisonRow) -> list[Image.Image]:
+    pictures = (row.image, _mask_picture(row.reference), _mask_picture(row.labels))
+    tiles = [Image.fromarray(picture.round().astype(np.uint8)) for picture in pictures]
+    return [*tiles, Image.fromarray(DIFFERENCE_COLORS[row.difference])]
+
+
+def comparison_strip(row: ComparisonRow) -> bytes:
+    """The tiles of a comparison side by side, as a small WebP file for pages."""
+    tiles = _comparison_tiles(row)
+    strip = Image.new("RGB", (len(tiles) * TILE, TILE))
+    for index, tile in enumerate(tiles):
+        strip.paste(tile, (index * TILE, 0))
+    buffer = io.BytesIO()
+    strip.save(buffer, "WEBP", quality=STRIP_QUALITY)
+    return buffer.getvalue()
 
 
 def _draw_lines(

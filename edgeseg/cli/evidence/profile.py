@@ -27,6 +27,9 @@ def profile(
     trace: Annotated[
         Path | None, typer.Option(help="File for chrome://tracing or Perfetto.")
     ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json-file", help="File to write the layers to, as JSON.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show where the time of a bundle goes, by the names that the network gives its parts.
@@ -40,6 +43,8 @@ def profile(
     found = profile_bundle(bundle, runs)
     if trace is not None:
         write_text(trace, json.dumps(found.to_trace()) + "\n")
+    if json_file is not None:
+        write_text(json_file, json.dumps(found.to_json(), indent=2) + "\n")
     if as_json:
         print_json(found.to_json())
         return

@@ -1,0 +1,85 @@
+"""One page of HTML for reports and profiles; it asks for no other file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from ..report import Report
+from .sections import (
+    chart_section,
+    environment_section,
+    failure_section,
+    profile_section,
+    size_section,
+    table_section,
+    verdict_section,
+    worst_section,
+)
+
+FOLDER = Path(__file__).parent
+METHOD = (
+    "Each artefact ran in a process of its own, pinned to as many cores as it may use threads, and "
+    "took turns with its FP32 baseline and the others; every other round in reverse order. A "
+    "speed-up is the median of the rounds' ratios, its interval a bootstrap over rounds. Masks are "
+    "compared with the FP32 reference on the same images; intervals are paired bootstraps over "
+    "images. All intervals are 95 %."
+)
+
+
+def report_page(reports: Sequence[Report], profiles: Sequence[dict[str, Any]]) -> str:
+    """The page.
+
+    Args:
+        reports: Of runs that are shown together.
+        profiles: As `edgeseg profile --json` prints them.
+    """
+    style = (FOLDER / "page.css").read_text(encoding="utf-8")
+    script = (FOLDER / "page.js").read_text(encoding="utf-8")
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_hash_of(style)}; "
+        f"script-src {_hash_of(script)}"
+    )
+    head = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f"<title>{escape(_title(reports))}</title><style>{style}</style></head><body>"
+    )
+    body = "".join(_sections(reports, profiles))
+    return f"{head}{body}<script>{script}</script></body></html>\n"
+
+
+def _hash_of(text: str) -> str:
+    """What lets a policy allow just this text."""
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+def _title(reports: Sequence[Report]) -> str:
+    models = dict.fromkeys(row["model"] for report in reports for row in report.rows)
+    return f"{', '.join(models) or 'No artefact'}: measured"
+
+
+def _sections(reports: Sequence[Report], profiles: Sequence[dict[str, Any]]) -> Iterator[str]:
+    rows = [row for report in reports for row in report.rows]
+    dates = sorted({str(report.environment.get("date", ""))[:10] for report in reports})
+    images = sorted({f"{r.data.get('images')} of {r.data.get('folder')}" for r in reports})
+    yield (
+        f"<header><h1>{escape(_title(reports))}</h1>"
+        f'<p class="quiet">{escape(", ".join(filter(None, dates)))} · images: '
+        f"{escape('; '.join(images))}</p></header><main>"
+    )
+    yield verdict_section(rows)
+    yield table_section(rows)
+    yield chart_section(reports)
+    yield size_section(reports)
+    yield worst_section(rows)
+    yield profile_section(profiles)
+    yield failure_section(reports)
+    yield environment_section(reports)
+    yield f"<h2>How it was measured</h2><p>{escape(METHOD)}</p></main>"

@@ -1,0 +1,139 @@
+"""edgeseg report"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ...errors import UsageError
+from ..terminal.console import print_result
+from ..terminal.options import Overwrite, RequiredOutput
+
+if TYPE_CHECKING:
+    from edgeseg.benchmarks.report import Report
+
+MARK = "report.json"
+SCHEMA_VERSION = 1
+# Columns of the CSV file: a name, and where a row has it.
+COLUMNS = {
+    **{name: (name,) for name in ("name", "model", "target", "precision", "is_baseline")},
+    **{f"latency_{key}_ms": ("latency_ms", key) for key in ("p50", "p90", "p99", "mean")},
+    **{name: (name,) for name in ("fps", "speedup", "peak_rss_mb", "artifact_bytes", "load_ms")},
+    "dice_pooled": ("accuracy", "dice_pooled"),
+    "delta_dice_pooled": ("delta", "dice_pooled"),
+    "flips_per_10k": ("flips_per_10k",),
+}
+
+
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Files that edgeseg bench --json-file or profile --json wrote."),
+    ],
+    output: RequiredOutput,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write reports of benchmarks and profiles as one page, and as JSON, CSV and Markdown.
+
+    report.html holds all that it shows: it can be sent, printed, and opened without a network.
+    """
+    from edgeseg.benchmarks.pages.page import report_page
+
+    from ...bundle.bundle import require_free_output
+    from ...records import VERSION
+    from ...storage.atomic import writing_folder
+
+    require_free_output(output, overwrite=overwrite, what="report", mark=MARK)
+    reports, profiles = read_runs(runs)
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "edgeseg_version": VERSION,
+        "reports": [one.to_json() for one in reports],
+        "profiles": profiles,
+    }
+    with writing_folder(output, replace=overwrite) as folder:
+        files = {
+            "report.html": report_page(reports, profiles),
+            MARK: json.dumps(record) + "\n",
+            "report.csv": csv_text(reports),
+            "report.md": markdown_text(reports),
+        }
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        size = (folder / "report.html").stat().st_size
+    count = sum(len(one.rows) for one in reports)
+    print_result(f"{output / 'report.html'}: {count} rows, {size / 1e3:.0f} kB")
+
+
+def read_runs(paths: Sequence[Path]) -> tuple[list[Report], list[dict[str, Any]]]:
+    """Reports and profiles.
+
+    Raises:
+        UsageError: A file is neither.
+    """
+    from edgeseg.benchmarks.report import Report
+
+    from ...storage.reading import read_json
+
+    reports, profiles = [], []
+    for path in paths:
+        if not path.is_file():
+            raise UsageError(f"No report at {path}. Make one with edgeseg bench --json-file.")
+        try:
+            record = read_json(path)
+        except (ValueError, OSError) as error:
+            raise UsageError(
+                f"{path} is not readable JSON. Take the file that edgeseg has written, unchanged."
+            ) from error
+        if isinstance(record, dict) and "layers" in record:
+            profiles.append(_profile(record, path))
+        else:
+            reports.append(Report.from_json(record))
+    return reports, profiles
+
+
+def _profile(record: dict[str, Any], path: Path) -> dict[str, Any]:
+    try:
+        for layer in record["layers"]:
+            float(layer["milliseconds"]), str(layer["module"])
+        float(record["sum_ms"]), float(record["run_ms"]), float(record["named_share"])
+        str(record["name"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"{path} is no profile. Take what edgeseg profile --json has printed, unchanged."
+        ) from error
+    return record
+
+
+def csv_text(reports: Sequence[Report]) -> str:
+    """A line for each row."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for one in reports:
+        for row in one.rows:
+            writer.writerow([_value(row, place) for place in COLUMNS.values()])
+    return file.getvalue()
+
+
+def _value(row: dict[str, Any], place: tuple[str, ...]) -> Any:
+    value: Any = row
+    for key in place:
+        value = (value or {}).get(key)
+    return "" if value is None else value
+
+
+def markdown_text(reports: Sequence[Report]) -> str:
+    """The table of `edgeseg bench`, for a page or a pull request."""
+    from ..terminal.bench_table import bench_titles, row_cells
+
+    rows = [row for one in reports for row in one.rows]
+    titles = bench_titles(rows)
+    lines = [titles, ["---"] * len(titles), *map(row_cells, rows)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
