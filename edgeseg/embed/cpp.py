@@ -33,6 +33,8 @@ CPU_NAMES = {
     "bmi1": "bmi",
     "avx512_vnni": "avx512vnni",
 }
+TENSORRT_FILES = {"tensorrt": "model.onnx", "tensorrt-rtx": "model.engine"}
+SOURCES_OF = {"tensorrt-rtx": "tensorrt"}  # of runtimes that share a folder
 PIXEL_VALUES = {1: "one value", 2: "two values", 3: "three values", 4: "four values"}
 
 
@@ -54,17 +56,7 @@ class CppSurface(Surface):
     }
 
     def write(self, kit: Kit, folder: Path) -> None:
-        values = {**_names(kit, self.runtimes[kit.runtime]), **RUNTIME_VALUES[kit.runtime](kit)}
-        for part in ("common", kit.runtime):
-            copy_sources(FOLDER / part, folder, values)
-        (folder / "include" / HEADER).write_text(contract_header(kit), encoding="utf-8")
-        (folder / MODEL).mkdir()
-        for name, path in _model_files(kit).items():
-            # Its names are also those of the contract's header, which is for apps.
-            place = folder / ("src" if path.suffix == ".h" else MODEL)
-            shutil.copyfile(path, place / name)
-        kit.write_contract(folder / CONTRACT_FILE)
-        kit.write_golden(folder / "golden")
+        write_project(kit, folder, self.runtimes[kit.runtime])
 
     def check(self, kit: Kit, folder: Path) -> Parity:
         where = f"{self.title} over {self.runtimes[kit.runtime]}"
@@ -77,6 +69,29 @@ class CppSurface(Surface):
 
     def next_step(self, folder: Path) -> str:
         return f"cmake -S {folder} -B build && cmake --build build && ctest --test-dir build"
+
+
+def write_project(kit: Kit, folder: Path, title: str) -> None:
+    """Write the project of a bundle.
+
+    Args:
+        folder: Which gets it; it may be there.
+        title: What computes the network.
+
+    Raises:
+        TargetError: The artefact holds nothing that the project can load.
+    """
+    values = {**_names(kit, title), **RUNTIME_VALUES[kit.runtime](kit)}
+    for part in ("common", SOURCES_OF.get(kit.runtime, kit.runtime)):
+        copy_sources(FOLDER / part, folder, values)
+    (folder / "include" / HEADER).write_text(contract_header(kit), encoding="utf-8")
+    (folder / MODEL).mkdir()
+    for name, path in _model_files(kit).items():
+        # Its names are also those of the contract's header, which is for apps.
+        place = folder / ("src" if path.suffix == ".h" else MODEL)
+        shutil.copyfile(path, place / name)
+    kit.write_contract(folder / CONTRACT_FILE)
+    kit.write_golden(folder / "golden")
 
 
 def build(folder: Path, work: Path) -> None:
@@ -165,9 +180,8 @@ def _names(kit: Kit, runtime: str) -> dict[str, str]:
         "REQUIRED": f"pip install {package}  # the runtime; or see cmake/runtime.cmake\n"
         if package
         else "",
-        "ALSO": ", nor were the libraries for other machines run"
-        if kit.runtime == "native"
-        else "",
+        "BUILT": _built(kit),
+        "MORE_SOURCES": " src/engine.cpp" if kit.runtime in TENSORRT_FILES else "",
         "CLASSES": ", ".join(f"{index} {name}" for index, name in enumerate(outputs.classes)),
         "CLASS_COUNT": str(len(outputs.classes)),
         "PLANES": str(outputs.channels),
@@ -185,8 +199,25 @@ def _names(kit: Kit, runtime: str) -> dict[str, str]:
     }
 
 
+def _built(kit: Kit) -> str:
+    """Where the project was tried, for its README."""
+    if kit.runtime in TENSORRT_FILES:
+        return (
+            "Compiled against stand-ins for the headers of TensorRT and CUDA only, and not run. An "
+            "engine holds\nfor one version of TensorRT and one GPU."
+        )
+    others = ", nor were the libraries for other machines run" if kit.runtime == "native" else ""
+    return (
+        "Built with GCC on Linux for x86-64, where `embed.json` says that it was run. Not tried "
+        f"with MSVC or\non macOS{others}."
+    )
+
+
 def _model_files(kit: Kit) -> dict[str, Path]:
     """What a kit carries of the artefact."""
+    if kit.runtime in TENSORRT_FILES:
+        name = TENSORRT_FILES[kit.runtime]
+        return {name: kit.artifact_files[name]}
     if kit.runtime != "native":
         return kit.artifact_files
     variants = [one for one in _contents(kit)["libraries"] if _can_be_loaded(one)]
@@ -252,7 +283,23 @@ def _native_values(kit: Kit) -> dict[str, str]:
     }
 
 
+def _tensorrt_values(kit: Kit) -> dict[str, str]:
+    names = kit.artifact_files
+    record_file = next(path for name, path in names.items() if name.endswith(".json"))
+    record = json.loads(record_file.read_text(encoding="utf-8"))
+    return {
+        "PACKAGE": kit.bundle.manifest.artifact.settings["package"],
+        "ENGINE_IS_BUILT": "1" if kit.runtime == "tensorrt-rtx" else "0",
+        "INPUT": c_string(str(record["input"]["name"])),
+        "OUTPUT": c_string(str(record["output"]["name"])),
+        "WORKSPACE_MB": str(int(record.get("workspace_mb", 512))),
+        "DLA_CORE": str(int(record.get("dla_core", -1))),
+    }
+
+
 RUNTIME_VALUES = {
+    "tensorrt": _tensorrt_values,
+    "tensorrt-rtx": _tensorrt_values,
     "openvino": _openvino_values,
     "litert": _litert_values,
     "native": _native_values,
