@@ -98,10 +98,19 @@ SETS = (
         target="freestanding",
         suffix=".wasm",
     ),
+    # Without a version these would ask for the newest system that zig knows.
     InstructionSet(
-        "macos", _ARM, "aarch64", zig="apple_m1", system="macos", target="macos", suffix=".dylib"
+        "macos",
+        _ARM,
+        "aarch64",
+        zig="apple_m1",
+        system="macos",
+        target="macos.12.0",
+        suffix=".dylib",
     ),
-    InstructionSet("ios", _ARM, "aarch64", zig="apple_a12", system="ios", target="ios", suffix=""),
+    InstructionSet(
+        "ios", _ARM, "aarch64", zig="apple_a12", system="ios", target="ios.15.0", suffix=""
+    ),
     InstructionSet(
         "windows",
         _MIDDLE,

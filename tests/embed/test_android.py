@@ -148,6 +148,8 @@ def test_a_kit_can_be_included_as_it_is(litert_kit: Path) -> None:
     texts = [path for path in litert_kit.rglob("*") if path.suffix in (".kt", ".kts", ".md")]
     unfilled = [path for path in texts if re.search(r"@[A-Z_]+@", path.read_text())]
     assert unfilled == []
+    long = [path for path in texts for line in path.read_text().splitlines() if len(line) > 100]
+    assert long == []
     readme = (litert_kit / "README.md").read_text()
     assert "not a medical device" in readme
     assert len(readme.splitlines()) <= 60

@@ -15,7 +15,8 @@ fun main(arguments: Array<String>) {
         val picture = Picture(
             File(folder, "$name.pixels").readBytes(), width.toInt(), height.toInt(), bands.toInt()
         )
-        val tensor = if (bits == "16") contract.prepareDeep(picture) else contract.prepareAllWays(picture)
+        val tensor =
+            if (bits == "16") contract.prepareDeep(picture) else contract.prepareAllWays(picture)
         File(folder, "$name.tensor").writeBytes(tensor.bytes())
         File(folder, "$name.mask").writeBytes(contract.restore(mask, picture.width, picture.height))
     }

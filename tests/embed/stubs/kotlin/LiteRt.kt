@@ -89,7 +89,7 @@ class CompiledModel private constructor() : JniHandle() {
             options: Options = Options(Accelerator.CPU),
             optionalEnv: Environment? = null,
         ): CompiledModel {
-            check(options.accelerators.contentEquals(arrayOf(Accelerator.CPU)) && optionalEnv == null)
+            check(options.accelerators.toList() == listOf(Accelerator.CPU) && optionalEnv == null)
             try {
                 assetManager.open(assetName).close()
             } catch (error: IOException) {

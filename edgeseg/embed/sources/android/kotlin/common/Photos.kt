@@ -18,7 +18,8 @@ import java.nio.IntBuffer
  */
 fun Bitmap.toPicture(): Picture {
     // Others, such as those that lie on the graphics chip, cannot be read.
-    val readable = if (config == Bitmap.Config.ARGB_8888) this else copy(Bitmap.Config.ARGB_8888, false)
+    val wanted = Bitmap.Config.ARGB_8888
+    val readable = if (config == wanted) this else copy(wanted, false)
     val pixels = IntArray(width * height)
     readable.copyPixelsToBuffer(IntBuffer.wrap(pixels))
     val isMultiplied = readable.isPremultiplied && readable.hasAlpha()

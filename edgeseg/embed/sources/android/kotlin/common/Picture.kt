@@ -8,7 +8,7 @@ package @PACKAGE@
 class Picture(val argb: IntArray, val width: Int, val height: Int) {
     init {
         require(width in 1..LONGEST_SIDE && height in 1..LONGEST_SIDE) {
-            "A picture has sides of 1 to $LONGEST_SIDE pixels, not $width x $height. Make it smaller."
+            "A picture has sides of 1 to $LONGEST_SIDE, not $width x $height. Make it smaller."
         }
         require(argb.size == width * height) {
             "${argb.size} colours are no picture of $width x $height. Give one for each pixel."
@@ -31,7 +31,7 @@ class Picture(val argb: IntArray, val width: Int, val height: Int) {
         )
     }
 
-    /** Turns and mirrors the picture as its EXIF [orientation] says; another than 2..8 does nothing. */
+    /** Turns and mirrors as the EXIF [orientation] says; others than 2..8 do nothing. */
     fun upright(orientation: Int): Picture {
         // Where the first pixel comes from, and how far the next one lies along x and along y.
         val right = width - 1

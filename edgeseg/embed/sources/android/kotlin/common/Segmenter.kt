@@ -25,7 +25,7 @@ class Segmenter private constructor(private val engine: Engine) : AutoCloseable 
     /**
      * Finds the class of each pixel of a picture.
      *
-     * @throws IllegalStateException where this segmenter is closed, or the network gives no numbers.
+     * @throws IllegalStateException where this segmenter is closed, or the network gives NaN.
      */
     @Synchronized
     fun segment(picture: Picture): Segmentation {

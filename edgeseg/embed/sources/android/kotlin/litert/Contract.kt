@@ -45,8 +45,8 @@ class NetworkContract(
  * Prepares pictures for a network and brings its probabilities back to their size.
  *
  * This is what the network was trained with, in plain Kotlin. Do not replace the resize by
- * `Bitmap.createScaledBitmap`: it computes something else where a picture shrinks, and masks change.
- * Threads may share a contract.
+ * `Bitmap.createScaledBitmap`: it computes something else where a picture shrinks, and masks
+ * change. Threads may share a contract.
  */
 class Contract(private val network: NetworkContract) {
     private val rowsIn = LastTaps()
@@ -108,8 +108,8 @@ class Contract(private val network: NetworkContract) {
     /**
      * Makes the label map of a picture of any size from the output tensor.
      *
-     * Probabilities, not labels, are resized, so that edges stay smooth. They need no sigmoid and no
-     * softmax.
+     * Probabilities, not labels, are resized, so that edges stay smooth. They need no sigmoid and
+     * no softmax.
      *
      * @return the index of a class for each pixel, row by row.
      * @throws IllegalStateException where a probability is NaN or infinite.
@@ -118,11 +118,11 @@ class Contract(private val network: NetworkContract) {
         val channels = network.maskChannels
         val expected = channels * network.height * network.width
         require(probabilities.size == expected) {
-            "The network gives ${probabilities.size} values, not $expected. Take the model file and " +
-                "this code from the same kit."
+            "The network gives ${probabilities.size} values, not $expected. Take the model file " +
+                "and this code from the same kit."
         }
         check(probabilities.all { it.isFinite() }) {
-            "The network gives NaN or infinity for this picture. Show no mask, and report the picture."
+            "The network gives NaN or infinity for this picture. Show no mask, and report it."
         }
         val rows = rowsOut.of(network.height, height)
         val columns = columnsOut.of(network.width, width)
@@ -180,7 +180,9 @@ class Contract(private val network: NetworkContract) {
     }
 
     /** Resizes a row of pixels, [channels] values each, into [to] from [place] on. */
-    private fun resizeLine(line: FloatArray, taps: Taps, channels: Int, to: FloatArray, place: Int) {
+    private fun resizeLine(
+        line: FloatArray, taps: Taps, channels: Int, to: FloatArray, place: Int
+    ) {
         for (x in 0 until network.width) {
             for (channel in 0 until channels) {
                 var sum = 0f
@@ -260,8 +262,8 @@ class Contract(private val network: NetworkContract) {
             "A picture has 1, 3 or 4 samples a pixel, not $bands. Convert it first."
         }
         require(width > 0 && height > 0 && size.toLong() >= width.toLong() * height * bands) {
-            "$size samples are no picture of $width x $height with $bands a pixel. Give all of them, " +
-                "without gaps between rows."
+            "$size samples are no picture of $width x $height with $bands a pixel. Give all of " +
+                "them, without gaps between rows."
         }
     }
 
@@ -293,7 +295,8 @@ private class Taps(val from: Int, val size: Int) {
         for (index in 0 until size) {
             val centre = (index + 0.5) * scale
             first[index] = max((centre - support + 0.5).toInt(), 0)
-            start[index + 1] = start[index] + min((centre + support + 0.5).toInt(), from) - first[index]
+            val end = min((centre + support + 0.5).toInt(), from)
+            start[index + 1] = start[index] + end - first[index]
         }
         weights = FloatArray(start[size])
         for (index in 0 until size) {

@@ -16,7 +16,7 @@ internal fun openEngine(context: Context): Engine {
     try {
         return LiteRtEngine(CompiledModel.create(context.assets, MODEL_ASSET, options))
     } catch (error: LiteRtException) {
-        throw IOException("LiteRT does not load $MODEL_ASSET. Copy the module's assets again.", error)
+        throw IOException("LiteRT does not load $MODEL_ASSET. Copy the module again.", error)
     }
 }
 

@@ -7,7 +7,9 @@ internal fun openEngine(context: Context): Engine {
     try {
         System.loadLibrary("edgeseg_@NAME@")
     } catch (error: UnsatisfiedLinkError) {
-        throw IOException("The app has no library for this phone. It must be one of @ABIS@.", error)
+        throw IOException(
+            "The app has no library for this phone. It must be one of @ABIS@.", error
+        )
     }
     return NativeEngine { name ->
         context.assets.open("$ASSETS/$name").use { it.readBytes() }

@@ -142,8 +142,8 @@ JAVA(jlong, create)(JNIEnv *env, jobject self, jbyteArray weights)
     return 0;
 }
 
-JAVA(void, compute)(JNIEnv *env, jobject self, jlong handle, jintArray argb, jint width, jint height,
-    jbyteArray labels)
+JAVA(void, compute)(JNIEnv *env, jobject self, jlong handle, jintArray argb, jint width,
+    jint height, jbyteArray labels)
 {
     (void)self;
     struct engine *engine = (struct engine *)(intptr_t)handle;
