@@ -14,8 +14,8 @@ SURFACES = Registry(
     {
         "web": "edgeseg.embed.web:WebSurface",
         "cpp": "edgeseg.embed.cpp:CppSurface",
-        "android": "edgeseg.embed.android:AndroidSurface",
-        "ios": "edgeseg.embed.ios:IosSurface",
+        "android": "edgeseg.embed.phones.android:AndroidSurface",
+        "ios": "edgeseg.embed.phones.ios:IosSurface",
         "jetson": "edgeseg.embed.jetson:JetsonSurface",
     },
     "edgeseg.surfaces",

@@ -1,4 +1,4 @@
-"""The page of a small network in Chromium, and Kotlin's compiler for the kits of phones."""
+"""The page of a small network in Chromium, for the tests of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kotlin_compiler import STUBS, Kotlin, compile_java, fetch_kotlin
 from sharing import make_once
 from web_kits import LIMIT_MS, build_coloured_bundle, require_browser
 
@@ -16,17 +15,6 @@ from edgeseg.embed.embed import embed_bundle
 
 CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 Page = Any
-
-
-@pytest.fixture(scope="session")
-def kotlin(shared_folder: Path) -> Kotlin:
-    return Kotlin(make_once(shared_folder, "kotlin", fetch_kotlin))
-
-
-@pytest.fixture(scope="session")
-def stubs(kotlin: Kotlin, shared_folder: Path) -> Path:
-    """Classes that stand for Android's, with which kits are compiled and run."""
-    return make_once(shared_folder, "stubs", lambda path: compile_java(STUBS / "java", path))
 
 
 @pytest.fixture(scope="module")

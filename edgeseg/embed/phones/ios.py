@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..errors import TargetError
+from ...errors import TargetError
+from ..surface import CONTRACT_FILE, SOURCES, Kit, Parity, Surface, copy_sources
 from .native_files import NativeFiles, NativeLibrary, native_files
-from .phones import copy_into, phone_values, require_camera, short_name, write_tensors
-from .surface import CONTRACT_FILE, SOURCES, Kit, Parity, Surface, copy_sources
+from .shared import copy_into, phone_values, require_camera, short_name, write_tensors
 
 MODULE_MAP = "module.modulemap"
 IOS, MACOS = "ios", "macos"

@@ -17,7 +17,8 @@ from vectors import CONTRACTS, check_answers, contract_record, write_requests
 
 from edgeseg.bundle.bundle import open_bundle
 from edgeseg.contract import InputContract, MinMax
-from edgeseg.embed.android import kotlin_contract, short_name
+from edgeseg.embed.phones.android import kotlin_contract
+from edgeseg.embed.phones.shared import short_name
 from edgeseg.embed.surface import SOURCES, Kit, fill
 from edgeseg.errors import TargetError
 

@@ -6,8 +6,8 @@ import re
 import shutil
 from pathlib import Path
 
-from ..errors import TargetError
-from .surface import Kit
+from ...errors import TargetError
+from ..surface import Kit
 
 # Words that are no name of a package in Kotlin or Java.
 RESERVED = frozenset(

@@ -21,7 +21,7 @@ from vectors import contract_record
 
 from edgeseg.bundle.bundle import list_files
 from edgeseg.embed.embed import embed_bundle
-from edgeseg.embed.ios import swift_contract
+from edgeseg.embed.phones.ios import swift_contract
 from edgeseg.errors import TargetError
 from edgeseg.records import Artifact
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ..surface import CONTRACT_FILE, SOURCES, Kit, Parity, Surface, copy_sources
 from .android_native import native_values, phone_libraries, write_native
-from .phones import copy_into, phone_values, require_camera, short_name, write_tensors
-from .surface import CONTRACT_FILE, SOURCES, Kit, Parity, Surface, copy_sources
+from .shared import copy_into, phone_values, require_camera, short_name, write_tensors
 
 MODULE = "edgeseg"
 

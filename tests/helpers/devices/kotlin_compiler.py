@@ -23,8 +23,8 @@ PACKAGE = "kotlin-compiler"
 VERSION = "2.4.20"
 SHA512 = "IF5IVM7LpPhA/ntHQQpaVt1yxpaaQovtEVYLyqWMuaLr0XelLPPm7/sM6HLhtcRjjjoSsK7I7lP2kzYJkMy73w=="
 NEEDED = ("java", "javac", "npm")
-STUBS = ROOT / "tests" / "embed" / "stubs"  # stand for Android, LiteRT and JUnit
-PROGRAMS = ROOT / "tests" / "embed" / "kotlin"
+STUBS = ROOT / "tests" / "embed" / "phones" / "stubs"  # stand for Android, LiteRT and JUnit
+PROGRAMS = ROOT / "tests" / "embed" / "phones" / "kotlin"
 SECONDS = 300
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import TargetError
-from ..storage.reading import read_json
-from .surface import Kit
+from ...errors import TargetError
+from ...storage.reading import read_json
+from ..surface import Kit
 
 CONTENTS = "network.json"
 PREFIX = "edgeseg"  # of bundles that name none

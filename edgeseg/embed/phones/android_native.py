@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import TargetError
+from ...errors import TargetError
+from ..surface import Kit
 from .native_files import NativeFiles, NativeLibrary, native_files
-from .surface import Kit
 
 # What a processor needs, by flags of /proc/cpuinfo, as edgeseg_jni.c asks the system.
 NEEDS = {frozenset({"asimd"}): "0", frozenset({"asimd", "asimddp"}): "PRODUCTS_OF_BYTES"}
