@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,15 @@ from edgeseg.records import sha256_of_file
 from edgeseg.storage.temporary import temporary_folder
 
 from .accuracy import Accuracy, Reference, true_labels
+from .energy import EnergyMeter
 from .environment import describe_environment
 from .latency import TimeBlock, block_size, interleave, round_count, warm_up
 from .participants import Participant
 from .process import Runner
 from .report import PROTOCOL_VERSION, Failure, Report, Timing, describe_row
 from .settings import BenchSettings
-from .workers.protocol import Label, Worker
+from .sustained import WINDOW_S, summarize_run
+from .workers.protocol import Label, Sustain, Worker
 
 Failures = dict[str, Failure]  # by the key of the participant
 
@@ -127,6 +129,7 @@ def time_participants(
     with contextlib.ExitStack() as stack:
         time_blocks = []
         sizes = []
+        workers: dict[str, Worker] = {}
         with progress.stage("load and warm up", total=len(participants)) as stage:
             working = _rehearse(participants, dataset, settings, folder, failures)
             for number, participant in enumerate(working):
@@ -143,13 +146,39 @@ def time_participants(
                         loaded.load_ms, first.first_ms, peak, warm.to_json(), size, []
                     )
                     sizes.append(size)
+                    workers[participant.key] = worker
                     time_blocks.append(_lasting(_time_block(worker), participant, failures))
                 stage.advance()
         with progress.stage("time", total=round_count(sizes, settings.runs)) as stage:
             blocks = interleave(time_blocks, sizes, settings.runs, stage.advance)
         for timing, own in zip(timings.values(), blocks, strict=True):
             timing.blocks = own
+        if settings.sustain_s:
+            _sustain(participants, workers, timings, settings, progress)
     return {key: timing for key, timing in timings.items() if key not in failures}
+
+
+def _sustain(
+    participants: Sequence[Participant],
+    workers: Mapping[str, Worker],
+    timings: Mapping[str, Timing],
+    settings: BenchSettings,
+    progress: Progress,
+) -> None:
+    """Let each artefact that ships run alone for a while; the others wait and are still loaded."""
+    request = Sustain(settings.sustain_s, WINDOW_S, settings.threads)
+    for participant in participants:
+        if participant.is_baseline or participant.toolkit or participant.key not in workers:
+            continue
+        meter = EnergyMeter()
+        windows = int(settings.sustain_s / WINDOW_S)
+        with (
+            progress.stage(f"sustain {participant.name}", total=windows) as stage,
+            meter.measuring(),
+        ):
+            run = workers[participant.key].sustain(request, stage.advance)
+        summary = summarize_run(run, settings.sustain_s, meter.uses)
+        timings[participant.key].sustained = summary
 
 
 def _rehearse(

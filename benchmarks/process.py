@@ -29,6 +29,8 @@ from .workers.protocol import (
     MemoryUse,
     PredictPrepared,
     Request,
+    Sustain,
+    SustainedRun,
     Time,
     Worker,
     do_nothing,
@@ -65,6 +67,9 @@ class WorkerProxy(Worker):
 
     def time(self, count: int) -> Latencies:
         return self.ask(Time(count))
+
+    def sustain(self, request: Sustain, on_step: Callable[[], None] = do_nothing) -> SustainedRun:
+        return self.ask(request, on_step)
 
     def memory(self) -> MemoryUse:
         return self.ask(Memory())

@@ -134,6 +134,7 @@ class Timing:
     warm_up: As `WarmUp.to_json` gives it.
     block_size: Inferences in a block.
     blocks: Latencies in milliseconds; filled when all participants have taken their turns.
+    sustained: See `edgeseg.benchmarks.sustained.summarize_run`; None where that was not asked for.
     """
 
     load_ms: float
@@ -142,6 +143,7 @@ class Timing:
     warm_up: dict[str, Any]
     block_size: int
     blocks: list[list[float]]
+    sustained: dict[str, Any] | None = None
 
 
 def describe_row(
@@ -195,7 +197,7 @@ def _timing_of(participant: Participant, timing: Timing | None) -> dict[str, Any
     if timing is None:
         names = (
             "runs", "warm_up", "latency_ms", "fps", "peak_rss_mb", "load_ms", "first_ms",
-            "round_medians_ms", "latency_percentiles_ms",
+            "round_medians_ms", "latency_percentiles_ms", "sustained",
         )  # fmt: skip
         return dict.fromkeys(names)
     latency: dict[str, Any] = summarize(timing.blocks).to_json()
@@ -212,6 +214,7 @@ def _timing_of(participant: Participant, timing: Timing | None) -> dict[str, Any
         "latency_ms": latency,
         "fps": fps,
         "peak_rss_mb": timing.peak_rss_bytes / MEGABYTE,
+        "sustained": timing.sustained,
         "load_ms": timing.load_ms,
         "first_ms": timing.first_ms,
         "round_medians_ms": [float(median(block)) for block in timing.blocks],

@@ -15,15 +15,17 @@ class BenchSettings:
     threads: CPU threads of each artefact; its process is kept on as many cores.
     runs: Least number of counted inferences of each artefact.
     timing_images: How many different images are timed in turn.
+    sustain_s: Seconds that each artefact runs without a pause after that; 0 leaves it out.
     """
 
     threads: int = 1
     runs: int = 200
     timing_images: int = 4
+    sustain_s: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if value < 1:
+            if value < 1 and name != "sustain_s":
                 raise UsageError(f"The number of {name} is {value}; it must be at least 1.")
 
     def require_cores(self) -> None:

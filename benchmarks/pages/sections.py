@@ -133,6 +133,7 @@ def _figures_of(model: str, rows: Sequence[dict[str, Any]]) -> Iterable[str]:
         chart = scatter(x, y, points, f"{model}: change of pooled Dice over latency")
         caption = "Latency and change of Dice, with 95 % intervals; left and up is better"
         yield _figure(f"{model}: {caption}", chart, names)
+    yield from _sustained_figure(model, timed, names)
     yield from _line_figure(model, timed, names, "latency_percentiles_ms")
     yield from _line_figure(model, timed, names, "round_medians_ms")
 
@@ -162,6 +163,24 @@ def _line_figure(
         y = axis_around("% of inferences", up)
         caption = "Share of inferences that took at most so long"
     yield _figure(f"{model}: {caption}", lines(x, y, drawn, f"{model}: {caption}"), names)
+
+
+def _sustained_figure(
+    model: str, timed: Sequence[dict[str, Any]], names: list[str]
+) -> Iterable[str]:
+    """Medians of the windows of long runs, over time."""
+    drawn = []
+    for index, row in enumerate(timed):
+        run = row.get("sustained")
+        if run and len(run["medians_ms"]) > 1:
+            step = run["seconds"] / len(run["medians_ms"])
+            points = [(place * step, value) for place, value in enumerate(run["medians_ms"])]
+            drawn.append(Line(points, row["name"], index))
+    if drawn:
+        x = axis_around("seconds", [x for line in drawn for x, _ in line.points])
+        y = axis_around("median latency, ms", [y for line in drawn for _, y in line.points])
+        caption = f"{model}: A long run without a pause"
+        yield _figure(caption, lines(x, y, drawn, caption), names)
 
 
 def _figure(caption: str, chart: str, names: Sequence[str]) -> str:

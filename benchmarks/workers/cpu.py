@@ -53,3 +53,11 @@ def read_cpu() -> tuple[str, list[str]]:
             name = BOARD.read_text(errors="replace").strip("\0 \n")
     name = name or platform.processor() or platform.machine()
     return name, [flag for flag in NOTABLE_FLAGS if flag in flags]
+
+
+def clock_mhz() -> float | None:
+    """The clock of the first allowed core, as the system tells; None where it does not."""
+    core = allowed_cores()[0]
+    with contextlib.suppress(OSError, ValueError):
+        return int((CORES / f"cpu{core}" / "cpufreq" / "scaling_cur_freq").read_text()) / 1e3
+    return None

@@ -62,6 +62,25 @@ class Latencies:
 
 
 @dataclasses.dataclass(frozen=True)
+class SustainedRun:
+    """A long run in windows of equal length; each list has an entry a window.
+
+    Attributes:
+        starts_s: When it began.
+        medians_ms: Median latency.
+        cpu_shares: CPU time over time, of one thread: what is missing, others had.
+        counts: Inferences.
+        clocks_mhz: Of the core, as the system tells; empty where it does not.
+    """
+
+    starts_s: Sequence[float]
+    medians_ms: Sequence[float]
+    cpu_shares: Sequence[float]
+    counts: Sequence[int]
+    clocks_mhz: Sequence[float]
+
+
+@dataclasses.dataclass(frozen=True)
 class MemoryUse:
     """Attributes:
     peak_rss_bytes: Most resident memory since the network was opened.
@@ -127,6 +146,22 @@ class Time(Request[Latencies]):
 
     answer = Latencies
     count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Sustain(Request[SustainedRun]):
+    """Run without a pause.
+
+    Attributes:
+        seconds: How long.
+        window_s: Length of a window.
+        threads: That compute; CPU time is shared out among them.
+    """
+
+    answer = SustainedRun
+    seconds: float
+    window_s: float
+    threads: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,9 +244,10 @@ def command_of(request_class: type) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", request_class.__name__).lower()
 
 
+LABELLING = (Label, LabelPrepared, PredictPrepared)
 REQUESTS = {
     command_of(kind): kind
-    for kind in (Load, First, Time, Memory, Label, LabelPrepared, PredictPrepared, Verify, Describe)
+    for kind in (Load, First, Time, Sustain, Memory, *LABELLING, Verify, Describe)
 }
 
 
@@ -285,12 +321,12 @@ class Worker(abc.ABC):
     def memory(self) -> MemoryUse:
         """See `Memory`."""
 
-    def label(self, request: Label, on_step: Callable[[], None] = do_nothing) -> Done:
-        """See `Label`.
+    def sustain(self, request: Sustain, on_step: Callable[[], None] = do_nothing) -> SustainedRun:
+        """See `Sustain`; `on_step` is called after each window."""
+        raise NotImplementedError(f"{type(self).__name__} makes no long runs")
 
-        Args:
-            on_step: Called after each image.
-        """
+    def label(self, request: Label, on_step: Callable[[], None] = do_nothing) -> Done:
+        """See `Label`; `on_step` is called after each image."""
         raise NotImplementedError(f"{type(self).__name__} writes no label maps")
 
     def label_prepared(self, request: LabelPrepared) -> Done:
@@ -316,12 +352,10 @@ def perform(worker: Worker, request: Request[Any], on_step: Callable[[], None]) 
         return worker.load(request.images)
     if isinstance(request, Time):
         return worker.time(request.count)
-    if isinstance(request, Label):
-        return worker.label(request, on_step)
-    if isinstance(request, LabelPrepared):
-        return worker.label_prepared(request)
-    if isinstance(request, PredictPrepared):
-        return worker.predict_prepared(request)
+    if isinstance(request, (Sustain, Label)):
+        return getattr(worker, command_of(type(request)))(request, on_step)
+    if isinstance(request, (LabelPrepared, PredictPrepared)):
+        return getattr(worker, command_of(type(request)))(request)
     if isinstance(request, Describe):
         return worker.describe(request.packages)
     # The others have no fields.

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 if TYPE_CHECKING or __package__:
-    from . import memory, protocol
+    from . import cpu, memory, protocol
 else:
+    import cpu
     import memory
     import protocol
 
@@ -68,6 +69,30 @@ class TimedWorker(protocol.Worker):
             run(image)
             latencies.append((time.perf_counter_ns() - started) / 1e6)
         return protocol.Latencies(latencies)
+
+    def sustain(
+        self, request: protocol.Sustain, on_step: Callable[[], None] = protocol.do_nothing
+    ) -> protocol.SustainedRun:
+        windows = []
+        begun = time.perf_counter()
+        while time.perf_counter() - begun < request.seconds:
+            start, used = time.perf_counter(), time.process_time()
+            latencies = []
+            while time.perf_counter() - start < request.window_s:
+                image = self.images[self._next_image]
+                self._next_image = (self._next_image + 1) % len(self.images)
+                started = time.perf_counter_ns()
+                self.run(image)
+                latencies.append((time.perf_counter_ns() - started) / 1e6)
+            took = time.perf_counter() - start
+            share = (time.process_time() - used) / took / request.threads
+            windows.append(
+                (start - begun, float(np.median(latencies)), share, len(latencies), cpu.clock_mhz())
+            )
+            on_step()
+        starts, medians, shares, counts, clocks = zip(*windows)  # noqa: B905 (Python 3.8)
+        known = [] if None in clocks else list(clocks)
+        return protocol.SustainedRun(list(starts), list(medians), list(shares), list(counts), known)
 
     def memory(self) -> protocol.MemoryUse:
         return protocol.MemoryUse(memory.peak_rss_bytes())

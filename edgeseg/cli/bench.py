@@ -37,6 +37,10 @@ def bench(
     as_json: AsJson = False,
     threads: Threads = BenchSettings.threads,
     runs: Runs = BenchSettings.runs,
+    sustain: Annotated[
+        str | None,
+        typer.Option(help="Let each bundle run so long without a pause afterwards: 90s, 10m."),
+    ] = None,
     record: Annotated[bool, typer.Option(help="Add the rows to the bundles' manifests.")] = False,
     baseline: Annotated[
         str | None,
@@ -88,6 +92,8 @@ def bench(
 
     "--json FILE" writes the report to FILE, as it did before --json-file.
     """
+    from edgeseg.benchmarks.sustained import parse_duration
+
     from ..pipeline.bench import BenchRequest, run_bench
     from ..pipeline.measuring.external_toolkits import parse_toolkits
 
@@ -116,6 +122,7 @@ def bench(
         device=None if device is None else remote,
         record=record,
         model=model,
+        sustain_s=parse_duration(sustain) if sustain else BenchRequest.sustain_s,
     )
     report = run_bench(request, make_progress())
     if json_file is not None:

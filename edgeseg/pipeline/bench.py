@@ -37,6 +37,7 @@ class BenchRequest:
         record: Add the rows to the bundles' manifests.
         model: Class of the user's own network, "package.module:Class", which is imported for the
             FP32 reference; None takes the bundle's FP32 graph.
+        sustain_s: Seconds that each artefact runs without a pause afterwards.
     """
 
     bundles: tuple[Path, ...]
@@ -50,6 +51,7 @@ class BenchRequest:
     device: DeviceSettings | None = None
     record: bool = False
     model: str | None = None
+    sustain_s: float = BenchSettings.sustain_s
 
     def __post_init__(self) -> None:
         require_baseline_kind(self.baseline)
@@ -62,6 +64,8 @@ class BenchRequest:
                 "On a device the baseline is the FP32 bundle that is named with the others. Leave "
                 "--baseline out."
             )
+        if self.sustain_s:
+            raise UsageError("--sustain runs on this machine. Leave out --device or --sustain.")
         if self.toolkits:
             raise UsageError("--toolkit measures on this machine. Leave out --device or --toolkit.")
 
@@ -72,7 +76,9 @@ def run_bench(request: BenchRequest, progress: Progress = SILENT) -> Report:
     Raises:
         EdgesegError: As `bench_bundles` and `bench_on_device` tell.
     """
-    settings = BenchSettings(threads=request.threads, runs=request.runs)
+    settings = BenchSettings(
+        threads=request.threads, runs=request.runs, sustain_s=request.sustain_s
+    )
     bundles = [open_bundle(folder) for folder in request.bundles]
     dataset = open_split(request.data, *request.splits).first(request.images)
     for inputs in {str(bundle.inputs): bundle.inputs for bundle in bundles}.values():

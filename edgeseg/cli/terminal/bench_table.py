@@ -241,6 +241,32 @@ def row_warnings(rows: list[dict[str, Any]]) -> list[str]:
     return warnings
 
 
+def describe_sustained(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """Of each long run its speed at both ends, what does not count, and its energy."""
+    lines = []
+    for row in rows:
+        run = row.get("sustained")
+        if not run:
+            continue
+        median = "nothing counts" if run["p50_ms"] is None else f"p50 {run['p50_ms']:.2f} ms"
+        marks = ", ".join(
+            f"{mark['kind']} at {mark['start_s']:.0f}..{mark['end_s']:.0f} s "
+            f"({mark['slowdown']:.2f} times as long)"
+            for mark in run["marks"]
+        )
+        energy = "".join(
+            f"; {use['mj_per_inference']:.2f} mJ an inference by {use['sensor']}, "
+            f"{use['mj_per_inference_above_idle']:.2f} above idle"
+            for use in run["energy"]
+        )
+        lines.append(
+            f"{row['name']} for {run['seconds']:g} s: {median} over {run['counted_share']:.0%} of "
+            f"the time, {run['first_minute_ms']:.2f} ms at first and {run['last_minute_ms']:.2f} "
+            f"ms at the end; {marks or 'no window is marked'}{energy or '; no energy sensor'}."
+        )
+    return lines
+
+
 def describe_report(report: Report) -> list[str]:
     """All that is to be said below a table, line by line."""
     return [
@@ -248,6 +274,7 @@ def describe_report(report: Report) -> list[str]:
         *describe_choices(report.rows),
         *describe_toolkits(report.rows),
         *describe_metrics(report.reference, report.rows),
+        *describe_sustained(report.rows),
         *(f"Warning: {warning}" for warning in row_warnings(report.rows)),
         *(
             f"Warning: {failure.name} was not measured. {failure.reason}"

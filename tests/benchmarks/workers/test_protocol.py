@@ -55,7 +55,7 @@ def answers_to(line: str) -> list[dict[str, object]]:
 
 
 def test_requests_are_known_by_their_names() -> None:
-    names = "load first time memory label label_prepared predict_prepared verify describe"
+    names = "load first time sustain memory label label_prepared predict_prepared verify describe"
     assert list(REQUESTS) == names.split()
 
 
