@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edgeseg.contract import IGNORED
 from edgeseg.data.folder import FolderDataset
 from edgeseg.data.gallery import compare_masks, comparison_strip
+from edgeseg.data.groups import read_groups
 from edgeseg.errors import BenchmarkError
 from edgeseg.progress import SILENT, Progress
 from edgeseg.records import sha256_of_file
@@ -86,6 +87,7 @@ def measure(
         "resolution": "network input",
         "names": [pair.name for pair in dataset],
         "sha256": _digest(dataset),
+        "groups": read_groups(dataset),
     }
     protocol = {"version": PROTOCOL_VERSION, **asdict(settings)}
     return Report(environment, data, reference, rows, list(failures.values()), protocol)

@@ -15,11 +15,11 @@ from .sections import (
     environment_section,
     failure_section,
     profile_section,
-    size_section,
     table_section,
     verdict_section,
     worst_section,
 )
+from .strata import strata_sections
 
 FOLDER = Path(__file__).parent
 METHOD = (
@@ -77,7 +77,7 @@ def _sections(reports: Sequence[Report], profiles: Sequence[dict[str, Any]]) -> 
     yield verdict_section(rows)
     yield table_section(rows)
     yield chart_section(reports)
-    yield size_section(reports)
+    yield strata_sections(reports)
     yield worst_section(rows)
     yield profile_section(profiles)
     yield failure_section(reports)

@@ -7,9 +7,7 @@ from html import escape
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgeseg.metrics.counts import dice_from_counts
 from edgeseg.metrics.metric import Metric
 from edgeseg.metrics.table import all_metrics
 
@@ -18,7 +16,6 @@ from .charts import Line, Point, axis_around, bars, lines, scatter, series_class
 from .verdicts import FASTER, KEEPS, LOSES, SAME, SLOWER, change_interval, verdict_of
 
 DICE = "dice_pooled"
-STRATA = ("small", "medium", "large")
 SHOWN_WORST, SHOWN_MODULES = 12, 16
 CLASSES = {FASTER: "good", KEEPS: "good", SLOWER: "bad", LOSES: "bad"}
 
@@ -192,58 +189,6 @@ def _figure(caption: str, chart: str, names: Sequence[str]) -> str:
         f"<figure><figcaption>{escape(caption)}</figcaption>{chart}"
         f'<ul class="legend">{legend}</ul></figure>'
     )
-
-
-def size_section(reports: Sequence[Report]) -> str:
-    """Mean Dice of images with small, medium and large objects, artefact beside reference."""
-    body = "".join(_size_rows(report) for report in reports)
-    if not body:
-        return ""
-    head = "".join(
-        f'<th scope="col">{escape(title)}</th>'
-        for title in ("artefact", *(f"{name} objects" for name in STRATA))
-    )
-    return (
-        "<h2>By size of the object</h2><p>Mean Dice of the images in each third by the share of "
-        "true foreground pixels, and its change to the FP32 reference.</p>"
-        '<div class="scroll" tabindex="0" role="region" aria-label="By size of the object">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-def _size_rows(report: Report) -> str:
-    references = {row["reference_key"]: row.get("per_image") for row in report.reference}
-    made = []
-    for row in artifacts_of(report.rows):
-        ours, theirs = row.get("per_image"), references.get(row["reference_key"])
-        if not ours or not theirs:
-            continue
-        counts = [np.asarray(one["counts"], np.int64) for one in (ours, theirs)]
-        if len(counts[0]) < len(STRATA):
-            continue
-        scores = [_dice(one) for one in counts]
-        cells = []
-        for images in thirds_by_size(counts[1]):
-            own, change = scores[0][images].mean(), (scores[0] - scores[1])[images].mean()
-            cells.append(f'<td>{own:.4f} <span class="range">({change:+.4f})</span></td>')
-        made.append(f'<tr><th scope="row">{escape(row["name"])}</th>{"".join(cells)}</tr>')
-    return "".join(made)
-
-
-def _dice(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Of each image, mean over the foreground classes."""
-    return np.asarray(dice_from_counts(counts[:, 1:]).mean(-1), np.float64)
-
-
-def thirds_by_size(counts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Places of the images with the smallest, middle and largest true foreground.
-
-    Args:
-        counts: (images, classes, 3), see `edgeseg.metrics.counts`.
-    """
-    true_pixels = (counts[:, 1:, 0] + counts[:, 1:, 2]).sum(-1)
-    order = np.argsort(true_pixels, kind="stable")
-    return [np.asarray(part, np.int64) for part in np.array_split(order, len(STRATA))]
 
 
 def worst_section(rows: Sequence[dict[str, Any]]) -> str:

@@ -10,6 +10,8 @@ import typer
 from .terminal.console import make_progress, parse_size, print_json, print_result
 from .terminal.options import AsJson, Data, Model, Size, Spec, Split, Weights
 
+GROUP_METRIC = "dice_pooled"
+
 
 def evaluate(
     model: Model,
@@ -55,6 +57,7 @@ def evaluate(
         _print_metrics(scores["metrics"], scores["source"])
     else:
         _print_scores(scores["accuracy"], scores["accuracy_ci95"])
+    _print_groups(scores.get("groups", {}))
     if against is not None:
         theirs = scores["against"]
         compared = theirs.get("metrics", theirs)
@@ -62,6 +65,21 @@ def evaluate(
         _print_scores(compared["accuracy"], compared["accuracy_ci95"])
         print_result(f"{model} minus {theirs['model']}, image by image")
         _print_scores(compared["difference"], compared["difference_ci95"], "+")
+
+
+def _print_groups(columns: dict[str, dict[str, Any]]) -> None:
+    """Pooled Dice of each group, and how many images it has."""
+    from ..metrics.table import find_metric
+
+    form = find_metric(GROUP_METRIC).format_score
+    for column, groups in columns.items():
+        print_result(f"By {column}, pooled Dice")
+        for name, part in groups.items():
+            low, high = part["accuracy_ci95"][GROUP_METRIC]
+            print_result(
+                f"  {name:18} {form(part['accuracy'][GROUP_METRIC])}  ({form(low)}..{form(high)})  "
+                f"{part['images']} image{'s' if part['images'] > 1 else ''}"
+            )
 
 
 def _print_scores(

@@ -127,6 +127,12 @@ class ScoreTable:
     counts: ClassCounts
     per_image: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
+    def only(self, images: Sequence[int]) -> ScoreTable:
+        """The table of some of the images, by their places."""
+        places = list(images)
+        values = {name: scores[places] for name, scores in self.per_image.items()}
+        return ScoreTable(self.metrics, self.counts[places], values)
+
     def scores(self) -> Scores:
         """Value by name, in the order of the set."""
         once = np.ones((1, len(self.counts)), np.int64)

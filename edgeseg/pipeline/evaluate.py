@@ -9,6 +9,7 @@ from typing import Any
 
 from ..data.depth import tell_depth
 from ..data.folder import FolderDataset
+from ..data.groups import places_of, read_groups
 from ..errors import UnknownNameError, UsageError
 from ..lazy import require_installed
 from ..metrics.scores import OVERLAP, MetricSet, ScoreTable, every_metric
@@ -119,7 +120,8 @@ def score_model(
 
     Returns:
         JSON record: `model`, `source` (its paper), `data`, `images`; `accuracy` and
-        `accuracy_ci95` by metric; `metrics` where a set was asked for; `against` with the
+        `accuracy_ci95` by metric; `groups` where the folder has a groups.csv, by column and group;
+        `metrics` where a set was asked for; `against` with the
         other network's scores and, as `difference` and `difference_ci95`, this network's minus
         those, also of the metrics of that set.
 
@@ -152,11 +154,33 @@ def score_model(
         "accuracy": tables[0].scores(),
         "accuracy_ci95": tables[0].intervals(),
     }
+    groups = read_groups(dataset)
+    if groups:
+        record["groups"] = {
+            column: score_groups(tables[0], values) for column, values in groups.items()
+        }
     if chosen is not None:
         record["metrics"] = _metrics_record(chosen, tables[1], [pair.name for pair in dataset])
     if against is not None:
         record["against"] = _compare_with(against, tables, dataset, progress)
     return record
+
+
+def score_groups(table: ScoreTable, values: list[str]) -> dict[str, Any]:
+    """Number of images and scores with intervals of each group.
+
+    Args:
+        values: The group of each image of the table.
+    """
+    scored = {}
+    for group, places in places_of(values).items():
+        part = table.only(places)
+        scored[group] = {
+            "images": len(places),
+            "accuracy": part.scores(),
+            "accuracy_ci95": part.intervals(),
+        }
+    return scored
 
 
 def _compare_with(

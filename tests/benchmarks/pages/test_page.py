@@ -16,7 +16,7 @@ from web_kits import AXE, require_browser, require_package
 
 from edgeseg.benchmarks.pages.charts import Axis, Point, axis_around, bars, front_of, scatter
 from edgeseg.benchmarks.pages.page import report_page
-from edgeseg.benchmarks.pages.sections import thirds_by_size
+from edgeseg.benchmarks.pages.strata import thirds_by_size
 from edgeseg.benchmarks.pages.verdicts import verdict_of
 from edgeseg.benchmarks.report import Failure, Report
 
@@ -139,7 +139,16 @@ def test_thirds_are_by_true_size() -> None:
     counts[:, 1, 0] = [60, 10, 50, 20, 40, 30]  # found
     counts[:, 1, 2] = [0, 0, 0, 35, 0, 0]  # missed, which is true too
     counts[:, 1, 1] = 99  # what is too much says nothing of the size
-    assert [sorted(part.tolist()) for part in thirds_by_size(counts)] == [[1, 5], [2, 4], [0, 3]]
+    thirds = {name: sorted(places) for name, places in thirds_by_size(counts).items()}
+    assert thirds == {"small": [1, 5], "medium": [2, 4], "large": [0, 3]}
+
+
+def test_groups_have_a_table_each() -> None:
+    report = full_report()
+    values = ["face" if index < 20 else "back" for index in range(60)]
+    page = report_page([replace(report, data={**report.data, "groups": {"site": values}})], [])
+    assert "<h2>By site</h2>" in page
+    assert '<th scope="col">back (40)</th><th scope="col">face (20)</th>' in page
 
 
 @pytest.fixture(scope="module")
