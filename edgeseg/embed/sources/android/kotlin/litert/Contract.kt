@@ -127,13 +127,17 @@ class Contract(private val network: NetworkContract) {
         val rows = rowsOut.of(network.height, height)
         val columns = columnsOut.of(network.width, width)
         val line = FloatArray(channels * network.width)
+        val values = FloatArray(channels * width)
         val labels = ByteArray(width * height)
         for (row in 0 until height) {
             line.fill(0f)
             for (tap in rows.start[row] until rows.start[row + 1]) {
                 addMaskRow(probabilities, rows.source(row, tap), rows.weights[tap], line)
             }
-            labelRow(line, columns, labels, row * width)
+            for (channel in 0 until channels) {
+                columns.resize(line, channel * network.width, values, channel * width)
+            }
+            labelRow(values, labels, row * width, width)
         }
         return labels
     }
@@ -149,51 +153,37 @@ class Contract(private val network: NetworkContract) {
         val rows = rowsIn.of(height, network.height)
         val columns = columnsIn.of(width, network.width)
         val channels = network.channels
-        val line = FloatArray(width * channels)
-        val resized = FloatArray(network.height * network.width * channels)
+        val line = FloatArray(channels * width) // a row of each channel
+        val plane = network.height * network.width
+        val planes = FloatArray(channels * plane)
         for (row in 0 until network.height) {
             line.fill(0f)
             for (tap in rows.start[row] until rows.start[row + 1]) {
                 val weight = rows.weights[tap]
-                val pixel = rows.source(row, tap) * width
+                val at = rows.source(row, tap) * width
                 if (channels == 1) {
                     for (x in 0 until width) {
-                        val grey = greyOf(red(pixel + x), green(pixel + x), blue(pixel + x))
+                        val grey = greyOf(red(at + x), green(at + x), blue(at + x))
                         line[x] += weight * min(grey, white)
                     }
                 } else {
-                    for (x in 0 until width) {
-                        line[3 * x] += weight * min(red(pixel + x), white)
-                        line[3 * x + 1] += weight * min(green(pixel + x), white)
-                        line[3 * x + 2] += weight * min(blue(pixel + x), white)
-                    }
+                    // A loop for each, since processors do several pixels of one at a time.
+                    for (x in 0 until width) line[x] += weight * min(red(at + x), white)
+                    val last = 2 * width
+                    for (x in 0 until width) line[width + x] += weight * min(green(at + x), white)
+                    for (x in 0 until width) line[last + x] += weight * min(blue(at + x), white)
                 }
             }
-            resizeLine(line, columns, channels, resized, row * network.width * channels)
+            for (channel in 0 until channels) {
+                columns.resize(line, channel * width, planes, channel * plane + row * network.width)
+            }
         }
         if (white != WHITE_OF_BYTES) {
             val scale = white / 255f
-            for (index in resized.indices) resized[index] /= scale
+            for (index in planes.indices) planes[index] /= scale
         }
-        normalize(resized)
-        return if (network.channelsLast) resized else planesOf(resized)
-    }
-
-    /** Resizes a row of pixels, [channels] values each, into [to] from [place] on. */
-    private fun resizeLine(
-        line: FloatArray, taps: Taps, channels: Int, to: FloatArray, place: Int
-    ) {
-        for (x in 0 until network.width) {
-            for (channel in 0 until channels) {
-                var sum = 0f
-                var from = taps.first[x] * channels + channel
-                for (tap in taps.start[x] until taps.start[x + 1]) {
-                    sum += taps.weights[tap] * line[from]
-                    from += channels
-                }
-                to[place + x * channels + channel] = sum
-            }
-        }
+        normalize(planes)
+        return if (network.channelsLast) sideBySide(planes) else planes
     }
 
     private fun normalize(pixels: FloatArray) {
@@ -207,18 +197,19 @@ class Contract(private val network: NetworkContract) {
                 for (index in pixels.indices) pixels[index] = (pixels[index] - least) * gain + low
             }
             is Normalization.MeanStd -> {
+                val plane = network.height * network.width
                 for (index in pixels.indices) {
-                    val channel = index % network.channels
+                    val channel = index / plane
                     pixels[index] = (pixels[index] / 255f - how.mean[channel]) / how.std[channel]
                 }
             }
         }
     }
 
-    private fun planesOf(pixels: FloatArray): FloatArray {
+    private fun sideBySide(planes: FloatArray): FloatArray {
         val channels = network.channels
         val plane = network.height * network.width
-        return FloatArray(pixels.size) { pixels[it % plane * channels + it / plane] }
+        return FloatArray(planes.size) { planes[it % channels * plane + it / channels] }
     }
 
     /** Adds a row of the output tensor to [line], which holds a row for each channel. */
@@ -235,25 +226,22 @@ class Contract(private val network: NetworkContract) {
         }
     }
 
-    private fun labelRow(line: FloatArray, columns: Taps, labels: ByteArray, place: Int) {
-        val channels = network.maskChannels
-        for (x in 0 until columns.size) {
-            var label = 0
-            var largest = Float.NEGATIVE_INFINITY
-            for (channel in 0 until channels) {
-                var sum = 0f
-                var from = channel * network.width + columns.first[x]
-                for (tap in columns.start[x] until columns.start[x + 1]) {
-                    sum += columns.weights[tap] * line[from++]
-                }
-                if (channels == 1) {
-                    label = if (sum >= network.threshold) 1 else 0
-                } else if (sum > largest) {
-                    largest = sum
-                    label = channel
+    /** Labels a row of [width] pixels, of which [values] holds a row for each channel. */
+    private fun labelRow(values: FloatArray, labels: ByteArray, place: Int, width: Int) {
+        if (network.maskChannels == 1) {
+            for (x in 0 until width) {
+                labels[place + x] = if (values[x] >= network.threshold) 1 else 0
+            }
+            return
+        }
+        for (channel in 1 until network.maskChannels) {
+            for (x in 0 until width) {
+                // The first row becomes the largest so far.
+                if (values[channel * width + x] > values[x]) {
+                    values[x] = values[channel * width + x]
+                    labels[place + x] = channel.toByte()
                 }
             }
-            labels[place + x] = label.toByte()
         }
     }
 
@@ -307,6 +295,16 @@ private class Taps(val from: Int, val size: Int) {
             }
             val sum = triangle.sum()
             for (tap in 0 until count) weights[start[index] + tap] = (triangle[tap] / sum).toFloat()
+        }
+    }
+
+    /** Makes the line that lies in [to] from [place] on of the one in [line] from [begin] on. */
+    fun resize(line: FloatArray, begin: Int, to: FloatArray, place: Int) {
+        for (index in 0 until size) {
+            var sum = 0f
+            var source = begin + first[index]
+            for (tap in start[index] until start[index + 1]) sum += weights[tap] * line[source++]
+            to[place + index] = sum
         }
     }
 

@@ -44,27 +44,22 @@ final class Contract {
         let rows = rowsIn.taps(from: picture.height, to: network.height)
         let columns = columnsIn.taps(from: picture.width, to: network.width)
         let channels = network.channels
-        var line = [Float](repeating: 0, count: picture.width * channels)
-        var pixels = [Float](repeating: 0, count: network.height * network.width * channels)
+        let plane = network.height * network.width
+        var line = [Float](repeating: 0, count: channels * picture.width)  // a row of each channel
+        var planes = [Float](repeating: 0, count: channels * plane)
         for row in 0..<network.height {
             line.withUnsafeMutableBufferPointer { $0.update(repeating: 0) }
             for tap in rows.range(of: row) {
                 add(picture, row: rows.source(row, tap), weight: rows.weights[tap], to: &line)
             }
-            let place = row * network.width * channels
-            for x in 0..<network.width {
-                for channel in 0..<channels {
-                    var sum: Float = 0
-                    for tap in columns.range(of: x) {
-                        let source = columns.source(x, tap)
-                        sum += columns.weights[tap] * line[source * channels + channel]
-                    }
-                    pixels[place + x * channels + channel] = sum
-                }
+            for channel in 0..<channels {
+                columns.resize(
+                    line, from: channel * picture.width, into: &planes,
+                    at: channel * plane + row * network.width)
             }
         }
-        normalize(&pixels)
-        return network.channelsLast ? pixels : planes(of: pixels)
+        normalize(&planes)
+        return network.channelsLast ? sideBySide(planes) : planes
     }
 
     /// The label map of a picture of any size, row by row, of the output tensor.
@@ -84,6 +79,7 @@ final class Contract {
         let rows = rowsOut.taps(from: network.height, to: height)
         let columns = columnsOut.taps(from: network.width, to: width)
         var line = [Float](repeating: 0, count: channels * network.width)
+        var values = [Float](repeating: 0, count: channels * width)
         var labels = [UInt8](repeating: 0, count: width * height)
         for row in 0..<height {
             line.withUnsafeMutableBufferPointer { $0.update(repeating: 0) }
@@ -91,26 +87,29 @@ final class Contract {
                 let weight = rows.weights[tap]
                 add(probabilities, row: rows.source(row, tap), weight: weight, to: &line)
             }
-            for x in 0..<width {
-                labels[row * width + x] = label(at: x, of: line, columns)
+            for channel in 0..<channels {
+                columns.resize(
+                    line, from: channel * network.width, into: &values, at: channel * width)
             }
+            label(&values, into: &labels, at: row * width, width: width)
         }
         return labels
     }
 
-    /// Adds a row of the picture to `line`, which holds the channels of a pixel side by side.
+    /// Adds a row of the picture to `line`, which holds a row of each channel.
     private func add(_ picture: Picture, row: Int, weight: Float, to line: inout [Float]) {
-        let start = 4 * row * picture.width
-        for x in 0..<picture.width {
+        let width = picture.width
+        let start = 4 * row * width
+        for x in 0..<width {
             let red = picture.rgba[start + 4 * x]
             let green = picture.rgba[start + 4 * x + 1]
             let blue = picture.rgba[start + 4 * x + 2]
             if network.channels == 1 {
                 line[x] += weight * grey(red, green, blue)
             } else {
-                line[3 * x] += weight * Float(red)
-                line[3 * x + 1] += weight * Float(green)
-                line[3 * x + 2] += weight * Float(blue)
+                line[x] += weight * Float(red)
+                line[width + x] += weight * Float(green)
+                line[2 * width + x] += weight * Float(blue)
             }
         }
     }
@@ -131,15 +130,16 @@ final class Contract {
             }
         case .meanStd(let mean, let std):
             for index in pixels.indices {
-                let channel = index % network.channels
+                let channel = index / (network.height * network.width)
                 pixels[index] = (pixels[index] / 255 - mean[channel]) / std[channel]
             }
         }
     }
 
-    private func planes(of pixels: [Float]) -> [Float] {
+    private func sideBySide(_ planes: [Float]) -> [Float] {
+        let channels = network.channels
         let plane = network.height * network.width
-        return pixels.indices.map { pixels[$0 % plane * network.channels + $0 / plane] }
+        return planes.indices.map { planes[$0 % channels * plane + $0 / channels] }
     }
 
     /// Adds a row of the output tensor to `line`, which holds a row for each channel.
@@ -156,22 +156,23 @@ final class Contract {
         }
     }
 
-    private func label(at x: Int, of line: [Float], _ columns: Taps) -> UInt8 {
-        var found = 0
-        var largest = -Float.infinity
-        for channel in 0..<network.maskChannels {
-            var sum: Float = 0
-            for tap in columns.range(of: x) {
-                sum += columns.weights[tap] * line[channel * network.width + columns.source(x, tap)]
+    /// Labels a row of pixels, of which `values` holds a row for each channel.
+    private func label(
+        _ values: inout [Float], into labels: inout [UInt8], at place: Int, width: Int
+    ) {
+        if network.maskChannels == 1 {
+            for x in 0..<width {
+                labels[place + x] = values[x] >= network.threshold ? 1 : 0
             }
-            if network.maskChannels == 1 {
-                return sum >= network.threshold ? 1 : 0
-            }
-            if sum > largest {
-                (largest, found) = (sum, channel)
+            return
+        }
+        for channel in 1..<network.maskChannels {
+            for x in 0..<width where values[channel * width + x] > values[x] {
+                // The first row becomes the largest so far.
+                values[x] = values[channel * width + x]
+                labels[place + x] = UInt8(channel)
             }
         }
-        return UInt8(found)
     }
 }
 
@@ -209,6 +210,19 @@ private struct Taps {
     /// The weights of sample `index`.
     func range(of index: Int) -> Range<Int> {
         start[index]..<start[index + 1]
+    }
+
+    /// Makes the line that lies in `to` from `place` on of the one in `line` from `begin` on.
+    func resize(_ line: [Float], from begin: Int, into to: inout [Float], at place: Int) {
+        for index in 0..<size {
+            var sum: Float = 0
+            var source = begin + first[index]
+            for tap in range(of: index) {
+                sum += weights[tap] * line[source]
+                source += 1
+            }
+            to[place + index] = sum
+        }
     }
 
     /// The source sample of a weight of sample `index`.
