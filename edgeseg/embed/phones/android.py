@@ -6,12 +6,15 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
+from xml.sax.saxutils import escape
 
 from ..surface import CONTRACT_FILE, SOURCES, Kit, Parity, Surface, copy_sources
 from .android_native import native_values, phone_libraries, write_native
 from .shared import copy_into, phone_values, require_camera, short_name, write_tensors
 
 MODULE = "edgeseg"
+# The first version of Android: LiteRT names 12, and has libraries for 64 bits only.
+MIN_SDK = {"litert": "31", "native": "24"}
 
 
 class AndroidSurface(Surface):
@@ -78,7 +81,14 @@ def text_values(kit: Kit) -> dict[str, str]:
     """Values of the texts of a kit."""
     name = short_name(kit)
     native = native_values(kit, name) if kit.runtime == "native" else {}
-    return {**phone_values(kit), "NAME": name, "PACKAGE": f"{MODULE}.{name}", **native}
+    return {
+        **phone_values(kit),
+        "NAME": name,
+        "PACKAGE": f"{MODULE}.{name}",
+        "MIN_SDK": MIN_SDK[kit.runtime],
+        "MODEL_XML": escape(kit.bundle.manifest.model.name, {'"': "&quot;"}),
+        **native,
+    }
 
 
 def network_file(kit: Kit, package: str) -> str:

@@ -102,10 +102,11 @@ def android_kit(bundle: Path, folder: Path) -> Path:
 
 
 def kit_sources(kit: Path) -> list[Path]:
-    """Folders with the Kotlin of an Android kit: its code, then its tests."""
+    """Folders with the Kotlin of an Android kit: its code, its tests, the sample."""
     kinds = ("main", "androidTest", "test")
     found = [kit / "edgeseg" / "src" / kind / "kotlin" for kind in kinds]
-    return [folder for folder in found if folder.is_dir()]
+    sample = kit / "sample" / "src" / "main" / "kotlin"
+    return [folder for folder in (*found, sample) if folder.is_dir()]
 
 
 def fetch_kotlin(folder: Path) -> None:

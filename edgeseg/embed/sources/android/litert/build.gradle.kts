@@ -9,7 +9,7 @@ android {
     compileSdk = 36
 
     defaultConfig {
-        minSdk = 31 // what LiteRT asks for; it has libraries for phones of 64 bits only
+        minSdk = @MIN_SDK@ // what LiteRT asks for; it has libraries for phones of 64 bits only
         testInstrumentationRunner = "androidx.test.runner.AndroidJUnitRunner"
     }
 

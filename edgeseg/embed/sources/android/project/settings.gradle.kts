@@ -19,4 +19,4 @@ dependencyResolutionManagement {
 }
 
 rootProject.name = "edgeseg-@NAME@"
-include(":edgeseg")
+include(":edgeseg", ":sample")
