@@ -12,7 +12,7 @@ import pytest
 from small_bundle import IMAGE, MASK, write_small_bundle
 
 from edgeseg.bundle.bundle import open_bundle
-from edgeseg.embed import find_surface
+from edgeseg.embed import SURFACES, find_surface
 from edgeseg.embed.surface import Kit, Parity, Surface, fill
 from edgeseg.embed.writer import write_kit
 from edgeseg.errors import BundleError, OutputInUseError, TargetError, UnknownNameError
@@ -182,3 +182,12 @@ def test_names_between_at_signs_are_filled_in() -> None:
 def test_an_unknown_surface_is_told_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match=r"Unknown surface 'andriod'\. Did you mean android"):
         find_surface("andriod")
+
+
+@pytest.mark.parametrize("name", SURFACES.names())
+def test_each_surface_states_what_it_is(name: str) -> None:
+    surface = find_surface(name)
+    assert surface.name == name
+    assert surface.title
+    assert surface.runtimes
+    assert not {*surface.runtimes} & {*surface.refusals}
