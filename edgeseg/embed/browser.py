@@ -10,7 +10,9 @@ import shutil
 import signal
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -38,6 +40,21 @@ def browser_switches() -> tuple[str, ...]:
     return (*SWITCHES, "--no-sandbox") if os.geteuid() == 0 else SWITCHES
 
 
+@dataclass
+class Site:
+    """A folder that is served.
+
+    Attributes:
+        address: Ends with a slash.
+        reports: What pages have posted to `report`, from JSON.
+        sent: Bytes of files that were sent, by their paths from the folder on.
+    """
+
+    address: str
+    reports: queue.Queue[Any] = field(default_factory=queue.Queue)
+    sent: Counter[str] = field(default_factory=Counter)
+
+
 class _Handler(SimpleHTTPRequestHandler):
     """Serves a folder, and takes what a page posts to `report`."""
 
@@ -48,8 +65,8 @@ class _Handler(SimpleHTTPRequestHandler):
         ".webmanifest": "application/manifest+json",
     }
 
-    def __init__(self, *words: Any, reports: queue.Queue[Any], **options: Any) -> None:
-        self.reports = reports
+    def __init__(self, *words: Any, site: Site, **options: Any) -> None:
+        self.site = site
         super().__init__(*words, **options)
 
     def do_POST(self) -> None:
@@ -58,25 +75,52 @@ class _Handler(SimpleHTTPRequestHandler):
         self.send_response(204)
         self.end_headers()
         with contextlib.suppress(ValueError):
-            self.reports.put(json.loads(content))
+            self.site.reports.put(json.loads(content))
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        content = source.read()
+        self.site.sent[self.path.split("?")[0].lstrip("/")] += len(content)
+        with contextlib.suppress(ConnectionError):  # the browser was closed
+            outputfile.write(content)
 
     def log_message(self, *words: Any) -> None:
         """Nothing: the output is the command's."""
 
 
 @contextlib.contextmanager
-def serving(folder: Path) -> Iterator[tuple[str, queue.Queue[Any]]]:
-    """Serve a folder to this machine only; yields its address and what pages report."""
-    reports: queue.Queue[Any] = queue.Queue()
-    handler = partial(_Handler, directory=str(folder), reports=reports)
+def serving(folder: Path) -> Iterator[Site]:
+    """Serve a folder to this machine only."""
+    site = Site("")
+    handler = partial(_Handler, directory=str(folder), site=site)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        site.address = f"http://127.0.0.1:{server.server_port}/"
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}/", reports
+            yield site
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextlib.contextmanager
+def browsing(browser: str, address: str, *switches: str) -> Iterator[int]:
+    """Open an address without a window; yields the browser's process group, which is ended."""
+    with temporary_folder("browser") as profile:
+        words = [browser, *browser_switches(), *switches, f"--user-data-dir={profile}", address]
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            yield process.pid
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def report_of_page(browser: str, folder: Path, page: str, limit_s: float) -> Any | None:
@@ -86,22 +130,10 @@ def report_of_page(browser: str, folder: Path, page: str, limit_s: float) -> Any
         page: Its path in the folder, with a query.
 
     Returns:
-        What it has posted to `report`, or None where nothing came in time or the browser ended.
+        What it has posted to `report`, or None where nothing came in time.
     """
-    with serving(folder) as (address, reports), temporary_folder("browser") as profile:
-        words = [browser, *browser_switches(), f"--user-data-dir={profile}", address + page]
-        process = subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+    with serving(folder) as site, browsing(browser, site.address + page):
         try:
-            return reports.get(timeout=limit_s)
+            return site.reports.get(timeout=limit_s)
         except queue.Empty:
             return None
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()

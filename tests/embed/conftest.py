@@ -47,8 +47,8 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def address(web_kit: Path) -> Iterator[str]:
-    with serving(web_kit) as (address, _):
-        yield address
+    with serving(web_kit) as site:
+        yield site.address
 
 
 @pytest.fixture

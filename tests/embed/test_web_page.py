@@ -107,9 +107,9 @@ def test_the_mask_lies_on_the_picture_at_its_size(open_page: Callable[..., Page]
 def test_it_works_without_a_network_after_the_first_load(chromium: Any, web_kit: Path) -> None:
     context = chromium.new_context()
     context.set_default_timeout(LIMIT_MS)
-    with serving(web_kit) as (address, _):
+    with serving(web_kit) as site:
         page = context.new_page()
-        page.goto(address)
+        page.goto(site.address)
         expect(page.locator("#offline")).to_be_visible()
     page.reload()  # the server is gone
     expect(page.locator("#backend")).to_contain_text("WebAssembly")
@@ -122,9 +122,9 @@ def test_a_new_kit_takes_the_place_of_the_old(chromium: Any, web_kit: Path, tmp_
     shutil.copytree(web_kit, folder)
     context = chromium.new_context()
     context.set_default_timeout(LIMIT_MS)
-    with serving(folder) as (address, _):
+    with serving(folder) as site:
         page = context.new_page()
-        page.goto(address)
+        page.goto(site.address)
         expect(page.locator("#offline")).to_be_visible()
         for name, old, new in (
             ("index.html", "See where it is", "See it anew"),
