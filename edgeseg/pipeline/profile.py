@@ -10,9 +10,12 @@ from typing import Any
 from edgeseg.records import LayerTime
 from edgeseg.targets import find_runtime
 from edgeseg.targets.base import ProfileRequest
+from edgeseg.targets.native.isa import best_here
+from edgeseg.targets.native.peak import CorePeak, measure_core
 
 from ..bundle.bundle import SOURCE_ONNX, Bundle, open_bundle
-from ..errors import BenchmarkError, UsageError
+from ..errors import BenchmarkError, TargetError, UsageError
+from ..reference.costs import cut, module_costs
 from ..reference.modules import NETWORK, module_of, modules_by_name
 
 UNKNOWN = "(unknown)"
@@ -42,6 +45,8 @@ class BundleProfile:
     runtime: That computed.
     run_ms, counted_ms: See `LayerProfile`.
     layers: In the order of a run.
+    onnx_path: The exported graph, which tells what each module costs at least.
+    core: What this core can do; None where there is no compiler to measure it with.
     """
 
     name: str
@@ -49,6 +54,21 @@ class BundleProfile:
     run_ms: float
     counted_ms: float
     layers: tuple[ProfiledLayer, ...]
+    onnx_path: Path | None = None
+    core: CorePeak | None = None
+
+    def floor_ms(self, depth: int) -> dict[str, float]:
+        """Least time of each module down to a depth: that of its products or of its bytes in FP32,
+        whichever is longer. Empty where the core was not measured.
+
+        Modules that are computed together may take less than their floors add up to.
+        """
+        if self.core is None or self.onnx_path is None:
+            return {}
+        return {
+            name: 1e3 * max(cost.products / self.core.products, cost.bytes / self.core.bytes / 2)
+            for name, cost in module_costs(self.onnx_path, depth).items()
+        }
 
     @property
     def sum_ms(self) -> float:
@@ -65,7 +85,7 @@ class BundleProfile:
         """Milliseconds of each module down to a depth, the longest first."""
         totals: dict[str, float] = {}
         for one in self.layers:
-            name = ".".join(one.module.split(".")[:depth])
+            name = cut(one.module, depth)
             totals[name] = totals.get(name, 0.0) + one.layer.milliseconds
         return dict(sorted(totals.items(), key=lambda item: -item[1]))
 
@@ -77,6 +97,8 @@ class BundleProfile:
             "counted_ms": self.counted_ms,
             "sum_ms": self.sum_ms,
             "named_share": self.named_share,
+            "core": None if self.core is None else asdict(self.core),
+            "floor_ms": self.floor_ms(1),
             "layers": [one.to_json() for one in self.layers],
         }
 
@@ -131,7 +153,18 @@ def profile_bundle(folder: Path, runs: int) -> BundleProfile:
         profile.run_ms,
         profile.counted_ms,
         attribute(profile.layers, modules_by_name(onnx_path, rewrites_of(bundle))),
+        onnx_path,
+        _measured_core(),
     )
+
+
+def _measured_core() -> CorePeak | None:
+    """What this core can do; None where nothing can be compiled for it."""
+    isa = best_here()
+    try:
+        return None if isa is None else measure_core(isa)
+    except TargetError:
+        return None
 
 
 def rewrites_of(bundle: Bundle) -> tuple[str, ...]:

@@ -5,14 +5,10 @@ python -m edgeseg.targets.native.profile BUNDLE/source/model.onnx
 
 from __future__ import annotations
 
-import ctypes
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from edgeseg.lower.rewrites import lower_graph
 from edgeseg.storage.temporary import temporary_folder
@@ -22,6 +18,7 @@ from .interface import filled
 from .ir import Convolution, MatrixProduct, Step, steps_of
 from .isa import InstructionSet
 from .passes import fuse
+from .peak import measure_peak, peak_text, times_of
 from .probe import Probe, run_command
 from .runtime import FLOAT_REWRITES
 from .source import write_source
@@ -73,7 +70,7 @@ def profile_graph(
     fuse(program)
     source = write_source(program, isa.machine)
     probe = Probe(source, contracts, isa, compiler, _measuring(isa, source.calls))
-    seconds = statistics.median(_times(probe.run, runs))
+    seconds = statistics.median(times_of(probe.run, runs))
     library = probe.library
     times: list[list[float]] = [[] for _ in source.steps]
     for _ in range(runs):  # in the order of a run, so that each finds what it would find in cache
@@ -91,7 +88,7 @@ def profile_graph(
         )
         for step, took in zip(source.steps, times, strict=True)
     ]
-    return NetworkProfile(isa.name, _peak(library, isa), seconds, tuple(profiles))
+    return NetworkProfile(isa.name, measure_peak(library, isa), seconds, tuple(profiles))
 
 
 def products_of(step: Step) -> int:
@@ -108,36 +105,8 @@ def products_of(step: Step) -> int:
 
 
 def _measuring(isa: InstructionSet, calls: tuple[str, ...]) -> str:
-    names = [f"a{index}" for index in range(_chains(isa))]
-    values = {
-        "L": str(isa.machine.lanes),
-        "DECLARE": " ".join(f"F{isa.machine.lanes} {name} = x + {name[1:]}.0f;" for name in names),
-        "ADD": " ".join(f"{name} = {name} * x + y;" for name in names),
-        "SUM": " + ".join(names),
-        "CASES": "\n".join(f"    case {index}: {call} break;" for index, call in enumerate(calls)),
-    }
-    return filled("profile.c", values)
-
-
-def _chains(isa: InstructionSet) -> int:
-    return 12 if isa.machine.registers == 16 else 24
-
-
-def _peak(library: ctypes.CDLL, isa: InstructionSet) -> float:
-    values = np.full(64, 0.25, np.float32)
-    count = 100_000
-    took = min(_times(lambda: library.edgeseg_peak(ctypes.c_void_p(values.ctypes.data), count), 20))
-    return _chains(isa) * isa.machine.lanes * count / took
-
-
-def _times(call: Callable[[], object], runs: int) -> list[float]:
-    call()
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return times
+    cases = "\n".join(f"    case {index}: {call} break;" for index, call in enumerate(calls))
+    return peak_text(isa) + filled("profile.c", {"CASES": cases})
 
 
 def describe(profile: NetworkProfile) -> list[str]:

@@ -58,6 +58,12 @@ def profile(
         f"Names tell the module of {found.named_share:.1%} of that; what {found.runtime} added "
         "itself counts for the layer before."
     )
+    if found.core is not None:
+        print_note(
+            f"The floor is the longer of products and bytes at what this core did in loops of our "
+            f"own ({found.core.isa}): {found.core.products / 1e9:.0f} thousand million products a "
+            f"second, {found.core.bytes / 1e9:.0f} GB/s copied within the caches."
+        )
     if trace is not None:
         print_result(f"Trace: {trace}")
 
@@ -66,10 +72,16 @@ def _module_table(found: BundleProfile, depth: int) -> Table:
     from rich.table import Table
 
     table = Table()
-    for title in ("module", "ms", "share"):
+    for title in ("module", "ms", "share", "floor ms", "of floor"):
         table.add_column(title, justify="left" if title == "module" else "right")
+    floors = found.floor_ms(depth)
     for name, took in found.by_module(depth).items():
-        table.add_row(name, f"{took:.3f}", f"{took / found.sum_ms:.1%}" if found.sum_ms else "")
+        share = f"{took / found.sum_ms:.1%}" if found.sum_ms else ""
+        floor = floors.get(name)
+        if floor:
+            table.add_row(name, f"{took:.3f}", share, f"{floor:.3f}", f"{took / floor:.1f}x")
+        else:
+            table.add_row(name, f"{took:.3f}", share, "", "")
     return table
 
 

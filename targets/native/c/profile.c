@@ -1,15 +1,4 @@
-/* What the profile calls; it follows interface.c. Sums of products in registers come first: as many
- * chains as hide the latency of a product. */
-EXPORT float edgeseg_peak(float *p, int count)
-{
-    F@L@ x = load@L@(p), y = load@L@(p + @L@);
-    @DECLARE@
-    for (int i = 0; i < count; ++i) {
-        @ADD@
-    }
-    store@L@(p, @SUM@);
-    return p[0];
-}
+/* What the profile calls; it follows interface.c and peak.c. */
 EXPORT void edgeseg_put(struct edgeseg_network *network, const float *image)
 {
     network_put(network->arena, image);
