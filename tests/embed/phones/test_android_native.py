@@ -132,6 +132,7 @@ def test_masks_of_a_native_kit_are_pythons(
     run = "edgeseg.mynet2.MasksKt", str(tmp_path)
     done = run_native(kotlin, native_kit, jni_library, *run, path=[native_program, stubs])
     assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stdout + done.stderr
     backend = find_runtime("native", {}).load(native_artifact)
     for name, image in images.items():
         expected = OUTPUTS.restore(backend.run(NATIVE_INPUTS.prepare(image)), *image.shape[:2])

@@ -2,10 +2,12 @@ package edgeseg.mynet2
 
 import android.content.Context
 import java.io.File
+import java.util.concurrent.atomic.AtomicInteger
+import kotlin.concurrent.thread
 
 /**
  * Segments the pictures of a folder, whose names are NAME.HEIGHT.WIDTH, three bytes a pixel, and
- * writes NAME.labels; prints why where the network does not open.
+ * writes NAME.labels, from several threads, too; prints why where the network does not open.
  */
 fun main(arguments: Array<String>) {
     val segmenter = try {
@@ -26,6 +28,22 @@ fun main(arguments: Array<String>) {
             check(found.areas.sum() == argb.size && found.times.totalMs > 0)
             check(found.overlay().width == found.width)
             File(file.parent, "$name.labels").writeBytes(found.labels)
+            checkThreads(segmenter, Picture(argb, width.toInt(), height.toInt()), found.labels)
         }
     }
+}
+
+/** Threads that share a segmenter all get that mask. */
+private fun checkThreads(segmenter: Segmenter, picture: Picture, expected: ByteArray) {
+    val right = AtomicInteger()
+    val threads = List(4) {
+        thread {
+            repeat(5) {
+                val labels = segmenter.segment(picture).labels
+                if (labels.contentEquals(expected)) right.incrementAndGet()
+            }
+        }
+    }
+    threads.forEach { it.join() }
+    check(right.get() == 20) { "only ${right.get()} of 20 masks are right" }
 }
