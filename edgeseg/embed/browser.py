@@ -27,6 +27,8 @@ SWITCHES = (
     *("--disable-background-networking", "--disable-component-update", "--disable-breakpad"),
     *("--disable-crash-reporter", "--disable-extensions", "--disable-default-apps"),
 )
+# Chromium reads commands from 3 and answers to 4.
+COMMANDS_FROM_STDIN = 'exec "$@" --remote-debugging-pipe 3<&0 4>/dev/null'
 MOST_REPORT_BYTES = 2**20
 
 
@@ -105,12 +107,16 @@ def serving(folder: Path) -> Iterator[Site]:
 
 @contextlib.contextmanager
 def browsing(browser: str, address: str, *switches: str) -> Iterator[int]:
-    """Open an address without a window; yields the browser's process group, which is ended."""
+    """Open an address without a window; yields the browser's process group, which is ended.
+
+    Should this process be killed, the browser ends by itself: it reads commands from a pipe, of
+    which there are none, and ends with it.
+    """
     with temporary_folder("browser") as profile:
         words = [browser, *browser_switches(), *switches, f"--user-data-dir={profile}", address]
         process = subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL,
+            ["/bin/sh", "-c", COMMANDS_FROM_STDIN, "sh", *words],
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -121,6 +127,8 @@ def browsing(browser: str, address: str, *switches: str) -> Iterator[int]:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
 
 
 def report_of_page(browser: str, folder: Path, page: str, limit_s: float) -> Any | None:

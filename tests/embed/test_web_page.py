@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,18 @@ def test_the_golden_image(open_page: Callable[..., Page]) -> None:
     page = open_page("test/index.html")
     expect(page.locator("#state")).to_have_text("Passed: this device gives the golden mask.")
     assert "0.00" in page.inner_text("#results")
+
+
+def test_the_golden_image_without_a_browser(web_kit: Path) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed")
+    words = [node, web_kit / "test" / "node_test.mjs"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["passed"]
+    assert record["flips_per_10k"] == 0
 
 
 def test_a_picture_becomes_pythons_mask(web_bundle: Path, open_page: Callable[..., Page]) -> None:
@@ -232,6 +245,21 @@ def test_the_camera_gives_live_masks(open_page: Callable[..., Page]) -> None:
     record = diagnostics_of(page)
     assert record["camera_frames"] > 5
     assert record["last"]["width"] == 640
+
+
+def test_a_camera_that_was_stopped_can_start_again(open_page: Callable[..., Page]) -> None:
+    page = open_page()
+    expect(page.locator("#backend")).to_contain_text("WebAssembly")
+    for _ in range(2):
+        page.click("#camera")
+        expect(page.locator("#camera")).to_have_text("Stop")
+        page.click("#camera")  # at once: the camera may not be open yet
+        expect(page.locator("#camera")).to_have_text("Camera")
+    page.click("#camera")
+    expect(page.locator("#live")).to_contain_text("frames a second")
+    give_disc(page)  # a picture ends it
+    expect(page.locator("#camera")).to_have_text("Camera")
+    expect(page.locator("#live")).to_be_hidden()
 
 
 def test_diagnostics_hold_what_helps_and_no_picture(

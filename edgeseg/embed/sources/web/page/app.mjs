@@ -112,13 +112,13 @@ function speak({ areas, times }) {
 }
 
 async function toggleCamera() {
-  if (camera?.isOn) {
-    camera.stop();
+  const button = find("camera");
+  if (button.getAttribute("aria-pressed") === "true") {
+    camera?.stop();
     return;
   }
   const turn = ++state.turn;
   tell();
-  const button = find("camera");
   button.setAttribute("aria-pressed", "true");
   button.textContent = "Stop";
   const recent = [];
@@ -228,6 +228,7 @@ find("diagnostics").addEventListener("click", copyDiagnostics);
 find("opacity").addEventListener("input", ({ target }) => (view.opacity = target.value / 100));
 find("outlined").addEventListener("change", ({ target }) => (view.outlined = target.checked));
 
+document.addEventListener("visibilitychange", () => document.hidden && camera?.stop());
 document.addEventListener("paste", ({ clipboardData }) => {
   const file = pictureIn(clipboardData);
   if (file) take(file, file.name);

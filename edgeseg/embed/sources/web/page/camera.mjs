@@ -8,6 +8,7 @@ export class Camera {
   #video = document.createElement("video");
   #canvas = document.createElement("canvas");
   #stream;
+  #isWanted = false;
 
   /** @param {{segment: Function}} network */
   constructor(network) {
@@ -17,7 +18,7 @@ export class Camera {
   }
 
   get isOn() {
-    return Boolean(this.#stream);
+    return this.#isWanted;
   }
 
   /**
@@ -31,8 +32,9 @@ export class Camera {
     if (!navigator.mediaDevices) {
       throw new Error("The camera needs a page that is served over https or from localhost.");
     }
-    this.#stream = await openCamera();
+    this.#isWanted = true;
     try {
+      this.#stream = await openCamera(); // asks the person, who may take long
       const [track] = this.#stream.getVideoTracks();
       this.#video.srcObject = this.#stream;
       await this.#video.play();
@@ -49,6 +51,7 @@ export class Camera {
   }
 
   stop() {
+    this.#isWanted = false;
     this.#stream?.getTracks().forEach((track) => track.stop());
     this.#stream = undefined;
     this.#video.srcObject = null;

@@ -1,6 +1,7 @@
 // The picture and its mask on three canvases: the photo, the filled areas and their outline.
 
 const MOST_VIEW_PIXELS = 2 ** 22; // larger pictures are shown smaller: no screen has more
+const MOST_CLASSES = 256; // labels are bytes
 const COLORS = [
   ...["#12b5a6", "#f2a900", "#8b6cff", "#ef4f8a", "#3d8bfd", "#7cb342", "#ff7043", "#26c6da"],
 ];
@@ -23,6 +24,10 @@ function bitsOf(color) {
   const [red, green, blue] = [1, 3, 5].map((place) => parseInt(color.slice(place, place + 2), 16));
   return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 }
+
+const BITS = Uint32Array.from({ length: MOST_CLASSES }, (_, label) =>
+  label === 0 ? 0 : bitsOf(colorOf(label)),
+);
 
 /** Shows masks on the canvases #photo, #fill and #outline. */
 export class View {
@@ -47,12 +52,8 @@ export class View {
     }
     this.#context("photo").drawImage(picture, 0, 0, ...size);
     const shown = scale === 1 ? labels : nearest(labels, width, height, ...size);
-    const most = shown.reduce((largest, label) => (label > largest ? label : largest), 0);
-    const colors = Uint32Array.from({ length: most + 1 }, (_, label) =>
-      label === 0 ? 0 : bitsOf(colorOf(label)),
-    );
-    this.#put("fill", (bits) => fill(bits, shown, colors));
-    this.#put("outline", (bits) => outline(bits, shown, size, colors, this.#thickness(size)));
+    this.#put("fill", (bits) => fill(bits, shown));
+    this.#put("outline", (bits) => outline(bits, shown, size, this.#thickness(size)));
   }
 
   /** @param {number} share 0 to 1, of the filled areas */
@@ -96,12 +97,12 @@ function nearest(labels, width, height, newWidth, newHeight) {
   return small;
 }
 
-function fill(bits, labels, colors) {
-  for (let i = 0; i < bits.length; i++) bits[i] = colors[labels[i]];
+function fill(bits, labels) {
+  for (let i = 0; i < bits.length; i++) bits[i] = BITS[labels[i]];
 }
 
 /** The pixels of an area that have another class at most `thickness` away, along rows or columns. */
-function outline(bits, labels, [width, height], colors, thickness) {
+function outline(bits, labels, [width, height], thickness) {
   for (let y = 0, i = 0; y < height; y++) {
     const up = Math.min(thickness, y) * width;
     const down = Math.min(thickness, height - 1 - y) * width;
@@ -115,7 +116,7 @@ function outline(bits, labels, [width, height], colors, thickness) {
         labels[right] === label &&
         labels[i - up] === label &&
         labels[i + down] === label;
-      if (!isInside) bits[i] = colors[label];
+      if (!isInside) bits[i] = BITS[label];
     }
   }
 }
