@@ -59,7 +59,7 @@ class CppSurface(Surface):
         write_project(kit, folder, self.runtimes[kit.runtime])
 
     def check(self, kit: Kit, folder: Path) -> Parity:
-        where = f"{self.title} over {self.runtimes[kit.runtime]}"
+        where = f"{self.title} over {self.runtimes[kit.runtime]}, from picture to mask"
         reason = _why_not_here(kit.runtime)
         if reason:
             return Parity(where, reason=reason)

@@ -33,7 +33,7 @@ TensorRT and CUDA, and the C++ was compiled against stand-ins for their headers 
 STATES = {
     "tensorrt": NOT_AT_HAND.replace("@WHAT@", "The engine is built on the Jetson, once."),
     "tensorrt-rtx": NOT_AT_HAND.replace("@WHAT@", "The engine is for one kind of GPU."),
-    "native": "It computes on the CPU. The library for ARM64 was not run on a Jetson.",
+    "native": "It computes on the CPU. For ARM64 it was run by an emulator, and not on a Jetson.",
 }
 INSTALLS = {
     "tensorrt": "pip install 'cuda-python<13'          # JetPack 6; cuda-python for JetPack 7",

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import ROOT
+from support import ROOT, needs
 from vectors import (
     CONTRACTS,
+    REQUESTS,
     check_answers,
     contract_record,
     contracts_of,
@@ -36,12 +37,14 @@ COMPILERS = {
     "clang": (sys.executable, "-m", "ziglang", "cc", "-std=c11"),
     "clang++": (sys.executable, "-m", "ziglang", "cc", "-std=c++17", "-x", "c++"),
 }
+ARM64 = (sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-musl", "-static")
+SYSTEMS = ("x86_64-windows-gnu", "aarch64-macos", "aarch64-linux-musl", "wasm32-wasi")
 FORMATS = {"as it is": 0, "RGBA": 2, "BGR": 3, "BGRA": 4}
 
 
 def compiled(folder: Path, header: str, compiler: str, options: Sequence[str] = ()) -> Path:
     """The program with a header, without a warning."""
-    words = COMPILERS[compiler]
+    words = ARM64 if compiler == "arm64" else COMPILERS[compiler]
     is_here = is_installed("ziglang") if "ziglang" in words else shutil.which(words[0])
     if not is_here:
         pytest.skip(f"{compiler} is not installed: tests/install_debian_packages.sh")
@@ -55,8 +58,8 @@ def compiled(folder: Path, header: str, compiler: str, options: Sequence[str] = 
     return program
 
 
-def run(program: Path, folder: Path, form: int = 0) -> None:
-    words = [str(program), str(folder), str(form)]
+def run(program: Path, folder: Path, form: int = 0, emulator: Sequence[str] = ()) -> None:
+    words = [*emulator, str(program), str(folder), str(form)]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, (done.returncode, done.stderr)
 
@@ -121,6 +124,37 @@ def test_sanitizers_find_nothing(contract: str, tmp_path: Path) -> None:
     for form in FORMATS.values():
         run(program, tmp_path, form)
         check_answers(tmp_path, asked)
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+def test_arm64_does_the_same(contract: str, tmp_path: Path) -> None:
+    emulator = shutil.which("qemu-aarch64-static")
+    if emulator is None:
+        pytest.skip("qemu is not installed: tests/install_debian_packages.sh")
+    program = compiled(tmp_path / "made", header_of(contract), "arm64")
+    asked = [one for one in write_requests(tmp_path, contract) if one.pixels.size < 10**6]
+    names = {vector.name for vector in asked}
+    lines = (tmp_path / REQUESTS).read_text().splitlines(keepends=True)
+    (tmp_path / REQUESTS).write_text("".join(one for one in lines if one.split()[0] in names))
+    run(program, tmp_path, emulator=(emulator,))
+    check_answers(tmp_path, asked)
+
+
+@needs("ziglang")
+@pytest.mark.parametrize("language", [("c", "-std=c11"), ("c++", "-std=c++17")])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_other_systems_take_the_header(
+    system: str, language: tuple[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / HEADER).write_text(header_of("normed"), encoding="utf-8")
+    (tmp_path / "library.c").write_text(LIBRARY)
+    kind, standard = language
+    words = [sys.executable, "-m", "ziglang", "cc", "-target", system, "-x", kind, standard]
+    words += [*WARNINGS, "-Wno-missing-prototypes", "-O2", "-c", "library.c", "-o", "library.o"]
+    done = subprocess.run(
+        words, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 LIBRARY = """

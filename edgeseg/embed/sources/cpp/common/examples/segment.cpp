@@ -49,7 +49,7 @@ Picture read_picture(const std::string& path)
     return picture;
 }
 
-void write_mask(const std::string& path, const Mask& mask)
+void write_mask(const std::string& path, const edgeseg::Mask& mask)
 {
     std::ofstream file(path, std::ios::binary);
     file << "P5\n" << mask.width << ' ' << mask.height << '\n' << SEGMENTER_CLASSES - 1 << '\n';
@@ -68,8 +68,8 @@ int main(int count, char** words)
     }
     try {
         const Picture picture = read_picture(words[1]);
-        Segmenter network(count == 4 ? words[3] : MODEL_FOLDER);
-        const Mask mask
+        edgeseg::Segmenter network(count == 4 ? words[3] : MODEL_FOLDER);
+        const edgeseg::Mask mask
             = network.run(picture.pixels.data(), picture.format, picture.height, picture.width);
         write_mask(words[2], mask);
         std::vector<std::size_t> pixels(SEGMENTER_CLASSES);

@@ -9,6 +9,8 @@
 
 #include "segmenter.h"
 
+namespace edgeseg {
+
 struct Mask {
     int height = 0, width = 0;
     std::vector<std::uint8_t> labels;  // the class of each pixel, row by row
@@ -50,3 +52,5 @@ private:
 
     std::unique_ptr<segmenter, Close> network_;
 };
+
+}  // namespace edgeseg

@@ -32,7 +32,19 @@ typedef struct {
     LiteRtLayout layout;
 } LiteRtRankedTensorType;
 
-LiteRtStatus LiteRtCreateEnvironment(int count, const void *options, LiteRtEnvironment *made);
+/* A number for the whole environment. */
+typedef struct {
+    int32_t tag, reserved;
+    int32_t type; /* LITERT_INTEGER */
+    int64_t value;
+} LiteRtEnvOption;
+
+enum { LITERT_INTEGER = 2 };
+enum { LITERT_ACCELERATORS = 24, LITERT_LEAST_SEVERITY = 25 }; /* tags */
+enum { LITERT_ERRORS_ONLY = 3 };                               /* a severity */
+
+LiteRtStatus LiteRtCreateEnvironment(int count, const LiteRtEnvOption *options,
+    LiteRtEnvironment *made);
 void LiteRtDestroyEnvironment(LiteRtEnvironment environment);
 
 /* The bytes must stay as long as the model. */

@@ -56,7 +56,12 @@ class LiteRt : public Runtime {
 public:
     LiteRt(const std::string& folder, int threads) : content_(read_model_file(folder, @MODEL@))
     {
-        check(LiteRtCreateEnvironment(0, nullptr, environment_.place()), "start");
+        // Else it looks for GPUs and NPUs, and tells each step on standard error.
+        const LiteRtEnvOption settings[] = {
+            {LITERT_ACCELERATORS, 0, LITERT_INTEGER, LITERT_CPU},
+            {LITERT_LEAST_SEVERITY, 0, LITERT_INTEGER, LITERT_ERRORS_ONLY},
+        };
+        check(LiteRtCreateEnvironment(2, settings, environment_.place()), "start");
         check(LiteRtCreateModelFromBuffer(
                   environment_, content_.data(), content_.size(), model_.place()),
             "read the model");
