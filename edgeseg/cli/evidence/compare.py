@@ -10,6 +10,7 @@ import typer
 from ...errors import UsageError
 from ..terminal.console import print_json, print_note, print_result, print_table
 from ..terminal.options import AsJson
+from .files import read_record, whole_records
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,7 +43,8 @@ def compare(
     from edgeseg.benchmarks.compare import Margins, compare_reports
 
     margins = Margins.of(parse_margins(fail_on or []))
-    comparison = compare_reports(read_report(old), read_report(new), margins)
+    with whole_records([old, new]):
+        comparison = compare_reports(read_report(old), read_report(new), margins)
     if as_json:
         print_json(comparison.to_json())
     elif markdown:
@@ -91,17 +93,7 @@ def read_report(path: Path) -> Report:
     """
     from edgeseg.benchmarks.report import Report
 
-    from ...storage.reading import read_json
-
-    if not path.is_file():
-        raise UsageError(f"No report at {path}. Make one with edgeseg bench --json-file.")
-    try:
-        record = read_json(path)
-    except (ValueError, OSError) as error:
-        raise UsageError(
-            f"{path} is not readable JSON. Take the file that edgeseg bench has written, unchanged."
-        ) from error
-    return Report.from_json(record)
+    return Report.from_json(read_record(path))
 
 
 def _cells(change: Change) -> tuple[str, ...]:

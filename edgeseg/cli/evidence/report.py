@@ -14,6 +14,7 @@ import typer
 from ...errors import UsageError
 from ..terminal.console import print_result
 from ..terminal.options import Overwrite, RequiredOutput
+from .files import read_record, whole_records
 
 if TYPE_CHECKING:
     from edgeseg.benchmarks.report import Report
@@ -57,13 +58,14 @@ def report(
         "reports": [one.to_json() for one in reports],
         "profiles": profiles,
     }
-    with writing_folder(output, replace=overwrite) as folder:
+    with whole_records(runs):
         files = {
             "report.html": report_page(reports, profiles),
             MARK: json.dumps(record) + "\n",
             "report.csv": csv_text(reports),
             "report.md": markdown_text(reports),
         }
+    with writing_folder(output, replace=overwrite) as folder:
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8")
         size = (folder / "report.html").stat().st_size
@@ -79,18 +81,9 @@ def read_runs(paths: Sequence[Path]) -> tuple[list[Report], list[dict[str, Any]]
     """
     from edgeseg.benchmarks.report import Report
 
-    from ...storage.reading import read_json
-
     reports, profiles = [], []
     for path in paths:
-        if not path.is_file():
-            raise UsageError(f"No report at {path}. Make one with edgeseg bench --json-file.")
-        try:
-            record = read_json(path)
-        except (ValueError, OSError) as error:
-            raise UsageError(
-                f"{path} is not readable JSON. Take the file that edgeseg has written, unchanged."
-            ) from error
+        record = read_record(path)
         if isinstance(record, dict) and "layers" in record:
             profiles.append(_profile(record, path))
         else:

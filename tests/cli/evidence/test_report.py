@@ -41,12 +41,17 @@ def test_all_forms_are_written(run_cli: RunCli, tmp_path: Path) -> None:
     assert run_cli("report", MEASURED, "-o", output, "--overwrite").returncode == 0
 
 
+CHANGED = json.loads(MEASURED.read_text())
+del CHANGED["rows"][1]["name"]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         ("{", "is not readable JSON"),
         ('{"layers": [1]}', "is no profile. Take what edgeseg profile"),
         ('{"rows": 3}', "This is no report of a benchmark"),
+        (json.dumps(CHANGED), "A report lacks something or was changed (KeyError: 'name')"),
     ],
 )
 def test_other_files_are_refused(run_cli: RunCli, tmp_path: Path, content: str, words: str) -> None:
