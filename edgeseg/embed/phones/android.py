@@ -86,7 +86,7 @@ def text_values(kit: Kit) -> dict[str, str]:
         "NAME": name,
         "PACKAGE": f"{MODULE}.{name}",
         "MIN_SDK": MIN_SDK[kit.runtime],
-        "MODEL_XML": escape(kit.bundle.manifest.model.name, {'"': "&quot;"}),
+        "MODEL_XML": escape(" ".join(kit.bundle.manifest.model.name.split()), {'"': "&quot;"}),
         **native,
     }
 

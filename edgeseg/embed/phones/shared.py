@@ -53,7 +53,8 @@ def phone_values(kit: Kit) -> dict[str, str]:
     manifest, outputs = kit.bundle.manifest, kit.bundle.outputs
     height, width, _ = kit.golden_image.shape
     return {
-        "MODEL": manifest.model.name,
+        # It stands in comments, which it must not end.
+        "MODEL": " ".join(manifest.model.name.split()).replace("*/", "* /"),
         "LICENCE": manifest.model.weights_licence or "not told",
         "CLASSES": ", ".join(f"{label} {name}" for label, name in enumerate(outputs.classes)),
         "CHANNELS": str(kit.bundle.inputs.channels),

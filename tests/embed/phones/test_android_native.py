@@ -145,6 +145,7 @@ def test_masks_of_a_native_kit_are_pythons(
     ("damage", "words"),
     [
         ("weights", r"network\.weights: .*\. Build the app again from the whole kit\."),
+        ("assets", r"network\.weights is not in the app\. Build it again from the whole kit\."),
         ("library", r"libedgeseg_mynet2_x86_64_v2\.so: .* Build the app again"),
         ("jni", r"no library for this phone\. It must be one of arm64-v8a and x86_64\."),
     ],
@@ -165,6 +166,8 @@ def test_damage_is_told(
     if damage == "weights":
         (weights,) = kit.rglob("network.weights")
         weights.write_bytes(weights.read_bytes()[:-8])
+    elif damage == "assets":
+        shutil.rmtree(kit / "edgeseg" / "src" / "main" / "assets")
     elif damage == "library":
         (libraries / "libedgeseg_mynet2_x86_64_v2.so").unlink()
     else:

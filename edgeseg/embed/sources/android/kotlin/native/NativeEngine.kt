@@ -1,6 +1,7 @@
 package @PACKAGE@
 
 import android.content.Context
+import java.io.FileNotFoundException
 import java.io.IOException
 
 internal fun openEngine(context: Context): Engine {
@@ -11,8 +12,14 @@ internal fun openEngine(context: Context): Engine {
             "The app has no library for this phone. It must be one of @ABIS@.", error
         )
     }
-    return NativeEngine { name ->
-        context.assets.open("$ASSETS/$name").use { it.readBytes() }
+    return NativeEngine { name -> readAsset(context, "$ASSETS/$name") }
+}
+
+private fun readAsset(context: Context, name: String): ByteArray {
+    try {
+        return context.assets.open(name).use { it.readBytes() }
+    } catch (error: FileNotFoundException) {
+        throw IOException("$name is not in the app. Build it again from the whole kit.", error)
     }
 }
 
