@@ -2,7 +2,7 @@
 
 import { Camera } from "./camera.mjs";
 import { open } from "./edgeseg/edgeseg.mjs";
-import { keepOffline, onNewKit } from "./offline.mjs";
+import { keepOffline, onNewKit, startKeeping } from "./offline.mjs";
 import { pngOfMask } from "./png.mjs";
 import { colorOf, View } from "./view.mjs";
 
@@ -16,7 +16,9 @@ let camera;
 const opening = start();
 
 async function start() {
+  const keeping = startKeeping();
   try {
+    await keeping.catch(() => undefined); // the page works without
     network = await open();
   } catch (error) {
     find("backend").textContent = "Not loaded";
@@ -27,11 +29,10 @@ async function start() {
   find("backend").textContent = backend;
   find("precision").textContent = `· ${precision.toUpperCase()}`;
   camera = new Camera(network);
-  // After the first picture could be shown, so that it does not wait for this.
-  keepOffline([...loadedHere(), ...network.info.files]).then(
-    (isKept) => (find("offline").hidden = !isKept),
-    () => undefined, // the page works without; private windows keep nothing
-  );
+  keeping
+    .then(() => keepOffline([...loadedHere(), ...network.info.files]))
+    .then((isKept) => (find("offline").hidden = !isKept))
+    .catch(() => undefined);
   return network;
 }
 

@@ -29,17 +29,22 @@ self.addEventListener("activate", (event) => {
   );
 });
 
-// The runtime's and the network's files, of which this browser needs some only.
+// What was loaded before this worker served the page.
 self.addEventListener("message", (event) => {
   const keep = async () => {
     const cache = await caches.open(CACHE);
-    const own = event.data.keep.filter((url) => url.startsWith(self.registration.scope));
-    const found = await Promise.all(own.map((url) => cache.match(url)));
+    const own = event.data.keep.filter((url) => isKept(new URL(url)));
+    const found = await Promise.all(own.map((url) => cache.match(url, { ignoreSearch: true })));
     await cache.addAll([...new Set(own.filter((_, index) => !found[index]))].map(request));
     return true;
   };
   event.waitUntil(keep().catch(() => false).then((done) => event.ports[0].postMessage(done)));
 });
+
+// Of the runtime's and the network's files a browser needs some only: they are kept as they come.
+function isKept(url) {
+  return url.href.startsWith(`${self.registration.scope}edgeseg/`);
+}
 
 self.addEventListener("fetch", (event) => {
   const url = new URL(event.request.url);
@@ -48,7 +53,11 @@ self.addEventListener("fetch", (event) => {
   const answer = async () => {
     const cache = await caches.open(CACHE);
     const wanted = isFolder ? new URL("index.html", url) : event.request;
-    return (await cache.match(wanted, { ignoreSearch: true })) ?? fetch(event.request);
+    const found = await cache.match(wanted, { ignoreSearch: true });
+    if (found) return found;
+    const loaded = await fetch(event.request);
+    if (isKept(url) && loaded.ok) event.waitUntil(cache.put(event.request, loaded.clone()));
+    return loaded;
   };
   event.respondWith(answer());
 });
