@@ -24,7 +24,13 @@ MODEL = "model"
 BUILD_LIMIT_S = 300
 RUN_LIMIT_S = 300
 NO_MACHINE = 3  # exit code of the golden test
-PACKAGES = {"openvino": "openvino", "litert": "ai-edge-litert"}
+PACKAGES = {
+    "openvino": "openvino",
+    "litert": "ai-edge-litert",
+    "onnxruntime": "onnxruntime",
+}
+CPU_PROVIDER = "CPUExecutionProvider"
+OPTIMIZATIONS = {"all": 99, "extended": 2}  # levels of ONNX Runtime, by the manifest's words
 # What GCC and Clang call flags of /proc/cpuinfo.
 CPU_NAMES = {
     **dict.fromkeys(("ssse3", "popcnt", "avx2", "fma", "bmi2"), ""),
@@ -47,13 +53,22 @@ class CppSurface(Surface):
         "openvino": "OpenVINO",
         "litert": "LiteRT",
         "native": "its own machine code",
+        "onnxruntime": "ONNX Runtime",
     }
     refusals: ClassVar[Mapping[str, str]] = {
-        "onnxruntime": "no package of ONNX Runtime that pip or npm installs has its headers. Build "
-        "with --runtime openvino or native of target intel, or litert of target android.",
         "tensorrt": "use --jetson for it.",
         "tensorrt-rtx": "use --jetson for it.",
     }
+
+    def require(self, kit: Kit) -> None:
+        super().require(kit)
+        settings = kit.bundle.manifest.artifact.settings
+        provider = settings.get("provider", CPU_PROVIDER)
+        if provider != CPU_PROVIDER:
+            raise TargetError(
+                f"{kit.bundle.folder} is for {provider}, and --cpp runs ONNX Runtime on the CPU. "
+                "Build it without --option provider."
+            )
 
     def write(self, kit: Kit, folder: Path) -> None:
         write_project(kit, folder, self.runtimes[kit.runtime])
@@ -265,6 +280,17 @@ def _litert_values(kit: Kit) -> dict[str, str]:
     return {"MODEL": c_string(model), "DIMENSIONS": f"{{1, {order}}}"}
 
 
+def _onnxruntime_values(kit: Kit) -> dict[str, str]:
+    (model,) = kit.artifact_files
+    level = kit.bundle.manifest.artifact.settings.get("optimization", "all")
+    return {
+        "MODEL": c_string(model),
+        "OPTIMIZATION": str(OPTIMIZATIONS[level]),
+        "INPUT": c_string(kit.bundle.inputs.name),
+        "OUTPUT": c_string(kit.bundle.outputs.name),
+    }
+
+
 def _native_values(kit: Kit) -> dict[str, str]:
     variants = [one for one in _contents(kit)["libraries"] if _can_be_loaded(one)]
     lines: dict[str, list[str]] = {"x86_64": [], "aarch64": []}
@@ -303,4 +329,5 @@ RUNTIME_VALUES = {
     "openvino": _openvino_values,
     "litert": _litert_values,
     "native": _native_values,
+    "onnxruntime": _onnxruntime_values,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import shutil
 import subprocess
@@ -23,7 +24,12 @@ from edgeseg.embed.writer import write_kit
 from edgeseg.errors import TargetError
 
 SAMPLE = ROOT / "edgeseg" / "data" / "isic2016_cc0" / "images"
-RUNTIMES = {"openvino": "intel", "litert": "android", "native": "intel"}
+RUNTIMES = {
+    "openvino": "intel",
+    "litert": "android",
+    "native": "intel",
+    "onnxruntime": "onnxruntime",
+}
 IMAGES = 6
 INSTALL = "tests/install_debian_packages.sh"
 NETWORK = """
@@ -82,8 +88,8 @@ def project(
 ) -> tuple[Path, Path, Path]:
     """A bundle, its project and where that was built."""
     runtime = request.param
-    packages = {"openvino": "openvino", "litert": "ai_edge_litert", "native": "onnx_ir"}
-    for package in ("torch", "onnxscript", "onnxruntime", packages[runtime]):
+    packages = {"openvino": "openvino", "litert": "ai_edge_litert"}
+    for package in ("torch", "onnxscript", "onnxruntime", packages.get(runtime, "onnx_ir")):
         pytest.importorskip(package)
     if runtime == "litert":
         pytest.importorskip("onnx2tf")
@@ -158,7 +164,7 @@ def test_damaged_and_missing_files_are_told(
 ) -> None:
     _, kit, made = project
     picture = write_ppm(tmp_path / "picture.ppm", np.full((20, 30, 3), 90, np.uint8))
-    used = {"model.xml", "model.bin", "model.tflite", "network.weights"}
+    used = {"model.xml", "model.bin", "model.tflite", "model.onnx", "network.weights"}
     names = [path.name for path in (kit / "model").iterdir()]
     for name in names:
         if name not in used and not name.endswith(".so"):
@@ -297,14 +303,41 @@ def test_int8_gives_the_masks_of_its_own_runner(built: dict[str, Path], tmp_path
         assert (given != wanted).mean() <= 1e-4, image.name
 
 
-@needs("torch", "onnx", "onnxscript", "onnxruntime")
-def test_onnxruntime_is_refused_with_the_way_out(
-    small_bundles: dict[str, Path], tmp_path: Path
-) -> None:
-    kit = Kit(open_bundle(small_bundles["fp32"]))
-    with pytest.raises(TargetError, match=r"onnxruntime.*has its headers\. Build with --runtime"):
-        write_kit(kit, CppSurface(), tmp_path / "kit")
+def kit_of(folder: Path, runtime: str, **settings: object) -> Kit:
+    """Of a bundle whose manifest says that it is for another runtime."""
+    bundle = write_small_bundle(folder / "bundle")
+    path = bundle / "manifest.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["runtime"] = runtime
+    record["artifact"]["settings"] |= settings
+    path.write_text(json.dumps(record), encoding="utf-8")
+    return Kit(open_bundle(bundle))
+
+
+def test_tensorrt_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match=r"tensorrt.*cannot embed: use --jetson"):
+        write_kit(kit_of(tmp_path, "tensorrt"), CppSurface(), tmp_path / "kit")
     assert not (tmp_path / "kit").exists()
+
+
+def test_another_provider_than_the_cpu_is_refused(tmp_path: Path) -> None:
+    kit = kit_of(tmp_path, "onnxruntime", provider="CUDAExecutionProvider")
+    with pytest.raises(TargetError, match=r"CUDAExecutionProvider.*without --option provider"):
+        write_kit(kit, CppSurface(), tmp_path / "kit")
+
+
+@needs("torch", "onnx", "onnxscript", "onnxruntime")
+def test_a_library_that_is_none_is_told(small_bundles: dict[str, Path], tmp_path: Path) -> None:
+    """ONNX Runtime is loaded as the program starts."""
+    kit = Kit(open_bundle(small_bundles["fp32"]))
+    write_kit(kit, CppSurface(), tmp_path / "kit", check=False)
+    for name, reason in (("gone.so", "ONNX Runtime does not load"), ("libm.so.6", "Update it")):
+        words = ["cmake", "-S", "kit", "-B", "made", f"-DONNXRUNTIME_LIBRARY={name}"]
+        subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
+        subprocess.run(["cmake", "--build", "made"], cwd=tmp_path, check=True, capture_output=True)
+        words = [tmp_path / "made" / "golden_test", "kit/model", "kit/golden"]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, reason in done.stderr) == (3, True), done.stderr
 
 
 def test_a_project_that_does_not_build_is_told(tmp_path: Path) -> None:
