@@ -204,7 +204,7 @@ class NativeRuntime(Runtime):
 
 
 def _variants(sources: Mapping[InstructionSet, Source]) -> list[_Variant]:
-    """Those with the same weights share a file of them."""
+    """Those with the same weights share a file of them; the best of an architecture come first."""
     groups: dict[bytes, list[InstructionSet]] = {}
     for isa, source in sources.items():
         groups.setdefault(source.weights.tobytes(), []).append(isa)
@@ -213,7 +213,9 @@ def _variants(sources: Mapping[InstructionSet, Source]) -> list[_Variant]:
         key = network_key([sources[isa] for isa in group])
         name = f"network-{group[0].name}.weights" if number else "network.weights"
         made += [_Variant(isa, sources[isa], key, name) for isa in group]
-    return made
+    # The runner takes the first that a machine can run.
+    best_first = [*sources]
+    return sorted(made, key=lambda one: best_first.index(one.isa))
 
 
 def _describe(variant: _Variant) -> dict[str, Any]:

@@ -47,7 +47,13 @@ def phone_libraries(kit: Kit, short_name: str) -> tuple[PhoneLibrary, ...]:
     Raises:
         TargetError: There is none for phones.
     """
-    found = tuple(sorted(_phone_libraries(native_files(kit), short_name), key=lambda one: one.abi))
+    # Bundles of INT8 once named the better library for phones second.
+    found = tuple(
+        sorted(
+            _phone_libraries(native_files(kit), short_name),
+            key=lambda one: (one.abi, -len(one.source.flags)),
+        )
+    )
     if not any(one.abi == "arm64-v8a" for one in found):
         raise TargetError(
             f"{kit.bundle.folder} has no library for phones. Build it with --target android, or "

@@ -17,6 +17,9 @@ from kotlin_compiler import PROGRAMS, Kotlin, android_kit, kit_sources
 from sharing import make_once, one_worker_at_a_time
 from support import UNTESTED
 
+from edgeseg.bundle.bundle import open_bundle
+from edgeseg.embed.phones.android_native import phone_libraries
+from edgeseg.embed.surface import Kit
 from edgeseg.errors import TargetError
 from edgeseg.records import Artifact
 from edgeseg.targets import find_runtime
@@ -192,6 +195,25 @@ def test_the_c_of_a_native_kit_is_clean_for_phones(native_kit: Path, tmp_path: P
     )
     assert done.returncode == 0, done.stderr
     assert "libedgeseg_mynet2_aarch64.so" in source.read_text()
+
+
+def test_the_better_library_of_a_phone_is_tried_first(
+    native_artifact: Artifact, tmp_path: Path
+) -> None:
+    """Also of older bundles, which named it second."""
+    bundle = write_native_bundle(tmp_path / "bundle", native_artifact)
+    path = bundle / "artifact" / "network.json"
+    contents = json.loads(path.read_text())
+    (plain,) = (one for one in contents["libraries"] if one["isa"] == "aarch64")
+    better = {**plain, "isa": "aarch64-dotprod", "flags": ["asimd", "asimddp"]}
+    contents["libraries"].append(better)
+    path.write_text(json.dumps(contents))
+    libraries = phone_libraries(Kit(open_bundle(bundle)), "net")
+    assert [(one.abi, one.needs) for one in libraries] == [
+        ("arm64-v8a", "PRODUCTS_OF_BYTES"),
+        ("arm64-v8a", "0"),
+        ("x86_64", "0"),
+    ]
 
 
 def test_a_bundle_without_a_library_for_phones_is_refused(

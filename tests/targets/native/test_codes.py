@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +86,15 @@ def test_portable_artefacts_have_both(tmp_path: Path) -> None:
     assert sets["int8"][0] == "x86-64-v4-vnni"
     assert set(sets["fp32"]) < set(sets["int8"])
     assert "aarch64-dotprod" in sets["int8"]
+
+
+@needs("ziglang")
+def test_the_best_library_of_an_architecture_comes_first(tmp_path: Path) -> None:
+    """The runner takes the first that a machine can run, whichever weights it shares."""
+    path = quantized_branches((17, 23)).save(tmp_path / "net.onnx")
+    artifact = find_runtime("native").compile(path, tmp_path / "made", "int8")
+    contents = json.loads((artifact.folder / artifact.files[0]).read_text())
+    names = [one["isa"] for one in contents["libraries"]]
+    assert names == [name for name in INSTRUCTION_SETS if name in names]
+    assert {"aarch64", "aarch64-dotprod", "x86-64-v4-vnni"} <= set(names)
+    assert len({one["weights"] for one in contents["libraries"]}) > 1

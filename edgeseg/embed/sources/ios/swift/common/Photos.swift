@@ -30,7 +30,8 @@ extension Picture {
     /// - Parameter orientation: As EXIF counts it, which is `CGImagePropertyOrientation`, too.
     public init(_ image: CGImage, orientation: Int = 1) throws {
         let isGrey = image.colorSpace?.model == .monochrome
-        let hasAlpha = ![.none, .noneSkipFirst, .noneSkipLast].contains(image.alphaInfo)
+        let opaque: [CGImageAlphaInfo] = [.none, .noneSkipFirst, .noneSkipLast]
+        let hasAlpha = !opaque.contains(image.alphaInfo)
         let alpha: CGImageAlphaInfo = hasAlpha ? .premultipliedLast : .noneSkipLast
         let bands = isGrey ? 1 : 4
         var pixels = [UInt8](repeating: 0, count: bands * image.width * image.height)
@@ -87,7 +88,8 @@ extension Picture {
     }
 
     private static func colorSpace(of image: CGImage) -> CGColorSpace {
-        if let own = image.colorSpace, [.rgb, .monochrome].contains(own.model), own.supportsOutput {
+        let known: [CGColorSpaceModel] = [.rgb, .monochrome]
+        if let own = image.colorSpace, known.contains(own.model), own.supportsOutput {
             return own
         }
         return CGColorSpace(name: CGColorSpace.sRGB) ?? CGColorSpaceCreateDeviceRGB()
