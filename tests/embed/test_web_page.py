@@ -168,6 +168,13 @@ def test_the_whole_picture_is_seen_and_nothing_is_scrolled(
             assert page.evaluate(f"document.documentElement.scroll{axis}") <= side
 
 
+def test_a_narrow_window_needs_no_scrolling_to_the_side(open_page: Callable[..., Page]) -> None:
+    page = open_page(viewport={"width": 320, "height": 568})
+    give_disc(page)
+    expect(page.locator("#offline")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(scheme: str, open_page: Callable[..., Page]) -> None:
     program = (require_package(AXE) / "axe.min.js").read_text(encoding="utf-8")
