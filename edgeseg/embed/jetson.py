@@ -103,16 +103,19 @@ class JetsonSurface(Surface):
         words = [sys.executable, "-B", "-m", module_name(kit.bundle.manifest.name)]
         # Of the kit alone: its own packages are found beside it.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        done = subprocess.run(
-            words,
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=LIMIT_S,
-        )
+        try:
+            done = subprocess.run(
+                words,
+                cwd=folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                timeout=LIMIT_S,
+            )
+        except subprocess.TimeoutExpired:
+            return Parity(where, reason=f"it took more than {LIMIT_S:g} s")
         return read_parity(where, done)
 
     def next_step(self, folder: Path) -> str:

@@ -71,7 +71,8 @@ def build_small(runtime: str, folder: Path, precision: str = "fp32", **more: Any
     from edgeseg.pipeline.build import BuildRequest, build_bundle
 
     request = {"model": "egeunet", "size": (64, 64), "calibration_images": 8, **more}
-    options = {"isa": "here"} if runtime == "native" else {}
+    # Names in C that begin with another word than others' are no matter for a project.
+    options = {"isa": "here", "prefix": "lesion"} if runtime == "native" else {}
     target = RUNTIMES[runtime]
     made, _ = build_bundle(
         BuildRequest(

@@ -102,6 +102,21 @@ def test_cpp_moves_image_and_mask(kit: Any, programs: Path, tmp_path: Path) -> N
     assert not (model / "model.engine.partial").exists()
 
 
+def test_an_engine_of_another_version_is_built_again(
+    kit: Any, programs: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(kit[1] / "cpp" / "model", model)
+    (model / "model.engine").write_bytes(b"old")
+    Image.fromarray(np.full((9, 9, 3), 90, np.uint8)).save(tmp_path / "picture.ppm")
+    done = segment(programs, tmp_path / "picture.ppm", tmp_path / "mask.pgm", model)
+    if kit[0].runtime == "tensorrt":
+        assert done.returncode == 0, done.stderr
+        assert (model / "model.engine").stat().st_size > 1000
+    else:  # it holds no graph to build one of
+        assert (done.returncode, "is damaged or of another kit" in done.stderr) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("variable", "reason"),
     [
@@ -182,6 +197,13 @@ def test_the_package_can_be_installed(kit: Any, tmp_path: Path) -> None:
     carried = {path.name for path in (package / "bundle").iterdir()}
     assert carried == {"manifest.json", "artifact", "golden", "runner"}
     assert (package / "bundle" / "runner" / "run.py").is_file()
+
+
+def test_a_package_that_takes_too_long_is_left_alone(
+    kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeseg.embed.jetson.LIMIT_S", 0.001)
+    assert JetsonSurface().check(*kit).reason == "it took more than 0.001 s"
 
 
 @needs(*REQUIRED)

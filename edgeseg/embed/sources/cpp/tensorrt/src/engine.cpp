@@ -54,19 +54,28 @@ void keep(const std::string& path, const std::vector<char>& engine)
 
 }  // namespace
 
-std::vector<char> load_or_build_engine(const std::string& folder, Messages& messages)
+std::vector<char> build_engine_anew(const std::string& folder, Messages& messages)
 {
-    const std::string path = folder + "/model.engine";
-    std::ifstream file(path, std::ios::binary);
-    if (file) return {std::istreambuf_iterator<char>(file), {}};
     if (@DLA_CORE@ >= 0)
         throw NoMachine("The bundle was built for a DLA core, which the Python package uses and "
                         "this program does not. Build it without --option dla_core.");
     const std::vector<char> engine = build_engine(read_model_file(folder, "model.onnx"), messages);
-    keep(path, engine);
+    keep(folder + "/model.engine", engine);
     return engine;
 }
+
+std::vector<char> load_or_build_engine(const std::string& folder, Messages& messages)
+{
+    std::ifstream file(folder + "/model.engine", std::ios::binary);
+    if (file) return {std::istreambuf_iterator<char>(file), {}};
+    return build_engine_anew(folder, messages);
+}
 #else
+std::vector<char> build_engine_anew(const std::string&, Messages&)
+{
+    throw BadModel("The kit holds no graph.");
+}
+
 std::vector<char> load_or_build_engine(const std::string& folder, Messages&)
 {
     const Bytes content = read_model_file(folder, "model.engine");

@@ -18,6 +18,11 @@ private:
     std::string last_;
 };
 
-/// The engine of the kit, or of the graph in `folder`: it is built once, for minutes, and kept
-/// beside the graph as model.engine. Remove that file after an update of TensorRT.
+/// Whether the kit holds a graph, of which engines are built; else it holds an engine.
+constexpr bool can_build_engine = !@ENGINE_IS_BUILT@;
+
+/// The engine of the kit, or that which was kept beside the graph in `folder`, or a new one.
 std::vector<char> load_or_build_engine(const std::string& folder, Messages& messages);
+
+/// An engine of the graph in `folder`, which takes minutes; it is kept there as model.engine.
+std::vector<char> build_engine_anew(const std::string& folder, Messages& messages);

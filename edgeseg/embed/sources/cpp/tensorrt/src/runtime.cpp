@@ -55,10 +55,11 @@ public:
     explicit TensorRt(const std::string& folder)
         : input_(EDGESEG_IMAGE_SIZE), output_(EDGESEG_MASK_SIZE)
     {
-        const std::vector<char> content = load_or_build_engine(folder, messages_);
         runtime_.reset(nvinfer1::createInferRuntime(messages_));
         if (!runtime_) throw std::runtime_error("TensorRT does not start: " + messages_.reason());
-        engine_.reset(runtime_->deserializeCudaEngine(content.data(), content.size()));
+        load(load_or_build_engine(folder, messages_));
+        // After an update of TensorRT, or on another GPU, the kept engine is of no use.
+        if (!engine_ && can_build_engine) load(build_engine_anew(folder, messages_));
         if (!engine_)
             throw BadModel("TensorRT does not load the engine, which holds for the version and the "
                            "GPU that it was built with: " + messages_.reason());
@@ -83,6 +84,11 @@ public:
     }
 
 private:
+    void load(const std::vector<char>& content)
+    {
+        engine_.reset(runtime_->deserializeCudaEngine(content.data(), content.size()));
+    }
+
     // Members are destroyed from the last to the first.
     Messages messages_;
     Stream stream_;
