@@ -320,6 +320,29 @@ def private_megabytes(process: int) -> float:
     return int(line.split()[1]) / 1024
 
 
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("network.weights", "model/network.weights could not be loaded (404)"),
+        ("contract.json", "model/contract.json could not be loaded (404)"),
+    ],
+)
+def test_a_file_that_is_missing_on_the_server_is_named(
+    name: str, advice: str, chromium: Any, web_kit: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "kit"
+    shutil.copytree(web_kit, folder)
+    (folder / "edgeseg" / "model" / name).unlink()
+    context = chromium.new_context(service_workers="block")
+    context.set_default_timeout(LIMIT_MS)
+    with serving(folder) as site:
+        page = context.new_page()
+        page.goto(site.address)
+        expect(page.locator("#message")).to_contain_text("The network cannot be opened: " + advice)
+        expect(page.locator("#backend")).to_have_text("Not loaded")
+    context.close()
+
+
 def test_the_policy_allows_no_code_from_elsewhere(web_kit: Path) -> None:
     for name in ("index.html", "test/index.html"):
         text = (web_kit / name).read_text()

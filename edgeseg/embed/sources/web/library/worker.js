@@ -10,13 +10,10 @@ let opened; // a promise of the network
 let queue = Promise.resolve(); // one picture after the other
 
 async function open() {
-  const [{ Contract }, { openEngine }, picture, contract, model] = await Promise.all([
-    import("./contract.mjs"),
-    import("./engine.mjs"),
-    import("./picture.mjs"),
-    loadJson("model/contract.json"),
-    loadJson("model/model.json"),
-  ]);
+  const modules = ["contract", "engine", "picture", "load"].map((name) => import(`./${name}.mjs`));
+  const [{ Contract }, { openEngine }, picture, { load }] = await Promise.all(modules);
+  const files = ["model/contract.json", "model/model.json"].map(load);
+  const [contract, model] = await Promise.all(files.map(async (file) => (await file).json()));
   const engine = await openEngine(HERE, model);
   return { contract: new Contract(contract), engine, picture, model };
 }
@@ -30,12 +27,6 @@ async function warmUp() {
     const probabilities = await engine.run(contract.prepare(blank));
     contract.restore(probabilities, width, height);
   }
-}
-
-async function loadJson(name) {
-  const answer = await fetch(new URL(name, HERE));
-  if (!answer.ok) throw new Error(`${name} could not be loaded (${answer.status})`);
-  return answer.json();
 }
 
 async function describe() {

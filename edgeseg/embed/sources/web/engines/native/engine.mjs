@@ -1,5 +1,6 @@
 // The network itself, compiled to WebAssembly: there is no runtime to load.
 
+import { loadBytes } from "./load.mjs";
 import { openNetwork } from "./network.mjs";
 
 // The smallest module with an instruction of relaxed SIMD, i8x16.relaxed_swizzle.
@@ -11,25 +12,19 @@ const RELAXED_MODULE = Uint8Array.of(
 );
 
 /**
- * @param {URL} base folder of the library
+ * @param {URL} _ folder of the library, which other engines need
  * @param {object} model what model/model.json holds
  * @returns {Promise<{backend: string, run: (tensor: Float32Array) => Float32Array}>}
  */
-export async function openEngine(base, model) {
+export async function openEngine(_, model) {
   const isRelaxed = Boolean(model.files.relaxed) && WebAssembly.validate(RELAXED_MODULE);
   const chosen = isRelaxed ? model.files.relaxed : model.files.plain;
   const [library, weights] = await Promise.all(
-    [chosen.library, chosen.weights].map((name) => load(new URL(`model/${name}`, base))),
+    [chosen.library, chosen.weights].map((name) => loadBytes(`model/${name}`)),
   );
   const network = await openNetwork(library, weights);
   return {
     backend: isRelaxed ? "WebAssembly, relaxed SIMD" : "WebAssembly, SIMD",
     run: (tensor) => network.run(tensor),
   };
-}
-
-async function load(url) {
-  const answer = await fetch(url);
-  if (!answer.ok) throw new Error(`${url.pathname} could not be loaded (${answer.status})`);
-  return answer.arrayBuffer();
 }

@@ -1,5 +1,6 @@
 // ONNX Runtime Web on the processor.
 
+import { loadBytes } from "./load.mjs";
 import * as ort from "./runtime/ort.wasm.min.mjs";
 
 /**
@@ -10,8 +11,8 @@ import * as ort from "./runtime/ort.wasm.min.mjs";
 export async function openEngine(base, model) {
   ort.env.wasm.wasmPaths = new URL("runtime/", base).href;
   ort.env.wasm.numThreads = 1;
-  const url = new URL(`model/${model.files.plain}`, base).href;
-  const session = await ort.InferenceSession.create(url, { executionProviders: ["wasm"] });
+  const graph = await loadBytes(`model/${model.files.plain}`);
+  const session = await ort.InferenceSession.create(graph, { executionProviders: ["wasm"] });
   const [input] = session.inputNames;
   const [output] = session.outputNames;
   return {
