@@ -10,8 +10,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from android_kits import android_kit, kit_sources
 from kit_bundle import write_litert_bundle
-from kotlin_compiler import PROGRAMS, STUBS, Kotlin, android_kit, kit_sources
+from kotlin_compiler import PROGRAMS, STUBS, Kotlin
 from PIL import Image, ImageOps
 from sharing import make_once
 from vectors import CONTRACTS, check_answers, contract_record, write_requests

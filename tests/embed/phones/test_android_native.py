@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from android_kits import C_OPTIONS, android_kit, compile_jni, java_includes, kit_sources, run_native
 from kit_bundle import NATIVE_INPUTS, OUTPUTS, compile_native, write_native_bundle
-from kotlin_compiler import PROGRAMS, Kotlin, android_kit, kit_sources
+from kotlin_compiler import PROGRAMS, Kotlin
 from sharing import make_once, one_worker_at_a_time
-from support import UNTESTED
 
 from edgeseg.bundle.bundle import open_bundle
 from edgeseg.embed.phones.android_native import phone_libraries
@@ -23,8 +23,6 @@ from edgeseg.embed.surface import Kit
 from edgeseg.errors import TargetError
 from edgeseg.records import Artifact
 from edgeseg.targets import find_runtime
-
-C_OPTIONS = ("-std=c11", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
 
 
 @pytest.fixture(scope="session")
@@ -60,41 +58,7 @@ def native_program(kotlin: Kotlin, stubs: Path, native_kit: Path, shared_folder:
 @pytest.fixture(scope="session")
 def jni_library(native_kit: Path, shared_folder: Path) -> Path:
     """Folder of the libraries that an emulator would load."""
-    if shutil.which("gcc") is None:
-        UNTESTED.add("gcc")
-        pytest.skip("no gcc")
-
-    def make(folder: Path) -> None:
-        main = native_kit / "edgeseg" / "src" / "main"
-        shutil.copytree(main / "jniLibs" / "x86_64", folder)
-        command = ["gcc", *C_OPTIONS, "-shared", "-fPIC", *java_includes()]
-        source, library = main / "cpp" / "edgeseg_jni.c", folder / "libedgeseg_mynet2.so"
-        subprocess.run([*command, source, "-o", library, "-ldl"], check=True)
-
-    return make_once(shared_folder, "jni-library", make)
-
-
-def java_includes() -> list[str]:
-    java = shutil.which("javac")
-    assert java is not None
-    folder = Path(java).resolve().parents[1] / "include"
-    return ["-I", str(folder), "-I", str(folder / "linux")]
-
-
-def run_native(
-    kotlin: Kotlin, kit: Path, libraries: Path, main: str, *arguments: str, path: list[Path]
-) -> subprocess.CompletedProcess[str]:
-    module = kit / "edgeseg"
-    return kotlin.run(
-        main,
-        *arguments,
-        path=path,
-        properties={
-            "assets": f"{module / 'src' / 'main' / 'assets'}:{module / 'golden'}",
-            "java.library.path": str(libraries),
-        },
-        environment={"LD_LIBRARY_PATH": str(libraries)},
-    )
+    return make_once(shared_folder, "jni-library", lambda path: compile_jni(native_kit, path))
 
 
 @pytest.mark.slow

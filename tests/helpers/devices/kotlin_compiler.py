@@ -17,8 +17,6 @@ from pathlib import Path
 import pytest
 from support import INSTALL_SCRIPT, ROOT, UNTESTED
 
-from edgeseg.embed.embed import embed_bundle
-
 PACKAGE = "kotlin-compiler"
 VERSION = "2.4.20"
 SHA512 = "IF5IVM7LpPhA/ntHQQpaVt1yxpaaQovtEVYLyqWMuaLr0XelLPPm7/sM6HLhtcRjjjoSsK7I7lP2kzYJkMy73w=="
@@ -94,19 +92,6 @@ def compile_java(sources: Path, classes: Path) -> None:
     command = ["javac", "--release", "17", "-Xlint:all", "-Werror", "-d", classes, *files]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == 0, done.stderr
-
-
-def android_kit(bundle: Path, folder: Path) -> Path:
-    """Write the kit of a bundle, and return its folder."""
-    return embed_bundle(bundle, "android", folder).folder
-
-
-def kit_sources(kit: Path) -> list[Path]:
-    """Folders with the Kotlin of an Android kit: its code, its tests, the sample."""
-    kinds = ("main", "androidTest", "test")
-    found = [kit / "edgeseg" / "src" / kind / "kotlin" for kind in kinds]
-    sample = kit / "sample" / "src" / "main" / "kotlin"
-    return [folder for folder in (*found, sample) if folder.is_dir()]
 
 
 def fetch_kotlin(folder: Path) -> None:
