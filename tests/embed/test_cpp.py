@@ -31,6 +31,7 @@ RUNTIMES = {
     "onnxruntime": "onnxruntime",
 }
 IMAGES = 6
+STRICT = "-Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Werror"
 INSTALL = "tests/install_debian_packages.sh"
 NETWORK = """
 import torch
@@ -97,7 +98,10 @@ def project(
     folder = tmp_path_factory.mktemp(f"cpp-{runtime}")
     bundle = build_small(runtime, folder / "bundle")
     write_kit(Kit(open_bundle(bundle)), CppSurface(), folder / "kit", check=False)
-    build(folder / "kit", folder / "made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CFLAGS", STRICT)
+        patch.setenv("CXXFLAGS", STRICT)
+        build(folder / "kit", folder / "made")
     return bundle, folder / "kit", folder / "made"
 
 

@@ -74,9 +74,9 @@ int main(int count, char** words)
         write_mask(words[2], mask);
         std::vector<std::size_t> pixels(SEGMENTER_CLASSES);
         for (unsigned char label : mask.labels) ++pixels[label];
-        for (int label = 1; label < SEGMENTER_CLASSES; ++label)
-            std::cout << segmenter_class_name(label) << ": " << pixels[label] << " of "
-                      << mask.labels.size() << " pixels\n";
+        for (std::size_t label = 1; label < pixels.size(); ++label)
+            std::cout << segmenter_class_name(static_cast<int>(label)) << ": " << pixels[label]
+                      << " of " << mask.labels.size() << " pixels\n";
         return 0;
     } catch (const std::exception& error) {
         std::cerr << "Error: " << error.what() << '\n';
