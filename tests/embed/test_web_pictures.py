@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from vectors import CONTRACTS, FOLDER, check_mask, contract_record, probabilities_of, vectors_of
 from web_kits import draw_discs, give, give_disc
 
@@ -71,6 +71,31 @@ def test_sixteen_bits_of_an_own_white_are_refused(open_page: Callable[..., Page]
     said = page.evaluate(program, [content, contract_record("grey")])
     assert "16 bits" in said
     assert "Save it with 8 bits, with 4095 as 255" in said
+
+
+def test_a_colour_profile_is_not_applied(open_page: Callable[..., Page]) -> None:
+    """As in training: the file's own values count. This profile exchanges red and blue."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for old, new in ((b"rXYZ", b"xXYZ"), (b"bXYZ", b"rXYZ"), (b"xXYZ", b"bXYZ")):
+        profile = profile.replace(old, new)
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), (200, 90, 30)).save(buffer, "PNG", icc_profile=profile)
+    page = open_page("test/index.html")
+    program = """async ([text, record, isPlain]) => {
+        const { Contract } = await import("/edgeseg/contract.mjs");
+        const picture = await import("/edgeseg/picture.mjs");
+        const file = new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))]);
+        const source = isPlain ? await createImageBitmap(file) : file;
+        const decoded = await picture.decode(source);
+        const tensor = await picture.prepare(new Contract(record), decoded);
+        const size = tensor.length / 3;
+        return [tensor[0], tensor[size], tensor[2 * size]]; }"""
+    record = contract_record("normed")
+    record["input"]["normalization"] = {"kind": "mean_std", "mean": [0] * 3, "std": [1 / 255] * 3}
+    content = base64.b64encode(buffer.getvalue()).decode()
+    assert page.evaluate(program, [content, record, False]) == pytest.approx([200, 90, 30])
+    # Decoded in the usual way it would be another colour: the profile is there.
+    assert page.evaluate(program, [content, record, True])[0] != pytest.approx(200, abs=20)
 
 
 def test_a_broken_file_is_told_and_the_page_goes_on(open_page: Callable[..., Page]) -> None:

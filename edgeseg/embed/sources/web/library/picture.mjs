@@ -50,8 +50,8 @@ function view({ data, width, height }) {
 
 async function decodeFile(file) {
   try {
+    // Upright is the default; older browsers refuse to be asked for it by its name of today.
     return await createImageBitmap(file, {
-      imageOrientation: "from-image",
       premultiplyAlpha: "none",
       colorSpaceConversion: "none",
     });
