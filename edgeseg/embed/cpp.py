@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ..contract import WHITE
 from ..errors import TargetError
 from ..lazy import is_installed
@@ -107,6 +109,13 @@ def write_project(kit: Kit, folder: Path, title: str) -> None:
         shutil.copyfile(path, place / name)
     kit.write_contract(folder / CONTRACT_FILE)
     kit.write_golden(folder / "golden")
+    image, _ = kit.bundle.golden_pair()
+    if image.dtype == np.uint16:  # as it was computed, since eight bits give another mask
+        (folder / "golden" / "image.bin").write_bytes(image.astype("<u2").tobytes())
+        path = folder / "golden" / "golden.json"
+        record = json.loads(path.read_text(encoding="utf-8"))
+        record["image"]["bits"] = 16
+        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def build(folder: Path, work: Path) -> None:
@@ -204,6 +213,7 @@ def _names(kit: Kit, runtime: str) -> dict[str, str]:
         "WHITE": str(inputs.white or WHITE),
         "GOLDEN_HEIGHT": str(height),
         "GOLDEN_WIDTH": str(width),
+        "GOLDEN_BYTES": str(kit.bundle.golden_pair()[0].itemsize),
         "MAX_ABS_DIFF": repr(float(golden.max_abs_diff)),
         "MAX_FLIPS": repr(float(golden.max_flips_per_10k)),
         "MODEL_FILES": "\n".join(

@@ -26,6 +26,7 @@ enum segmenter_format {
     SEGMENTER_BANDS = 6,   /* @CHANNELS@ in the order of the training pictures */
     SEGMENTER_RGB16 = 17,  /* two bytes a value, the low one first; white is @WHITE@ */
     SEGMENTER_GREY16 = 21,
+    SEGMENTER_BANDS16 = 22,
 };
 
 enum segmenter_code {

@@ -8,9 +8,10 @@
 #include "segmenter.h"
 
 enum { HEIGHT = @GOLDEN_HEIGHT@, WIDTH = @GOLDEN_WIDTH@, PIXELS = HEIGHT * WIDTH, RUNS = 20 };
+enum { BYTES = @GOLDEN_BYTES@, FORMAT = BYTES == 2 ? SEGMENTER_BANDS16 : SEGMENTER_BANDS };
 static const double MOST_DIFFERENCE = @MAX_ABS_DIFF@, MOST_FLIPS_PER_10K = @MAX_FLIPS@;
 
-static unsigned char image[PIXELS * EDGESEG_IMAGE_CHANNELS], wanted_labels[PIXELS], labels[PIXELS];
+static unsigned char image[PIXELS * EDGESEG_IMAGE_CHANNELS * BYTES], wanted_labels[PIXELS], labels[PIXELS];
 static float mask[EDGESEG_MASK_SIZE];
 static float wanted[PIXELS * EDGESEG_MASK_CHANNELS], given[PIXELS * EDGESEG_MASK_CHANNELS];
 static struct edgeseg_work work;
@@ -39,7 +40,7 @@ static double measure(segmenter *network)
     for (int i = 0; i < RUNS; ++i) {
         struct timespec start, end;
         timespec_get(&start, TIME_UTC);
-        if (segmenter_run(network, image, SEGMENTER_BANDS, HEIGHT, WIDTH, 0, labels, NULL))
+        if (segmenter_run(network, image, FORMAT, HEIGHT, WIDTH, 0, labels, NULL))
             return -1.0;
         timespec_get(&end, TIME_UTC);
         times[i] = 1e3 * (double)(end.tv_sec - start.tv_sec)
@@ -71,7 +72,7 @@ int main(int count, char **words)
     int code = segmenter_open(words[1], 1, &network);
     if (!code)
         code = segmenter_run(
-            network, image, SEGMENTER_BANDS, HEIGHT, WIDTH, 0, labels, given);
+            network, image, FORMAT, HEIGHT, WIDTH, 0, labels, given);
     if (code) {
         fprintf(stderr, "Error: %s\n", segmenter_last_error());
         segmenter_close(network);
