@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from .web_runtimes import RUNTIMES, native_files
 SOURCE = SOURCES / "web"
 LIBRARY = "edgeseg"  # the folder that other pages take over
 MODEL = "model"
-NODE_TEST = "node_test.mjs"
+NODE_TEST = "node_test.js"
 SERVICE_WORKER = "sw.js"
 IDENTITY_LENGTH = 12
 CHECK_LIMIT_S = 60.0
@@ -73,10 +74,12 @@ class WebSurface(Surface):
             shutil.copyfile(path, place / path.name)
         copy_sources(SOURCE / "library", library)
         kit.write_contract(model / CONTRACT_FILE)
-        record = describe(kit, files)
+        record = describe(kit, {**files, "contract": CONTRACT_FILE}, _name_by_digest(model))
         (model / "model.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         kit.write_golden(folder / "golden")
         copy_sources(SOURCE / "test", folder / "test")
+        for place in (library, folder / "test"):  # node takes .js for modules then
+            shutil.copyfile(SOURCE / "package.json", place / "package.json")
         values = {
             "MODEL": escape(record["name"]),
             "RUNTIME": self.runtimes[kit.runtime],
@@ -86,6 +89,7 @@ class WebSurface(Surface):
             "IDENTITY": record["identity"],
         }
         copy_sources(SOURCE / "page", folder, values)
+        _write_manifest(folder / "manifest.webmanifest", record["name"])
         _write_service_worker(folder)
 
     def check(self, kit: Kit, folder: Path) -> Parity:
@@ -115,11 +119,21 @@ class WebSurface(Surface):
         return _parity(kit, json.loads(lines[-1]) if lines else failed, "node")
 
     def next_step(self, folder: Path) -> str:
-        return f"Open it: python -m http.server --directory {folder} 8000, http://localhost:8000"
+        return (
+            f"python3 -m http.server 8000 --directory {shlex.quote(str(folder))}\n"
+            "serves it on this machine; then open http://localhost:8000 in a browser."
+        )
 
 
-def describe(kit: Kit, files: Mapping[str, Any]) -> dict[str, Any]:
-    """What the page says of its network, and which files its engine loads."""
+def describe(
+    kit: Kit, files: Mapping[str, Any], names: Mapping[str, tuple[str, str]]
+) -> dict[str, Any]:
+    """What the page says of its network, and which files its engine loads.
+
+    Args:
+        files: Names as the artefact has them.
+        names: For each of these, its name in the kit and its SHA-256.
+    """
     manifest = kit.bundle.manifest
     return {
         "name": manifest.model.name,
@@ -128,14 +142,44 @@ def describe(kit: Kit, files: Mapping[str, Any]) -> dict[str, Any]:
         "identity": sha256_of_file(kit.bundle.folder / MANIFEST_NAME)[:IDENTITY_LENGTH],
         "weights_licence": manifest.model.weights_licence or "not stated",
         "input_shape": kit.contract["input"]["tensor"]["shape"],
-        "files": files,
+        "files": _renamed(files, names),
+        "sha256": dict(names.values()),
     }
+
+
+def _renamed(files: Mapping[str, Any], names: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+    return {
+        key: names[one][0] if isinstance(one, str) else _renamed(one, names)
+        for key, one in files.items()
+    }
+
+
+def _name_by_digest(model: Path) -> dict[str, tuple[str, str]]:
+    """Put a file's digest into its name: no browser takes another kit's, kept from before, for it.
+
+    Returns:
+        The new name and the SHA-256 by the old names.
+    """
+    names = {}
+    for path in sorted(model.iterdir()):
+        digest = sha256_of_file(path)
+        name = f"{path.stem}-{digest[:IDENTITY_LENGTH]}{path.suffix}"
+        path.rename(path.with_name(name))
+        names[path.name] = name, digest
+    return names
+
+
+def _write_manifest(path: Path, name: str) -> None:
+    """Name the app; what is text in a page is none in JSON."""
+    record = json.loads((SOURCE / "page" / path.name).read_text(encoding="utf-8"))
+    record |= {"name": f"{name} segmentation", "short_name": name}
+    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def _node_words(runtime: str) -> str:
     if runtime != "native":
         return ""
-    return "`node test/node_test.mjs` does the same without a browser."
+    return "`node test/node_test.js` does the same without a browser."
 
 
 def _write_service_worker(folder: Path) -> None:

@@ -90,14 +90,14 @@ class LiteRt(WebRuntime):
                 shutil.copyfile(folder / name, runtime / name)
         # Workers know no import map: the other package is named by its place.
         text = (folder / "dist/index.js").read_text(encoding="utf-8")
-        text = text.replace(f'"{LITERT_UTILS.name}"', '"./wasm-utils.mjs"')
-        (runtime / "litert.mjs").write_text(_without_map(text), encoding="utf-8")
+        text = text.replace(f'"{LITERT_UTILS.name}"', '"./wasm-utils.js"')
+        (runtime / "litert.js").write_text(_without_map(text), encoding="utf-8")
         text = (utils / "dist/index.js").read_text(encoding="utf-8")
-        (runtime / "wasm-utils.mjs").write_text(_without_map(text), encoding="utf-8")
+        (runtime / "wasm-utils.js").write_text(_without_map(text), encoding="utf-8")
         _write_licences(
             runtime,
             {LITERT: folder, LITERT_UTILS: utils},
-            "litert.mjs and wasm-utils.mjs are their dist/index.js, with the place of the other "
+            "litert.js and wasm-utils.js are their dist/index.js, with the place of the other "
             "file and without the line that names a source map.",
         )
         return _copy_artifact(kit, library)
@@ -111,7 +111,7 @@ class OnnxRuntimeWeb(WebRuntime):
         runtime.mkdir()
         folder = find_package(ONNXRUNTIME, kit.packages)
         for name in ONNXRUNTIME.files:
-            place = runtime / Path(name).name
+            place = runtime / Path(name).name.replace(".mjs", ".js")
             if place.suffix == ".wasm":
                 shutil.copyfile(folder / name, place)
             else:
@@ -120,7 +120,8 @@ class OnnxRuntimeWeb(WebRuntime):
         _write_licences(
             runtime,
             {ONNXRUNTIME: folder},
-            "The files are those of its folder dist, without the line that names a source map.",
+            "The files are those of its folder dist, .mjs as .js, without the line that names a "
+            "source map.",
         )
         return _copy_artifact(kit, library)
 

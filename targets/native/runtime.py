@@ -33,7 +33,7 @@ CONTENTS = "network.json"
 HEADER = f"{PREFIX}.h"  # unless another prefix is chosen
 PREFIX_PATTERN = "[a-z][a-z0-9_]{0,31}"
 # Opens what is for WebAssembly.
-WEB_MODULE = SOURCES / "web" / "engines" / "native" / "network.mjs"
+WEB_MODULE = SOURCES / "web" / "engines" / "native" / "network.js"
 AUTO = "auto"
 # What moves work to fewer pixels or makes larger arrays unnecessary.
 FLOAT_REWRITES = (

@@ -32,6 +32,19 @@ def web_kit(web_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def other_web_kit(shared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a network of the same shape, with other weights and names."""
+
+    def build(folder: Path) -> None:
+        build_coloured_bundle(folder, is_other=True)
+
+    bundle = make_once(shared_folder, "other-coloured-bundle", build) / "bundle"
+    folder = tmp_path_factory.mktemp("other-web") / "kit"
+    embed_bundle(bundle, "web", folder, check=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     path = require_browser()
     from playwright.sync_api import sync_playwright

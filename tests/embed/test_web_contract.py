@@ -12,7 +12,7 @@ from support import ROOT
 from vectors import CONTRACTS, FOLDER, check_answers, contract_record, write_requests
 
 HELPER = ROOT / "tests" / "helpers" / "run_vectors.mjs"
-MODULE = ROOT / "edgeseg" / "embed" / "sources" / "web" / "library" / "contract.mjs"
+MODULE = ROOT / "edgeseg" / "embed" / "sources" / "web" / "library" / "contract.js"
 
 
 def run_node(*words: object) -> str:

@@ -26,8 +26,8 @@ def test_the_vectors_as_files(contract: str, open_page: Callable[..., Page]) -> 
     """What a browser decodes: turned, grey, transparent, of 16 bits, CMYK, large, one pixel."""
     page = open_page("test/index.html")
     program = """async ([bytes, record, probabilities]) => {
-        const { Contract } = await import("/edgeseg/contract.mjs");
-        const picture = await import("/edgeseg/picture.mjs");
+        const { Contract } = await import("/edgeseg/contract.js");
+        const picture = await import("/edgeseg/picture.js");
         const load = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
         const save = (array) => { let text = "";
             new Uint8Array(array.buffer).forEach((byte) => (text += String.fromCharCode(byte)));
@@ -62,8 +62,8 @@ def test_sixteen_bits_of_an_own_white_are_refused(open_page: Callable[..., Page]
     """A browser keeps the upper eight bits, which are nearly nothing where white is 4095."""
     page = open_page("test/index.html")
     program = """async ([text, record]) => {
-        const { Contract } = await import("/edgeseg/contract.mjs");
-        const picture = await import("/edgeseg/picture.mjs");
+        const { Contract } = await import("/edgeseg/contract.js");
+        const picture = await import("/edgeseg/picture.js");
         const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
         const decoded = await picture.decode(new Blob([bytes]));
         return picture.prepare(new Contract(record), decoded).catch((error) => error.message); }"""
@@ -82,8 +82,8 @@ def test_a_colour_profile_is_not_applied(open_page: Callable[..., Page]) -> None
     Image.new("RGB", (8, 8), (200, 90, 30)).save(buffer, "PNG", icc_profile=profile)
     page = open_page("test/index.html")
     program = """async ([text, record, isPlain]) => {
-        const { Contract } = await import("/edgeseg/contract.mjs");
-        const picture = await import("/edgeseg/picture.mjs");
+        const { Contract } = await import("/edgeseg/contract.js");
+        const picture = await import("/edgeseg/picture.js");
         const file = new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))]);
         const source = isPlain ? await createImageBitmap(file) : file;
         const decoded = await picture.decode(source);

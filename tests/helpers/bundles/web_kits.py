@@ -67,8 +67,15 @@ def draw_discs(height: int, width: int, seed: int = 0) -> tuple[NDArray[np.uint8
     return (COLORS[labels] + noise).clip(0, 255).astype(np.uint8), labels
 
 
-def build_coloured_bundle(folder: Path) -> None:
-    """Make folder/bundle, for browsers, of a user's own network: three classes by their colour."""
+def build_coloured_bundle(folder: Path, *, is_other: bool = False) -> None:
+    """Make folder/bundle, for browsers, of a user's own network: three classes by their colour.
+
+    Args:
+        is_other: Make one of the same shape whose classes are called otherwise, and whose weights
+            exchange them.
+    """
+    import torch
+
     from edgeseg.models import find_model
     from edgeseg.models.weights import save_weights
     from edgeseg.pipeline.build import BuildRequest, build_bundle
@@ -76,7 +83,8 @@ def build_coloured_bundle(folder: Path) -> None:
     (folder / "coloured").mkdir(parents=True)
     (folder / "coloured" / "nets.py").write_text(MODULE)
     spec = folder / "coloured.toml"
-    spec.write_text(SPEC)
+    names = '"spot", "core"' if is_other else '"disc", "centre"'
+    spec.write_text(SPEC.replace('"disc", "centre"', names))
     data = folder / "data"
     for name in ("images", "masks"):
         (data / name).mkdir(parents=True)
@@ -89,7 +97,12 @@ def build_coloured_bundle(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [str(folder), *sys.path])
         weights = folder / "coloured.safetensors"
-        save_weights(weights, find_model(PLACE, spec).make_network())
+        network: Any = find_model(PLACE, spec).make_network()
+        if is_other:
+            (weight,) = (one for one in network.parameters() if one.ndim == 4)
+            with torch.no_grad():
+                weight.copy_(weight[[0, 2, 1]].clone())
+        save_weights(weights, network)
         request = BuildRequest(
             PLACE, "web", "fp32", folder / "bundle", spec=spec, weights=weights, data=data
         )

@@ -1,7 +1,7 @@
 // Measures a kit from within its own site, and posts what it finds, a part at a time.
 
-import { Camera } from "../camera.mjs";
-import { open } from "../edgeseg/edgeseg.mjs";
+import { Camera } from "../camera.js";
+import { open } from "../edgeseg/edgeseg.js";
 
 const RUNS = 5; // of each photo
 const WARM_UPS = 60;

@@ -6,16 +6,21 @@
 
 const HERE = new URL("./", self.location.href);
 const WARM_UP_RUNS = 3;
+const SIGN_MS = 1000; // between two signs that this worker lives
 let opened; // a promise of the network
 let queue = Promise.resolve(); // one picture after the other
 
 async function open() {
-  const modules = ["contract", "engine", "picture", "load"].map((name) => import(`./${name}.mjs`));
-  const [{ Contract }, { openEngine }, picture, { load }] = await Promise.all(modules);
-  const files = ["model/contract.json", "model/model.json"].map(load);
-  const [contract, model] = await Promise.all(files.map(async (file) => (await file).json()));
-  const engine = await openEngine(HERE, model);
-  return { contract: new Contract(contract), engine, picture, model };
+  const modules = ["contract", "engine", "picture", "load"].map((name) => import(`./${name}.js`));
+  const [{ Contract }, { openEngine }, picture, { loadChecked, loadModel }] =
+    await Promise.all(modules);
+  const model = await loadModel();
+  const [contract, engine] = await Promise.all([
+    loadChecked(model, model.files.contract),
+    openEngine(HERE, model),
+  ]);
+  const record = JSON.parse(new TextDecoder().decode(contract));
+  return { contract: new Contract(record), engine, picture, model };
 }
 
 /** Let the browser compile what runs often, while nobody waits for a mask. */
@@ -85,13 +90,16 @@ async function answer(request) {
 
 self.onmessage = ({ data }) => {
   queue = queue.then(async () => {
+    const signs = setInterval(() => self.postMessage({}), SIGN_MS);
     try {
       const { result, transfer } = await answer(data);
       self.postMessage({ id: data.id, result }, transfer);
       if (data.kind === "open") await warmUp().catch(() => undefined); // a picture tells of faults
     } catch (error) {
-      const { message, code = "network" } = error;
-      self.postMessage({ id: data.id, error: { message, code } });
+      const code = typeof error.code === "string" ? error.code : "network"; // DOM's are numbers
+      self.postMessage({ id: data.id, error: { message: error.message, code } });
+    } finally {
+      clearInterval(signs);
     }
   });
 };

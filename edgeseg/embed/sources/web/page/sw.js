@@ -7,8 +7,8 @@ const FILES = @FILES@;
 const FAMILY = `edgeseg ${self.registration.scope} `;
 const CACHE = FAMILY + VERSION;
 
-// What the browser has loaded already is asked for again, not loaded again.
-const request = (file) => new Request(file, { cache: "no-cache" });
+// Past what the browser has kept of an older kit; a server may take its files for unchanged, too.
+const request = (file) => new Request(file, { cache: "reload" });
 
 self.addEventListener("install", (event) => {
   event.waitUntil(
@@ -35,7 +35,8 @@ self.addEventListener("message", (event) => {
     const cache = await caches.open(CACHE);
     const own = event.data.keep.filter((url) => isKept(new URL(url)));
     const found = await Promise.all(own.map((url) => cache.match(url, { ignoreSearch: true })));
-    await cache.addAll([...new Set(own.filter((_, index) => !found[index]))].map(request));
+    // These have a digest in their name, or the browser has just loaded them.
+    await cache.addAll(new Set(own.filter((_, index) => !found[index])));
     return true;
   };
   event.waitUntil(keep().catch(() => false).then((done) => event.ports[0].postMessage(done)));

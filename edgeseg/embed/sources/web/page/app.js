@@ -1,15 +1,20 @@
 // The page: pictures come in by a file, a drop, a paste or the camera; masks come out.
 
-import { Camera } from "./camera.mjs";
-import { open } from "./edgeseg/edgeseg.mjs";
-import { keepOffline, onNewKit, startKeeping } from "./offline.mjs";
-import { pngOfMask } from "./png.mjs";
-import { colorOf, View } from "./view.mjs";
+import { Camera } from "./camera.js";
+import { open } from "./edgeseg/edgeseg.js";
+import { keepOffline, onNewKit, startKeeping } from "./offline.js";
+import { pngOfMask } from "./png.js";
+import { colorOf, View } from "./view.js";
 
 const find = (name) => document.querySelector(`#${name}`);
 const view = new View(find("picture"));
 const whole = new Intl.NumberFormat("en");
 const state = { turn: 0, mask: undefined, name: "", frames: 0, firstMaskMs: undefined, faults: [] };
+
+document.documentElement.dataset.started = "yes"; // start.js has nothing to tell then
+
+tell();
+find("backend").textContent = "Loading";
 
 let network;
 let camera;
@@ -22,11 +27,14 @@ async function start() {
     network = await open();
   } catch (error) {
     find("backend").textContent = "Not loaded";
-    tell(`The network cannot be opened: ${error.message}`);
-    throw error;
+    const failure = new Error(`The network cannot be opened: ${error.message}`);
+    tell(failure.message);
+    throw failure;
   }
-  const { backend, precision } = network.info;
+  const { backend, name, identity, precision } = network.info;
   find("backend").textContent = backend;
+  document.querySelector("h1").textContent = name; // the page may be older than the network
+  find("identity").textContent = identity;
   find("precision").textContent = `· ${precision.toUpperCase()}`;
   camera = new Camera(network);
   keeping
@@ -63,7 +71,7 @@ async function take(source, name) {
     }
     picture.close();
   } catch (error) {
-    if (turn === state.turn && network) tell(error.message);
+    if (turn === state.turn) tell(error.message);
   } finally {
     if (turn === state.turn) find("busy").hidden = true;
   }
@@ -137,7 +145,7 @@ async function toggleCamera() {
     });
     if (state.mask && turn === state.turn) speak(state.mask);
   } catch (error) {
-    if (network) tell(error.message);
+    tell(error.message);
   } finally {
     button.setAttribute("aria-pressed", "false");
     button.textContent = "Camera";
@@ -217,11 +225,13 @@ function pictureIn(transfer) {
   return [...(transfer?.files ?? [])][0];
 }
 
-find("file").addEventListener("change", ({ target }) => {
-  const [file] = target.files;
+function takeChosen() {
+  const [file] = find("file").files;
   if (file) take(file, file.name);
-  target.value = ""; // the same file can be chosen again
-});
+  find("file").value = ""; // the same file can be chosen again
+}
+
+find("file").addEventListener("change", takeChosen);
 find("camera").addEventListener("click", toggleCamera);
 find("example").addEventListener("click", takeExample);
 find("save").addEventListener("click", save);
@@ -247,4 +257,10 @@ document.addEventListener("drop", (event) => {
   else tell("What was dropped is no file. Drop a picture.");
 });
 
-onNewKit(() => tell("A newer version is here. Load the page anew to use it."));
+onNewKit(() => {
+  // Where a file of this kit was gone already, nothing is lost.
+  if (find("backend").textContent === "Not loaded") location.reload();
+  else tell("A newer version is here. Load the page anew to use it.");
+});
+takeChosen(); // what was chosen before this code was there
+opening.catch(() => undefined); // was told

@@ -16,16 +16,23 @@ class PictureError extends Error {
 /**
  * Decode a picture.
  *
- * @param {Blob | ImageBitmap | ImageData | import("./contract.mjs").Pixels} source
+ * @param {Blob | ImageBitmap | ImageData | import("./contract.js").Pixels} source
  * @returns {Promise<{width: number, height: number, bitmap?: ImageBitmap, pixels?: object,
  *   bits?: number}>} one of `bitmap` and `pixels` is there; `bits` of a value, where it is known
  * @throws {PictureError} the browser cannot decode it, or it is too large
  */
 export async function decode(source) {
-  if (source.data) {
-    requireSize(source.width, source.height);
-    const channels = source.channels ?? 4; // ImageData
-    return { width: source.width, height: source.height, pixels: { ...view(source), channels } };
+  if (source?.data !== undefined) {
+    const { width, height, pixels } = pixelsOf(source);
+    requireSize(width, height);
+    return { width, height, pixels };
+  }
+  if (!(source instanceof Blob || source instanceof ImageBitmap)) {
+    throw new PictureError(
+      "This is no picture: give a File, a canvas, a video, an image, an ImageData, an ImageBitmap " +
+        "or {data, width, height, channels}.",
+      "picture",
+    );
   }
   let bitmap = source;
   let head;
@@ -44,8 +51,29 @@ export async function decode(source) {
   return { width, height, bitmap, bits: head?.bits };
 }
 
-function view({ data, width, height }) {
-  return { data, width, height };
+/** Pixels, where they are all there: a mask of others would look like one. */
+function pixelsOf(source) {
+  const { data, width, height } = source;
+  const channels = source instanceof ImageData ? 4 : source.channels;
+  const isTaken = [Uint8Array, Uint8ClampedArray, Uint16Array].some((kind) => data instanceof kind);
+  if (!isTaken) {
+    const kind = data?.constructor?.name ?? typeof data;
+    const text = `The pixels are ${kind}; give a Uint8Array, Uint8ClampedArray or Uint16Array.`;
+    throw new PictureError(text, "picture");
+  }
+  for (const [name, value] of Object.entries({ width, height, channels })) {
+    if (Number.isInteger(value) && value > 0) continue;
+    const text = `The picture's ${name} is ${value}; give a whole number above 0.`;
+    throw new PictureError(text, "picture");
+  }
+  if (data.length !== width * height * channels) {
+    throw new PictureError(
+      `The picture has ${data.length} values; ${width} × ${height} pixels of ${channels} channels ` +
+        `are ${width * height * channels}. Give each row without a gap.`,
+      "picture",
+    );
+  }
+  return { width, height, pixels: { data, width, height, channels } };
 }
 
 async function decodeFile(file) {
@@ -98,7 +126,7 @@ async function headOf(file) {
 /**
  * The input tensor of a decoded picture.
  *
- * @param {import("./contract.mjs").Contract} contract
+ * @param {import("./contract.js").Contract} contract
  * @param {object} decoded what `decode` gave
  * @returns {Promise<Float32Array>}
  * @throws {PictureError} the browser has dropped what the network needs

@@ -1,7 +1,7 @@
 // ONNX Runtime Web on the processor.
 
-import { loadBytes } from "./load.mjs";
-import * as ort from "./runtime/ort.wasm.min.mjs";
+import { loadChecked } from "./load.js";
+import * as ort from "./runtime/ort.wasm.min.js";
 
 /**
  * @param {URL} base folder of the library
@@ -9,9 +9,10 @@ import * as ort from "./runtime/ort.wasm.min.mjs";
  * @returns {Promise<{backend: string, run: (tensor: Float32Array) => Promise<Float32Array>}>}
  */
 export async function openEngine(base, model) {
-  ort.env.wasm.wasmPaths = new URL("runtime/", base).href;
+  const place = (name) => new URL(`runtime/ort-wasm-simd-threaded.${name}`, base).href;
+  ort.env.wasm.wasmPaths = { mjs: place("js"), wasm: place("wasm") };
   ort.env.wasm.numThreads = 1;
-  const graph = await loadBytes(`model/${model.files.plain}`);
+  const graph = await loadChecked(model, model.files.plain);
   const session = await ort.InferenceSession.create(graph, { executionProviders: ["wasm"] });
   const [input] = session.inputNames;
   const [output] = session.outputNames;

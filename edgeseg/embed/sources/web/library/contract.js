@@ -96,7 +96,8 @@ export class Contract {
     const wanted = this.input.channels;
     const taken = { 1: [1, 3, 4], 3: [1, 3, 4] }[wanted] ?? [wanted];
     if (!taken.includes(channels)) {
-      throw new RangeError(`the picture has ${channels} channels and the network takes ${wanted}`);
+      const text = `the picture has ${channels} channels and the network takes ${wanted}`;
+      throw Object.assign(new RangeError(text), { code: "picture" });
     }
     return new Shrinking(this, width, height, channels);
   }

@@ -1,15 +1,15 @@
-// The golden image without a browser: node test/node_test.mjs
+// The golden image without a browser: node test/node_test.js
 
 import { readFile } from "node:fs/promises";
-import { Contract } from "../edgeseg/contract.mjs";
-import { openNetwork } from "../edgeseg/network.mjs";
-import { runGolden } from "./golden.mjs";
+import { Contract } from "../edgeseg/contract.js";
+import { openNetwork } from "../edgeseg/network.js";
+import { runGolden } from "./golden.js";
 
 const read = async (name) => Uint8Array.from(await readFile(new URL(`../${name}`, import.meta.url)));
 const readJson = async (name) => JSON.parse(new TextDecoder().decode(await read(name)));
 
-const contract = new Contract(await readJson("edgeseg/model/contract.json"));
 const { files } = await readJson("edgeseg/model/model.json");
+const contract = new Contract(await readJson(`edgeseg/model/${files.contract}`));
 const [library, weights] = await Promise.all(
   [files.plain.library, files.plain.weights].map((name) => read(`edgeseg/model/${name}`)),
 );

@@ -1,7 +1,7 @@
 // The network itself, compiled to WebAssembly: there is no runtime to load.
 
-import { loadBytes } from "./load.mjs";
-import { openNetwork } from "./network.mjs";
+import { loadChecked } from "./load.js";
+import { openNetwork } from "./network.js";
 
 // The smallest module with an instruction of relaxed SIMD, i8x16.relaxed_swizzle.
 const RELAXED_MODULE = Uint8Array.of(
@@ -20,7 +20,7 @@ export async function openEngine(_, model) {
   const isRelaxed = Boolean(model.files.relaxed) && WebAssembly.validate(RELAXED_MODULE);
   const chosen = isRelaxed ? model.files.relaxed : model.files.plain;
   const [library, weights] = await Promise.all(
-    [chosen.library, chosen.weights].map((name) => loadBytes(`model/${name}`)),
+    [chosen.library, chosen.weights].map((name) => loadChecked(model, name)),
   );
   const network = await openNetwork(library, weights);
   return {

@@ -41,7 +41,7 @@ export class View {
    * Show a picture with its mask.
    *
    * @param {CanvasImageSource} picture
-   * @param {import("./edgeseg/edgeseg.mjs").Mask} mask of that picture
+   * @param {import("./edgeseg/edgeseg.js").Mask} mask of that picture
    */
   show(picture, { labels, width, height }) {
     const scale = Math.min(1, Math.sqrt(MOST_VIEW_PIXELS / (width * height)));

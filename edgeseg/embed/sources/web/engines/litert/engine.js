@@ -1,7 +1,7 @@
 // LiteRT.js on the processor: the path that was compared with Python.
 
-import { loadBytes } from "./load.mjs";
-import { loadAndCompile, loadLiteRt, Tensor } from "./runtime/litert.mjs";
+import { loadChecked } from "./load.js";
+import { loadAndCompile, loadLiteRt, Tensor } from "./runtime/litert.js";
 
 /**
  * @param {URL} base folder of the library
@@ -19,7 +19,7 @@ export async function openEngine(base, model) {
   // Given a folder it would take the form with relaxed SIMD, which is not here: where both were
   // measured (Chromium 156 on x86-64), that took 2.5 times as long.
   await loadLiteRt(new URL("litert_wasm_compat_internal.js", wasm).href);
-  const network = await loadAndCompile(await loadBytes(`model/${model.files.plain}`), {
+  const network = await loadAndCompile(await loadChecked(model, model.files.plain), {
     accelerator: "wasm",
     cpuOptions: { numThreads: 1 },
   });

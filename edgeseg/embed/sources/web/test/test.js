@@ -1,8 +1,9 @@
 // The golden image in this browser; also read by `edgeseg embed`, which opens index.html?report.
 
-import { open } from "../edgeseg/edgeseg.mjs";
-import { runGolden } from "./golden.mjs";
+import { open } from "../edgeseg/edgeseg.js";
+import { runGolden } from "./golden.js";
 
+document.documentElement.dataset.started = "yes"; // start.js has nothing to tell then
 const load = async (name) => (await fetch(new URL(`../golden/${name}`, import.meta.url))).arrayBuffer();
 
 function show(state, rows) {
