@@ -220,6 +220,7 @@ def bench(
     toolkits: Mapping[str, AnyPath] | None = None,
     device: str | None = None,
     model: str | None = None,
+    sustain_s: float = 0.0,
     progress: bool = True,
 ) -> Report:
     """Measure bundles in one interleaved run, each against its FP32 baseline: `edgeseg bench`.
@@ -236,6 +237,7 @@ def bench(
         device: Where to measure, such as "ssh://user@host"; None measures here.
         model: Class of your own network, "package.module:Class", to be imported for the FP32
             reference; None takes the bundle's FP32 graph. Nothing that a bundle names is imported.
+        sustain_s: Seconds that each artefact runs without a pause afterwards.
 
     Returns:
         A row for each artefact; `Report.to_pandas()` gives a table.
@@ -256,6 +258,7 @@ def bench(
         toolkits={name: Path(python) for name, python in (toolkits or {}).items()},
         device=None if device is None else DeviceSettings(device),
         model=model,
+        sustain_s=sustain_s,
     )
     return run_bench(request, _progress(progress))
 

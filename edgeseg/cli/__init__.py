@@ -164,7 +164,9 @@ def main() -> None:
         _drop_output()
         if debug:
             raise
-        where = f" ({error.filename})" if error.filename else ""
+        # Of a file that was copied, the second name is that which could not be written.
+        place = error.filename2 or error.filename
+        where = f" ({place})" if place else ""
         # Of many files that could not be copied, the first tells why.
         is_list = isinstance(error, shutil.Error) and isinstance(error.args[0], list)
         reason = error.args[0][0][-1] if is_list else error.strerror or error

@@ -10,7 +10,7 @@ import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from ..errors import TargetError
 from ..lazy import is_installed
 from ..storage.temporary import temporary_folder
 from .contract_c import HEADER, c_string, contract_header
+from .native_contents import NativeVariant, native_contents
 from .surface import CONTRACT_FILE, SOURCES, Kit, Parity, Surface, copy_sources
 
 FOLDER = SOURCES / "cpp"
@@ -245,30 +246,21 @@ def _model_files(kit: Kit) -> dict[str, Path]:
         return {name: kit.artifact_files[name]}
     if kit.runtime != "native":
         return kit.artifact_files
-    variants = [one for one in _contents(kit)["libraries"] if _can_be_loaded(one)]
-    names = {one[key] for one in variants for key in ("library", "weights")}
-    header = f"{_prefix(kit)}.h"
+    variants = _loadable(kit)
+    names = {name for one in variants for name in (one.library, one.weights)}
+    header = f"{native_contents(kit).prefix}.h"
     files = kit.artifact_files
     return {name: path for name, path in files.items() if name in names or name == header}
 
 
-def _can_be_loaded(variant: Mapping[str, Any]) -> bool:
-    """Linux and Android load it; the project asks nothing of other systems."""
-    return bool(variant["system"] == "linux")
-
-
-def _contents(kit: Kit) -> dict[str, Any]:
-    path = next(path for name, path in kit.artifact_files.items() if name == "network.json")
-    contents: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if not any(map(_can_be_loaded, contents["libraries"])):
+def _loadable(kit: Kit) -> list[NativeVariant]:
+    """What Linux and Android load; the project asks nothing of other systems."""
+    found = [one for one in native_contents(kit).variants if one.system == "linux"]
+    if not found:
         raise TargetError(
             f"{kit.bundle.folder} has no library for Linux. Build it with --option isa=portable."
         )
-    return contents
-
-
-def _prefix(kit: Kit) -> str:
-    return str(_contents(kit).get("prefix", "edgeseg"))
+    return found
 
 
 def _openvino_values(kit: Kit) -> dict[str, str]:
@@ -302,18 +294,17 @@ def _onnxruntime_values(kit: Kit) -> dict[str, str]:
 
 
 def _native_values(kit: Kit) -> dict[str, str]:
-    variants = [one for one in _contents(kit)["libraries"] if _can_be_loaded(one)]
     lines: dict[str, list[str]] = {"x86_64": [], "aarch64": []}
-    for one in variants:
-        names = [CPU_NAMES[flag] or flag for flag in one["flags"] if flag in CPU_NAMES]
+    for one in _loadable(kit):
+        names = [CPU_NAMES[flag] or flag for flag in one.flags if flag in CPU_NAMES]
         tests = [f'__builtin_cpu_supports("{name}")' for name in names]
-        if one["architecture"] == "aarch64":
-            tests = ["has_dot_products"] if "asimddp" in one["flags"] else []
-        files = ", ".join(c_string(one[key]) for key in ("library", "weights"))
+        if one.architecture == "aarch64":
+            tests = ["has_dot_products"] if "asimddp" in one.flags else []
+        files = ", ".join(map(c_string, (one.library, one.weights)))
         condition = "\n                && ".join(tests) or "true"
-        lines[one["architecture"]].append(f"        {{{files},\n            {condition}}},")
+        lines[one.architecture].append(f"        {{{files},\n            {condition}}},")
     return {
-        "PREFIX": _prefix(kit),
+        "PREFIX": native_contents(kit).prefix,
         "X86_VARIANTS": "\n".join(lines["x86_64"]),
         "ARM_VARIANTS": "\n".join(lines["aarch64"]),
     }

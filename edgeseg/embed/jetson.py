@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import keyword
 import os
 import platform
@@ -16,6 +15,7 @@ from typing import ClassVar
 
 from ..errors import TargetError
 from .cpp import write_project
+from .native_contents import native_contents
 from .surface import CONTRACT_FILE, SOURCES, Kit, Parity, Surface, copy_sources
 
 FOLDER = SOURCES / "jetson"
@@ -126,13 +126,18 @@ def read_parity(where: str, done: subprocess.CompletedProcess[str]) -> Parity:
     """What the package said of its golden image.
 
     Raises:
-        TargetError: It gave another mask.
+        TargetError: It gave another mask, or is no Python.
     """
     lines = (done.stdout + done.stderr).strip().splitlines() or [f"exit code {done.returncode}"]
     if done.returncode == WRONG_MASK:
         raise TargetError(
             f"The Python package gives another mask than the bundle: {lines[-1]}. Run edgeseg "
             "verify on the bundle; --no-check writes the kit for a look."
+        )
+    if "SyntaxError" in lines[-1]:
+        raise TargetError(
+            f"The Python package cannot be read by Python: {lines[-1]}. Give the network and its "
+            "classes plain names."
         )
     numbers = re.search(r"difference ([\d.e+-]+) .* ([\d.]+) of 10,000", lines[-1])
     if done.returncode != 0 or numbers is None:
@@ -148,7 +153,6 @@ def module_name(name: str) -> str:
 
 
 def _has_arm(kit: Kit) -> bool:
-    contents = json.loads(kit.artifact_files["network.json"].read_text(encoding="utf-8"))
     return any(
-        (one["system"], one["architecture"]) == ("linux", ARM) for one in contents["libraries"]
+        (one.system, one.architecture) == ("linux", ARM) for one in native_contents(kit).variants
     )

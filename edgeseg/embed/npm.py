@@ -66,7 +66,8 @@ def find_package(package: Package, packages: Path | None) -> Path:
 
 def licence_of(folder: Path) -> str:
     """Short name of a package's licence, as it states it."""
-    return str(json.loads((folder / "package.json").read_text(encoding="utf-8"))["license"])
+    record = json.loads((folder / "package.json").read_text(encoding="utf-8"))
+    return str(record.get("license", "not stated"))
 
 
 def _require_version(package: Package, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from ..errors import TargetError
 SOURCES = Path(__file__).with_name("sources")
 CONTRACT_FILE = "contract.json"
 CONTRACT_VERSION = 1
+LONGEST_NAME = 100
+ENDING_SIGNS = ("*/", '""' + '"', "'" * 3, "\\")
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,7 @@ class Surface(abc.ABC):
         Raises:
             TargetError: It says why, and what to build in its place.
         """
+        require_plain_names(kit)
         runtime = kit.runtime
         if runtime not in self.runtimes:
             possible = ", ".join(self.runtimes)
@@ -229,11 +233,27 @@ class Surface(abc.ABC):
         return f"Read {folder / 'README.md'}."
 
 
+def require_plain_names(kit: Kit) -> None:
+    """Refuse names that would end a comment or a literal of what is written.
+
+    Raises:
+        TargetError: It says which name.
+    """
+    manifest = kit.bundle.manifest
+    names = (manifest.name, manifest.model.name, *kit.bundle.outputs.classes)
+    for name in (*names, manifest.model.weights_licence or ""):
+        is_long = len(name) > LONGEST_NAME
+        if is_long or not name.isprintable() or any(sign in name for sign in ENDING_SIGNS):
+            raise TargetError(
+                f"{kit.bundle.folder} names something {name[:60]!a}, which cannot stand in source "
+                f"code: a name has at most {LONGEST_NAME} printable signs, and none of "
+                f"{' '.join(ENDING_SIGNS)}. Build it with plain names."
+            )
+
+
 def fill(text: str, values: Mapping[str, str]) -> str:
-    """Put values in the place of names between @, such as @WIDTH@."""
-    for name, value in values.items():
-        text = text.replace(f"@{name}@", value)
-    return text
+    """Put values in the place of names between @, such as @WIDTH@; those in values stay."""
+    return re.sub("@([A-Z0-9_]+)@", lambda found: values.get(found[1], found[0]), text)
 
 
 def copy_sources(folder: Path, to: Path, values: Mapping[str, str] | None = None) -> None:

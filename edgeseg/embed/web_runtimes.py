@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import abc
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .native_contents import native_contents
 from .npm import Package, find_package, licence_of
 from .surface import Kit
 
-CONTENTS = "network.json"  # of a native artefact: its libraries
 SYSTEM = "web"
 RELAXED = "wasm-relaxed"
 PLAIN = "wasm"
@@ -135,14 +134,10 @@ RUNTIMES: Mapping[str, WebRuntime] = {
 
 def native_files(kit: Kit) -> dict[str, dict[str, str]]:
     """Library and weights for each instruction set of WebAssembly; empty without a plain one."""
-    path = kit.artifact_files.get(CONTENTS)
-    if path is None:
-        return {}
-    contents = json.loads(path.read_text(encoding="utf-8"))
     found = {
-        one["isa"]: {"library": one["library"], "weights": one["weights"]}
-        for one in contents["libraries"]
-        if one["system"] == SYSTEM
+        one.isa: {"library": one.library, "weights": one.weights}
+        for one in native_contents(kit).variants
+        if one.system == SYSTEM and one.isa in (PLAIN, RELAXED)
     }
     return found if PLAIN in found else {}
 
@@ -165,6 +160,7 @@ def _write_licences(runtime: Path, folders: Mapping[Package, Path], changes: str
     lines = [f"{package}: {licence_of(folder)}" for package, folder in folders.items()]
     for package, folder in folders.items():
         for path in sorted((*folder.glob("LICEN[CS]E*"), *folder.glob("NOTICE*"))):
-            shutil.copyfile(path, runtime / f"{Path(package.name).name}-{path.name}")
+            if path.is_file() and not path.is_symlink():
+                shutil.copyfile(path, runtime / f"{Path(package.name).name}-{path.name}")
     lines += [changes, "The texts of licences are at https://spdx.org/licenses/."]
     (runtime / LICENCES).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..bundle.bundle import Bundle, require_free_output
 from ..bundle.manifest import MANIFEST_NAME
+from ..errors import OutputInUseError, TargetError, reason_of
 from ..records import VERSION, sha256_of_file
 from ..storage.atomic import writing_folder
 from .surface import Kit, Parity, Surface
@@ -62,11 +63,18 @@ def write_kit(
         OutputInUseError: `output` holds something else than a kit, or a kit without `overwrite`.
         TargetError: The surface does not take this bundle, or the kit gives another mask.
     """
+    require_outside(kit.bundle, output)
     surface.require(kit)
     require_free_output(output, overwrite=overwrite, what="kit", mark=RECORD_FILE)
     kit.bundle.check_files()
     with writing_folder(output, replace=overwrite) as folder:
-        surface.write(kit, folder)
+        try:
+            surface.write(kit, folder)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise TargetError(
+                f"{kit.bundle.folder} lacks what --{surface.name} needs, or was changed "
+                f"({type(error).__name__}: {reason_of(error)}). Build the bundle anew."
+            ) from error
         parity = (
             surface.check(kit, folder)
             if check
@@ -89,6 +97,20 @@ def write_kit(
         }
         (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return WrittenKit(output, surface, len(files) + 1, size, parity)
+
+
+def require_outside(bundle: Bundle, output: Path) -> None:
+    """Refuse a folder in the bundle, which would no longer be what was checked.
+
+    Raises:
+        OutputInUseError: It is there.
+    """
+    folder = bundle.folder.resolve()
+    if folder in output.resolve().parents:
+        raise OutputInUseError(
+            f"{output} lies in the bundle {bundle.folder}, which must stay as it is. Choose "
+            "another --output."
+        )
 
 
 def describe_bundle(bundle: Bundle) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..terminal.console import print_json, print_note, print_result, print_table
-from ..terminal.options import AsJson
+from ..terminal.options import AsJson, Runs
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def profile(
     bundle: Annotated[Path, typer.Argument(help="Bundle that edgeseg build wrote.")],
-    runs: Annotated[int, typer.Option(min=1, help="Counted runs.")] = 50,
+    runs: Runs = 50,
     depth: Annotated[
         int, typer.Option(min=1, help="Names of modules are cut after so many parts.")
     ] = 1,

@@ -33,7 +33,7 @@ COLUMNS = {
 
 
 def report(
-    runs: Annotated[
+    files: Annotated[
         list[Path],
         typer.Argument(help="Files that edgeseg bench --json-file or profile --json wrote."),
     ],
@@ -51,22 +51,22 @@ def report(
     from ...storage.atomic import writing_folder
 
     require_free_output(output, overwrite=overwrite, what="report", mark=MARK)
-    reports, profiles = read_runs(runs)
+    reports, profiles = read_runs(files)
     record = {
         "schema_version": SCHEMA_VERSION,
         "edgeseg_version": VERSION,
         "reports": [one.to_json() for one in reports],
         "profiles": profiles,
     }
-    with whole_records(runs):
-        files = {
+    with whole_records(files):
+        texts = {
             "report.html": report_page(reports, profiles),
             MARK: json.dumps(record) + "\n",
             "report.csv": csv_text(reports),
             "report.md": markdown_text(reports),
         }
     with writing_folder(output, replace=overwrite) as folder:
-        for name, text in files.items():
+        for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
         size = (folder / "report.html").stat().st_size
     count = sum(len(one.rows) for one in reports)

@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import TargetError
-from ...storage.reading import read_json
+from ..native_contents import native_contents
 from ..surface import Kit
-
-CONTENTS = "network.json"
-PREFIX = "edgeseg"  # of bundles that name none
 
 
 @dataclass(frozen=True)
@@ -63,26 +60,26 @@ def native_files(kit: Kit) -> NativeFiles:
     """Read which library is for which machine.
 
     Raises:
+        BundleError: See `native_contents`.
         TargetError: The libraries are of an older version, and lack what kits call.
     """
-    folder = kit.artifact_files[CONTENTS].parent
-    contents = read_json(folder / CONTENTS)
-    prefix = contents.get("prefix", PREFIX)
-    header = folder / f"{prefix}.h"
-    if f"{prefix}_run_pixels(" not in header.read_text(encoding="utf-8"):
+    contents, files = native_contents(kit), kit.artifact_files
+    prefix = contents.prefix
+    header = files.get(f"{prefix}.h")
+    if header is None or f"{prefix}_run_pixels(" not in header.read_text(encoding="utf-8"):
         raise TargetError(
             f"The libraries of {kit.bundle.folder} lack {prefix}_run_pixels, which kits call: an "
             "older EdgeSeg wrote them. Build the bundle again."
         )
     libraries = tuple(
         NativeLibrary(
-            one["isa"],
-            one["system"],
-            one["architecture"],
-            tuple(one["flags"]),
-            folder / one["library"],
-            folder / one["weights"],
+            one.isa,
+            one.system,
+            one.architecture,
+            one.flags,
+            files[one.library],
+            files[one.weights],
         )
-        for one in contents["libraries"]
+        for one in contents.variants
     )
     return NativeFiles(prefix, header, libraries)

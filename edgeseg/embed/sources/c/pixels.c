@@ -208,8 +208,12 @@ static inline int edgeseg_picture_out(struct edgeseg_work *work, const float *te
     for (int k = 0; k < C; ++k)
         for (int y = 0; y < H; ++y)
             for (int x = 0; x < W; ++x) {
-                const float value = tensor[EDGESEG_MASK_AT(k, y, x)];
-                if (!(value - value == 0.0f)) return 0;
+                /* By its bits: -ffast-math takes all numbers for finite. */
+                const union {
+                    float value;
+                    uint32_t bits;
+                } one = {tensor[EDGESEG_MASK_AT(k, y, x)]};
+                if ((one.bits & 0x7f800000u) == 0x7f800000u) return 0;
             }
     edgeseg_taps_of_line(work, W, width);
     for (int y = 0; y < height; ++y) {

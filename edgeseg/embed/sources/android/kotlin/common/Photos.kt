@@ -42,7 +42,8 @@ fun Bitmap.toPicture(): Picture {
 /**
  * Reads a photo, upright as its EXIF orientation says.
  *
- * @throws IOException where there is no picture that this phone can decode.
+ * @throws IOException where there is no picture that this phone can decode, or its sides are longer
+ *   than [Picture.LONGEST_SIDE].
  */
 @Throws(IOException::class)
 fun ContentResolver.readPicture(uri: Uri): Picture =
@@ -50,12 +51,16 @@ fun ContentResolver.readPicture(uri: Uri): Picture =
 
 @RequiresApi(Build.VERSION_CODES.P)
 private fun ContentResolver.decode(uri: Uri): Picture =
-    ImageDecoder.decodeBitmap(ImageDecoder.createSource(this, uri)) { decoder, _, _ ->
+    ImageDecoder.decodeBitmap(ImageDecoder.createSource(this, uri)) { decoder, info, _ ->
+        requireSides(info.size.width, info.size.height) // before memory is taken for it
         decoder.allocator = ImageDecoder.ALLOCATOR_SOFTWARE
         decoder.isUnpremultipliedRequired = true // colours under transparent pixels count, too
     }.toPicture() // ImageDecoder has turned it already
 
 private fun ContentResolver.decodeOnOldPhones(uri: Uri): Picture {
+    val bounds = BitmapFactory.Options().apply { inJustDecodeBounds = true }
+    open(uri).use { BitmapFactory.decodeStream(it, null, bounds) }
+    requireSides(bounds.outWidth, bounds.outHeight)
     val options = BitmapFactory.Options().apply { inPremultiplied = false }
     val bitmap = open(uri).use { BitmapFactory.decodeStream(it, null, options) }
         ?: throw IOException("$uri is no picture that this phone can decode. Choose another file.")
@@ -65,6 +70,15 @@ private fun ContentResolver.decodeOnOldPhones(uri: Uri): Picture {
         )
     }
     return bitmap.toPicture().upright(orientation)
+}
+
+private fun requireSides(width: Int, height: Int) {
+    if (maxOf(width, height) > Picture.LONGEST_SIDE) {
+        throw IOException(
+            "A picture has sides of up to ${Picture.LONGEST_SIDE}, not $width x $height. " +
+                "Make it smaller."
+        )
+    }
 }
 
 private fun ContentResolver.open(uri: Uri) =

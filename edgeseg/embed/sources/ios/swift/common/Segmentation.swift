@@ -50,7 +50,7 @@ public struct Segmentation: Sendable {
     ///   again where there are too few.
     public func overlay(colors: [SIMD4<UInt8>] = Segmentation.palette) -> CGImage? {
         var pixels = [UInt8](repeating: 0, count: 4 * labels.count)
-        for (index, label) in labels.enumerated() where label > 0 {
+        for (index, label) in labels.enumerated() where label > 0 && !colors.isEmpty {
             let color = colors[(Int(label) - 1) % colors.count]
             for band in 0..<4 {
                 pixels[4 * index + band] = color[band]

@@ -14,9 +14,9 @@ final class Engine {
         let memory = UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 64)
         let weights = UnsafeMutableRawPointer.allocate(byteCount: file.count, alignment: 64)
         file.copyBytes(to: UnsafeMutableRawBufferPointer(start: weights, count: file.count))
-        var network: OpaquePointer?
-        let code = @PREFIX@_create(memory, size, 1, weights, file.count, &network)
-        guard let network else {
+        var opened: OpaquePointer?
+        let code = @PREFIX@_create(memory, size, 1, weights, file.count, &opened)
+        guard let network = opened else {
             memory.deallocate()
             weights.deallocate()
             throw SegmenterError.badNetwork(
