@@ -16,6 +16,7 @@ from support import needs
 
 from edgeseg.bundle.bundle import open_bundle
 from edgeseg.embed.cpp import CppSurface, _native_values, build, run_golden
+from edgeseg.embed.native_contents import NativeContents, NativeVariant
 from edgeseg.embed.surface import Kit
 from edgeseg.embed.writer import write_kit
 from edgeseg.errors import TargetError
@@ -259,18 +260,19 @@ def test_a_machine_without_a_library_runs_nothing(tmp_path: Path) -> None:
 def test_libraries_are_chosen_by_what_the_cpu_can_do(monkeypatch: pytest.MonkeyPatch) -> None:
     from edgeseg.targets.native.isa import SETS
 
-    libraries = [
-        {
-            "isa": one.name,
-            "system": one.system,
-            "architecture": one.architecture,
-            "flags": list(one.flags),
-            "library": f"network-{one.name}.so",
-            "weights": "network.weights",
-        }
+    variants = tuple(
+        NativeVariant(
+            one.name,
+            one.system,
+            one.architecture,
+            one.flags,
+            f"network-{one.name}.so",
+            "network.weights",
+        )
         for one in SETS
-    ]
-    monkeypatch.setattr("edgeseg.embed.cpp._contents", lambda kit: {"libraries": libraries})
+    )
+    contents = NativeContents("edgeseg", variants)
+    monkeypatch.setattr("edgeseg.embed.cpp.native_contents", lambda kit: contents)
     kit: Any = None
     values = _native_values(kit)
     lines = values["X86_VARIANTS"].split("},\n")

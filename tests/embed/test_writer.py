@@ -175,8 +175,45 @@ def test_parity_is_told_in_words_and_numbers() -> None:
     assert str(Parity("a phone", reason="no phone is here")) == "not run here (no phone is here)"
 
 
-def test_names_between_at_signs_are_filled_in() -> None:
+def test_names_between_at_signs_are_filled_in_once() -> None:
     assert fill("w = @WIDTH@; me@home", {"WIDTH": "8"}) == "w = 8; me@home"
+    assert fill("@A@ @B@", {"A": "@B@", "B": "b"}) == "@B@ b"
+
+
+@pytest.mark.parametrize(
+    "name", ["a\nb", "a*/b", "a\fb", 'a""' + '"b', "x" * 101, "back\\slash", "\u202ereversed"]
+)
+def test_names_that_break_source_are_refused(kit: Kit, tmp_path: Path, name: str) -> None:
+    output = {**kit.bundle.manifest.output, "classes": ["skin", name]}
+    with pytest.raises(TargetError, match=r"cannot stand in source code.*plain names"):
+        write_kit(changed(kit, {"output": output}), PaperSurface(), tmp_path / "kit")
+
+
+@pytest.mark.parametrize("name", ['"quoted"', "Bowen's $disease", "Läsion 病変", "@CLASSES@"])
+def test_other_names_are_taken(kit: Kit, tmp_path: Path, name: str) -> None:
+    output = {**kit.bundle.manifest.output, "classes": ["skin", name]}
+    write_kit(changed(kit, {"output": output}), PaperSurface(), tmp_path / "kit")
+
+
+def test_a_folder_in_the_bundle_is_no_output(kit: Kit) -> None:
+    with pytest.raises(OutputInUseError, match=r"lies in the bundle .* Choose another --output"):
+        write_kit(kit, PaperSurface(), kit.bundle.folder / "kits" / "page")
+    kit.bundle.check_files()
+
+
+class ForgetfulSurface(PaperSurface):
+    """Asks for a setting that is not there."""
+
+    def write(self, kit: Kit, folder: Path) -> None:
+        super().write(kit, folder)
+        kit.bundle.manifest.artifact.settings["colour"]
+
+
+def test_a_manifest_that_lacks_something_is_told(kit: Kit, tmp_path: Path) -> None:
+    words = r"lacks what --paper needs.*KeyError: 'colour'.*Build the bundle anew"
+    with pytest.raises(TargetError, match=words):
+        write_kit(kit, ForgetfulSurface(), tmp_path / "kit")
+    assert not (tmp_path / "kit").exists()
 
 
 def test_an_unknown_surface_is_told_the_nearest() -> None:

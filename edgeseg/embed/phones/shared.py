@@ -53,8 +53,7 @@ def phone_values(kit: Kit) -> dict[str, str]:
     manifest, outputs = kit.bundle.manifest, kit.bundle.outputs
     height, width, _ = kit.golden_image.shape
     return {
-        # It stands in comments, which it must not end.
-        "MODEL": " ".join(manifest.model.name.split()).replace("*/", "* /"),
+        "MODEL": manifest.model.name,
         "LICENCE": manifest.model.weights_licence or "not told",
         "CLASSES": ", ".join(f"{label} {name}" for label, name in enumerate(outputs.classes)),
         "CHANNELS": str(kit.bundle.inputs.channels),

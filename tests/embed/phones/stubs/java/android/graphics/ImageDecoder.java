@@ -2,6 +2,7 @@ package android.graphics;
 
 import android.content.ContentResolver;
 import android.net.Uri;
+import android.util.Size;
 import java.io.IOException;
 
 public final class ImageDecoder implements AutoCloseable {
@@ -9,7 +10,11 @@ public final class ImageDecoder implements AutoCloseable {
 
     public abstract static class Source {}
 
-    public static class ImageInfo {}
+    public static class ImageInfo {
+        public Size getSize() {
+            return new Size(1, 1);
+        }
+    }
 
     public interface OnHeaderDecodedListener {
         void onHeaderDecoded(ImageDecoder decoder, ImageInfo info, Source source);
