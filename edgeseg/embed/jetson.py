@@ -36,9 +36,9 @@ STATES = {
     "native": "It computes on the CPU. For ARM64 it was run by an emulator, and not on a Jetson.",
 }
 INSTALLS = {
-    "tensorrt": "pip install 'cuda-python<13'          # JetPack 6; cuda-python for JetPack 7",
-    "tensorrt-rtx": "pip install tensorrt-rtx cuda-python numpy",
-    "native": "pip install numpy",
+    "tensorrt": "pip install 'cuda-python<13' numpy pillow  # JetPack 6; cuda-python for JetPack 7",
+    "tensorrt-rtx": "pip install tensorrt-rtx cuda-python numpy pillow",
+    "native": "pip install numpy pillow",
 }
 
 

@@ -84,7 +84,10 @@ def test_a_golden_image_of_16_bits_is_brought_to_8(tmp_path: Path) -> None:
     folder = write_small_bundle(tmp_path / "bundle")
     deep = IMAGE.astype(np.uint16) * 257
     np.save(folder / "golden" / "image.npy", deep)
-    assert (Kit(open_bundle(folder)).golden_image == IMAGE).all()
+    kit = Kit(open_bundle(folder))
+    assert (kit.golden_image == IMAGE).all()
+    assert kit.golden_limits == (0.1, 25)
+    assert Kit(open_bundle(write_small_bundle(tmp_path / "of_8"))).golden_limits == (0.01, 5)
 
 
 def test_the_contract_holds_numbers_and_words(kit: Kit) -> None:

@@ -59,7 +59,7 @@ def phone_values(kit: Kit) -> dict[str, str]:
         "CHANNELS": str(kit.bundle.inputs.channels),
         "GOLDEN_HEIGHT": str(height),
         "GOLDEN_WIDTH": str(width),
-        "MAX_FLIPS": repr(float(manifest.golden.max_flips_per_10k)),
+        "MAX_FLIPS": repr(float(kit.golden_limits[1])),
     }
 
 
