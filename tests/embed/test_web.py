@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -103,6 +104,29 @@ def test_names_of_a_user_are_text_and_no_markup(tmp_path: Path) -> None:
     text = (write_page(bundle, tmp_path / "kit", check=False) / "index.html").read_text()
     assert "&lt;script&gt;mole" in text
     assert "<script>mole" not in text
+
+
+def test_names_of_a_user_are_no_json_either(tmp_path: Path) -> None:
+    bundle = native_bundle(tmp_path / "bundle")
+    path = bundle / "manifest.json"
+    record = json.loads(path.read_text())
+    name = 'A & B \\ "C"'
+    record["model"]["name"] = name
+    path.write_text(json.dumps(record))
+    kit = write_page(bundle, tmp_path / "kit", check=False)
+    made = json.loads((kit / "manifest.webmanifest").read_text())
+    assert made["name"] == f"{name} segmentation"
+    assert made["short_name"] == name
+    assert made["icons"]
+
+
+def test_the_next_step_can_be_pasted(tmp_path: Path) -> None:
+    folder = tmp_path / "my kits" / "page"
+    command, sentence = WebSurface().next_step(folder).splitlines()
+    assert shlex.split(command) == [
+        *("python3", "-m", "http.server", "8000", "--directory", str(folder))
+    ]
+    assert "http://localhost:8000" in sentence
 
 
 def test_the_service_worker_names_each_file_once_and_knows_a_new_kit(

@@ -303,3 +303,50 @@ def test_modules_have_names_that_any_server_knows(web_kit: Path) -> None:
     for name in ("edgeseg", "test"):
         record = json.loads((web_kit / name / "package.json").read_text())
         assert record["type"] == "module"
+
+
+def test_the_example_is_there_without_a_network_where_it_was_kept(
+    chromium: Any, web_kit: Path
+) -> None:
+    context = chromium.new_context()
+    context.set_default_timeout(LIMIT_MS)
+    with serving(web_kit) as site:
+        page = context.new_page()
+        page.goto(site.address)
+        expect(page.locator("#offline")).to_be_visible()
+        context.set_offline(True)
+        expect(page.locator("#example")).to_be_hidden()
+        context.set_offline(False)
+        page.click("#example")
+        expect(page.locator("#result")).to_be_visible()
+    context.set_offline(True)
+    page.reload()  # the server is gone
+    page.click("#example")
+    expect(page.locator("#result")).to_be_visible()
+    context.close()
+
+
+def test_of_many_classes_the_found_ones_are_listed(
+    chromium: Any, web_kit: Path, tmp_path: Path
+) -> None:
+    """The network of three classes, said to have 255: a page does not look behind it."""
+    folder = tmp_path / "kit"
+    shutil.copytree(web_kit, folder)
+    path = folder / "edgeseg" / "worker.js"
+    text = path.read_text()
+    asked = "areasOf(labels, contract.output.classes)"
+    assert asked in text
+    more = "[...contract.output.classes, ...Array(252).fill('a name that is rather long')]"
+    path.write_text(text.replace(asked, f"areasOf(labels, {more})"))
+    context = chromium.new_context(service_workers="block", viewport={"width": 320, "height": 600})
+    context.set_default_timeout(LIMIT_MS)
+    with serving(folder) as site:
+        page = context.new_page()
+        page.goto(site.address)
+        give_disc(page)
+        lines = page.locator("#legend li").all_inner_texts()
+        assert [line.split()[0] for line in lines] == ["disc", "centre"]
+        sizes = [int(line.split()[1].replace(",", "")) for line in lines]
+        assert sizes == sorted(sizes, reverse=True)
+        assert "rather long" not in page.inner_text("#spoken")
+    context.close()

@@ -212,6 +212,7 @@ def test_all_can_be_done_with_the_keyboard(open_page: Callable[..., Page]) -> No
     page.focus("#example")
     page.keyboard.press("Enter")
     expect(page.locator("#result")).to_be_visible()
+    assert page.evaluate(focused) == "file"  # the button is gone
     page.focus("#camera")
     order = []
     for _ in range(4):

@@ -29,8 +29,8 @@ export async function decode(source) {
   }
   if (!(source instanceof Blob || source instanceof ImageBitmap)) {
     throw new PictureError(
-      "This is no picture: give a File, a canvas, a video, an image, an ImageData, an ImageBitmap " +
-        "or {data, width, height, channels}.",
+      "This is no picture: give a File, a canvas, a video, an image, an ImageData, an " +
+        "ImageBitmap or {data, width, height, channels}.",
       "picture",
     );
   }
@@ -68,8 +68,8 @@ function pixelsOf(source) {
   }
   if (data.length !== width * height * channels) {
     throw new PictureError(
-      `The picture has ${data.length} values; ${width} × ${height} pixels of ${channels} channels ` +
-        `are ${width * height * channels}. Give each row without a gap.`,
+      `The picture has ${data.length} values; ${width} × ${height} pixels of ${channels} ` +
+        `channels are ${width * height * channels}. Give each row without a gap.`,
       "picture",
     );
   }

@@ -9,6 +9,8 @@ import { colorOf, View } from "./view.js";
 const find = (name) => document.querySelector(`#${name}`);
 const view = new View(find("picture"));
 const whole = new Intl.NumberFormat("en");
+const MOST_LISTED = 8; // classes that are listed whether they are in the picture or not
+const LONG_NAME = 16; // letters: a longer name gets a line of its own
 const state = { turn: 0, mask: undefined, name: "", frames: 0, firstMaskMs: undefined, faults: [] };
 
 document.documentElement.dataset.started = "yes"; // start.js has nothing to tell then
@@ -35,7 +37,8 @@ async function start() {
   find("backend").textContent = backend;
   document.querySelector("h1").textContent = name; // the page may be older than the network
   find("identity").textContent = identity;
-  find("precision").textContent = `· ${precision.toUpperCase()}`;
+  const isRounded = precision === "int8" && network.info.runtime === "native";
+  find("precision").textContent = `· ${precision.toUpperCase()}${isRounded ? ", in floats" : ""}`;
   camera = new Camera(network);
   keeping
     .then(() => keepOffline([...loadedHere(), ...network.info.files]))
@@ -78,6 +81,7 @@ async function take(source, name) {
 }
 
 function show(picture, mask, name) {
+  if (find("empty").contains(document.activeElement)) find("file").focus(); // that goes away
   find("empty").hidden = true;
   find("intro").hidden = true;
   find("picture").hidden = false;
@@ -87,18 +91,26 @@ function show(picture, mask, name) {
   state.mask = { ...mask, picture: undefined };
   state.name = name;
   find("photo").setAttribute("aria-label", `${name}, ${mask.width} by ${mask.height} pixels`);
-  find("legend").replaceChildren(...mask.areas.slice(1).map(legendOf));
+  find("legend").replaceChildren(...listed(mask.areas).map(legendOf));
   for (const cell of find("times").querySelectorAll("[data-time]")) {
     cell.textContent = `${mask.times[cell.dataset.time].toFixed(1)} ms`;
   }
 }
 
-function legendOf({ name, pixels, percent }, index) {
+/** What the list shows: of many classes those that were found, the largest first. */
+function listed(areas) {
+  const all = areas.map((area, label) => ({ ...area, label })).slice(1);
+  if (all.length <= MOST_LISTED) return all;
+  return all.filter(({ pixels }) => pixels > 0).sort((a, b) => b.pixels - a.pixels);
+}
+
+function legendOf({ name, pixels, percent, label }) {
   const item = document.createElement("li");
+  item.classList.toggle("long", name.length > LONG_NAME);
   const part = (kind, text) =>
     Object.assign(document.createElement("span"), { className: kind, textContent: text });
   const swatch = part("swatch", "");
-  swatch.style.backgroundColor = colorOf(index + 1);
+  swatch.style.backgroundColor = colorOf(label);
   item.append(
     swatch,
     part("name", name),
@@ -110,13 +122,12 @@ function legendOf({ name, pixels, percent }, index) {
 
 /** Say the result to who does not see it. */
 function speak({ areas, times }) {
-  const parts = areas
-    .slice(1)
-    .map(({ name, pixels, percent }) =>
-      pixels === 0
-        ? `no ${name}`
-        : `${name}: ${whole.format(pixels)} pixels, ${percent.toFixed(1)} percent`,
-    );
+  const parts = listed(areas).map(({ name, pixels, percent }) =>
+    pixels === 0
+      ? `no ${name}`
+      : `${name}: ${whole.format(pixels)} pixels, ${percent.toFixed(1)} percent`,
+  );
+  if (parts.length === 0) parts.push("Nothing was found");
   find("spoken").textContent = `${parts.join("; ")}. ${times.infer.toFixed(0)} milliseconds.`;
 }
 
@@ -151,6 +162,12 @@ async function toggleCamera() {
     button.textContent = "Camera";
     find("live").hidden = true;
   }
+}
+
+/** The example is kept once it was used: without a network there may be none. */
+async function offerExample() {
+  const isThere = navigator.onLine || (await window.caches?.match("golden/image.bin"));
+  find("example").hidden = !isThere;
 }
 
 /** The image that the kit was checked with. */
@@ -262,5 +279,7 @@ onNewKit(() => {
   if (find("backend").textContent === "Not loaded") location.reload();
   else tell("A newer version is here. Load the page anew to use it.");
 });
+offerExample();
+for (const change of ["online", "offline"]) window.addEventListener(change, offerExample);
 takeChosen(); // what was chosen before this code was there
 opening.catch(() => undefined); // was told

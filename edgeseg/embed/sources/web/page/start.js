@@ -43,8 +43,8 @@
   setTimeout(
     () =>
       tell(
-        "The code of this page has not started yet. Wait, where the connection is slow; otherwise " +
-          "load the page anew, in Chrome from 91, Firefox from 114 or Safari from 16.4 on.",
+        "The code of this page has not started yet. Wait, where the connection is slow; " +
+          "otherwise load the page anew, in Chrome from 91, Firefox from 114 or Safari from 16.4 on.",
       ),
     PATIENCE_MS,
   );

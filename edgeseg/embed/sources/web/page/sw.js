@@ -42,9 +42,11 @@ self.addEventListener("message", (event) => {
   event.waitUntil(keep().catch(() => false).then((done) => event.ports[0].postMessage(done)));
 });
 
-// Of the runtime's and the network's files a browser needs some only: they are kept as they come.
+// Of the runtime's and the network's files a browser needs some only, and of the example maybe
+// none: they are kept as they come.
 function isKept(url) {
-  return url.href.startsWith(`${self.registration.scope}edgeseg/`);
+  const { scope } = self.registration;
+  return ["edgeseg/", "golden/"].some((name) => url.href.startsWith(scope + name));
 }
 
 self.addEventListener("fetch", (event) => {

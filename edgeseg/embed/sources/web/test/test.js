@@ -4,7 +4,10 @@ import { open } from "../edgeseg/edgeseg.js";
 import { runGolden } from "./golden.js";
 
 document.documentElement.dataset.started = "yes"; // start.js has nothing to tell then
-const load = async (name) => (await fetch(new URL(`../golden/${name}`, import.meta.url))).arrayBuffer();
+const load = async (name) => {
+  const answer = await fetch(new URL(`../golden/${name}`, import.meta.url));
+  return answer.arrayBuffer();
+};
 
 function show(state, rows) {
   document.querySelector("#state").textContent = state;
