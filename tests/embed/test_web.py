@@ -25,9 +25,19 @@ from edgeseg.errors import TargetError, UsageError
 from edgeseg.records import sha256_of_file
 
 LIBRARIES = [
-    {"isa": "wasm", "system": "web", "library": "network-wasm.wasm", "weights": "all.weights"},
-    {"isa": "wasm-relaxed", "system": "web", "library": "relaxed.wasm", "weights": "all.weights"},
-    {"isa": "x86-64-v3", "system": "linux", "library": "network.so", "weights": "all.weights"},
+    {
+        "isa": isa,
+        "system": system,
+        "architecture": kind,
+        "library": name,
+        "weights": "all.weights",
+        "flags": [],
+    }
+    for isa, system, kind, name in (
+        ("wasm", "web", "wasm32", "network-wasm.wasm"),
+        ("wasm-relaxed", "web", "wasm32", "relaxed.wasm"),
+        ("x86-64-v3", "linux", "x86_64", "network.so"),
+    )
 ]
 
 
@@ -110,7 +120,7 @@ def test_names_of_a_user_are_no_json_either(tmp_path: Path) -> None:
     bundle = native_bundle(tmp_path / "bundle")
     path = bundle / "manifest.json"
     record = json.loads(path.read_text())
-    name = 'A & B \\ "C"'
+    name = 'A & B "C" <i>'
     record["model"]["name"] = name
     path.write_text(json.dumps(record))
     kit = write_page(bundle, tmp_path / "kit", check=False)
