@@ -180,6 +180,23 @@ def test_a_dead_worker_is_told_and_replaced(open_page: Callable[..., Page]) -> N
     assert page.evaluate("workers.length") == 2
 
 
+def test_a_page_that_slept_waits_anew(open_page: Callable[..., Page]) -> None:
+    """The worker may have slept, too: only an alarm that comes in time says that it is dead."""
+    page = open_network(open_page, 800)
+    waited, (_, code, _) = page.evaluate(
+        """async () => { workers[0].terminate();
+        const pending = ask(image());
+        await Promise.resolve();
+        let end = performance.now() + 3000;
+        while (performance.now() < end);  // neither answers nor alarms come through
+        end = performance.now();
+        const said = await pending;
+        return [performance.now() - end, said]; }"""
+    )
+    assert code == "worker"
+    assert waited > 700
+
+
 def test_a_closed_network_says_so(open_page: Callable[..., Page]) -> None:
     page = open_network(open_page)
     pending, later = page.evaluate(

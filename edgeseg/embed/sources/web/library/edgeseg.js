@@ -5,6 +5,7 @@
 //     const { labels, width, height, areas } = await network.segment(file);
 
 const PATIENCE_MS = 30_000; // a worker that lives gives a sign each second, between two steps
+const LATE_MS = 1000; // an alarm that comes so late says nothing of the worker
 
 /**
  * Why there is no mask: the only error that this module gives.
@@ -137,7 +138,12 @@ class Network {
   #watch() {
     clearTimeout(this.#alarm);
     if (this.#waiting.size === 0) return;
+    const due = Date.now() + this.#patience;
     this.#alarm = setTimeout(() => {
+      if (Date.now() - due > LATE_MS) {
+        this.#watch(); // this page slept, and so maybe did the worker
+        return;
+      }
       const seconds = Math.round(this.#patience / 1000);
       this.#fail(
         `the network gave no answer for ${seconds} s, maybe for want of memory. Try again, or ` +
