@@ -24,7 +24,7 @@ pytestmark = needs("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime")
 APP = """
 #include <stdio.h>
 #include <stdlib.h>
-#include "network.c"
+#include "edgeseg.h"
 int main(int count, char **words)
 {
     FILE *file = fopen(words[1], "rb");
@@ -74,12 +74,12 @@ def run_sanitized(onnx_path: Path, isa: str, folder: Path) -> None:
     (folder / "edgeseg.h").write_text(header(program))
     key = network_key([source])
     text = source.text + implementation(source, key, contracts)
-    (folder / "network.c").write_text('#include "edgeseg.h"\n' + text)
+    (folder / "network.c").write_text(text)
     (folder / "app.c").write_text(APP)
     (folder / "weights").write_bytes(weights_file(source, key))
     words = ["gcc", "-std=c11", "-O0", "-fno-math-errno", "-Wno-psabi", *INSTRUCTION_SETS[isa].gcc]
     words += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    subprocess.run([*words, "app.c", "-o", "app"], cwd=folder, check=True)
+    subprocess.run([*words, "app.c", "network.c", "-o", "app"], cwd=folder, check=True)
     done = subprocess.run(
         ["./app", "weights"], cwd=folder, capture_output=True, text=True, check=False
     )
