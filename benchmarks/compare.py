@@ -1,7 +1,8 @@
 """Whether the artefacts of one report are faster or slower, better or worse, than another's.
 
 Milliseconds belong to a machine at a time. What is compared is therefore the ratio of each
-artefact to the FP32 baseline of its own run, round by round, and the scores of the same images.
+artefact's quickest inferences to those of the FP32 baseline of its own run, and the scores of the
+same images.
 """
 
 from __future__ import annotations
@@ -25,12 +26,9 @@ SPEED, FLIPS = "speed", "flips"
 # What is looked at where nothing else is asked for; metrics add what auto may lose of them.
 SPEED_MARGIN = 0.05
 FLIPS_MARGIN = 10.0
-# Two runs of the same artefact differ by more than their rounds tell: each has its own place in
-# memory and its own neighbours. Standard deviation of the logarithm of a ratio, measured by
-# edgeseg.pipeline.studies.same_artifact.
-BETWEEN_RUNS = 0.01
-BLOCK_ROUNDS = 4  # neighbouring rounds, which a neighbour slows down together, are drawn together
-SAMPLES, SEED = 2000, 20260
+# Each run has its own place in memory, which its rounds do not tell: standard deviation of the
+# logarithm of a ratio that is added to what they tell.
+BETWEEN_RUNS = 0.003
 NORMAL_95 = 1.959964
 
 
@@ -220,12 +218,12 @@ def _changes_of(
 def _change_of_speed(
     before: dict[str, Any], after: dict[str, Any], margin: float, is_gate: bool
 ) -> Change | None:
-    """None where one was not timed, or was compared with another baseline."""
-    rounds = [row.get("round_ratios") for row in (before, after)]
-    if None in rounds:
+    """None where one was not timed."""
+    ratios = [row.get("quick_ratio") for row in (before, after)]
+    if ratios[0] is None or ratios[1] is None:
         return None
-    logs = [np.log(np.asarray(ratios, np.float64)) for ratios in rounds]
-    change, spread = log_change(*logs)
+    old, new = (RunRatio(ratio["log"], tuple(ratio["without"])) for ratio in ratios if ratio)
+    change, spread = log_change(old, new)
     low, high = (float(np.expm1(change + side * NORMAL_95 * spread)) for side in (-1, 1))
     value = float(np.expm1(change))
     verdict = judge(value, (low, high), margin, ("slower", "faster"))
@@ -242,30 +240,26 @@ def _change_of_speed(
     )
 
 
-def log_change(before: NDArray[np.float64], after: NDArray[np.float64]) -> tuple[float, float]:
-    """Change of the median of rounds, and its standard deviation.
+@dataclass(frozen=True)
+class RunRatio:
+    """See `edgeseg.benchmarks.latency.quick_ratio`."""
 
-    Args:
-        before, after: Logarithms of time over the baseline's time, of each round in order.
-    """
-    spreads = [
-        _spread_of_median(rounds, SEED + index) for index, rounds in enumerate((before, after))
-    ]
-    spread = float(np.sqrt(sum(value**2 for value in spreads) + 2 * BETWEEN_RUNS**2))
-    return float(np.median(after) - np.median(before)), spread
+    log: float
+    without: tuple[float, ...]
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation, by what leaving out a group of rounds changes; 0 of a single one."""
+        count = len(self.without)
+        if count < 2:
+            return 0.0
+        return float(np.sqrt((count - 1) * np.var(self.without)))
 
 
-def _spread_of_median(rounds: NDArray[np.float64], seed: int) -> float:
-    """Standard deviation of the median, by drawing blocks of neighbouring rounds.
-
-    Source: Politis and Romano 1992, the circular block bootstrap.
-    """
-    count = len(rounds)
-    length = min(BLOCK_ROUNDS, count)
-    starts = np.random.default_rng(seed).integers(0, count, (SAMPLES, -(-count // length)))
-    places = (starts[..., None] + np.arange(length)) % count
-    drawn = rounds[places.reshape(SAMPLES, -1)[:, :count]]
-    return float(np.median(drawn, axis=1).std())
+def log_change(before: RunRatio, after: RunRatio) -> tuple[float, float]:
+    """Change from one run to another, and its standard deviation."""
+    variance = before.spread**2 + after.spread**2 + 2 * BETWEEN_RUNS**2
+    return after.log - before.log, float(np.sqrt(variance))
 
 
 def _change_of_flips(

@@ -13,7 +13,7 @@ from edgeseg.errors import UsageError
 from edgeseg.lazy import require
 
 from .accuracy import Accuracy
-from .latency import paired_speedup, summarize
+from .latency import paired_speedup, quick_ratio, summarize
 from .participants import Participant
 from .settings import BenchSettings
 
@@ -21,7 +21,7 @@ MEGABYTE = 1e6
 # Raised when what is measured, or how, changes: reports of two versions are not compared.
 PROTOCOL_VERSION = 1
 # What a comparison of reports needs, and nobody reads in a manifest.
-SAMPLES = ("per_image", "round_medians_ms", "round_ratios", "latency_percentiles_ms")
+SAMPLES = ("per_image", "round_medians_ms", "quick_ratio", "latency_percentiles_ms")
 # Keys of rows before HD95 was a metric among others.
 OLDER_KEYS = {"relative_change": "hd95_growth", "relative_change_ci95": "hd95_growth_ci95"}
 
@@ -227,8 +227,9 @@ def _speedup_of(
     baseline_name: str, timing: Timing | None, baseline: Timing | None
 ) -> dict[str, Any]:
     if timing is None or baseline is None:
-        return dict.fromkeys(("baseline", "speedup", "speedup_ci95", "round_ratios"))
+        return dict.fromkeys(("baseline", "speedup", "speedup_ci95", "quick_ratio"))
     speedup, interval = paired_speedup(timing.blocks, baseline.blocks)
+    ratio, without = quick_ratio(timing.blocks, baseline.blocks)
     return {
         "baseline": {
             "name": baseline_name,
@@ -236,13 +237,5 @@ def _speedup_of(
         },
         "speedup": speedup,
         "speedup_ci95": list(interval),
-        "round_ratios": round_ratios(timing, baseline),
+        "quick_ratio": {"log": ratio, "without": without},
     }
-
-
-def round_ratios(timing: Timing, baseline: Timing) -> list[float]:
-    """Time of a run over the baseline's, of each round in order."""
-    return [
-        float(median(ours) / median(theirs))
-        for ours, theirs in zip(timing.blocks, baseline.blocks, strict=True)
-    ]

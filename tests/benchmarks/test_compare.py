@@ -8,8 +8,17 @@ import numpy as np
 import pytest
 from bench_reports import IMAGES, report_of
 
-from edgeseg.benchmarks import compare as comparing
-from edgeseg.benchmarks.compare import Change, Comparison, Margins, compare_reports, judge
+from edgeseg.benchmarks.compare import (
+    BETWEEN_RUNS,
+    Change,
+    Comparison,
+    Margins,
+    RunRatio,
+    compare_reports,
+    judge,
+    log_change,
+)
+from edgeseg.benchmarks.latency import quick_ratio
 from edgeseg.benchmarks.report import Report
 from edgeseg.errors import UnknownNameError, UsageError
 
@@ -85,13 +94,33 @@ def test_flips_are_compared_image_by_image() -> None:
     assert not changes_of(report_of(), report_of(more_flips=12), speed=0.05)["flips"].is_failure
 
 
-def test_neighbouring_rounds_count_for_less_than_single_ones() -> None:
-    """A neighbour that slows some rounds in a row down is one event, not many."""
+def test_a_burst_that_hits_some_rounds_changes_nothing() -> None:
+    """The quickest fifth stays what it is while a neighbour doubles most of the inferences."""
     random = np.random.default_rng(0)
-    steps = np.repeat(random.normal(0, 0.05, 10), 4)
-    assert comparing._spread_of_median(steps, 0) > 1.3 * comparing._spread_of_median(
-        random.permutation(steps), 0
-    )
+    calm = [list(2 * np.exp(random.normal(0, 0.01, 20))) for _ in range(18)]
+    base = [list(8 * np.exp(random.normal(0, 0.01, 20))) for _ in range(18)]
+    burst = [
+        [2 * each for each in block] if index % 3 else block for index, block in enumerate(calm)
+    ]
+    quiet, busy = (RunRatio(*quick(blocks, base)) for blocks in (calm, burst))
+    assert quiet.log == pytest.approx(np.log(0.25), abs=0.005)
+    assert busy.log == pytest.approx(quiet.log, abs=0.02)
+    assert busy.spread > quiet.spread
+
+
+def quick(
+    blocks: list[list[float]], baseline: list[list[float]]
+) -> tuple[float, tuple[float, ...]]:
+    log, without = quick_ratio(blocks, baseline)
+    return log, tuple(without)
+
+
+def test_the_jackknife_by_hand() -> None:
+    """Of three values 0, 1, 2: the square root of (3 - 1) times their variance of 2/3."""
+    assert RunRatio(1, (0, 1, 2)).spread == pytest.approx((2 * 2 / 3) ** 0.5)
+    assert RunRatio(1, (5,)).spread == 0
+    _, spread = log_change(RunRatio(0, (0, 1, 2)), RunRatio(0, ()))
+    assert spread == pytest.approx((4 / 3 + 2 * BETWEEN_RUNS**2) ** 0.5)
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgeseg.benchmarks.compare import BETWEEN_RUNS, NORMAL_95, SPEED_MARGIN, judge, log_change
+from edgeseg.benchmarks.compare import NORMAL_95, SPEED_MARGIN, RunRatio, judge, log_change
+from edgeseg.benchmarks.latency import quick_ratio
 from edgeseg.benchmarks.measure import time_participants
-from edgeseg.benchmarks.report import round_ratios
 from edgeseg.benchmarks.settings import BenchSettings
 from edgeseg.storage.temporary import temporary_folder
 
@@ -37,7 +36,6 @@ from ..measuring.local import baseline_participant, bundle_participant
 
 INJECTED = 0.08  # of a run's time
 WORDS = ("slower", "faster")
-Rounds = NDArray[np.float64]  # logarithm of the ratio of each round
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,8 @@ class SameArtifactResult:
     false_alarms: Those that call the same artefact slower.
     found: Those of a run and one made slower that say so.
     unclear: Those of the same artefact that cannot tell.
-    spread: Standard deviation of the logarithm of a run's median ratio.
-    spread_of_rounds: What the rounds of a run alone would make of it.
+    spread: Standard deviation of the logarithm of a run's ratio.
+    spread_of_rounds: What the rounds of the runs tell of it.
     """
 
     comparisons: int
@@ -59,7 +57,7 @@ class SameArtifactResult:
     spread_of_rounds: float
 
 
-def measure_runs(folder: Path, runs: int, inferences: int) -> list[Rounds]:
+def measure_runs(folder: Path, runs: int, inferences: int) -> list[RunRatio]:
     """Measure a bundle again and again, each time in fresh processes."""
     bundle, dataset = open_bundle(folder), open_sample(["val"]).first(4)
     settings = BenchSettings(runs=inferences)
@@ -69,34 +67,34 @@ def measure_runs(folder: Path, runs: int, inferences: int) -> list[Rounds]:
     for number in range(runs):
         with temporary_folder("same") as name:
             timings = time_participants(participants, dataset, settings, Path(name), SILENT, {})
-        ratios = round_ratios(timings[participants[1].key], timings[baseline.key])
-        made.append(np.log(np.asarray(ratios)))
-        print(f"run {number + 1} of {runs}: {float(np.exp(np.median(made[-1]))):.4f}", flush=True)
+        blocks = [timings[each.key].blocks for each in (participants[1], baseline)]
+        log, without = quick_ratio(*blocks)
+        made.append(RunRatio(log, tuple(without)))
+        print(f"run {number + 1} of {runs}: {float(np.exp(log)):.4f}", flush=True)
     return made
 
 
-def judge_runs(runs: Sequence[Rounds], margin: float = SPEED_MARGIN) -> SameArtifactResult:
+def judge_runs(runs: Sequence[RunRatio], margin: float = SPEED_MARGIN) -> SameArtifactResult:
     """Compare each run with the one before it."""
     false_alarms = found = unclear = 0
-    spreads = []
     for before, after in itertools.pairwise(runs):
         verdict = _verdict(before, after, margin)
         false_alarms += verdict == WORDS[0]
         unclear += verdict == "cannot tell"
-        found += _verdict(before, after + np.log1p(INJECTED), margin) == WORDS[0]
-        _, spread = log_change(before, after)
-        spreads.append(max(spread**2 / 2 - BETWEEN_RUNS**2, 0.0))
+        slower = float(np.log1p(INJECTED))
+        made_slower = RunRatio(after.log + slower, tuple(one + slower for one in after.without))
+        found += _verdict(before, made_slower, margin) == WORDS[0]
     return SameArtifactResult(
         comparisons=len(runs) - 1,
         false_alarms=false_alarms,
         found=found,
         unclear=unclear,
-        spread=float(np.std([np.median(one) for one in runs])),
-        spread_of_rounds=float(np.sqrt(np.mean(spreads))),
+        spread=float(np.std([one.log for one in runs])),
+        spread_of_rounds=float(np.sqrt(np.mean([one.spread**2 for one in runs]))),
     )
 
 
-def _verdict(before: Rounds, after: Rounds, margin: float) -> str:
+def _verdict(before: RunRatio, after: RunRatio, margin: float) -> str:
     change, spread = log_change(before, after)
     low, high = (float(np.expm1(change + side * NORMAL_95 * spread)) for side in (-1, 1))
     return judge(float(np.expm1(change)), (low, high), margin, WORDS)
@@ -134,7 +132,7 @@ def main() -> None:
     result = asdict(judge_runs(runs))
     print(json.dumps(result, indent=2))
     if given.json_file:
-        logs = [[round(float(value), 5) for value in run] for run in runs]
+        logs = [round(run.log, 5) for run in runs]
         write_text(given.json_file, json.dumps({**result, "log_ratios": logs}) + "\n")
 
 

@@ -83,7 +83,7 @@ def test_names_are_escaped() -> None:
 
 def test_older_reports_without_samples_have_a_page() -> None:
     report = full_report()
-    lost = ("per_image", "latency_percentiles_ms", "round_medians_ms", "round_ratios")
+    lost = ("per_image", "latency_percentiles_ms", "round_medians_ms", "quick_ratio")
     rows = [{key: row[key] for key in row if key not in lost} for row in report.rows]
     page = report_page([replace(report, rows=rows, protocol={})], [])
     assert "Numbers" in page

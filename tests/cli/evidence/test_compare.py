@@ -27,7 +27,7 @@ def written(folder: Path, name: str, report: Report) -> Path:
 def test_exit_codes_and_words(run_cli: RunCli, tmp_path: Path) -> None:
     old = written(tmp_path, "old", report_of(seed=1))
     same = written(tmp_path, "same", report_of(seed=2))
-    slower = written(tmp_path, "slower", report_of(slower=0.2, seed=2))
+    slower = written(tmp_path, "slower", report_of(slower=0.25, seed=2))
     other = written(tmp_path, "other", report_of(environment={"cpu": "another"}))
     done = run_cli("compare", old, same, "--fail-on", GATES)
     assert done.returncode == 0, done.stderr
@@ -45,7 +45,7 @@ def test_exit_codes_and_words(run_cli: RunCli, tmp_path: Path) -> None:
 
 def test_json_and_markdown(run_cli: RunCli, tmp_path: Path) -> None:
     old = written(tmp_path, "old", report_of(seed=1))
-    slower = written(tmp_path, "slower", report_of(slower=0.2, seed=2))
+    slower = written(tmp_path, "slower", report_of(slower=0.25, seed=2))
     done = run_cli("compare", old, slower, "--fail-on", "speed:5%", "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout)["changes"][0]["verdict"] == "slower"
