@@ -30,6 +30,7 @@ FLIPS_MARGIN = 10.0
 # logarithm of a ratio that is added to what they tell.
 BETWEEN_RUNS = 0.003
 NORMAL_95 = 1.959964
+SPEED_WORDS = "slower", "faster"
 
 
 @dataclass(frozen=True)
@@ -223,10 +224,8 @@ def _change_of_speed(
     if ratios[0] is None or ratios[1] is None:
         return None
     old, new = (RunRatio(ratio["log"], tuple(ratio["without"])) for ratio in ratios if ratio)
-    change, spread = log_change(old, new)
-    low, high = (float(np.expm1(change + side * NORMAL_95 * spread)) for side in (-1, 1))
-    value = float(np.expm1(change))
-    verdict = judge(value, (low, high), margin, ("slower", "faster"))
+    value, (low, high) = time_change(old, new)
+    verdict = judge(value, (low, high), margin, SPEED_WORDS)
     return Change(
         after["name"],
         SPEED,
@@ -260,6 +259,13 @@ def log_change(before: RunRatio, after: RunRatio) -> tuple[float, float]:
     """Change from one run to another, and its standard deviation."""
     variance = before.spread**2 + after.spread**2 + 2 * BETWEEN_RUNS**2
     return after.log - before.log, float(np.sqrt(variance))
+
+
+def time_change(before: RunRatio, after: RunRatio) -> tuple[float, Interval]:
+    """How much longer a run takes, as a share, and the 95 % interval of that."""
+    change, spread = log_change(before, after)
+    low, value, high = (float(np.expm1(change + side * NORMAL_95 * spread)) for side in (-1, 0, 1))
+    return value, (low, high)
 
 
 def _change_of_flips(

@@ -247,7 +247,7 @@ def _model_files(kit: Kit) -> dict[str, Path]:
     if kit.runtime != "native":
         return kit.artifact_files
     variants = _loadable(kit)
-    names = {name for one in variants for name in (one.library, one.weights)}
+    names = {name for one in variants for name in (one.library.name, one.weights.name)}
     header = f"{native_contents(kit).prefix}.h"
     files = kit.artifact_files
     return {name: path for name, path in files.items() if name in names or name == header}
@@ -300,7 +300,7 @@ def _native_values(kit: Kit) -> dict[str, str]:
         tests = [f'__builtin_cpu_supports("{name}")' for name in names]
         if one.architecture == "aarch64":
             tests = ["has_dot_products"] if "asimddp" in one.flags else []
-        files = ", ".join(map(c_string, (one.library, one.weights)))
+        files = ", ".join(map(c_string, (one.library.name, one.weights.name)))
         condition = "\n                && ".join(tests) or "true"
         lines[one.architecture].append(f"        {{{files},\n            {condition}}},")
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..errors import BundleError
@@ -24,15 +25,16 @@ class NativeVariant:
         system: "linux", which is Android too, "web", "ios", "macos", ...
         architecture: "aarch64", "x86_64", "wasm32".
         flags: What the processor needs, as /proc/cpuinfo names it.
-        library, weights: Names of files of the artefact.
+        library: The shared or static library.
+        weights: The file that it reads.
     """
 
     isa: str
     system: str
     architecture: str
     flags: tuple[str, ...]
-    library: str
-    weights: str
+    library: Path
+    weights: Path
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ def _variant(kit: Kit, record: Mapping[str, Any]) -> NativeVariant:
         if name not in kit.artifact_files:
             raise _damaged(kit, f"{name!r:.60} is no file of the artefact")
     isa, system, architecture, *flags = words
-    files = record["library"], record["weights"]
-    return NativeVariant(isa, system, architecture, tuple(flags), *files)
+    library, weights = (kit.artifact_files[record[key]] for key in ("library", "weights"))
+    return NativeVariant(isa, system, architecture, tuple(flags), library, weights)
 
 
 def _damaged(kit: Kit, what: str) -> BundleError:

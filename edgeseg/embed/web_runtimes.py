@@ -135,7 +135,7 @@ RUNTIMES: Mapping[str, WebRuntime] = {
 def native_files(kit: Kit) -> dict[str, dict[str, str]]:
     """Library and weights for each instruction set of WebAssembly; empty without a plain one."""
     found = {
-        one.isa: {"library": one.library, "weights": one.weights}
+        one.isa: {"library": one.library.name, "weights": one.weights.name}
         for one in native_contents(kit).variants
         if one.system == SYSTEM and one.isa in (PLAIN, RELAXED)
     }

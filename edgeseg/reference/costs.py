@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -95,10 +94,3 @@ def _shape_of(value: ir.Value | None) -> list[int]:
 
 def _is_known(sizes: object) -> bool:
     return isinstance(sizes, list) and all(isinstance(size, int) for size in sizes)
-
-
-def total_cost(costs: Mapping[str, ModuleCost]) -> ModuleCost:
-    """Of all modules together; values between them count once for each end."""
-    return ModuleCost(
-        sum(cost.products for cost in costs.values()), sum(cost.bytes for cost in costs.values())
-    )

@@ -266,8 +266,8 @@ def test_libraries_are_chosen_by_what_the_cpu_can_do(monkeypatch: pytest.MonkeyP
             one.system,
             one.architecture,
             one.flags,
-            f"network-{one.name}.so",
-            "network.weights",
+            Path(f"network-{one.name}.so"),
+            Path("network.weights"),
         )
         for one in SETS
     )

@@ -10,7 +10,15 @@ from xml.sax.saxutils import escape
 
 from ..surface import CONTRACT_FILE, SOURCES, Kit, Parity, Surface, copy_sources
 from .android_native import native_values, phone_libraries, write_native
-from .shared import copy_into, phone_values, require_camera, short_name, write_tensors
+from .shared import (
+    PHONE_REFUSALS,
+    boolean,
+    copy_into,
+    phone_values,
+    require_camera,
+    short_name,
+    write_tensors,
+)
 
 MODULE = "edgeseg"
 # The first version of Android: LiteRT names 12, and has libraries for 64 bits only.
@@ -28,9 +36,7 @@ class AndroidSurface(Surface):
     }
     refusals: ClassVar[Mapping[str, str]] = {
         "openvino": "OpenVINO has no library for Android phones. Build with --target android.",
-        "onnxruntime": "kits for it are not written. Build with --target android.",
-        "tensorrt": "phones have no GPU of NVIDIA. Build with --target android.",
-        "tensorrt-rtx": "phones have no GPU of NVIDIA. Build with --target android.",
+        **PHONE_REFUSALS,
     }
 
     def require(self, kit: Kit) -> None:
@@ -86,7 +92,7 @@ def text_values(kit: Kit) -> dict[str, str]:
         "NAME": name,
         "PACKAGE": f"{MODULE}.{name}",
         "MIN_SDK": MIN_SDK[kit.runtime],
-        "MODEL_XML": escape(" ".join(kit.bundle.manifest.model.name.split()), {'"': "&quot;"}),
+        "MODEL_XML": escape(kit.bundle.manifest.model.name, {'"': "&quot;"}),
         **native,
     }
 
@@ -123,20 +129,16 @@ def kotlin_contract(contract: Mapping[str, Any]) -> str:
         "channels": inputs["channels"],
         "height": inputs["height"],
         "width": inputs["width"],
-        "channelsLast": _boolean(inputs["tensor"]["layout"] == "NHWC"),
+        "channelsLast": boolean(inputs["tensor"]["layout"] == "NHWC"),
         "normalization": _normalization(inputs["normalization"]),
         "white": inputs.get("white", 65535),
         "maskChannels": outputs["channels"],
-        "maskChannelsLast": _boolean(outputs["tensor"]["layout"] == "NHWC"),
+        "maskChannelsLast": boolean(outputs["tensor"]["layout"] == "NHWC"),
         "threshold": f"{float(outputs['threshold'])!r}f",
         "classes": f"listOf({', '.join(map(quoted, outputs['classes']))})",
     }
     lines = "".join(f"    {name} = {value},\n" for name, value in fields.items())
     return f"NetworkContract(\n{lines})"
-
-
-def _boolean(value: bool) -> str:
-    return str(value).lower()
 
 
 def _normalization(how: Mapping[str, Any]) -> str:

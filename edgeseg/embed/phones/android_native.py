@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import TargetError
+from ..native_contents import NativeVariant
 from ..surface import Kit
-from .native_files import NativeFiles, NativeLibrary, native_files
+from .native_files import NativeFiles, native_files
 
 # What a processor needs, by flags of /proc/cpuinfo, as edgeseg_jni.c asks the system.
 NEEDS = {frozenset({"asimd"}): "0", frozenset({"asimd", "asimddp"}): "PRODUCTS_OF_BYTES"}
@@ -31,7 +32,7 @@ class PhoneLibrary:
     abi: str
     name: str
     needs: str
-    source: NativeLibrary
+    source: NativeVariant
 
     @property
     def entry(self) -> str:
@@ -97,7 +98,7 @@ def write_native(kit: Kit, short_name: str, main: Path, assets: Path) -> None:
     for one in phone_libraries(kit, short_name):
         place = main / "jniLibs" / one.abi / one.name
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(one.source.path, place)
+        shutil.copyfile(one.source.library, place)
         assets.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(one.source.weights, assets / one.source.weights.name)
     header = native_files(kit).header

@@ -9,9 +9,18 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ...errors import TargetError
+from ..native_contents import NativeVariant
 from ..surface import CONTRACT_FILE, SOURCES, Kit, Parity, Surface, copy_sources
-from .native_files import NativeFiles, NativeLibrary, native_files
-from .shared import copy_into, phone_values, require_camera, short_name, write_tensors
+from .native_files import NativeFiles, native_files
+from .shared import (
+    PHONE_REFUSALS,
+    boolean,
+    copy_into,
+    phone_values,
+    require_camera,
+    short_name,
+    write_tensors,
+)
 
 MODULE_MAP = "module.modulemap"
 IOS, MACOS = "ios", "macos"
@@ -28,9 +37,7 @@ class IosSurface(Surface):
     }
     refusals: ClassVar[Mapping[str, str]] = {
         "openvino": "OpenVINO has no library for iOS. Build with --target android.",
-        "onnxruntime": "kits for it are not written. Build with --target android.",
-        "tensorrt": "phones have no GPU of NVIDIA. Build with --target android.",
-        "tensorrt-rtx": "phones have no GPU of NVIDIA. Build with --target android.",
+        **PHONE_REFUSALS,
     }
 
     def require(self, kit: Kit) -> None:
@@ -94,7 +101,7 @@ def module_values(kit: Kit) -> dict[str, str]:
     }
 
 
-def apple_libraries(kit: Kit) -> tuple[NativeLibrary, ...]:
+def apple_libraries(kit: Kit) -> tuple[NativeVariant, ...]:
     """The library for phones, then that for Macs where the bundle has a static one.
 
     Raises:
@@ -110,12 +117,14 @@ def apple_libraries(kit: Kit) -> tuple[NativeLibrary, ...]:
     return (found[0], *_for_macs(files, found[0].weights))
 
 
-def _for_macs(files: NativeFiles, weights: Path) -> tuple[NativeLibrary, ...]:
+def _for_macs(files: NativeFiles, weights: Path) -> tuple[NativeVariant, ...]:
     """Static libraries that read the same weights: a package has one file of them."""
     return tuple(
         one
         for one in files.libraries
-        if one.system == MACOS and one.weights == weights and one.path.with_suffix(".a").is_file()
+        if one.system == MACOS
+        and one.weights == weights
+        and one.library.with_suffix(".a").is_file()
     )
 
 
@@ -124,9 +133,9 @@ def write_framework(kit: Kit, folder: Path, module_map: Path) -> None:
     module = folder.stem
     header = native_files(kit).header
     slices: list[dict[str, Any]] = []
-    for library in apple_libraries(kit):
-        identifier = f"{library.system}-arm64"
-        archive = library.path.with_suffix(".a")
+    for one in apple_libraries(kit):
+        identifier = f"{one.system}-arm64"
+        archive = one.library.with_suffix(".a")
         copy_into(archive, folder / identifier)
         # A folder of its own: Xcode puts the headers of all frameworks into one.
         for path in (header, module_map):
@@ -137,7 +146,7 @@ def write_framework(kit: Kit, folder: Path, module_map: Path) -> None:
                 "LibraryPath": archive.name,
                 "HeadersPath": "Headers",
                 "SupportedArchitectures": ["arm64"],
-                "SupportedPlatform": library.system,
+                "SupportedPlatform": one.system,
             }
         )
     record = {
@@ -177,18 +186,14 @@ def swift_contract(contract: Mapping[str, Any]) -> str:
         "channels": inputs["channels"],
         "height": inputs["height"],
         "width": inputs["width"],
-        "channelsLast": _boolean(inputs["tensor"]["layout"] == "NHWC"),
+        "channelsLast": boolean(inputs["tensor"]["layout"] == "NHWC"),
         "normalization": _normalization(inputs["normalization"]),
         "maskChannels": outputs["channels"],
-        "maskChannelsLast": _boolean(outputs["tensor"]["layout"] == "NHWC"),
+        "maskChannelsLast": boolean(outputs["tensor"]["layout"] == "NHWC"),
         "threshold": repr(float(outputs["threshold"])),
     }
     lines = ",\n".join(f"        {name}: {value}" for name, value in fields.items())
     return f"NetworkContract(\n{lines})"
-
-
-def _boolean(value: bool) -> str:
-    return str(value).lower()
 
 
 def _normalization(how: Mapping[str, Any]) -> str:

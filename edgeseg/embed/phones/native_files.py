@@ -7,29 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import TargetError
-from ..native_contents import native_contents
+from ..native_contents import NativeVariant, native_contents
 from ..surface import Kit
-
-
-@dataclass(frozen=True)
-class NativeLibrary:
-    """A network's library for one kind of machine.
-
-    Attributes:
-        isa: Its instruction set, as `edgeseg build --option isa=` names it.
-        system: "linux", which is Android too, "ios", "macos", ...
-        architecture: "aarch64", "x86_64", ...
-        flags: What the processor needs, as /proc/cpuinfo names it.
-        path: The shared or static library.
-        weights: The file that it reads.
-    """
-
-    isa: str
-    system: str
-    architecture: str
-    flags: tuple[str, ...]
-    path: Path
-    weights: Path
 
 
 @dataclass(frozen=True)
@@ -44,7 +23,7 @@ class NativeFiles:
 
     prefix: str
     header: Path
-    libraries: tuple[NativeLibrary, ...]
+    libraries: tuple[NativeVariant, ...]
 
     @property
     def values(self) -> Mapping[str, str]:
@@ -71,15 +50,4 @@ def native_files(kit: Kit) -> NativeFiles:
             f"The libraries of {kit.bundle.folder} lack {prefix}_run_pixels, which kits call: an "
             "older EdgeSeg wrote them. Build the bundle again."
         )
-    libraries = tuple(
-        NativeLibrary(
-            one.isa,
-            one.system,
-            one.architecture,
-            one.flags,
-            files[one.library],
-            files[one.weights],
-        )
-        for one in contents.variants
-    )
-    return NativeFiles(prefix, header, libraries)
+    return NativeFiles(prefix, header, contents.variants)

@@ -20,6 +20,13 @@ RESERVED = frozenset(
     """.split()  # noqa: SIM905
 )
 CAMERA_CHANNELS = (1, 3)
+PHONE_REFUSALS = {
+    "onnxruntime": "kits for it are not written. Build with --target android.",
+    **dict.fromkeys(
+        ("tensorrt", "tensorrt-rtx"),
+        "phones have no GPU of NVIDIA. Build with --target android.",
+    ),
+}
 
 
 def require_camera(surface: str, kit: Kit) -> None:
@@ -35,6 +42,11 @@ def require_camera(surface: str, kit: Kit) -> None:
             "those of cameras, which have 1 or 3. Write the kit with --cpp, and call its C "
             "interface."
         )
+
+
+def boolean(value: bool) -> str:
+    """A literal of Kotlin and of Swift."""
+    return str(value).lower()
 
 
 def copy_into(path: Path, folder: Path) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeseg.benchmarks.compare import NORMAL_95, SPEED_MARGIN, RunRatio, judge, log_change
+from edgeseg.benchmarks.compare import SPEED_MARGIN, SPEED_WORDS, RunRatio, judge, time_change
 from edgeseg.benchmarks.latency import quick_ratio
 from edgeseg.benchmarks.measure import time_participants
 from edgeseg.benchmarks.settings import BenchSettings
@@ -35,7 +35,6 @@ from ...storage.atomic import write_text
 from ..measuring.local import baseline_participant, bundle_participant
 
 INJECTED = 0.08  # of a run's time
-WORDS = ("slower", "faster")
 
 
 @dataclass(frozen=True)
@@ -79,11 +78,11 @@ def judge_runs(runs: Sequence[RunRatio], margin: float = SPEED_MARGIN) -> SameAr
     false_alarms = found = unclear = 0
     for before, after in itertools.pairwise(runs):
         verdict = _verdict(before, after, margin)
-        false_alarms += verdict == WORDS[0]
+        false_alarms += verdict == SPEED_WORDS[0]
         unclear += verdict == "cannot tell"
         slower = float(np.log1p(INJECTED))
         made_slower = RunRatio(after.log + slower, tuple(one + slower for one in after.without))
-        found += _verdict(before, made_slower, margin) == WORDS[0]
+        found += _verdict(before, made_slower, margin) == SPEED_WORDS[0]
     return SameArtifactResult(
         comparisons=len(runs) - 1,
         false_alarms=false_alarms,
@@ -95,9 +94,7 @@ def judge_runs(runs: Sequence[RunRatio], margin: float = SPEED_MARGIN) -> SameAr
 
 
 def _verdict(before: RunRatio, after: RunRatio, margin: float) -> str:
-    change, spread = log_change(before, after)
-    low, high = (float(np.expm1(change + side * NORMAL_95 * spread)) for side in (-1, 1))
-    return judge(float(np.expm1(change)), (low, high), margin, WORDS)
+    return judge(*time_change(before, after), margin, SPEED_WORDS)
 
 
 def be_a_neighbour(seed: int) -> None:
