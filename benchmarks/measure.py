@@ -33,7 +33,8 @@ from .process import Runner
 from .report import PROTOCOL_VERSION, Failure, Report, Timing, describe_row
 from .settings import BenchSettings
 from .sustained import WINDOW_S, summarize_run
-from .workers.protocol import Label, Sustain, Worker
+from .workers.messages import Label, Sustain
+from .workers.protocol import Worker
 
 Failures = dict[str, Failure]  # by the key of the participant
 

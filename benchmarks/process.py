@@ -15,7 +15,7 @@ from typing import Any
 
 from edgeseg.errors import BenchmarkError, WorkerKilledError
 
-from .workers.protocol import (
+from .workers.messages import (
     Answer,
     Done,
     First,
@@ -32,10 +32,9 @@ from .workers.protocol import (
     Sustain,
     SustainedRun,
     Time,
-    Worker,
-    do_nothing,
     encode_request,
 )
+from .workers.protocol import Worker, do_nothing
 
 STDERR_TAIL = 600
 END_SECONDS = 10  # for a process that has closed its answers

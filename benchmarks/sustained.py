@@ -16,7 +16,7 @@ import numpy as np
 from edgeseg.errors import UsageError
 
 from .energy import EnergyUse
-from .workers.protocol import SustainedRun
+from .workers.messages import SustainedRun
 
 WINDOW_S = 1.0
 FASTEST_SHARE = 0.25  # windows whose median is what the others are compared with

@@ -2,9 +2,9 @@
 
     python device_worker.py BUNDLE THREADS PACKAGES
 
-PACKAGES is a JSON list of modules to import before memory and time count. `protocol.py`,
-`timing.py`, `cpu.py` and `memory.py` lie beside this file, and the bundle's own runner does the
-work. The process answers the requests of `protocol`.
+PACKAGES is a JSON list of modules to import before memory and time count. The other
+modules of this folder that it imports lie beside this file, and the bundle's own runner does the
+work. The process answers the requests of `messages`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 if TYPE_CHECKING or __package__:
-    from . import cpu, protocol, timing
+    from . import cpu, messages, protocol, timing
 else:
     sys.path.insert(0, str(Path(__file__).resolve().parent))
     import cpu
+    import messages
     import protocol
     import timing
 
@@ -69,8 +70,8 @@ class DeviceWorker(timing.TimedWorker):
         return run
 
     def label(
-        self, request: protocol.Label, on_step: Callable[[], None] = protocol.do_nothing
-    ) -> protocol.Done:
+        self, request: messages.Label, on_step: Callable[[], None] = protocol.do_nothing
+    ) -> messages.Done:
         # No steps: the way to the device carries one line for a request.
         network = self.network
         maps = []
@@ -81,17 +82,17 @@ class DeviceWorker(timing.TimedWorker):
                 raise RuntimeError("A mask holds NaN or infinity")
             maps.append(network.outputs.labels(mask))
         np.save(request.result, np.stack(maps))
-        return protocol.Done()
+        return messages.Done()
 
-    def verify(self) -> protocol.GoldenResult:
+    def verify(self) -> messages.GoldenResult:
         holds, numbers = self.network.verify()
-        return protocol.GoldenResult(bool(holds), numbers)
+        return messages.GoldenResult(bool(holds), numbers)
 
-    def describe(self, packages: Sequence[str]) -> protocol.Description:
+    def describe(self, packages: Sequence[str]) -> messages.Description:
         """The keys of the facts are those of `environment.py`."""
         name, flags = cpu.read_cpu()
         describe_runtime = getattr(self.network.backend, "describe", None)
-        return protocol.Description(
+        return messages.Description(
             {
                 # No datetime.UTC: devices have Python 3.8 and later.
                 "date": datetime.datetime.now(datetime.timezone.utc).isoformat(  # noqa: UP017

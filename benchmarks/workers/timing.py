@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 if TYPE_CHECKING or __package__:
-    from . import cpu, memory, protocol
+    from . import cpu, memory, messages, protocol
 else:
     import cpu
     import memory
+    import messages
     import protocol
 
 
@@ -43,7 +44,7 @@ class TimedWorker(protocol.Worker):
     def open_network(self) -> Callable[[Any], Any]:
         """Open the network; returns what runs it on one prepared image."""
 
-    def load(self, images: str | None = None) -> protocol.Loaded:
+    def load(self, images: str | None = None) -> messages.Loaded:
         self.import_runtime()
         if images is not None:
             self.images = np.load(images, allow_pickle=False)
@@ -51,14 +52,14 @@ class TimedWorker(protocol.Worker):
         bare = memory.rss_bytes()
         started = time.perf_counter()
         self.run = self.open_network()
-        return protocol.Loaded((time.perf_counter() - started) * 1e3, bare)
+        return messages.Loaded((time.perf_counter() - started) * 1e3, bare)
 
-    def first(self) -> protocol.FirstInference:
+    def first(self) -> messages.FirstInference:
         started = time.perf_counter()
         self.run(self.images[0])
-        return protocol.FirstInference((time.perf_counter() - started) * 1e3)
+        return messages.FirstInference((time.perf_counter() - started) * 1e3)
 
-    def time(self, count: int) -> protocol.Latencies:
+    def time(self, count: int) -> messages.Latencies:
         run = self.run
         run(self.images[0])
         latencies = []
@@ -68,11 +69,11 @@ class TimedWorker(protocol.Worker):
             started = time.perf_counter_ns()
             run(image)
             latencies.append((time.perf_counter_ns() - started) / 1e6)
-        return protocol.Latencies(latencies)
+        return messages.Latencies(latencies)
 
     def sustain(
-        self, request: protocol.Sustain, on_step: Callable[[], None] = protocol.do_nothing
-    ) -> protocol.SustainedRun:
+        self, request: messages.Sustain, on_step: Callable[[], None] = protocol.do_nothing
+    ) -> messages.SustainedRun:
         windows = []
         begun = time.perf_counter()
         while time.perf_counter() - begun < request.seconds:
@@ -92,7 +93,7 @@ class TimedWorker(protocol.Worker):
             on_step()
         starts, medians, shares, counts, clocks = zip(*windows)  # noqa: B905 (Python 3.8)
         known = [] if None in clocks else list(clocks)
-        return protocol.SustainedRun(list(starts), list(medians), list(shares), list(counts), known)
+        return messages.SustainedRun(list(starts), list(medians), list(shares), list(counts), known)
 
-    def memory(self) -> protocol.MemoryUse:
-        return protocol.MemoryUse(memory.peak_rss_bytes())
+    def memory(self) -> messages.MemoryUse:
+        return messages.MemoryUse(memory.peak_rss_bytes())

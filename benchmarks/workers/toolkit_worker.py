@@ -4,9 +4,9 @@
     PYTHON toolkit_worker.py measure TOOLKIT FOLDER THREADS CONTRACT
 
 SOURCE is what the toolkit takes, FOLDER gets what it makes of it; CONTRACT is the file of
-`edgeseg.contract`, which stands alone. Needs the toolkit and numpy, not EdgeSeg; `toolkits.py`,
-`protocol.py`, `timing.py`, `cpu.py` and `memory.py` lie beside this file. "convert" writes the
-reason of a failure to standard error, "measure" answers the requests of `protocol`.
+`edgeseg.contract`, which stands alone. Needs the toolkit and numpy, not EdgeSeg; the
+other modules of this folder that it imports lie beside this file. "convert" writes the reason of a
+failure to standard error, "measure" answers the requests of `messages`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING or __package__:
-    from . import cpu, protocol, timing, toolkits
+    from . import cpu, messages, protocol, timing, toolkits
 else:
     import cpu
+    import messages
     import protocol
     import timing
     import toolkits
@@ -58,7 +59,7 @@ class ToolkitWorker(timing.TimedWorker):
     def open_network(self) -> Callable[[Any], Any]:
         return self.toolkit.open(self.folder, self.threads)
 
-    def label_prepared(self, request: protocol.LabelPrepared) -> protocol.Done:
+    def label_prepared(self, request: messages.LabelPrepared) -> messages.Done:
         outputs = import_file(self.contract).OutputContract.from_json(dict(request.outputs))
         labels = []
         for index, image in enumerate(np.load(request.images, mmap_mode="r")[: request.count]):
@@ -66,7 +67,7 @@ class ToolkitWorker(timing.TimedWorker):
             require_mask(mask, (1, outputs.channels, *image.shape[2:]), f"image {index}")
             labels.append(outputs.labels(mask))
         np.save(request.result, np.stack(labels))
-        return protocol.Done()
+        return messages.Done()
 
 
 def require_mask(mask: Any, shape: tuple[int, ...], name: str) -> None:

@@ -23,15 +23,13 @@ from edgeseg.errors import EdgesegError
 from edgeseg.lazy import hide_reporting_packages
 
 from .cpu import allowed_cores
-from .protocol import (
+from .messages import (
     Done,
     Label,
     LabelPrepared,
     PredictPrepared,
-    do_nothing,
-    explain,
-    serve,
 )
+from .protocol import do_nothing, explain, serve
 from .timing import TimedWorker
 
 

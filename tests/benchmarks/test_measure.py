@@ -15,7 +15,7 @@ from edgeseg.benchmarks.participants import Participant
 from edgeseg.benchmarks.process import Runner, WorkerProcess
 from edgeseg.benchmarks.report import Report
 from edgeseg.benchmarks.settings import BenchSettings
-from edgeseg.benchmarks.workers.protocol import Latencies
+from edgeseg.benchmarks.workers.messages import Latencies
 from edgeseg.contract import OutputContract
 from edgeseg.data.folder import FolderDataset, open_folder
 from edgeseg.errors import BenchmarkError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fake_runners import FakeRunner
 
-from edgeseg.benchmarks.workers.protocol import Label, LabelPrepared
+from edgeseg.benchmarks.workers.messages import Label, LabelPrepared
 from edgeseg.benchmarks.workers.worker import pin_threads
 from edgeseg.contract import OutputContract
 from edgeseg.data.folder import open_folder

@@ -7,7 +7,7 @@ import pytest
 
 from edgeseg.benchmarks.energy import EnergyUse
 from edgeseg.benchmarks.sustained import mark_windows, parse_duration, summarize_run
-from edgeseg.benchmarks.workers.protocol import SustainedRun
+from edgeseg.benchmarks.workers.messages import SustainedRun
 from edgeseg.cli.terminal.bench_table import describe_sustained
 from edgeseg.errors import UsageError
 

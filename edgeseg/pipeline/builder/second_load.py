@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.benchmarks.workers.protocol import PredictPrepared, Worker
+from edgeseg.benchmarks.workers.messages import PredictPrepared
+from edgeseg.benchmarks.workers.protocol import Worker
 from edgeseg.bundle.bundle import Bundle
 from edgeseg.bundle.golden import check_golden
 from edgeseg.contract import OutputContract

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.benchmarks.workers.protocol import (
+from edgeseg.benchmarks.workers.messages import (
     Done,
     FirstInference,
     GoldenResult,
@@ -22,9 +22,8 @@ from edgeseg.benchmarks.workers.protocol import (
     Latencies,
     Loaded,
     MemoryUse,
-    Worker,
-    do_nothing,
 )
+from edgeseg.benchmarks.workers.protocol import Worker, do_nothing
 from edgeseg.bundle.bundle import Bundle
 from edgeseg.bundle.golden import check_golden
 from edgeseg.contract import InputContract, OutputContract

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.benchmarks.process import THREAD_VARIABLES, WorkerProxy
-from edgeseg.benchmarks.workers import cpu, device_worker, memory, protocol, timing
-from edgeseg.benchmarks.workers.protocol import (
+from edgeseg.benchmarks.workers import cpu, device_worker, memory, messages, protocol, timing
+from edgeseg.benchmarks.workers.messages import (
     Answer,
     Describe,
     Description,
@@ -29,9 +29,9 @@ from edgeseg.benchmarks.workers.protocol import (
     Loaded,
     Request,
     Verify,
-    do_nothing,
     encode_request,
 )
+from edgeseg.benchmarks.workers.protocol import do_nothing
 from edgeseg.bundle.bundle import Bundle, manifest_text
 from edgeseg.bundle.manifest import MANIFEST_NAME
 from edgeseg.contract import InputContract
@@ -57,7 +57,9 @@ from .base import Device, DeviceRunner, describe_code
 
 WORKER = "tools/device_worker.py"
 # What is copied beside it.
-TOOLS = tuple(module.__name__ for module in (device_worker, protocol, timing, cpu, memory))
+TOOLS = tuple(
+    module.__name__ for module in (device_worker, protocol, messages, timing, cpu, memory)
+)
 NPY_HEADER_BYTES = 1024  # at most
 DISK_FULL = 28
 # Says of each group of alternatives the first that loads, and else why the first does not.
@@ -307,7 +309,7 @@ class SshWorker(WorkerProxy):
             DeviceError: The connection is lost, time is up, or the disk is full.
         """
         address = self._transport.address
-        what = f"{protocol.command_of(type(request))} {self.name}"
+        what = f"{messages.command_of(type(request))} {self.name}"
         reply = self._process.ask(encode_request(request), what)
         if isinstance(reply, Finished):
             reason = f"signal {-reply.code}" if reply.code < 0 else f"exit code {reply.code}"

@@ -20,7 +20,7 @@ from edgeseg.benchmarks.latency import TimeBlock, block_size, interleave, paired
 from edgeseg.benchmarks.process import WorkerProcess
 from edgeseg.benchmarks.race import block_size as race_block_size
 from edgeseg.benchmarks.race import run_race
-from edgeseg.benchmarks.workers.protocol import LabelPrepared
+from edgeseg.benchmarks.workers.messages import LabelPrepared
 from edgeseg.errors import EdgesegError, TargetError, WorkerKilledError
 from edgeseg.lower.rewrites import rewrite_names
 from edgeseg.records import Artifact

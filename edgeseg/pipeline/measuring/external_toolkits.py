@@ -16,7 +16,8 @@ from edgeseg.benchmarks.process import Runner, WorkerProcess
 from edgeseg.benchmarks.report import Failure
 from edgeseg.benchmarks.settings import BenchSettings
 from edgeseg.benchmarks.workers import toolkit_worker
-from edgeseg.benchmarks.workers.protocol import Done, Label, LabelPrepared, do_nothing
+from edgeseg.benchmarks.workers.messages import Done, Label, LabelPrepared
+from edgeseg.benchmarks.workers.protocol import do_nothing
 from edgeseg.benchmarks.workers.toolkits import ONNX, TOOLKITS, Toolkit
 from edgeseg.storage.temporary import temporary_folder
 

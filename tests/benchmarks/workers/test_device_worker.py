@@ -16,7 +16,7 @@ import pytest
 from runner_bundle import FAKE_BACKEND, SIZE, make_bundle
 
 from edgeseg.benchmarks.process import WorkerProcess
-from edgeseg.benchmarks.workers.protocol import (
+from edgeseg.benchmarks.workers.messages import (
     Describe,
     Label,
     Load,

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from edgeseg.benchmarks.workers.protocol import (
+from edgeseg.benchmarks.workers.messages import (
     REQUESTS,
     Describe,
     Description,
@@ -21,12 +21,10 @@ from edgeseg.benchmarks.workers.protocol import (
     PredictPrepared,
     Request,
     Time,
-    Worker,
-    answer_line,
     decode_request,
     encode_request,
-    explain,
 )
+from edgeseg.benchmarks.workers.protocol import Worker, answer_line, explain
 
 
 class Recorder(Worker):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import edgeseg.contract
-from edgeseg.benchmarks.workers.protocol import LabelPrepared
+from edgeseg.benchmarks.workers.messages import LabelPrepared
 from edgeseg.benchmarks.workers.toolkit_worker import ToolkitWorker, convert, import_file
 from edgeseg.benchmarks.workers.toolkits import Toolkit
 from edgeseg.contract import OutputContract

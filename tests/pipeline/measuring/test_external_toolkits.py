@@ -13,7 +13,7 @@ from PIL import Image
 from support import draw_pair, needs, toolkit_python
 
 from edgeseg.benchmarks.settings import BenchSettings
-from edgeseg.benchmarks.workers.protocol import Done, Label, LabelPrepared
+from edgeseg.benchmarks.workers.messages import Done, Label, LabelPrepared
 from edgeseg.contract import OutputContract
 from edgeseg.data.images import read_image
 from edgeseg.errors import UnknownNameError, UsageError
