@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgeseg.errors import TargetError, reason_of
 from edgeseg.lazy import require
 
 if TYPE_CHECKING:
+    import onnx
     import onnx_ir as ir
 
 PURPOSE = "Reading an ONNX graph"
+AT_ONCE = 32  # results of a graph that are held at the same time
 
 
 def read_graph(onnx_path: Path) -> ir.Model:
@@ -65,3 +71,24 @@ def open_reference(model: Path | bytes, *, as_written: bool = False) -> Any:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     source = str(model) if isinstance(model, Path) else model
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def observe_values(
+    model: onnx.ModelProto, names: Sequence[str], image: NDArray[np.float32]
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Results inside a graph, by name, computed as it is written: nothing is fused.
+
+    Args:
+        model: Is changed: the results become outputs.
+        image: Prepared, (1, C, H, W).
+    """
+    helper = require("onnx.helper", purpose="Computing what is inside an ONNX graph")
+    present = {output.name for output in model.graph.output}
+    for name in names:
+        if name not in present:
+            model.graph.output.append(helper.make_empty_tensor_value_info(name))
+    session = open_reference(model.SerializeToString(), as_written=True)
+    feed = {model.graph.input[0].name: image}
+    for first in range(0, len(names), AT_ONCE):
+        part = names[first : first + AT_ONCE]
+        yield from zip(part, session.run(part, feed), strict=True)

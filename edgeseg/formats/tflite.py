@@ -39,11 +39,13 @@ class TfliteModel:
         operators: In the order in which they run.
         names: Of the tensors, by index.
         constants: Indices of the tensors whose values are stored.
+        types: Of the tensors, by index, such as "FLOAT32" or "INT8".
     """
 
     operators: tuple[Operator, ...]
     names: tuple[str, ...]
     constants: frozenset[int]
+    types: tuple[str, ...] = ()
 
 
 def read_tflite(path: Path) -> TfliteModel:
@@ -75,7 +77,9 @@ def read_tflite(path: Path) -> TfliteModel:
         if model.buffers[tensor.buffer].data is not None
     )
     names = tuple(tensor.name.decode() for tensor in graph.tensors)
-    return TfliteModel(tuple(operators), names, frozenset(stored))
+    type_names = {number: name for name, number in vars(schema.TensorType).items()}
+    types = tuple(type_names[tensor.type] for tensor in graph.tensors)
+    return TfliteModel(tuple(operators), names, frozenset(stored), types)
 
 
 def number_tensors(content: bytes) -> bytes:
@@ -101,13 +105,18 @@ def number_tensors(content: bytes) -> bytes:
 
 
 def observe_tensors(
-    path: Path, images: Iterable[NDArray[np.float32]], indices: Collection[int] | None = None
+    path: Path,
+    images: Iterable[NDArray[np.float32]],
+    indices: Collection[int] | None = None,
+    *,
+    decoded: bool = False,
 ) -> Iterator[dict[int, NDArray[np.float32]]]:
     """Run a model and give its float tensors, those inside it too, for each image.
 
     Args:
         images: Prepared, (1, 3, H, W) each.
         indices: Of the tensors that are wanted; all by default.
+        decoded: Give what codes with one scale stand for too.
 
     Yields:
         Values by index, as the model lays them out. Constants are among them; tensors of other
@@ -127,18 +136,23 @@ def observe_tensors(
         )
     interpreter.allocate_tensors()
     entry = interpreter.get_input_details()[0]["index"]
-    floats = [
-        details["index"]
+    wanted = {
+        details["index"]: details["quantization"]
         for details in interpreter.get_tensor_details()
-        if details["dtype"] == np.float32 and (indices is None or details["index"] in indices)
-    ]
+        if (details["dtype"] == np.float32 or (decoded and details["quantization"][0]))
+        and (indices is None or details["index"] in indices)
+    }
     for image in images:
         interpreter.set_tensor(entry, np.ascontiguousarray(image.transpose(0, 2, 3, 1)))
         interpreter.invoke()
         values = {}
-        for index in floats:
+        for index, (scale, zero_point) in wanted.items():
             try:
-                values[index] = interpreter.get_tensor(index)
+                held = interpreter.get_tensor(index)
             except ValueError:
                 continue  # scratch space
+            is_float = held.dtype == np.float32
+            values[index] = (
+                held if is_float else np.float32(scale) * (held - np.float32(zero_point))
+            )
         yield values

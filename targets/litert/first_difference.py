@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,13 @@ from edgeseg.formats.onnx import MODULE
 from edgeseg.formats.tflite import observe_tensors
 from edgeseg.lazy import require
 
-from ..onnx_file import open_reference
+from ..onnx_file import observe_values
 
 if TYPE_CHECKING:
     import onnx
 
 PURPOSE = "Comparing with the ONNX graph"
 RELATIVE_TOLERANCE = 1e-3  # of a tensor's largest value
-AT_ONCE = 32  # results of the ONNX graph that are held at the same time
 # Converters multiply and add these into what comes after them, where that can be done.
 MERGED = frozenset(
     {"Add", "BatchNormalization", "Conv", "ConvTranspose", "Div", "Gemm", "MatMul", "Mul", "Pad"}
@@ -51,7 +50,7 @@ def first_difference(onnx_path: Path, tflite_path: Path, image: NDArray[np.float
     names = [name for node in computed for name in node.output if name]
     (values,) = observe_tensors(tflite_path, [image])
     held = _HeldTensors(values.values())
-    found = {name: held.contain(value) for name, value in _values_of_onnx(model, names, image)}
+    found = {name: held.contain(value) for name, value in observe_values(model, names, image)}
     right: set[str] = set()
     for node in reversed(computed):
         if any(found.get(name, False) or name in right for name in node.output):
@@ -107,19 +106,3 @@ def _names_that_depend_on(graph: onnx.GraphProto, source: str) -> set[str]:
         if reached.intersection(node.input):
             reached.update(node.output)
     return reached
-
-
-def _values_of_onnx(
-    model: onnx.ModelProto, names: Sequence[str], image: NDArray[np.float32]
-) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Results of a graph as it is written: nothing is fused."""
-    helper = require("onnx.helper", purpose=PURPOSE)
-    present = {output.name for output in model.graph.output}
-    for name in names:
-        if name not in present:
-            model.graph.output.append(helper.make_empty_tensor_value_info(name))
-    session = open_reference(model.SerializeToString(), as_written=True)
-    feed = {model.graph.input[0].name: image}
-    for first in range(0, len(names), AT_ONCE):
-        part = names[first : first + AT_ONCE]
-        yield from zip(part, session.run(part, feed), strict=True)

@@ -136,6 +136,7 @@ class LiteRtRuntime(Runtime):
     run_packages = ("ai_edge_litert",)
     backend_module = "edgeseg.targets.runners.litert_backend"
     device_program = BenchmarkModel()
+    profiler = "edgeseg.targets.profiling.litert:profile_layers"
     rewrites: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "fp32": REWRITES,
         "fp16": REWRITES,

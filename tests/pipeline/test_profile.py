@@ -66,7 +66,12 @@ def test_what_a_runtime_added_counts_for_its_neighbour() -> None:
 @needs("torch", "onnx", "onnxscript", "onnxruntime", "openvino")
 @pytest.mark.parametrize(
     ("target", "options", "least"),
-    [("openvino", {}, 0.9), ("onnxruntime", {}, 0.8), ("native", {"isa": "here"}, 0.99)],
+    [
+        ("openvino", {}, 0.9),
+        ("onnxruntime", {}, 0.8),
+        pytest.param("android", {}, 0.99, marks=needs("onnx2tf", "ai_edge_litert")),
+        ("native", {"isa": "here"}, 0.99),
+    ],
 )
 def test_names_tell_the_modules_of_nearly_all_the_time(
     target: str, options: dict[str, str], least: float, tmp_path: Path
@@ -115,5 +120,7 @@ def test_a_bundle_without_its_source_is_refused(tmp_path: Path) -> None:
 )
 def test_runtimes_that_tell_no_layers_say_so(name: str) -> None:
     request = ProfileRequest(None, Path(), (), None, 1)  # type: ignore[arg-type]
-    with pytest.raises(TargetError, match="Profile a bundle of openvino, onnxruntime or native"):
+    with pytest.raises(
+        TargetError, match="Profile a bundle of openvino, onnxruntime, litert or native"
+    ):
         find_runtime(name).profile(request)
