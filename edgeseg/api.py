@@ -221,6 +221,7 @@ def bench(
     device: str | None = None,
     model: str | None = None,
     sustain_s: float = 0.0,
+    max_change: Mapping[str, float] | None = None,
     progress: bool = True,
 ) -> Report:
     """Measure bundles in one interleaved run, each against its FP32 baseline: `edgeseg bench`.
@@ -238,29 +239,27 @@ def bench(
         model: Class of your own network, "package.module:Class", to be imported for the FP32
             reference; None takes the bundle's FP32 graph. Nothing that a bundle names is imported.
         sustain_s: Seconds that each artefact runs without a pause afterwards.
+        max_change: How much of each metric an artefact may lose against the FP32 reference, which
+            the `margins` of its row judge; see `edgeseg.metrics.limits`.
 
     Returns:
         A row for each artefact; `Report.to_pandas()` gives a table.
     """
+    given = dict(locals())
+    is_shown, splits = given.pop("progress"), names_of(given.pop("split"))
     from .pipeline.bench import BenchRequest, run_bench
     from .pipeline.devices.settings import DeviceSettings
 
     several = [bundles] if isinstance(bundles, (Bundle, str, os.PathLike)) else bundles
     folders = (each.folder if isinstance(each, Bundle) else Path(each) for each in several)
-    request = BenchRequest(
-        bundles=tuple(folders),
-        data=path_of(data),
-        splits=names_of(split),
-        images=images,
-        threads=threads,
-        runs=runs,
-        baseline=baseline,
-        toolkits={name: Path(python) for name, python in (toolkits or {}).items()},
-        device=None if device is None else DeviceSettings(device),
-        model=model,
-        sustain_s=sustain_s,
-    )
-    return run_bench(request, _progress(progress))
+    given |= {
+        "bundles": tuple(folders),
+        "splits": splits,
+        "toolkits": {name: Path(python) for name, python in (toolkits or {}).items()},
+        "device": None if device is None else DeviceSettings(device),
+    }
+    request = BenchRequest(**settings_of(given))
+    return run_bench(request, _progress(is_shown))
 
 
 def evaluate(
@@ -274,6 +273,7 @@ def evaluate(
     metrics: str | None = None,
     against: str | None = None,
     against_weights: AnyPath | None = None,
+    max_change: Mapping[str, float] | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Score the FP32 reference on labelled images, with 95 % intervals: `edgeseg evaluate`.
@@ -283,24 +283,17 @@ def evaluate(
         metrics: "paper" for what the model's paper prints, "all" for every metric.
         against: Name of another network, to be compared with image by image.
         against_weights: Checkpoint of that network; None takes the shipped one.
+        max_change: How much of each metric the network may lose against the other one, by name.
 
     Returns:
         The record that `edgeseg evaluate --json` prints.
     """
+    given = dict(locals())
+    is_shown, splits = given.pop("progress"), names_of(given.pop("split"))
     from .pipeline.evaluate import EvaluateRequest, evaluate_model
 
-    request = EvaluateRequest(
-        model=model,
-        weights=path_of(weights),
-        spec=path_of(spec),
-        data=path_of(data),
-        splits=names_of(split),
-        size=size_of(size),
-        metrics=metrics,
-        against=against,
-        against_weights=path_of(against_weights),
-    )
-    return evaluate_model(request, _progress(progress))
+    request = EvaluateRequest(**settings_of(given), splits=splits)
+    return evaluate_model(request, _progress(is_shown))
 
 
 def train(

@@ -12,8 +12,8 @@ from .errors import UnknownNameError, UsageError
 
 WORDS = {"true": True, "false": False}
 AnyPath: TypeAlias = str | os.PathLike[str]
-PATHS = frozenset({"output", "weights", "data", "spec", "tuning"})  # arguments of build
-TEXTS = frozenset({"model", "target", "precision", "runtime", "method"})
+PATHS = frozenset({"output", "weights", "data", "spec", "tuning", "against_weights"})
+TEXTS = frozenset({"model", "target", "precision", "runtime", "method", "metrics", "against"})
 MAPPINGS = frozenset({"options", "method_options", "max_change"})
 
 
@@ -80,7 +80,7 @@ def settings_of(given: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in given.items()
         if value is not None
     }
-    return {**settings, "size": size_of(given["size"])}
+    return settings | ({"size": size_of(given["size"])} if "size" in given else {})
 
 
 def path_of(path: AnyPath | None) -> Path | None:

@@ -74,7 +74,7 @@ def _sections(reports: Sequence[Report], profiles: Sequence[dict[str, Any]]) -> 
         f'<p class="quiet">{escape(", ".join(filter(None, dates)))} · images: '
         f"{escape('; '.join(images))}</p></header><main>"
     )
-    yield verdict_section(rows)
+    yield verdict_section(reports)
     yield table_section(rows)
     yield chart_section(reports)
     yield strata_sections(reports)

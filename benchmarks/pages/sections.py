@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from edgeseg.metrics.limits import KEEPS, LOSES
 from edgeseg.metrics.metric import Metric
 from edgeseg.metrics.table import all_metrics
 
 from ..report import Report
 from .charts import Line, Point, axis_around, bars, lines, scatter, series_class
-from .verdicts import FASTER, KEEPS, LOSES, SAME, SLOWER, change_interval, verdict_of
+from .verdicts import FASTER, SAME, SLOWER, change_interval, verdict_of
 
 DICE = "dice_pooled"
 SHOWN_WORST, SHOWN_MODULES = 12, 16
@@ -25,11 +26,12 @@ def artifacts_of(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for row in rows if not row["is_baseline"]]
 
 
-def verdict_section(rows: Sequence[dict[str, Any]]) -> str:
+def verdict_section(reports: Sequence[Report]) -> str:
     """A card for each artefact: faster or not, and whether it keeps its masks."""
     cards = []
-    for row in artifacts_of(rows):
-        verdict = verdict_of(row)
+    judged = [(row, report) for report in reports for row in artifacts_of(report.rows)]
+    for row, report in judged:
+        verdict = verdict_of(row, report.data.get("images", 0))
         speed = row.get("speedup")
         times = f" than plain: {speed:.2f}×" if speed and verdict.speed != SAME else ""
         words = (

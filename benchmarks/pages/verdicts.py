@@ -5,19 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from edgeseg.metrics.limits import KEEPS, LOSES, UNCLEAR, stated_margins
 from edgeseg.metrics.metric import Metric
-from edgeseg.metrics.table import all_metrics
+
+from ..margins import judge_row, verdicts_of
 
 FASTER, SLOWER, SAME, UNTIMED = "faster", "slower", "as fast", "not timed"
-KEEPS, LOSES, UNCLEAR, UNSCORED = "keeps", "loses", "cannot tell", "not scored"
+UNSCORED = "not scored"
 
 
 @dataclass(frozen=True)
 class Verdict:
     """Attributes:
     speed: Whether the interval of the speed-up lies above, below or around 1.
-    accuracy: "keeps" where the whole interval of each metric's change lies within what auto may
-        lose, "loses" where one lies beyond it, else "cannot tell".
+    accuracy: "keeps" where each metric stays within its margin (`edgeseg.metrics.limits`), which is
+        the stated one or what auto may lose; "loses" where one does not, else "cannot tell".
     reason: The metric that decides the accuracy, with its interval.
     """
 
@@ -26,9 +28,13 @@ class Verdict:
     reason: str
 
 
-def verdict_of(row: dict[str, Any]) -> Verdict:
-    """The verdict on an artefact against its baseline and the FP32 reference."""
-    accuracy, reason = _accuracy_verdict(row)
+def verdict_of(row: dict[str, Any], images: int) -> Verdict:
+    """The verdict on an artefact against its baseline and the FP32 reference.
+
+    Args:
+        images: On how many it was scored.
+    """
+    accuracy, reason = _accuracy_verdict(row, images)
     return Verdict(_speed_verdict(row), accuracy, reason)
 
 
@@ -40,24 +46,15 @@ def _speed_verdict(row: dict[str, Any]) -> str:
     return FASTER if low > 1 else SLOWER if high < 1 else SAME
 
 
-def _accuracy_verdict(row: dict[str, Any]) -> tuple[str, str]:
-    judged = [
-        (metric, interval)
-        for metric in all_metrics()
-        if metric.allowed_change is not None and (interval := change_interval(metric, row))
-    ]
-    if not judged:
+def _accuracy_verdict(row: dict[str, Any], images: int) -> tuple[str, str]:
+    verdicts = verdicts_of(row) or judge_row(row, stated_margins(), images)
+    if not verdicts:
         return UNSCORED, ""
-    worst = (KEEPS, "")
-    for metric, (low, high) in judged:
-        assert metric.allowed_change is not None
-        losses = sorted((metric.loss(low), metric.loss(high)))
-        text = f"{metric.title} {metric.format_change(low)} to {metric.format_change(high)}"
-        if losses[0] > metric.allowed_change:
-            return LOSES, text
-        if losses[1] > metric.allowed_change and worst[0] == KEEPS:
-            worst = (UNCLEAR, text)
-    return worst
+    for word in (LOSES, UNCLEAR):
+        for one in verdicts:
+            if one.verdict == word:
+                return word, one.text
+    return KEEPS, ""
 
 
 def change_interval(metric: Metric, row: dict[str, Any]) -> tuple[float, float] | None:

@@ -23,6 +23,7 @@ from .terminal.console import (
     print_table,
     table_width,
 )
+from .terminal.metric_options import parse_max_change
 from .terminal.options import AsJson, Data, Images, Runs, Split, Threads
 
 
@@ -50,6 +51,13 @@ def bench(
         ),
     ] = None,
     images: Images = None,
+    max_change: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="METRIC=VALUE, the largest loss of a metric against the FP32 reference; the "
+            "command ends with 1 where an artefact does not keep it; may be repeated."
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -90,8 +98,11 @@ def bench(
 ) -> None:
     """Measure speed, memory and accuracy of bundles against the plain export.
 
+    An artefact keeps a margin where the whole 95 % interval of the paired difference lies within.
+
     "--json FILE" writes the report to FILE, as it did before --json-file.
     """
+    from edgeseg.benchmarks.margins import keeps_margins
     from edgeseg.benchmarks.sustained import parse_duration
 
     from ..pipeline.bench import BenchRequest, run_bench
@@ -123,16 +134,19 @@ def bench(
         record=record,
         model=model,
         sustain_s=parse_duration(sustain) if sustain else BenchRequest.sustain_s,
+        max_change=parse_max_change(max_change or [], {}),
     )
     report = run_bench(request, make_progress())
     if json_file is not None:
         write_text(json_file, json.dumps(report.to_json(), indent=2) + "\n")
     if as_json:
         print_json(report.to_json())
-        return
-    print_table(bench_table(report.reference, report.rows, table_width()))
-    for line in describe_report(report):
-        print_note(line)
+    else:
+        print_table(bench_table(report.reference, report.rows, table_width()))
+        for line in describe_report(report):
+            print_note(line)
+    if not keeps_margins(report, request.max_change):
+        raise typer.Exit(1)
 
 
 def _require_report_place(path: Path) -> None:

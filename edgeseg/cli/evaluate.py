@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .terminal.console import make_progress, parse_size, print_json, print_result
+from .terminal.metric_options import parse_max_change
 from .terminal.options import AsJson, Data, Model, Size, Spec, Split, Weights
+
+if TYPE_CHECKING:
+    from ..pipeline.evaluate import EvaluateRequest
 
 GROUP_METRIC = "dice_pooled"
 
@@ -32,9 +36,17 @@ def evaluate(
     against_weights: Annotated[
         Path | None, typer.Option(help="Checkpoint of --against (default: the shipped weights).")
     ] = None,
+    max_change: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="METRIC=VALUE, the largest loss of a metric against --against; the command ends "
+            "with 1 where it is not kept; may be repeated."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score the FP32 reference on labelled images, with 95 % bootstrap intervals."""
+    from ..metrics.limits import KEEPS
     from ..pipeline.evaluate import EvaluateRequest, evaluate_model
 
     request = EvaluateRequest(
@@ -47,24 +59,37 @@ def evaluate(
         metrics=metrics,
         against=against,
         against_weights=against_weights,
+        max_change=parse_max_change(max_change or [], {}),
     )
     scores = evaluate_model(request, make_progress())
     if as_json:
         print_json(scores)
-        return
+    else:
+        _print_record(request, scores)
+    margins = scores.get("against", {}).get("margins", ())
+    if any(margin["verdict"] != KEEPS for margin in margins):
+        raise typer.Exit(1)
+
+
+def _print_record(request: EvaluateRequest, scores: dict[str, Any]) -> None:
+    from ..metrics.limits import MarginVerdict
+
+    model = request.model
     print_result(f"{model} on {scores['images']} images of {scores['data']}, FP32 reference")
-    if metrics is not None:
+    if request.metrics is not None:
         _print_metrics(scores["metrics"], scores["source"])
     else:
         _print_scores(scores["accuracy"], scores["accuracy_ci95"])
     _print_groups(scores.get("groups", {}))
-    if against is not None:
+    if request.against is not None:
         theirs = scores["against"]
         compared = theirs.get("metrics", theirs)
         print_result(f"{theirs['model']}, {theirs['weights']}")
         _print_scores(compared["accuracy"], compared["accuracy_ci95"])
         print_result(f"{model} minus {theirs['model']}, image by image")
         _print_scores(compared["difference"], compared["difference_ci95"], "+")
+        for margin in theirs.get("margins", ()):
+            print_result(f"{model} {MarginVerdict.from_json(margin).text}.")
 
 
 def _print_groups(columns: dict[str, dict[str, Any]]) -> None:

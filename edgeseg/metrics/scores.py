@@ -9,7 +9,7 @@ reference see the same resample.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -183,6 +183,13 @@ class ScoreTable:
             return changes
 
         return bootstrap_intervals(len(self.counts), statistic)
+
+    def change_interval(self, reference: ScoreTable, metric: Metric) -> Interval:
+        """95 % paired bootstrap interval of what a metric changed, in its own terms."""
+        own, other = (replace(one, metrics=MetricSet((metric.name,))) for one in (self, reference))
+        if metric.is_change_relative:
+            return own.relative_change_intervals(other)[metric.name]
+        return own.difference_intervals(other)[metric.name]
 
     def changes(self, reference: ScoreTable) -> Scores:
         """What each metric changed, in its own terms (`Metric.change`); none for a share of 0."""

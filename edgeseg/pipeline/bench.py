@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgeseg.benchmarks.margins import require_scored, with_verdicts
 from edgeseg.benchmarks.report import Report, without_samples
 from edgeseg.benchmarks.settings import BenchSettings
 
 from ..bundle.bundle import Bundle, open_bundle
 from ..data.depth import tell_depth
 from ..errors import UsageError
+from ..metrics.limits import stated_margins
 from ..progress import SILENT, Progress
 from .builder.baselines import PLAIN
 from .builder.request import open_split
@@ -38,6 +40,8 @@ class BenchRequest:
         model: Class of the user's own network, "package.module:Class", which is imported for the
             FP32 reference; None takes the bundle's FP32 graph.
         sustain_s: Seconds that each artefact runs without a pause afterwards.
+        max_change: How much of each metric an artefact may lose against the FP32 reference, by
+            name; metrics that are not named are judged by what auto may lose of them.
     """
 
     bundles: tuple[Path, ...]
@@ -52,6 +56,7 @@ class BenchRequest:
     record: bool = False
     model: str | None = None
     sustain_s: float = BenchSettings.sustain_s
+    max_change: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require_baseline_kind(self.baseline)
@@ -74,8 +79,10 @@ def run_bench(request: BenchRequest, progress: Progress = SILENT) -> Report:
     """Measure bundles in one interleaved run.
 
     Raises:
+        UsageError: A margin is no number, or names a metric that was not scored.
         EdgesegError: As `bench_bundles` and `bench_on_device` tell.
     """
+    margins = stated_margins(request.max_change)
     settings = BenchSettings(
         threads=request.threads, runs=request.runs, sustain_s=request.sustain_s
     )
@@ -97,6 +104,8 @@ def run_bench(request: BenchRequest, progress: Progress = SILENT) -> Report:
             toolkits=request.toolkits,
             model=request.model,
         )
+    report = with_verdicts(report, margins)
+    require_scored(report, request.max_change)
     if request.record:
         _record(report, bundles)
     return report

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ..data.depth import tell_depth
@@ -12,6 +13,9 @@ from ..data.folder import FolderDataset
 from ..data.groups import places_of, read_groups
 from ..errors import UnknownNameError, UsageError
 from ..lazy import require_installed
+from ..metrics.bootstrap import Interval
+from ..metrics.limits import MarginVerdict, judge_changes, stated_margins
+from ..metrics.metric import MAX_CHANGE
 from ..metrics.scores import OVERLAP, MetricSet, ScoreTable, every_metric
 from ..models import ModelSpec, TrainedModel
 from ..progress import SILENT, Progress
@@ -66,9 +70,10 @@ class EvaluateRequest:
         metrics: "paper" or "all" adds that set of metrics.
         against: Name of another registered model, to be compared with image by image.
         against_weights: Checkpoint of that model; None takes the shipped one.
+        max_change: How much of each metric the network may lose against the other one, by name.
 
     Raises:
-        UsageError: `against_weights` without `against`.
+        UsageError: `against_weights` or `max_change` without `against`, or a margin that is none.
     """
 
     model: str
@@ -80,8 +85,12 @@ class EvaluateRequest:
     metrics: str | None = None
     against: str | None = None
     against_weights: Path | None = None
+    max_change: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.max_change and self.against is None:
+            raise UsageError(f"{MAX_CHANGE} belongs to --against. Name the other network, too.")
+        stated_margins(self.max_change)
         if self.against_weights is not None and self.against is None:
             raise UsageError("--against-weights belongs to --against. Name the network, too.")
 
@@ -102,7 +111,9 @@ def evaluate_model(request: EvaluateRequest, progress: Progress = SILENT) -> dic
             request.against, None, request.size, request.against_weights, "--against-weights"
         )
     dataset = open_split(request.data, *request.splits)
-    return score_model(model, dataset, progress, request.metrics, against)
+    return score_model(
+        model, dataset, progress, request.metrics, against, max_change=request.max_change
+    )
 
 
 def score_model(
@@ -111,29 +122,30 @@ def score_model(
     progress: Progress = SILENT,
     metrics: str | None = None,
     against: TrainedModel | None = None,
+    *,
+    max_change: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Score the FP32 reference of a network.
 
     Args:
         metrics: "paper" or "all" adds that set.
         against: Another network, to be compared with image by image.
+        max_change: How much of each metric may be lost against it, by name.
 
     Returns:
         JSON record: `model`, `source` (its paper), `data`, `images`; `accuracy` and
         `accuracy_ci95` by metric; `groups` where the folder has a groups.csv, by column and group;
         `metrics` where a set was asked for; `against` with the
         other network's scores and, as `difference` and `difference_ci95`, this network's minus
-        those, also of the metrics of that set.
+        those, also of the metrics of that set; and, as `margins`, whether it stays within them.
 
     Raises:
-        UsageError: The other network looks for other classes.
+        UsageError: The other network looks for other classes, or a margin names a metric that is
+            not scored.
     """
     spec = model.spec
-    if against is not None and len(against.spec.outputs.classes) != len(spec.outputs.classes):
-        raise UsageError(
-            f"{against.spec.name} knows {len(against.spec.outputs.classes)} classes, {spec.name} "
-            f"{len(spec.outputs.classes)}. Compare networks of the same classes."
-        )
+    if against is not None:
+        _require_same_classes(spec, against.spec)
     chosen = None if metrics is None else choose_metrics(spec, metrics)
     sets = (OVERLAP,) if chosen is None else (OVERLAP, chosen.metrics)
     tell_depth([pair.image_path for pair in dataset], spec.inputs, progress)
@@ -162,8 +174,17 @@ def score_model(
     if chosen is not None:
         record["metrics"] = _metrics_record(chosen, tables[1], [pair.name for pair in dataset])
     if against is not None:
-        record["against"] = _compare_with(against, tables, dataset, progress)
+        record["against"] = _compare_with(against, tables, dataset, max_change, progress)
     return record
+
+
+def _require_same_classes(spec: ModelSpec, other: ModelSpec) -> None:
+    ours, theirs = (len(one.outputs.classes) for one in (spec, other))
+    if ours != theirs:
+        raise UsageError(
+            f"{other.name} knows {theirs} classes, {spec.name} {ours}. Compare networks of the "
+            "same classes."
+        )
 
 
 def score_groups(table: ScoreTable, values: list[str]) -> dict[str, Any]:
@@ -187,6 +208,7 @@ def _compare_with(
     model: TrainedModel,
     tables: Sequence[ScoreTable],
     dataset: FolderDataset,
+    max_change: Mapping[str, float],
     progress: Progress,
 ) -> dict[str, Any]:
     """Scores of another network, and what the first one's `tables` differ from them."""
@@ -214,7 +236,38 @@ def _compare_with(
     record: dict[str, Any] = {"model": spec.name, "weights": model.weights.name, **accuracy}
     if others:
         (record["metrics"],) = others
+    if max_change:
+        record["margins"] = [
+            one.to_json() for one in _judge(max_change, comparable, theirs, len(dataset))
+        ]
     return record
+
+
+def _judge(
+    margins: Mapping[str, float],
+    ours: Sequence[ScoreTable],
+    theirs: Sequence[ScoreTable],
+    images: int,
+) -> list[MarginVerdict]:
+    """Whether one network stays within margins of the other.
+
+    Raises:
+        UsageError: One names a metric that neither set holds.
+    """
+    changes: dict[str, float] = {}
+    intervals: dict[str, Interval] = {}
+    for own, other in zip(ours, theirs, strict=True):
+        changes |= own.changes(other)
+        for metric in own.metrics.metrics:
+            if metric.name in margins:
+                intervals[metric.name] = own.change_interval(other, metric)
+    for name in margins:
+        if name not in changes:
+            raise UsageError(
+                f"{MAX_CHANGE} names {name}, which was not compared. Add --metrics all, or name "
+                f"one of {', '.join(changes)}."
+            )
+    return judge_changes(margins, changes, intervals, images)
 
 
 def _metrics_record(chosen: ChosenMetrics, table: ScoreTable, names: list[str]) -> dict[str, Any]:

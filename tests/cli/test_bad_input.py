@@ -160,6 +160,7 @@ def test_a_network_to_compare_with_must_be_known(run_cli: RunCli) -> None:
     refused(done, 2, "'egunet'", "Did you mean egeunet?")
     done = run_cli(*words, "--against-weights", "other.safetensors")
     refused(done, 2, "--against-weights belongs to --against")
+    refused(run_cli(*words, "--max-change", "dice_pooled=0.01"), 2, "belongs to --against")
 
 
 def test_metrics_without_their_packages_are_refused_before_the_work(

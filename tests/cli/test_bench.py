@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 
+from edgeseg.benchmarks.margins import with_verdicts
 from edgeseg.benchmarks.report import Report
 from edgeseg.pipeline.bench import BenchRequest
 
@@ -73,3 +75,26 @@ def test_a_folder_is_no_file_for_a_report(run_cli: RunCli, tmp_path: Path) -> No
     done = run_cli("bench", "a", "--json-file", tmp_path)
     assert done.returncode == 2
     assert "is a folder. Name a file in it." in done.stderr
+
+
+@pytest.mark.parametrize(("low", "code"), [(-0.004, 0), (-0.02, 1)])
+def test_the_exit_code_tells_whether_a_margin_is_kept(
+    run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, low: float, code: int
+) -> None:
+    row = {
+        "name": "net",
+        "is_baseline": False,
+        "delta": {"dice_pooled": -0.001},
+        "delta_ci95": {"dice_pooled": [low, 0.002]},
+    }
+    measured = with_verdicts(replace(REPORT, rows=[row]), {"dice_pooled": 0.005})
+    monkeypatch.setattr("edgeseg.pipeline.bench.run_bench", lambda request, _: measured)
+    words = ("bench", "a", "--json")
+    assert run_cli(*words, "--max-change", "dice_pooled=0.005").returncode == code
+    assert run_cli(*words).returncode == 0, "nobody asked for a margin"
+
+
+def test_a_margin_that_is_none_is_refused_before_the_work(run_cli: RunCli) -> None:
+    done = run_cli("bench", "nowhere", "--max-change", "dice_pooled=-1")
+    assert done.returncode == 2
+    assert "Give a number from 0 on" in done.stderr

@@ -252,11 +252,18 @@ def test_evaluate_compares_two_networks_image_by_image(run_cli: RunCli) -> None:
         assert value == pytest.approx(record["accuracy"][name] - theirs["accuracy"][name])
         low, high = theirs["difference_ci95"][name]
         assert low <= value <= high
-    lines = run_cli(*words).stdout.splitlines()
+    done = run_cli(*words, "--max-change", "dice_pooled=0.2", "--max-change", "iou_image=0")
+    assert done.returncode == 1, "the networks differ, so that a margin of nothing is not kept"
+    lines = done.stdout.splitlines()
     assert "egeunet-twin-relu minus egeunet, image by image" in lines
-    last = lines[-4].split()
+    last = lines[-6].split()
     assert last[0] == "dice_pooled"
     assert last[1] == f"{theirs['difference']['dice_pooled']:+.4f}"
+    assert lines[-2].startswith("egeunet-twin-relu keeps pooled Dice within 0.2: ")
+    assert not lines[-1].startswith("egeunet-twin-relu keeps Dice")
+    kept = run_cli(*words, "--max-change", "dice_pooled=0.2", "--json")
+    assert kept.returncode == 0, kept.stderr
+    assert json.loads(kept.stdout)["against"]["margins"][0]["verdict"] == "keeps"
 
 
 def test_evaluate_prints_the_metrics_of_the_paper_with_their_definitions(run_cli: RunCli) -> None:

@@ -267,6 +267,14 @@ def describe_sustained(rows: Iterable[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def describe_margins(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """Whether each artefact stays within the margins of the FP32 reference."""
+    from edgeseg.benchmarks.margins import verdicts_of
+
+    judged = [(row["name"], verdicts_of(row)) for row in rows]
+    return [f"{name} {'; '.join(one.text for one in own)}." for name, own in judged if own]
+
+
 def describe_report(report: Report) -> list[str]:
     """All that is to be said below a table, line by line."""
     return [
@@ -274,6 +282,7 @@ def describe_report(report: Report) -> list[str]:
         *describe_choices(report.rows),
         *describe_toolkits(report.rows),
         *describe_metrics(report.reference, report.rows),
+        *describe_margins(report.rows),
         *describe_sustained(report.rows),
         *(f"Warning: {warning}" for warning in row_warnings(report.rows)),
         *(

@@ -106,7 +106,9 @@ def test_forty_cells_are_small() -> None:
 )
 def test_verdicts(speedup: Any, delta: Any, words: tuple[str, str]) -> None:
     deltas = {} if delta is None else {"dice_pooled": delta}
-    verdict = verdict_of({"speedup_ci95": speedup, "delta_ci95": deltas})
+    changes = {name: sum(ends) / 2 for name, ends in deltas.items()}
+    row = {"speedup_ci95": speedup, "delta": changes, "delta_ci95": deltas}
+    verdict = verdict_of(row, 60)
     assert (verdict.speed, verdict.accuracy) == words
 
 

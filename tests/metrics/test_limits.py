@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from edgeseg.errors import UnknownNameError, UsageError
+from edgeseg.metrics.bootstrap import bootstrap_intervals
+from edgeseg.metrics.limits import (
+    MarginVerdict,
+    images_that_tell,
+    judge_changes,
+    judge_margin,
+    stated_margins,
+)
+from edgeseg.metrics.table import find_metric
+
+DICE = find_metric("dice_pooled")
+HD95 = find_metric("hd95_px")
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [
+        ((-0.004, 0.001), "keeps"),
+        ((-0.005, 0.001), "keeps"),
+        ((-0.006, 0.001), "cannot tell"),
+        ((-0.02, -0.005), "cannot tell"),
+        ((-0.02, -0.0051), "loses"),
+        ((0.001, 0.02), "keeps"),
+    ],
+)
+def test_the_whole_interval_decides(interval: tuple[float, float], verdict: str) -> None:
+    change = sum(interval) / 2
+    assert judge_margin(DICE, change, interval, 0.005, 60).verdict == verdict
+
+
+def test_a_distance_loses_as_it_grows() -> None:
+    assert judge_margin(HD95, 0.05, (0.03, 0.07), 0.02, 60).verdict == "loses"
+    assert judge_margin(HD95, -0.05, (-0.07, -0.03), 0.02, 60).verdict == "keeps"
+
+
+def test_the_images_that_would_tell_do() -> None:
+    """Of differences of one kind, as many as are named give an interval within the margin."""
+    random = np.random.default_rng(3)
+    drawn = random.normal(-0.002, 0.02, 4000)
+
+    def interval_of(count: int) -> tuple[float, tuple[float, float]]:
+        values = drawn[:count]
+        ends = bootstrap_intervals(count, lambda weights: {"": weights @ values / count})[""]
+        return float(values.mean()), ends
+
+    change, interval = interval_of(40)
+    verdict = judge_margin(DICE, change, interval, 0.005, 40)
+    assert verdict.verdict == "cannot tell"
+    needed = verdict.images_needed
+    assert needed is not None
+    # The first images have a mean of their own; that of all is -0.002.
+    reach = max(abs(end - change) for end in interval)
+    expected = images_that_tell(40, reach, 0.003)
+    assert expected is not None
+    change, interval = interval_of(2 * expected)
+    assert judge_margin(DICE, change, interval, 0.005, 2 * expected).verdict == "keeps"
+
+
+def test_no_number_of_images_tells_the_margin_itself() -> None:
+    assert images_that_tell(40, 0.01, 0.0) is None
+    assert images_that_tell(40, 0.01, 0.02) == 41  # one more than did not tell
+    assert images_that_tell(10, 0.02, 0.01) == 40
+
+
+def test_texts_say_what_was_asked_and_found() -> None:
+    verdict = judge_margin(DICE, -0.004, (-0.009, 0.001), 0.005, 20)
+    assert verdict.text.startswith("cannot tell whether pooled Dice stays within 0.005: -0.0040 (")
+    assert "on 20 images; about 500 would tell" in verdict.text
+    assert "keeps pooled Dice within 0.005" in judge_margin(DICE, 0, (0, 0), 0.005, 2).text
+    assert "loses more than 2% of HD95" in judge_margin(HD95, 0.05, (0.03, 0.07), 0.02, 6).text
+    assert MarginVerdict.from_json(verdict.to_json()) == verdict
+
+
+def test_margins_that_are_asked_for_replace_the_usual_ones() -> None:
+    assert stated_margins()["dice_pooled"] == 0.005
+    margins = stated_margins({"dice_pooled": 0.01, "iou_image": 0.02})
+    assert (margins["dice_pooled"], margins["iou_image"]) == (0.01, 0.02)
+
+
+@pytest.mark.parametrize("margin", [-0.1, math.nan, math.inf])
+def test_a_margin_is_a_number(margin: float) -> None:
+    with pytest.raises(UsageError, match="Give a number from 0 on, such as --max-change dice_po"):
+        stated_margins({"dice_pooled": margin})
+
+
+def test_unknown_metrics_are_named() -> None:
+    with pytest.raises(UnknownNameError, match="dice_poled"):
+        stated_margins({"dice_poled": 0.1})
+
+
+def test_metrics_without_an_interval_are_not_judged() -> None:
+    assert judge_changes({"dice_pooled": 0.1}, {}, {}, 3) == []
