@@ -9,7 +9,9 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -33,9 +35,10 @@ from .process import Runner
 from .report import PROTOCOL_VERSION, Failure, Report, Timing, describe_row
 from .settings import BenchSettings
 from .sustained import WINDOW_S, summarize_run
-from .workers.messages import Label, Sustain
+from .workers.messages import Label, Sustain, TimePhases
 from .workers.protocol import Worker
 
+PHASE_MS, MOST_PHASE_REPEATS = 2000.0, 5
 Failures = dict[str, Failure]  # by the key of the participant
 
 
@@ -156,9 +159,46 @@ def time_participants(
             blocks = interleave(time_blocks, sizes, settings.runs, stage.advance)
         for timing, own in zip(timings.values(), blocks, strict=True):
             timing.blocks = own
+        _time_phases(participants, workers, timings, dataset, settings, progress)
         if settings.sustain_s:
             _sustain(participants, workers, timings, settings, progress)
     return {key: timing for key, timing in timings.items() if key not in failures}
+
+
+def _time_phases(
+    participants: Sequence[Participant],
+    workers: Mapping[str, Worker],
+    timings: Mapping[str, Timing],
+    dataset: FolderDataset,
+    settings: BenchSettings,
+    progress: Progress,
+) -> None:
+    """Time a prediction part by part, of each artefact that ships and that prepares pictures."""
+    chosen = [each for each in participants if each.key in workers and has_phases(each)]
+    paths = [str(pair.image_path.resolve()) for pair in dataset.pairs[: settings.timing_images]]
+    with progress.stage("time its parts", total=len(chosen)) as stage:
+        for participant in chosen:
+            timing = timings[participant.key]
+            request = TimePhases(
+                paths,
+                phase_repeats(median(chain.from_iterable(timing.blocks)), len(paths)),
+                participant.inputs.to_json(),
+                participant.outputs.to_json(),
+            )
+            timing.phases = workers[participant.key].time_phases(request)
+            stage.advance()
+
+
+def has_phases(participant: Participant) -> bool:
+    """Whether it ships, and pictures are prepared where it runs."""
+    return (
+        participant.runner.times_phases and not participant.is_baseline and not participant.toolkit
+    )
+
+
+def phase_repeats(median_ms: float, images: int) -> int:
+    """Predictions of each image, about two seconds of all, at most five."""
+    return min(max(int(PHASE_MS / (median_ms * images)), 1), MOST_PHASE_REPEATS)
 
 
 def _sustain(

@@ -27,11 +27,13 @@ from .workers.messages import (
     Loaded,
     Memory,
     MemoryUse,
+    Phases,
     PredictPrepared,
     Request,
     Sustain,
     SustainedRun,
     Time,
+    TimePhases,
     encode_request,
 )
 from .workers.protocol import Worker, do_nothing
@@ -69,6 +71,9 @@ class WorkerProxy(Worker):
 
     def sustain(self, request: Sustain, on_step: Callable[[], None] = do_nothing) -> SustainedRun:
         return self.ask(request, on_step)
+
+    def time_phases(self, request: TimePhases) -> Phases:
+        return self.ask(request)
 
     def memory(self) -> MemoryUse:
         return self.ask(Memory())
@@ -178,10 +183,12 @@ class Runner(abc.ABC):
     Attributes:
         times_blocks: Its worker reports the mean latency of a block, not that of each inference.
         has_masks: Its worker writes label maps; without them there is no accuracy.
+        times_phases: Its worker prepares pictures and restores masks itself.
     """
 
     times_blocks: bool = False
     has_masks: bool = True
+    times_phases: bool = True
 
     @abc.abstractmethod
     def open_worker(self, name: str) -> Worker:

@@ -16,6 +16,7 @@ from .accuracy import Accuracy
 from .latency import paired_speedup, quick_ratio, summarize
 from .participants import Participant
 from .settings import BenchSettings
+from .workers.messages import Phases
 
 MEGABYTE = 1e6
 # Raised when what is measured, or how, changes: reports of two versions are not compared.
@@ -134,6 +135,7 @@ class Timing:
     warm_up: As `WarmUp.to_json` gives it.
     block_size: Inferences in a block.
     blocks: Latencies in milliseconds; filled when all participants have taken their turns.
+    phases: Parts of a prediction; None where they were not timed.
     sustained: See `edgeseg.benchmarks.sustained.summarize_run`; None where that was not asked for.
     """
 
@@ -143,6 +145,7 @@ class Timing:
     warm_up: dict[str, Any]
     block_size: int
     blocks: list[list[float]]
+    phases: Phases | None = None
     sustained: dict[str, Any] | None = None
 
 
@@ -197,7 +200,7 @@ def _timing_of(participant: Participant, timing: Timing | None) -> dict[str, Any
     if timing is None:
         names = (
             "runs", "warm_up", "latency_ms", "fps", "peak_rss_mb", "load_ms", "first_ms",
-            "round_medians_ms", "latency_percentiles_ms", "sustained",
+            "round_medians_ms", "latency_percentiles_ms", "phases_ms", "sustained",
         )  # fmt: skip
         return dict.fromkeys(names)
     latency: dict[str, Any] = summarize(timing.blocks).to_json()
@@ -214,12 +217,22 @@ def _timing_of(participant: Participant, timing: Timing | None) -> dict[str, Any
         "latency_ms": latency,
         "fps": fps,
         "peak_rss_mb": timing.peak_rss_bytes / MEGABYTE,
+        "phases_ms": describe_phases(timing.phases),
         "sustained": timing.sustained,
         "load_ms": timing.load_ms,
         "first_ms": timing.first_ms,
         "round_medians_ms": [float(median(block)) for block in timing.blocks],
         # Of all inferences, at 0, 2, ..., 100 percent.
         "latency_percentiles_ms": np.percentile(values, np.arange(0, 101, 2)).tolist(),
+    }
+
+
+def describe_phases(phases: Phases | None) -> dict[str, float] | None:
+    """Median time of each part of a prediction, by its name: "preprocess", ..."""
+    if phases is None:
+        return None
+    return {
+        name.removesuffix("_ms"): float(median(values)) for name, values in asdict(phases).items()
     }
 
 

@@ -17,6 +17,7 @@ from .charts import Line, Point, axis_around, bars, lines, scatter, series_class
 from .verdicts import FASTER, SAME, SLOWER, change_interval, verdict_of
 
 DICE = "dice_pooled"
+PHASES = ("preprocess", "inference", "postprocess")
 SHOWN_WORST, SHOWN_MODULES = 12, 16
 CLASSES = {FASTER: "good", KEEPS: "good", SLOWER: "bad", LOSES: "bad"}
 
@@ -219,6 +220,29 @@ def worst_section(rows: Sequence[dict[str, Any]]) -> str:
         "<h2>Worst images</h2><p>From left to right: the image with the true outline, the mask of "
         "the FP32 reference, that of the artefact, and their difference (orange: only the "
         f'artefact, blue: only the reference).</p><div class="worst">{"".join(shown)}</div>'
+    )
+
+
+def phase_section(rows: Sequence[dict[str, Any]]) -> str:
+    """What a whole prediction takes, part by part."""
+    body = "".join(
+        f'<tr><th scope="row">{escape(row["name"])}</th>'
+        f"{''.join(_number(row['phases_ms'][name], 2) for name in PHASES)}"
+        f"{_number(sum(row['phases_ms'][name] for name in PHASES), 2)}</tr>"
+        for row in artifacts_of(rows)
+        if row.get("phases_ms")
+    )
+    if not body:
+        return ""
+    titles = "".join(
+        f'<th scope="col"><button type="button">{title}</button></th>'
+        for title in ("artefact", *(f"{name} ms" for name in PHASES), "together ms")
+    )
+    return (
+        "<h2>A whole prediction</h2><p>From the decoded picture to the mask of its size, by the "
+        'Python runner; medians.</p><div class="scroll" tabindex="0" role="region" '
+        f'aria-label="A whole prediction"><table><thead><tr>{titles}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
     )
 
 

@@ -69,6 +69,13 @@ class DeviceWorker(timing.TimedWorker):
         run: Callable[[Any], Any] = self.network.backend.run
         return run
 
+    def time_phases(self, request: messages.TimePhases) -> messages.Phases:
+        network = self.network
+        pictures = (np.load(path, allow_pickle=False) for path in request.images)
+        return self.phases_of(
+            pictures, request.repeats, network.inputs.prepare, network.outputs.restore
+        )
+
     def label(
         self, request: messages.Label, on_step: Callable[[], None] = protocol.do_nothing
     ) -> messages.Done:

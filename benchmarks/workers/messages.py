@@ -69,6 +69,21 @@ class SustainedRun:
 
 
 @dataclasses.dataclass(frozen=True)
+class Phases:
+    """Times of the parts of a prediction; each list has an entry a prediction.
+
+    Attributes:
+        preprocess_ms: From the decoded picture to the network's input.
+        inference_ms: The network.
+        postprocess_ms: From its output to the mask of the picture's size.
+    """
+
+    preprocess_ms: Sequence[float]
+    inference_ms: Sequence[float]
+    postprocess_ms: Sequence[float]
+
+
+@dataclasses.dataclass(frozen=True)
 class MemoryUse:
     """Attributes:
     peak_rss_bytes: Most resident memory since the network was opened.
@@ -150,6 +165,23 @@ class Sustain(Request[SustainedRun]):
     seconds: float
     window_s: float
     threads: int
+
+
+@dataclasses.dataclass(frozen=True)
+class TimePhases(Request[Phases]):
+    """Time the parts of predictions, from decoded pictures to masks of their size.
+
+    Attributes:
+        images: As of `Label`.
+        repeats: Counted predictions of each, after one that is not.
+        inputs, outputs: As of `Label`.
+    """
+
+    answer = Phases
+    images: Sequence[str]
+    repeats: int
+    inputs: Mapping[str, Any] | None = None
+    outputs: Mapping[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,7 +267,7 @@ def command_of(request_class: type) -> str:
 LABELLING = (Label, LabelPrepared, PredictPrepared)
 REQUESTS = {
     command_of(kind): kind
-    for kind in (Load, First, Time, Sustain, Memory, *LABELLING, Verify, Describe)
+    for kind in (Load, First, Time, Sustain, TimePhases, Memory, *LABELLING, Verify, Describe)
 }
 
 

@@ -91,6 +91,10 @@ class Worker(abc.ABC):
         """See `Sustain`; `on_step` is called after each window."""
         raise NotImplementedError(f"{type(self).__name__} makes no long runs")
 
+    def time_phases(self, request: messages.TimePhases) -> messages.Phases:
+        """See `TimePhases`."""
+        raise NotImplementedError(f"{type(self).__name__} times no phases")
+
     def label(
         self, request: messages.Label, on_step: Callable[[], None] = do_nothing
     ) -> messages.Done:
@@ -122,7 +126,7 @@ def perform(worker: Worker, request: messages.Request[Any], on_step: Callable[[]
         return worker.time(request.count)
     if isinstance(request, (messages.Sustain, messages.Label)):
         return getattr(worker, messages.command_of(type(request)))(request, on_step)
-    if isinstance(request, (messages.LabelPrepared, messages.PredictPrepared)):
+    if isinstance(request, (messages.TimePhases, messages.LabelPrepared, messages.PredictPrepared)):
         return getattr(worker, messages.command_of(type(request)))(request)
     if isinstance(request, messages.Describe):
         return worker.describe(request.packages)

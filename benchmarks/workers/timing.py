@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 if TYPE_CHECKING or __package__:
     from . import cpu, memory, messages, protocol
@@ -70,6 +70,36 @@ class TimedWorker(protocol.Worker):
             run(image)
             latencies.append((time.perf_counter_ns() - started) / 1e6)
         return messages.Latencies(latencies)
+
+    def phases_of(
+        self,
+        pictures: Iterable[Any],
+        repeats: int,
+        prepare: Callable[[Any], Any],
+        restore: Callable[[Any, int, int], Any],
+    ) -> messages.Phases:
+        """Time predictions of decoded pictures (H, W, C), part by part.
+
+        Args:
+            repeats: Counted predictions of each, after one that is not.
+            prepare: From a picture to the network's input.
+            restore: From the network's output to the mask of a height and width.
+        """
+        phases = messages.Phases([], [], [])
+        lists: Any = (phases.preprocess_ms, phases.inference_ms, phases.postprocess_ms)
+        for picture in pictures:
+            for number in range(repeats + 1):
+                times = [time.perf_counter_ns()]
+                prepared = prepare(picture)
+                times.append(time.perf_counter_ns())
+                output = self.run(prepared)
+                times.append(time.perf_counter_ns())
+                restore(output, picture.shape[0], picture.shape[1])
+                times.append(time.perf_counter_ns())
+                if number:
+                    for index, values in enumerate(lists):
+                        values.append((times[index + 1] - times[index]) / 1e6)
+        return phases
 
     def sustain(
         self, request: messages.Sustain, on_step: Callable[[], None] = protocol.do_nothing

@@ -27,7 +27,9 @@ from .messages import (
     Done,
     Label,
     LabelPrepared,
+    Phases,
     PredictPrepared,
+    TimePhases,
 )
 from .protocol import do_nothing, explain, serve
 from .timing import TimedWorker
@@ -55,6 +57,16 @@ class LocalWorker(TimedWorker):
     def open_network(self) -> Callable[[Any], Any]:
         run: Callable[[Any], Any] = self._runner.open().run
         return run
+
+    def time_phases(self, request: TimePhases) -> Phases:
+        from edgeseg.data.images import read_image
+
+        assert request.inputs is not None
+        assert request.outputs is not None
+        inputs = InputContract.from_json(dict(request.inputs))
+        outputs = OutputContract.from_json(dict(request.outputs))
+        pictures = (read_image(Path(path), inputs.channels) for path in request.images)
+        return self.phases_of(pictures, request.repeats, inputs.prepare, outputs.restore)
 
     def label(self, request: Label, on_step: Callable[[], None] = do_nothing) -> Done:
         from edgeseg.data.images import read_image

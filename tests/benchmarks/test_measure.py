@@ -10,7 +10,7 @@ import pytest
 from fake_runners import FakeRunner
 
 from edgeseg.benchmarks.latency import LEAST_ROUNDS
-from edgeseg.benchmarks.measure import measure
+from edgeseg.benchmarks.measure import measure, phase_repeats
 from edgeseg.benchmarks.participants import Participant
 from edgeseg.benchmarks.process import Runner, WorkerProcess
 from edgeseg.benchmarks.report import Report
@@ -79,6 +79,19 @@ def test_rows_say_what_was_measured(report: Report) -> None:
         assert row["fps"] == pytest.approx(1000 / latency["mean"])
         assert row["warm_up"]["inferences"] >= 10
     assert json.loads(json.dumps(report.to_json()))["data"]["images"] == 3
+
+
+def test_parts_of_a_prediction_are_of_what_ships(report: Report) -> None:
+    baseline, row = report.rows
+    assert baseline["phases_ms"] is None
+    assert set(row["phases_ms"]) == {"preprocess", "inference", "postprocess"}
+    assert min(row["phases_ms"].values()) > 0
+
+
+def test_few_predictions_of_a_slow_network_are_timed_by_parts() -> None:
+    assert phase_repeats(1.0, 4) == 5
+    assert phase_repeats(250.0, 4) == 2
+    assert phase_repeats(9000.0, 4) == 1
 
 
 def test_baseline_is_as_fast_as_itself(report: Report) -> None:

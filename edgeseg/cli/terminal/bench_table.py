@@ -241,6 +241,17 @@ def row_warnings(rows: list[dict[str, Any]]) -> list[str]:
     return warnings
 
 
+def describe_phases(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """What a whole prediction takes, from the decoded picture to the mask of its size."""
+    return [
+        f"{row['name']}: preprocess {phases['preprocess']:.2f}, inference "
+        f"{phases['inference']:.2f}, postprocess {phases['postprocess']:.2f} ms a picture by the "
+        "Python runner."
+        for row in rows
+        if (phases := row.get("phases_ms"))
+    ]
+
+
 def describe_sustained(rows: Iterable[dict[str, Any]]) -> list[str]:
     """Of each long run its speed at both ends, what does not count, and its energy."""
     lines = []
@@ -282,6 +293,7 @@ def describe_report(report: Report) -> list[str]:
         *describe_choices(report.rows),
         *describe_toolkits(report.rows),
         *describe_metrics(report.reference, report.rows),
+        *describe_phases(report.rows),
         *describe_margins(report.rows),
         *describe_sustained(report.rows),
         *(f"Warning: {warning}" for warning in row_warnings(report.rows)),

@@ -150,6 +150,7 @@ class AdbRunner(DeviceRunner):
     threads: int
 
     times_blocks = True
+    times_phases = False
 
     @property
     def has_masks(self) -> bool:  # type: ignore[override]

@@ -27,7 +27,9 @@ from edgeseg.benchmarks.workers.messages import (
     Label,
     Load,
     Loaded,
+    Phases,
     Request,
+    TimePhases,
     Verify,
     encode_request,
 )
@@ -266,6 +268,31 @@ class SshWorker(WorkerProxy):
     def describe(self, packages: Sequence[str]) -> Description:
         return self.ask(Describe(packages))
 
+    def time_phases(self, request: TimePhases) -> Phases:
+        assert request.inputs is not None
+        channels = InputContract.from_json(dict(request.inputs)).channels
+        found = Phases([], [], [])
+        with temporary_folder("device") as folder:
+            for path in request.images:
+                image = self._push_image(Path(path), Path(folder), channels)
+                times = self.ask(TimePhases([image], request.repeats))
+                found = Phases(
+                    [*found.preprocess_ms, *times.preprocess_ms],
+                    [*found.inference_ms, *times.inference_ms],
+                    [*found.postprocess_ms, *times.postprocess_ms],
+                )
+        return found
+
+    def _push_image(self, path: Path, folder: Path, channels: int) -> str:
+        """Bring a decoded image to the device, over the one before; returns where it lies.
+
+        One at a time: the device's disk may be small, and a step may not take long.
+        """
+        image = f"{self._scratch}/image.npy"
+        np.save(folder / "image.npy", read_image(path, channels))
+        self._transport.push(folder / "image.npy", image)
+        return image
+
     def label(self, request: Label, on_step: Callable[[], None] = do_nothing) -> Done:
         assert request.inputs is not None
         assert request.outputs is not None
@@ -285,11 +312,9 @@ class SshWorker(WorkerProxy):
         return Done()
 
     def _label_image(self, path: Path, folder: Path, inputs: InputContract) -> NDArray[np.uint8]:
-        """One image at a time: the device's disk may be small, and a step may not take long."""
-        image, result = f"{self._scratch}/image.npy", f"{self._scratch}/labels.npy"
+        result = f"{self._scratch}/labels.npy"
         shape = inputs.height, inputs.width
-        np.save(folder / "image.npy", read_image(path, inputs.channels))
-        self._transport.push(folder / "image.npy", image)
+        image = self._push_image(path, folder, inputs.channels)
         self.ask(Label([image], result))
         limit = int(np.prod(shape)) + NPY_HEADER_BYTES
         self._transport.pull(result, folder / "labels.npy", limit_bytes=limit)

@@ -21,6 +21,7 @@ from edgeseg.benchmarks.workers.messages import (
     Label,
     Load,
     Request,
+    TimePhases,
     Verify,
     encode_request,
 )
@@ -113,6 +114,17 @@ def test_it_writes_label_maps(folder: Path, open_worker: Open) -> None:
     assert (labels.shape, labels.dtype) == ((2, SIZE, SIZE), np.uint8)
     assert labels[0].mean() > 0.9
     assert labels[1].max() == 0
+
+
+def test_it_times_the_parts_of_a_prediction(folder: Path, open_worker: Open) -> None:
+    picture = np.zeros((48, 80, 3), np.uint8)
+    np.save(folder / "picture.npy", picture)
+    with open_worker("numpy") as worker:
+        worker.load()
+        phases = worker.time_phases(TimePhases(["picture.npy"], repeats=3))
+    for times in (phases.preprocess_ms, phases.inference_ms, phases.postprocess_ms):
+        assert len(times) == 3
+        assert min(times) > 0
 
 
 def test_it_says_what_the_device_is(open_worker: Open) -> None:

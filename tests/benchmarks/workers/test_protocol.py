@@ -21,6 +21,7 @@ from edgeseg.benchmarks.workers.messages import (
     PredictPrepared,
     Request,
     Time,
+    TimePhases,
     decode_request,
     encode_request,
 )
@@ -53,7 +54,10 @@ def answers_to(line: str) -> list[dict[str, object]]:
 
 
 def test_requests_are_known_by_their_names() -> None:
-    names = "load first time sustain memory label label_prepared predict_prepared verify describe"
+    names = (
+        "load first time sustain time_phases memory label label_prepared predict_prepared verify "
+        "describe"
+    )
     assert list(REQUESTS) == names.split()
 
 
@@ -63,6 +67,7 @@ def test_requests_are_known_by_their_names() -> None:
         Load("images.npy"),
         Load(),
         Time(3),
+        TimePhases(["a.png"], 3, {"height": 4}, {"classes": ["a", "b"]}),
         Label(["a.png"], "labels.npy", {"height": 4}, {"classes": ["a", "b"]}),
         LabelPrepared("images.npy", 2, {"classes": ["a", "b"]}, "labels.npy"),
         PredictPrepared("images.npy", "masks.npy"),
