@@ -48,7 +48,14 @@ FORBIDDEN = {
 # Rooms of the pipeline from the top down: one imports what lies further down, and nothing else.
 # The modules that lie loose in it are the commands.
 COMMANDS = "commands"
-FLOORS = (("studies",), (COMMANDS,), ("measuring",), ("evaluator", "devices"), ("builder",))
+FLOORS = (
+    ("studies",),
+    (COMMANDS,),
+    ("fleet",),
+    ("measuring",),
+    ("evaluator", "devices"),
+    ("builder",),
+)
 
 
 def test_the_files_that_are_tested_first_are_there(pytestconfig: pytest.Config) -> None:

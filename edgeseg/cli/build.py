@@ -237,7 +237,7 @@ def _build_all(request: BuildRequest, *, as_json: bool) -> None:
 
     from ..bundle.bundle import require_free_output
     from ..pipeline.builder.request import AUTO, BUNDLES, completed
-    from ..pipeline.sweep import build_cells, write_sweep
+    from ..pipeline.sweep import build_cells, write_cells
 
     of_one = (request.runtime, request.method, request.method_options, request.options)
     if any(of_one) or request.tuning:
@@ -253,7 +253,7 @@ def _build_all(request: BuildRequest, *, as_json: bool) -> None:
     for name in device_names():
         require_free_output(folder / name, overwrite=request.overwrite)
     cells = build_cells(requests, make_progress())
-    write_sweep(folder / SET_NAME, cells, {})
+    write_cells(folder / SET_NAME, cells)
     if as_json:
         print_json([cell.to_json() for cell in cells])
     else:

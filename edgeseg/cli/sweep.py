@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import UsageError
-from ..records import short_name
-from .terminal.bench_table import (
-    bench_titles,
-    describe_report,
-    markdown_table,
-    reference_cells,
-    row_cells,
-)
+from ..errors import OutputInUseError, UsageError
+from ..storage.atomic import write_text
+from .terminal.bench_table import describe_report
 from .terminal.console import make_progress, print_json, print_note, print_result
-from .terminal.options import AsJson, RequiredOutput, Runs, Split, Threads
+from .terminal.options import AsJson, Output, Runs, Split, Threads
+from .terminal.sweep_table import print_sweep, status_line, sweep_table
 
 if TYPE_CHECKING:
-    from edgeseg.benchmarks.report import Report
+    from ..pipeline.fleet.plan import SweepPlan
+    from ..pipeline.fleet.results import SweepResult
+    from ..pipeline.sweep import SweepRequest
 
-    from ..pipeline.sweep import Cell
-
-DEFAULT_PRECISIONS = ["fp32", "int8"]
 TABLE_NAME = "table.md"
+CSV_NAME = "sweep.csv"
+# What a SWEEP.toml says, by the name of the parameter.
+IN_FILE = ("model", "target", "precision", "weights", "data", "split", "threads", "runs")
+RUNS = Path("runs")
+INTERRUPTED = 130
 
 
 def sweep(
-    output: RequiredOutput,
+    context: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="TOML file with the cells; --write makes a first one.", metavar="FILE"),
+    ] = None,
+    output: Output = None,
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -64,87 +69,144 @@ def sweep(
     split: Split = None,
     threads: Threads = 1,
     runs: Runs = 100,
+    write: Annotated[
+        Path | None,
+        typer.Option(help="Write what the options say as a TOML file, and do nothing else."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the cells and what is done; do nothing.")
+    ] = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="Show what is done so far, as a table.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Build, verify and measure networks on targets in precisions, and print one table.
 
-    Refused builds are rows with their reason. Equal builds come from the cache.
+    Refused builds are rows with their reason. A sweep that was ended goes on where it stopped: what
+    is finished is kept in the output folder, runs/NAME for NAME.toml, else runs/sweep. Exit code 1
+    says that a cell failed, 130 that the sweep was interrupted.
     """
-    from edgeseg.benchmarks.settings import BenchSettings
+    from ..pipeline.fleet.sweep_file import read_sweep_file, sweep_file_text
+    from ..pipeline.sweep import BUNDLES, SweepRequest
 
-    from ..models import list_models
-    from ..pipeline.bench import BenchRequest
-    from ..pipeline.build import BuildRequest, open_split
-    from ..pipeline.sweep import (
-        SWEEP_NAME,
-        build_cells,
-        measure_cells,
-        sweep_record,
-        targets_that_build_here,
-        write_sweep,
+    if file is not None:
+        _require_no_axes(context, file)
+        plan = read_sweep_file(file)
+    else:
+        plan = _plan_of_options(
+            model, target, precision, weights or [], data or [], split, threads, runs
+        )
+    if write is not None:
+        if write.exists():
+            raise OutputInUseError(f"{write} exists. Name another file, or remove it.")
+        write_text(write, sweep_file_text(plan))
+        print_result(f"{write}: {len(plan.points())} cells. Start it with edgeseg sweep {write}")
+        return
+    request = SweepRequest(
+        plan,
+        output or RUNS / (file.stem if file else "sweep"),
+        bundles=BUNDLES if file else "",  # where they were before there were files
     )
+    if dry_run or status:
+        _show(request, as_json=as_json, is_status=status)
+    else:
+        _run(request, as_json=as_json)
 
-    weights_of = _paths_by_model(weights or [], "--weights")
-    data_of = _paths_by_model(data or [], "--data")
-    models = list(dict.fromkeys(model or ())) or [
+
+def _require_no_axes(context: typer.Context, file: Path) -> None:
+    for name in IN_FILE:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise UsageError(
+                f"--{name} and {file} both say what is swept. Leave --{name} out, and change the "
+                "file."
+            )
+
+
+def _plan_of_options(
+    model: list[str] | None,
+    target: list[str] | None,
+    precision: list[str] | None,
+    weights: Sequence[str],
+    data: Sequence[str],
+    split: list[str] | None,
+    threads: int,
+    runs: int,
+) -> SweepPlan:
+    from ..models import list_models
+    from ..pipeline.fleet.plan import PRECISIONS, SweepPlan
+    from ..pipeline.sweep import targets_that_build_here
+
+    weights_of = _paths_by_model(weights, "--weights")
+    data_of = _paths_by_model(data, "--data")
+    models = tuple(dict.fromkeys(model or ())) or tuple(
         spec.name for spec in list_models() if spec.weights or spec.name in weights_of
-    ]
+    )
     for option, named in (("--weights", weights_of), ("--data", data_of)):
         for name in named:
             if name not in models:
                 raise UsageError(f"{option} names {name}, which is not swept. Add --model {name}.")
-    requests = [
-        BuildRequest(
-            model=name,
-            target=target_name,
-            precision=precision_name,
-            output=output / f"{short_name(name)}-{target_name}-{precision_name}",
-            weights=weights_of.get(name),
-            data=data_of.get(name),
-            overwrite=True,
-        )
-        for name in models
-        for target_name in target or targets_that_build_here()
-        for precision_name in precision or DEFAULT_PRECISIONS
-    ]
-    settings = BenchSettings(threads=threads, runs=runs)
-    # What can be wrong with the measurement is told before anything is built.
-    settings.require_cores()
-    datasets = {
-        name: open_split(data_of.get(name), *(split or BenchRequest.splits)) for name in models
-    }
-    progress = make_progress()
-    cells = build_cells(requests, progress)
-    cells, reports = measure_cells(cells, datasets, settings, progress)
-    write_sweep(output / SWEEP_NAME, cells, reports)
-    from ..storage.atomic import write_text
+    return SweepPlan(
+        models=models,
+        targets=tuple(dict.fromkeys(target or targets_that_build_here())),
+        precisions=tuple(dict.fromkeys(precision or PRECISIONS)),
+        threads=(threads,),
+        weights=weights_of,
+        data=data_of,
+        splits=tuple(split or SweepPlan.splits),
+        runs=runs,
+    )
 
-    text = sweep_table(cells, reports)
-    write_text(output / TABLE_NAME, text)
+
+def _show(request: SweepRequest, *, as_json: bool, is_status: bool) -> None:
+    """Where a sweep stands; a status writes the table's files anew."""
+    from ..pipeline.sweep import seconds_left, sweep_status
+
+    result = sweep_status(request)
+    if is_status and result.reports:
+        _write_files(request, result)
     if as_json:
-        print_json(sweep_record(cells, reports))
+        print_json(result.to_json())
         return
-    print_result(text.rstrip("\n"))
-    for report in reports.values():
-        for line in describe_report(report):
-            print_note(line)
+    if is_status:
+        print_sweep(result)
+    else:
+        for outcome in result.outcomes:
+            print_result(f"{outcome.cell.words}  {outcome.state}")
+    print_note(status_line(result, seconds_left(request, result)))
 
 
-def sweep_table(cells: Sequence[Cell], reports: dict[str, Report]) -> str:
-    """Markdown: a row for each FP32 reference, each baseline, each bundle, each refusal."""
-    titles = bench_titles([row for report in reports.values() for row in report.rows])
-    rows = []
-    for model in dict.fromkeys(cell.request.model for cell in cells):
-        if model in reports:
-            report = reports[model]
-            rows += [reference_cells(row) for row in report.reference]
-            rows += [row_cells(row) for row in report.rows]
-        rows += [
-            [cell.name, f"refused: {cell.refusal}", *[""] * (len(titles) - 2)]
-            for cell in cells
-            if cell.request.model == model and cell.refusal
-        ]
-    return markdown_table(titles, rows)
+def _run(request: SweepRequest, *, as_json: bool) -> None:
+    from ..pipeline.sweep import run_sweep, sweep_status
+
+    try:
+        result = run_sweep(request, make_progress(), print_note)
+    except KeyboardInterrupt:
+        done = status_line(sweep_status(request), None)
+        print_note(f"Interrupted. {done} The same command goes on from there.")
+        raise typer.Exit(INTERRUPTED) from None
+    _write_files(request, result)
+    if as_json:
+        print_json(result.to_json())
+    else:
+        print_sweep(result)
+        for report in result.reports.values():
+            for line in describe_report(report):
+                print_note(line)
+    if result.count("failed"):
+        print_note(f"{status_line(result, None)} The same command tries what failed once more.")
+        raise typer.Exit(1)
+
+
+def _write_files(request: SweepRequest, result: SweepResult) -> None:
+    from ..pipeline.fleet.results import csv_text
+    from ..pipeline.sweep import SWEEP_NAME
+
+    folder = request.output
+    write_text(folder / SWEEP_NAME, json.dumps(result.to_json(), indent=2) + "\n")
+    write_text(folder / TABLE_NAME, sweep_table(result))
+    write_text(folder / CSV_NAME, csv_text(result))
 
 
 def _paths_by_model(words: Sequence[str], option: str) -> dict[str, Path]:

@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgeseg.benchmarks.report import Report
-from edgeseg.benchmarks.settings import BenchSettings
+from edgeseg.benchmarks.settings import require_cores
 from edgeseg.targets import find_runtime
 from edgeseg.targets.devices import device_names, find_device
 
 from ..bundle.bundle import Bundle
-from ..data.folder import FolderDataset
-from ..errors import EdgesegError
+from ..errors import EdgesegError, UsageError
 from ..progress import SILENT, Progress
 from ..storage.atomic import write_text
+from .bench import BenchRequest, run_bench
 from .build import BuildRequest, build_bundle
-from .measuring.local import bench_bundles
+from .fleet.board import Board
+from .fleet.cells import SweepCells, make_cells
+from .fleet.here import run_here
+from .fleet.plan import LOCAL, SweepPlan
+from .fleet.results import SweepResult, collect
+from .fleet.store import STORE_NAME, Store
+from .fleet.work import Measurement, Work
 from .verify import verify_bundle
 
 SWEEP_NAME = "sweep.json"
+BUNDLES = "bundles"
+TIMEOUT_S = 3600.0
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination.
+    """One combination that was built.
 
     Attributes:
         request: What was to be built.
         bundle: The bundle, built and verified; None when it was refused.
-        refusal: Why it was not built, or not measured, in one sentence.
+        refusal: Why it was not built, in one sentence.
     """
 
     request: BuildRequest
@@ -67,9 +76,7 @@ def build_cells(requests: Sequence[BuildRequest], progress: Progress = SILENT) -
     with progress.stage("build all", total=len(requests)) as stage:
         for request in requests:
             try:
-                bundle, _ = build_bundle(request, progress)
-                verify_bundle(bundle.folder)
-                cells.append(Cell(request, bundle))
+                cells.append(Cell(request, build_verified(request, progress)))
             except EdgesegError as error:
                 cells.append(Cell(request, None, str(error)))
             stage.note(f"{cells[-1].name}: {cells[-1].refusal or 'built and verified'}")
@@ -77,48 +84,138 @@ def build_cells(requests: Sequence[BuildRequest], progress: Progress = SILENT) -
     return cells
 
 
-def measure_cells(
-    cells: Sequence[Cell],
-    data: Mapping[str, FolderDataset],
-    settings: BenchSettings,
+def write_cells(path: Path, cells: Sequence[Cell]) -> None:
+    """Write cells that were built as JSON, atomically."""
+    record = {"cells": [cell.to_json() for cell in cells], "reports": {}}
+    write_text(path, json.dumps(record, indent=2) + "\n")
+
+
+def build_verified(request: BuildRequest, progress: Progress = SILENT) -> Bundle:
+    """Build a bundle and replay its golden pair."""
+    bundle, _ = build_bundle(request, progress)
+    verify_bundle(bundle.folder)
+    return bundle
+
+
+def measure_bundles(measurement: Measurement, progress: Progress = SILENT) -> Report:
+    """Measure bundles, with those that are their baselines on a device, in one run."""
+    request = BenchRequest(
+        bundles=(*measurement.bundles, *measurement.baselines),
+        data=measurement.data,
+        splits=measurement.splits,
+        images=measurement.images,
+        threads=measurement.threads,
+        runs=measurement.runs,
+        device=measurement.device,
+    )
+    return run_bench(request, progress)
+
+
+WORK = Work(build_verified, measure_bundles)
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """A sweep, and where it is done.
+
+    Attributes:
+        plan: The cells.
+        output: Folder of the store, the bundles and the table.
+        bundles: Folder of the bundles, within that.
+        address: Of a Ray cluster, "auto" for one that runs here, or "local" to start one; None
+            takes this process.
+        build_elsewhere: On a cluster, leave builds to machines that measure nothing.
+        timeout_s: On a cluster, longest time that a step may take, and wait for its start.
+    """
+
+    plan: SweepPlan
+    output: Path
+    bundles: str = BUNDLES
+    address: str | None = None
+    build_elsewhere: bool = False
+    timeout_s: float = TIMEOUT_S
+
+    def __post_init__(self) -> None:
+        if self.address is None and self.build_elsewhere:
+            raise UsageError("--build-elsewhere is for a cluster. Add --address, or leave it out.")
+        if self.timeout_s <= 0:
+            raise UsageError(
+                f"--timeout {self.timeout_s:g} is no time. Give a number of seconds above 0."
+            )
+        if self.address is not None:
+            return
+        # What can be wrong with the measurement is told before anything is built.
+        for name in self.plan.devices:
+            if name == LOCAL:
+                require_cores(max(self.plan.threads))
+            elif name not in self.plan.addresses:
+                raise UsageError(
+                    f"The device {name} has no address. Write [device.{name}] with address = "
+                    '"ssh://USER@HOST" into the file, or name a cluster that has it with '
+                    "--address."
+                )
+
+    def cells(self) -> SweepCells:
+        """See `make_cells`."""
+        bundles = (self.output / self.bundles).absolute()
+        return make_cells(self.plan, bundles, on_cluster=self.address not in (None, LOCAL))
+
+
+@contextlib.contextmanager
+def _existing_store(output: Path) -> Iterator[Store | None]:
+    """The store of a sweep that has begun."""
+    path = output / STORE_NAME
+    if not path.is_file():
+        yield None
+        return
+    with Store(path) as store:
+        store.take_back()
+        yield store
+
+
+def sweep_status(request: SweepRequest) -> SweepResult:
+    """Where a sweep stands; nothing is begun.
+
+    Raises:
+        EdgesegError: The plan or the store cannot be used.
+    """
+    known = request.cells()
+    with _existing_store(request.output) as store:
+        return collect(known, store)
+
+
+def seconds_left(request: SweepRequest, result: SweepResult) -> float | None:
+    """What is left, by what steps took before; None where none was done."""
+    with _existing_store(request.output) as store:
+        known = store.seconds() if store else {}
+    open_cells = [outcome for outcome in result.outcomes if not outcome.is_settled]
+    builds = {one.cell.build.key for one in open_cells if one.bundle is None}
+    if open_cells and not known:
+        return None
+    return len(builds) * known.get("build", 0.0) + len(open_cells) * known.get("cell", 0.0)
+
+
+def run_sweep(
+    request: SweepRequest,
     progress: Progress = SILENT,
-) -> tuple[list[Cell], dict[str, Report]]:
-    """Measure the bundles of each model in one interleaved run.
+    tell: Callable[[str], object] = len,
+    work: Work = WORK,
+) -> SweepResult:
+    """Build, verify and measure all cells that are not done yet.
+
+    Ended at any time, the next call goes on: what is finished stays, and is not done again.
 
     Args:
-        data: Labelled images by model.
+        tell: Is told a line for each cell.
+        work: How steps are done.
 
-    Returns:
-        The cells, with the reason where a model was built and could not be measured; and the
-        report of each model that was.
+    Raises:
+        EdgesegError: The plan, the store or the cluster cannot be used; a cell that fails or is
+            refused is told in the result.
     """
-    reports = {}
-    found = list(cells)
-    for model in dict.fromkeys(cell.request.model for cell in cells):
-        bundles = [cell.bundle for cell in cells if cell.bundle and cell.request.model == model]
-        if not bundles:
-            continue
-        try:
-            reports[model] = bench_bundles(bundles, data[model], settings, progress)
-        except EdgesegError as error:
-            reason = f"built, but not measured: {error}"
-            found = [
-                replace(cell, refusal=reason)
-                if cell.bundle and cell.request.model == model
-                else cell
-                for cell in found
-            ]
-    return found, reports
-
-
-def sweep_record(cells: Sequence[Cell], reports: Mapping[str, Report]) -> dict[str, Any]:
-    """Cells and reports as JSON."""
-    return {
-        "cells": [cell.to_json() for cell in cells],
-        "reports": {model: report.to_json() for model, report in reports.items()},
-    }
-
-
-def write_sweep(path: Path, cells: Sequence[Cell], reports: Mapping[str, Report]) -> None:
-    """Write cells and reports as JSON, atomically."""
-    write_text(path, json.dumps(sweep_record(cells, reports), indent=2) + "\n")
+    known = request.cells()
+    with Store(request.output / STORE_NAME) as store:
+        board = Board(request.plan, known, store, tell)
+        board.open()
+        run_here(board, work, request.output, progress)
+        return collect(known, store)

@@ -5,17 +5,20 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import fleet_work
 import pytest
+from fleet_work import LOG, WORK, plan_of, started
 from support import needs
 
-from edgeseg.benchmarks.settings import BenchSettings
+from edgeseg.benchmarks.report import Report
 from edgeseg.bundle.bundle import open_bundle
-from edgeseg.cli.sweep import sweep_table
 from edgeseg.cli.terminal.bench_table import markdown_table, row_cells, row_warnings
-from edgeseg.data.folder import open_sample
+from edgeseg.cli.terminal.sweep_table import sweep_table
 from edgeseg.errors import BenchmarkError
-from edgeseg.pipeline import sweep
-from edgeseg.pipeline.build import BuildRequest
+from edgeseg.pipeline.fleet.sweep_file import read_sweep_file
+from edgeseg.pipeline.fleet.work import Measurement, Work
+from edgeseg.pipeline.sweep import SweepRequest, run_sweep
+from edgeseg.progress import Progress
 from edgeseg.targets.devices import device_names
 
 RunCli = Callable[..., "CompletedProcess[str]"]
@@ -59,6 +62,8 @@ def test_a_sweep_measures_what_builds_and_names_what_does_not(
     assert open_bundle(tmp_path / "egeunet-intel-int8").name == "egeunet-intel-int8"
     rows = record["reports"]["egeunet"]["rows"]
     assert rows[1]["speedup"] > 0
+    page = run_cli("report", tmp_path, "-o", tmp_path / "page")
+    assert "report.html: 2 rows" in page.stdout
 
 
 @pytest.mark.parametrize(
@@ -79,21 +84,115 @@ def test_sweep_refuses_words_it_cannot_use(
     assert message in done.stderr
 
 
-def test_what_cannot_be_measured_keeps_its_builds(
-    small_bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
+def test_what_cannot_be_measured_keeps_its_builds(quick_work: Path, tmp_path: Path) -> None:
+    def refuse(measurement: Measurement, progress: Progress) -> Report:
         raise BenchmarkError("No core is free.")
 
-    monkeypatch.setattr(sweep, "bench_bundles", refuse)
-    request = BuildRequest("egeunet", "intel", "fp32", tmp_path)
-    cell = sweep.Cell(request, open_bundle(small_bundles["fp32"]))
-    settings = BenchSettings(threads=1, runs=1)
-    cells, reports = sweep.measure_cells([cell], {"egeunet": open_sample(["val"])}, settings)
-    assert reports == {}
-    assert cells[0].refusal == "built, but not measured: No core is free."
-    assert cells[0].to_json()["bundle"] == str(cell.bundle.folder)  # type: ignore[union-attr]
-    assert "refused: built, but not measured: No core is free." in sweep_table(cells, reports)
+    request = SweepRequest(plan_of(precisions=("fp32",), images=2), tmp_path, bundles="")
+    result = run_sweep(request, work=Work(fleet_work.build, refuse))
+    assert result.reports == {}
+    (outcome,) = result.outcomes
+    assert outcome.reason == "built, but not measured: No core is free."
+    assert outcome.to_json()["bundle"] == str(tmp_path / "egeunet-onnxruntime-fp32")
+    assert "failed: built, but not measured: No core is free." in sweep_table(result)
+
+
+@pytest.fixture
+def quick_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Let the command do steps that cost nothing; the file names what was begun."""
+    path = tmp_path / "started.log"
+    path.write_text("")
+    monkeypatch.setenv(LOG, str(path))
+    monkeypatch.setattr(run_sweep, "__defaults__", (*run_sweep.__defaults__[:-1], WORK))
+    return path
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text('models = ["egeunet"]\ntargets = ["onnxruntime"]\nimages = 2\n')
+    return path
+
+
+def test_a_file_is_swept_once(
+    quick_work: Path, file: Path, tmp_path: Path, run_cli: RunCli
+) -> None:
+    output = tmp_path / "out"
+    words = ("sweep", file, "-o", output)
+    dry = run_cli(*words, "--dry-run")
+    assert dry.stdout.splitlines() == [
+        "egeunet onnxruntime fp32  queued",
+        "egeunet onnxruntime int8  queued",
+    ]
+    assert "0 of 2 cells are done, 2 queued." in dry.stderr
+    assert not output.exists()
+    done = run_cli(*words)
+    assert done.returncode == 0, done.stderr
+    assert (
+        "[2/2] egeunet onnxruntime int8  build 0 s  bench 0 s  dice -0.0021  1.08x" in done.stderr
+    )
+    again = run_cli(*words)
+    assert again.stdout == done.stdout == (output / "table.md").read_text()
+    assert len(started("build")) == 2
+    status = run_cli(*words, "--status", "--json")
+    record = json.loads(status.stdout)
+    assert record == json.loads((output / "sweep.json").read_text())
+    assert record["schema_version"] == 1
+    assert [cell["state"] for cell in record["cells"]] == ["done", "done"]
+    assert "2 of 2 cells are done." in run_cli(*words, "--status").stderr
+    assert (output / "sweep.csv").read_text().count("\n") == 3
+    assert (output / "bundles" / "egeunet-onnxruntime-int8" / "manifest.json").is_file()
+
+
+def test_a_cell_that_failed_is_told_by_the_exit_code(
+    quick_work: Path, file: Path, tmp_path: Path, run_cli: RunCli
+) -> None:
+    file.write_text(file.read_text() + 'precisions = ["int8", "broken", "fp61"]\n')
+    done = run_cli("sweep", file, "-o", tmp_path / "out")
+    assert done.returncode == 1
+    assert "failed: RuntimeError: it broke" in done.stdout
+    assert "refused: There is no fp61." in done.stdout
+    assert "1 of 3 cells are done, 1 refused, 1 failed." in done.stderr
+    assert "The same command tries what failed once more." in done.stderr
+
+
+def test_a_sweep_that_is_interrupted_says_how_to_go_on(
+    quick_work: Path, file: Path, tmp_path: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(measurement: Measurement, progress: Progress) -> Report:
+        raise KeyboardInterrupt
+
+    work = Work(fleet_work.build, interrupt)
+    monkeypatch.setattr(run_sweep, "__defaults__", (*run_sweep.__defaults__[:-1], work))
+    done = run_cli("sweep", file, "-o", tmp_path / "out")
+    assert done.returncode == 130
+    assert "0 of 2 cells are done, 2 queued. The same command goes on" in done.stderr
+    monkeypatch.setattr(run_sweep, "__defaults__", (*run_sweep.__defaults__[:-1], WORK))
+    assert run_cli("sweep", file, "-o", tmp_path / "out").returncode == 0
+    assert len(started("build")) == 2
+
+
+def test_options_are_written_as_a_file(tmp_path: Path, run_cli: RunCli) -> None:
+    path = tmp_path / "new.toml"
+    words = ("sweep", "-m", "egeunet", "-t", "onnxruntime", "-p", "int8", "--runs", 7, "--write")
+    done = run_cli(*words, path)
+    assert "1 cells. Start it with edgeseg sweep" in done.stdout
+    assert read_sweep_file(path).runs == 7
+    again = run_cli(*words, path)
+    assert again.returncode == 2
+    assert "exists. Name another file" in again.stderr
+
+
+def test_a_file_and_options_are_not_mixed(file: Path, run_cli: RunCli) -> None:
+    done = run_cli("sweep", file, "--threads", 1)
+    assert done.returncode == 2
+    assert "Leave --threads out, and change the file" in done.stderr
+
+
+def test_a_folder_without_a_sweep_makes_no_report(tmp_path: Path, run_cli: RunCli) -> None:
+    refused = run_cli("report", tmp_path, "-o", tmp_path / "none")
+    assert refused.returncode == 2
+    assert "holds no sweep" in refused.stderr
 
 
 @needs("torch", "openvino", "nncf", "onnxruntime")

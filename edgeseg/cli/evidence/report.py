@@ -35,7 +35,9 @@ COLUMNS = {
 def report(
     files: Annotated[
         list[Path],
-        typer.Argument(help="Files that edgeseg bench --json-file or profile --json wrote."),
+        typer.Argument(
+            help="Files that edgeseg bench --json-file or profile --json wrote; folders of sweeps."
+        ),
     ],
     output: RequiredOutput,
     overwrite: Overwrite = False,
@@ -83,12 +85,39 @@ def read_runs(paths: Sequence[Path]) -> tuple[list[Report], list[dict[str, Any]]
 
     reports, profiles = [], []
     for path in paths:
+        if path.is_dir():
+            reports += sweep_reports(path)
+            continue
         record = read_record(path)
         if isinstance(record, dict) and "layers" in record:
             profiles.append(_profile(record, path))
         else:
             reports.append(Report.from_json(record))
     return reports, profiles
+
+
+def sweep_reports(folder: Path) -> list[Report]:
+    """What a sweep measured.
+
+    Raises:
+        UsageError: The folder holds no sweep, or one that has measured nothing.
+    """
+    from edgeseg.benchmarks.report import Report
+
+    from ...pipeline.sweep import SWEEP_NAME
+
+    path = folder / SWEEP_NAME
+    if not path.is_file():
+        raise UsageError(
+            f"{folder} holds no sweep: it has no {SWEEP_NAME}. Name the folder of edgeseg sweep; "
+            "where that was ended, edgeseg sweep --status writes the file."
+        )
+    record = read_record(path)
+    with whole_records([path]):
+        found = [Report.from_json(one) for one in record["reports"].values()]
+    if not found:
+        raise UsageError(f"{path} has no measured cell. Look at edgeseg sweep --status.")
+    return found
 
 
 def _profile(record: dict[str, Any], path: Path) -> dict[str, Any]:

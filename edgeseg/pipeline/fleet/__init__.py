@@ -1,0 +1,1 @@
+"""Sweeps: cells of a table, the store that remembers them, and what works on them."""
