@@ -35,11 +35,14 @@ def judge_row(
 
 
 def with_verdicts(report: Report, margins: Mapping[str, float]) -> Report:
-    """The same with the verdicts of each artefact as `margins`; baselines have none."""
+    """The same with the verdicts of each artefact as `margins`.
+
+    Baselines have none, nor has an artefact on other numbers of threads, which is in it anyway.
+    """
     images = report.data["images"]
     rows = [
         row
-        if row["is_baseline"]
+        if row["is_baseline"] or row.get("is_sweep")
         else {**row, "margins": [one.to_json() for one in judge_row(row, margins, images)]}
         for row in report.rows
     ]

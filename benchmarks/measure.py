@@ -191,9 +191,8 @@ def _time_phases(
 
 def has_phases(participant: Participant) -> bool:
     """Whether it ships, and pictures are prepared where it runs."""
-    return (
-        participant.runner.times_phases and not participant.is_baseline and not participant.toolkit
-    )
+    ships = not (participant.is_baseline or participant.toolkit or participant.threads)
+    return ships and participant.runner.times_phases
 
 
 def phase_repeats(median_ms: float, images: int) -> int:
@@ -211,7 +210,9 @@ def _sustain(
     """Let each artefact that ships run alone for a while; the others wait and are still loaded."""
     request = Sustain(settings.sustain_s, WINDOW_S, settings.threads)
     for participant in participants:
-        if participant.is_baseline or participant.toolkit or participant.key not in workers:
+        if participant.key not in workers or participant.threads:
+            continue
+        if participant.is_baseline or participant.toolkit:
             continue
         meter = EnergyMeter()
         windows = int(settings.sustain_s / WINDOW_S)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from edgeseg.contract import InputContract, OutputContract
 
@@ -29,6 +30,8 @@ class Participant:
         device: Where it runs; empty is this machine.
         toolkit: What an external toolkit does to the network, for people; empty for what is ours.
             A toolkit that fails is left out, and the run goes on.
+        threads: CPU threads where they are not those of the run, as in a sweep over threads; 0 are
+            the run's.
     """
 
     key: str
@@ -46,7 +49,26 @@ class Participant:
     fallback_runtime: str = ""
     device: str = ""
     toolkit: str = ""
+    threads: int = 0
 
     @property
     def is_baseline(self) -> bool:
         return self.key == self.baseline_key
+
+
+def on_threads(participants: Iterable[Participant], counts: Iterable[int]) -> Iterator[Participant]:
+    """Artefacts on other numbers of threads, each compared with itself on those of the run.
+
+    Args:
+        participants: Artefacts that are timed.
+    """
+    for count in counts:
+        for participant in participants:
+            yield replace(
+                participant,
+                key=f"{participant.key} on {count} threads",
+                name=f"{participant.name} ({count} thread{'s' if count > 1 else ''})",
+                runner=participant.runner.on_threads(count),
+                baseline_key=participant.key,
+                threads=count,
+            )

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self
 
 from edgeseg.errors import BenchmarkError, WorkerKilledError
 
@@ -189,6 +190,11 @@ class Runner(abc.ABC):
     times_blocks: bool = False
     has_masks: bool = True
     times_phases: bool = True
+
+    def on_threads(self, threads: int) -> Self:
+        """The same on another number of threads; a runner is a dataclass that has `threads`."""
+        changed: Self = replace(self, threads=threads)  # type: ignore[type-var]
+        return changed
 
     @abc.abstractmethod
     def open_worker(self, name: str) -> Worker:

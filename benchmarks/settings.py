@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from edgeseg.errors import UsageError
 
@@ -16,21 +16,31 @@ class BenchSettings:
     runs: Least number of counted inferences of each artefact.
     timing_images: How many different images are timed in turn.
     sustain_s: Seconds that each artefact runs without a pause after that; 0 leaves it out.
+    sweep_threads: Other numbers of threads that each artefact is measured on in the same run.
     """
 
     threads: int = 1
     runs: int = 200
     timing_images: int = 4
     sustain_s: float = 0.0
+    sweep_threads: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if value < 1 and name != "sustain_s":
+        for name in ("threads", "runs", "timing_images"):
+            value = getattr(self, name)
+            if value < 1:
                 raise UsageError(f"The number of {name} is {value}; it must be at least 1.")
+        counts = (self.threads, *self.sweep_threads)
+        if min(counts) < 1 or len({*counts}) < len(counts):
+            raise UsageError(
+                f"--sweep-threads names {', '.join(map(str, self.sweep_threads))}, and the run has "
+                f"{self.threads}. Name other numbers from 1 on, each once."
+            )
 
     def require_cores(self) -> None:
         """Refuse more threads than this machine lets the process use."""
-        require_cores(self.threads)
+        for count in (self.threads, *self.sweep_threads):
+            require_cores(count)
 
 
 def require_cores(threads: int) -> None:

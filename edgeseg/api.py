@@ -221,6 +221,7 @@ def bench(
     device: str | None = None,
     model: str | None = None,
     sustain_s: float = 0.0,
+    sweep_threads: Sequence[int] = (),
     max_change: Mapping[str, float] | None = None,
     progress: bool = True,
 ) -> Report:
@@ -239,6 +240,7 @@ def bench(
         model: Class of your own network, "package.module:Class", to be imported for the FP32
             reference; None takes the bundle's FP32 graph. Nothing that a bundle names is imported.
         sustain_s: Seconds that each artefact runs without a pause afterwards.
+        sweep_threads: Other numbers of threads that each artefact is measured on as well.
         max_change: How much of each metric an artefact may lose against the FP32 reference, which
             the `margins` of its row judge; see `edgeseg.metrics.limits`.
 
@@ -255,6 +257,7 @@ def bench(
     given |= {
         "bundles": tuple(folders),
         "splits": splits,
+        "sweep_threads": tuple(sweep_threads),
         "toolkits": {name: Path(python) for name, python in (toolkits or {}).items()},
         "device": None if device is None else DeviceSettings(device),
     }

@@ -30,7 +30,12 @@ def artifacts_of(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 def verdict_section(reports: Sequence[Report]) -> str:
     """A card for each artefact: faster or not, and whether it keeps its masks."""
     cards = []
-    judged = [(row, report) for report in reports for row in artifacts_of(report.rows)]
+    judged = [
+        (row, report)
+        for report in reports
+        for row in artifacts_of(report.rows)
+        if not row.get("is_sweep")  # compared with itself, not with the plain export
+    ]
     for row, report in judged:
         verdict = verdict_of(row, report.data.get("images", 0))
         speed = row.get("speedup")

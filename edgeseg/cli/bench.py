@@ -18,6 +18,7 @@ from .terminal.bench_table import bench_table, describe_report
 from .terminal.console import (
     is_standard_output,
     make_progress,
+    parse_counts,
     print_json,
     print_note,
     print_table,
@@ -41,6 +42,12 @@ def bench(
     sustain: Annotated[
         str | None,
         typer.Option(help="Let each bundle run so long without a pause afterwards: 90s, 10m."),
+    ] = None,
+    sweep_threads: Annotated[
+        str | None,
+        typer.Option(
+            help="Other numbers of threads to measure each bundle on in the same run: 2,4."
+        ),
     ] = None,
     record: Annotated[bool, typer.Option(help="Add the rows to the bundles' manifests.")] = False,
     baseline: Annotated[
@@ -134,6 +141,7 @@ def bench(
         record=record,
         model=model,
         sustain_s=parse_duration(sustain) if sustain else BenchRequest.sustain_s,
+        sweep_threads=parse_counts(sweep_threads or "", "--sweep-threads"),
         max_change=parse_max_change(max_change or [], {}),
     )
     report = run_bench(request, make_progress())

@@ -40,6 +40,7 @@ class BenchRequest:
         model: Class of the user's own network, "package.module:Class", which is imported for the
             FP32 reference; None takes the bundle's FP32 graph.
         sustain_s: Seconds that each artefact runs without a pause afterwards.
+        sweep_threads: Other numbers of threads that each artefact is measured on as well.
         max_change: How much of each metric an artefact may lose against the FP32 reference, by
             name; metrics that are not named are judged by what auto may lose of them.
     """
@@ -56,6 +57,7 @@ class BenchRequest:
     record: bool = False
     model: str | None = None
     sustain_s: float = BenchSettings.sustain_s
+    sweep_threads: tuple[int, ...] = BenchSettings.sweep_threads
     max_change: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -84,7 +86,10 @@ def run_bench(request: BenchRequest, progress: Progress = SILENT) -> Report:
     """
     margins = stated_margins(request.max_change)
     settings = BenchSettings(
-        threads=request.threads, runs=request.runs, sustain_s=request.sustain_s
+        threads=request.threads,
+        runs=request.runs,
+        sustain_s=request.sustain_s,
+        sweep_threads=request.sweep_threads,
     )
     bundles = [open_bundle(folder) for folder in request.bundles]
     dataset = open_split(request.data, *request.splits).first(request.images)

@@ -53,6 +53,11 @@ def test_a_margin_that_nothing_is_held_against_is_refused(report: Report) -> Non
         require_scored(judged, {"iou_image": 0.1})
 
 
+def test_a_sweep_is_not_judged_again(report: Report) -> None:
+    swept = replace(report, rows=[{**ROW, "is_sweep": True}])
+    assert verdicts_of(with_verdicts(swept, MARGINS).rows[0]) == []
+
+
 def test_older_reports_have_no_verdicts(report: Report) -> None:
     assert verdicts_of(report.rows[1]) == []
     without = replace(report, rows=[{**ROW, "delta": None, "delta_ci95": None}])

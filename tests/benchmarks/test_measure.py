@@ -11,7 +11,7 @@ from fake_runners import FakeRunner
 
 from edgeseg.benchmarks.latency import LEAST_ROUNDS
 from edgeseg.benchmarks.measure import measure, phase_repeats
-from edgeseg.benchmarks.participants import Participant
+from edgeseg.benchmarks.participants import Participant, on_threads
 from edgeseg.benchmarks.process import Runner, WorkerProcess
 from edgeseg.benchmarks.report import Report
 from edgeseg.benchmarks.settings import BenchSettings
@@ -92,6 +92,21 @@ def test_few_predictions_of_a_slow_network_are_timed_by_parts() -> None:
     assert phase_repeats(1.0, 4) == 5
     assert phase_repeats(250.0, 4) == 2
     assert phase_repeats(9000.0, 4) == 1
+
+
+def test_a_sweep_compares_an_artefact_with_itself(
+    baseline: Participant, fake_runner: MakeRunner, dataset: FolderDataset
+) -> None:
+    small = replace(baseline, key="small", name="small", runner=fake_runner("open_threshold"))
+    swept = list(on_threads([small], [2, 3]))
+    assert [one.runner for one in swept] == [replace(small.runner, threads=n) for n in (2, 3)]
+    _, row, other = measure([baseline, small, swept[0]], dataset, SETTINGS).rows
+    assert (row["threads"], row["is_sweep"]) == (1, False)
+    assert (other["threads"], other["is_sweep"]) == (2, True)
+    assert other["name"] == "small (2 threads)"
+    assert other["baseline"]["name"] == "small"
+    assert other["flips_per_10k"] == 0
+    assert other["phases_ms"] is None
 
 
 def test_baseline_is_as_fast_as_itself(report: Report) -> None:

@@ -35,8 +35,11 @@ def bench_titles(rows: Sequence[dict[str, Any]] = ()) -> list[str]:
 def _speedup_title(rows: Sequence[dict[str, Any]]) -> str:
     """ "speed-up over plain export", by the kind that the names of baselines end with."""
     names = [(row.get("baseline") or {}).get("name", "") for row in rows]
-    kinds = {name.rpartition("(")[2].rstrip(")") for name in names if name.endswith(")")}
-    return f"{SPEEDUP} over {kinds.pop()}" if len(kinds) == 1 else SPEEDUP
+    kinds = {
+        name.rpartition("(")[2].rstrip(")") if name.endswith(")") else ""
+        for name in filter(None, names)
+    }
+    return f"{SPEEDUP} over {kinds.pop()}" if len(kinds) == 1 and "" not in kinds else SPEEDUP
 
 
 def _shown(place: str) -> list[Metric]:
@@ -241,6 +244,15 @@ def row_warnings(rows: list[dict[str, Any]]) -> list[str]:
     return warnings
 
 
+def describe_growth(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """How cost grows with the input's size and with threads, where several were measured."""
+    from edgeseg.benchmarks.growth import size_growths, thread_gains
+
+    texts = [gain.text for gain in thread_gains(rows)]
+    texts += [growth.text for growth in size_growths(rows)]
+    return [f"{text}." for text in texts]
+
+
 def describe_phases(rows: Iterable[dict[str, Any]]) -> list[str]:
     """What a whole prediction takes, from the decoded picture to the mask of its size."""
     return [
@@ -293,6 +305,7 @@ def describe_report(report: Report) -> list[str]:
         *describe_choices(report.rows),
         *describe_toolkits(report.rows),
         *describe_metrics(report.reference, report.rows),
+        *describe_growth(report.rows),
         *describe_phases(report.rows),
         *describe_margins(report.rows),
         *describe_sustained(report.rows),

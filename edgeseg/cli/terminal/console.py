@@ -70,6 +70,19 @@ def print_table(table: Table) -> None:
     console.print(table)
 
 
+def parse_counts(text: str, option: str) -> tuple[int, ...]:
+    """Whole numbers of "2,4"; none of nothing.
+
+    Raises:
+        UsageError: A word is none.
+    """
+    words = [word.strip() for word in text.split(",")] if text else []
+    for word in words:
+        if not word.isdecimal():
+            raise UsageError(f"{option} '{text}': '{word}' is no whole number. Write {option} 2,4.")
+    return tuple(map(int, words))
+
+
 def parse_size(text: str | None, option: str = "--size") -> tuple[int, int] | None:
     """Read "HxW" of an option.
 

@@ -230,7 +230,7 @@ class SshWorker(WorkerProxy):
         self.name = name
         self._transport = runner.transport
         self._runner = runner
-        self._scratch = f"scratch/{runner.folder}"
+        self._scratch = f"scratch/{runner.folder}-{runner.threads}"
 
     def start(self, stack: contextlib.ExitStack) -> None:
         runner, facts = self._runner, self._transport.facts

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from edgeseg.benchmarks.measure import measure
-from edgeseg.benchmarks.participants import Participant
+from edgeseg.benchmarks.participants import Participant, on_threads
 from edgeseg.benchmarks.report import Failure, Report
 from edgeseg.benchmarks.settings import BenchSettings
 from edgeseg.targets import find_runtime
@@ -76,6 +76,8 @@ def bench_bundles(
             failures += failed
         participant = bundle_participant(bundle, baseline, settings)
         participants.append(replace(participant, name=names[participant.key]))
+    shipped = [each for each in participants if each.key in names and not each.fallback_runtime]
+    participants += on_threads(shipped, settings.sweep_threads)
     report = measure(participants, dataset, settings, progress)
     report = replace(report, failures=[*failures, *report.failures])
     note_candidates(report, bundles)

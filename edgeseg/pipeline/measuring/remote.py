@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from edgeseg.benchmarks.measure import measure
-from edgeseg.benchmarks.participants import Participant
+from edgeseg.benchmarks.participants import Participant, on_threads
 from edgeseg.benchmarks.report import Report
 from edgeseg.benchmarks.settings import BenchSettings
 from edgeseg.targets.transports.adb import AdbTransport
@@ -80,8 +80,9 @@ def bench_on_device(
                 stage.note(f"{bundle.name}: {numbers}")
                 stage.advance()
                 runners[bundle_key(bundle)] = runner
+        participants = device_participants(bundles, runners, str(address), model)
         report = measure(
-            device_participants(bundles, runners, str(address), model),
+            [*participants, *on_threads(participants, settings.sweep_threads)],
             dataset,
             settings,
             progress,

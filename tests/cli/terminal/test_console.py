@@ -4,6 +4,7 @@ import pytest
 from rich.table import Table
 
 from edgeseg.cli.terminal.console import (
+    parse_counts,
     parse_options,
     parse_size,
     print_error,
@@ -58,3 +59,11 @@ def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> No
     printed = capsys.readouterr()
     assert name in printed.out
     assert printed.err.splitlines() == [name, f"Error: {name}"]
+
+
+def test_counts_are_whole_numbers() -> None:
+    assert parse_counts("2,4", "--sweep-threads") == (2, 4)
+    assert parse_counts("", "--sweep-threads") == ()
+    for text in ("two", "2,", "2.5", "-1"):
+        with pytest.raises(UsageError, match=r"is no whole number\. Write --sweep-threads 2,4"):
+            parse_counts(text, "--sweep-threads")
