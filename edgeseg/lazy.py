@@ -38,6 +38,14 @@ BACKENDS = {
     "cuda": ("cuda-python", ""),
 }
 
+# The same for packages that no result depends on, so that no cache key names their versions.
+TOOLS = {
+    "ray": ("ray", "fleet"),
+    "mlflow": ("mlflow-skinny", "mlflow"),
+    "sqlalchemy": ("sqlalchemy", "mlflow"),
+    "alembic": ("alembic", "mlflow"),
+}
+
 # Import name -> how it is installed where pip's ordinary index has no wheel of it.
 OWN_SOURCES = {
     "tensorrt": "sudo apt install python3-libnvinfer (on a Jetson: JetPack brings it)",
@@ -64,6 +72,8 @@ REPORT_NOTHING = {
     # ONNX Runtime sends at import, from 1.29 on, and reads no setting of its Python interface then.
     "ORT_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 # Packages that only send reports, at once when others import them and whatever the settings are.
 # Those others do without them where they are not installed.
@@ -158,12 +168,12 @@ def install_command(module: str) -> str:
     """Command that adds a backend: an extra of edgeseg, its own source, or a plug-in's package."""
     if module in OWN_SOURCES:
         return OWN_SOURCES[module]
-    extra = BACKENDS[module][1] if module in BACKENDS else None
+    extra = {**BACKENDS, **TOOLS}.get(module, ("", ""))[1]
     return f"pip install 'edgeseg[{extra}]'" if extra else f"pip install {distribution_of(module)}"
 
 
 def distribution_of(module: str) -> str:
-    return BACKENDS[module][0] if module in BACKENDS else module
+    return {**BACKENDS, **TOOLS}.get(module, (module, ""))[0]
 
 
 def require_installed(modules: Iterable[str], *, purpose: str) -> None:

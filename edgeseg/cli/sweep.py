@@ -79,6 +79,26 @@ def sweep(
     status: Annotated[
         bool, typer.Option("--status", help="Show what is done so far, as a table.")
     ] = False,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Ray cluster to work on: HOST:PORT, auto for the one that this machine belongs "
+            "to, or local to start one here (default: this process)."
+        ),
+    ] = None,
+    build_elsewhere: Annotated[
+        bool,
+        typer.Option(
+            "--build-elsewhere", help="On a cluster, build on no machine that measures itself."
+        ),
+    ] = False,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            help="Longest time that a step on a cluster may take, or wait for its start, in "
+            "seconds."
+        ),
+    ] = 3600.0,
     as_json: AsJson = False,
 ) -> None:
     """Build, verify and measure networks on targets in precisions, and print one table.
@@ -107,6 +127,9 @@ def sweep(
         plan,
         output or RUNS / (file.stem if file else "sweep"),
         bundles=BUNDLES if file else "",  # where they were before there were files
+        address=address,
+        build_elsewhere=build_elsewhere,
+        timeout_s=timeout,
     )
     if dry_run or status:
         _show(request, as_json=as_json, is_status=status)

@@ -216,6 +216,15 @@ def run_sweep(
     known = request.cells()
     with Store(request.output / STORE_NAME) as store:
         board = Board(request.plan, known, store, tell)
-        board.open()
-        run_here(board, work, request.output, progress)
+        if request.address is None:
+            board.open()
+            run_here(board, work, request.output, progress)
+        else:
+            from .fleet.cluster import Cluster
+
+            with Cluster.connected(
+                request.address, request.plan, request.build_elsewhere
+            ) as cluster:
+                board.open()
+                cluster.run(board, work, request.timeout_s)
         return collect(known, store)

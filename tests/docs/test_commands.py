@@ -15,7 +15,18 @@ from typer.exceptions import TyperException
 from edgeseg.cli import app
 
 # Programs of others, whose options are not looked at.
-OTHER_PROGRAMS = {"cmake", "build/segment", "cd", "git", "npm", "pip", "python", "python3", "unzip"}
+OTHER_PROGRAMS = {
+    "cmake",
+    "build/segment",
+    "cd",
+    "git",
+    "npm",
+    "pip",
+    "python",
+    "python3",
+    "ray",
+    "unzip",
+}
 FENCES = [fence for document in DOCUMENTS for fence in fences_of(document)]
 SHELL_FENCES = [fence for fence in FENCES if fence.language in SHELL]
 

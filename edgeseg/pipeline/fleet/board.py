@@ -180,7 +180,8 @@ class Board:
     def not_measured(self, group: Group, error: Exception) -> None:
         """A run failed: its cells are tried one by one, unless that would not help."""
         if isinstance(error, WorkerKilledError):
-            self.store.lose(group.keys, reason_after(error))
+            advice = "Look at this machine's memory, then run the sweep again."
+            self.store.lose(group.keys, f"built, but not measured: {reason_after(error)}", advice)
         elif len(group.cells) > 1 and not isinstance(error, DeviceError):
             self._alone.add(group.cells[0].group)
             self.store.release(group.keys)

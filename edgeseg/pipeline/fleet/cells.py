@@ -71,12 +71,14 @@ class SweepCells:
 
     Attributes:
         digests: Of the images that are measured on, by model.
+        calibration: Of those that builds may look at, by model.
     """
 
     cells: tuple[SweepCell, ...]
     builds: Mapping[str, SweepBuild]
     steps: tuple[NewStep, ...]
     digests: Mapping[str, str]
+    calibration: Mapping[str, tuple[str, ...]]
 
 
 def make_cells(plan: SweepPlan, bundles: Path, *, on_cluster: bool = False) -> SweepCells:
@@ -93,7 +95,7 @@ def make_cells(plan: SweepPlan, bundles: Path, *, on_cluster: bool = False) -> S
     builds: dict[str, SweepBuild] = {}
     steps: dict[str, NewStep] = {}
     digests = {model: images_digest(_measured(plan, model)) for model in plan.models}
-    calibration = {model: _calibration_digest(plan.data.get(model)) for model in plan.models}
+    calibration = {model: calibration_digest(plan.data.get(model)) for model in plan.models}
     networks = _networks(plan)
     for point in plan.points():
         identity, refusal = networks[point.model, point.size]
@@ -120,7 +122,7 @@ def make_cells(plan: SweepPlan, bundles: Path, *, on_cluster: bool = False) -> S
         words = plan.words(point)
         cells.append(SweepCell(key, build, point, words, plan.condition(point)))
         steps[key] = NewStep(key, "cell", words, measured)
-    return SweepCells(tuple(cells), builds, tuple(steps.values()), digests)
+    return SweepCells(tuple(cells), builds, tuple(steps.values()), digests, calibration)
 
 
 def _networks(plan: SweepPlan) -> dict[tuple[str, Size | None], tuple[dict[str, Any], str]]:
@@ -171,13 +173,13 @@ def _measured(plan: SweepPlan, model: str) -> FolderDataset:
     return open_split(plan.data.get(model), *plan.splits).first(plan.images)
 
 
-def _calibration_digest(data: Path | None) -> list[str]:
+def calibration_digest(data: Path | None) -> tuple[str, ...]:
     """Of the images that a build may look at; a split that is not there has none."""
     found = []
     for split in ("train", "val"):
         with contextlib.suppress(DataError):
             found.append(images_digest(open_split(data, split, labelled=False)))
-    return found
+    return tuple(found)
 
 
 def images_digest(dataset: FolderDataset) -> str:

@@ -190,8 +190,17 @@ class Store:
             for key in own if keys is None else set(keys) & set(own):
                 self._move(key, RUNNING, QUEUED, "released")
 
-    def lose(self, keys: Iterable[str], reason: str) -> None:
-        """Queue again what was lost with a process; too often, and it has failed for `reason`."""
+    def lose(self, keys: Iterable[str], what: str, advice: str) -> int:
+        """Queue again what was lost with a process; too often, and it has failed.
+
+        Args:
+            what: Was lost, for the reason.
+            advice: What to do next.
+
+        Returns:
+            How many steps were queued again.
+        """
+        queued = 0
         with self._writing() as connection:
             for key in keys:
                 if not self._is_own(key):
@@ -201,9 +210,11 @@ class Store:
                 query = "SELECT losses FROM steps WHERE key = ?"
                 ((losses,),) = connection.execute(query, (key,)).fetchall()
                 if losses < MOST_LOSSES:
-                    self._move(key, RUNNING, QUEUED, "queued again")
+                    queued += self._move(key, RUNNING, QUEUED, "queued again")
                 else:
-                    self._move(key, RUNNING, FAILED, FAILED, f"{reason} ({losses} times)")
+                    reason = f"{what}, {losses} times. {advice}"
+                    self._move(key, RUNNING, FAILED, FAILED, reason)
+        return queued
 
     def settle(self, keys: Iterable[str], state: str, reason: str) -> None:
         """Write that steps failed or were refused; those that are done stay so."""

@@ -7,6 +7,7 @@ driver: `python fleet_work.py OUTPUT [ADDRESS]`.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -51,6 +52,10 @@ def build(request: BuildRequest, progress: Progress) -> Bundle:
     time.sleep(float(os.environ.get(SECONDS, "0")))
     if request.precision == "fp61":
         raise TargetError("There is no fp61. Take another precision.")
+    if request.precision == "hanging":
+        time.sleep(60)
+    if request.precision == "deadly":
+        os.kill(os.getpid(), signal.SIGKILL)
     if request.precision == "broken":
         raise RuntimeError("it broke")
     with writing_folder(request.output, replace=True) as folder:

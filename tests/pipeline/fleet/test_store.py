@@ -156,9 +156,9 @@ def test_signs_of_life_are_told_while_work_goes_on(store: Store, path: Path) -> 
 def test_what_is_lost_too_often_has_failed(store: Store) -> None:
     for _ in range(MOST_LOSSES):
         assert store.claim(["c1"]) == ["c1"]
-        store.lose(["c1"], "its worker died")
+        store.lose(["c1"], "its worker died", "Look at its log.")
     step = store.steps(["c1"])["c1"]
-    assert (step.state, step.reason) == ("failed", "its worker died (3 times)")
+    assert (step.state, step.reason) == ("failed", "its worker died, 3 times. Look at its log.")
     store.queue_failed(["c1"])
     assert store.steps(["c1"])["c1"].losses == 0
     assert store.claim(["c1"]) == ["c1"]
