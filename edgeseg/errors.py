@@ -16,6 +16,8 @@
     ├── BenchmarkError           a measurement could not be taken
     │   └── WorkerKilledError    its process was killed from outside: it may go well another time
     └── DeviceError              a remote device is not reached, or fails at what it is asked
+        ├── DeviceLostError      the connection broke: the device may come back
+        └── DeviceTimeoutError   what ran there took too long and was killed
 
 Each message says what happened, to which thing with which value, and what to do next.
 """
@@ -128,3 +130,11 @@ class WorkerKilledError(BenchmarkError):
 
 class DeviceError(EdgesegError):
     pass
+
+
+class DeviceLostError(DeviceError):
+    """The connection to a device broke in the middle of something: the device may come back."""
+
+
+class DeviceTimeoutError(DeviceError):
+    """What ran on a device took too long and was killed; the device itself is there."""

@@ -13,7 +13,7 @@ CORES = Path("/sys/devices/system/cpu")
 # Instruction sets that decide which kernels a runtime picks.
 NOTABLE_FLAGS = (
     "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8",
-    "amx_bf16", "asimd", "asimddp", "i8mm", "bf16",
+    "amx_bf16", "asimd", "asimdhp", "asimddp", "i8mm", "bf16",
 )  # fmt: skip
 
 

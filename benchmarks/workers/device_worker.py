@@ -91,6 +91,22 @@ class DeviceWorker(timing.TimedWorker):
         np.save(request.result, np.stack(maps))
         return messages.Done()
 
+    def label_prepared(self, request: messages.LabelPrepared) -> messages.Done:
+        maps = []
+        for image in np.load(request.images, mmap_mode="r")[: request.count]:
+            mask = self.run(np.ascontiguousarray(image))
+            if not np.isfinite(mask).all():
+                raise RuntimeError("A mask holds NaN or infinity")
+            maps.append(self.network.outputs.labels(mask))
+        np.save(request.result, np.stack(maps))
+        return messages.Done()
+
+    def predict_prepared(self, request: messages.PredictPrepared) -> messages.Done:
+        images = np.load(request.images, allow_pickle=False)
+        masks = [self.run(np.ascontiguousarray(image)) for image in images]
+        np.save(request.result, np.stack(masks).astype(np.float32))
+        return messages.Done()
+
     def verify(self) -> messages.GoldenResult:
         holds, numbers = self.network.verify()
         return messages.GoldenResult(bool(holds), numbers)

@@ -66,6 +66,11 @@ class Worker(abc.ABC):
     ) -> None:
         self._stack.__exit__(kind, error, trace)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it can be asked no more."""
+        return False
+
     def start(self, stack: contextlib.ExitStack) -> None:  # noqa: B027
         """Start what does the work; `stack` takes what ends it again."""
 

@@ -32,7 +32,8 @@ from ..tuning.timing_cache import TimingCache
 from .builder.baselines import PLAIN
 from .builder.builder import Builder
 from .builder.context import BuildContext
-from .evaluator.local_evaluator import THREADS, LocalEvaluator
+from .evaluator.contest import THREADS
+from .evaluator.local_evaluator import LocalEvaluator
 from .evaluator.validation import ValidationSet
 
 

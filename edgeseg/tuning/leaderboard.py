@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ..errors import EdgesegError
+from ..errors import DeviceError, DeviceTimeoutError, EdgesegError
 from .candidate import Candidate
 from .constraints import Constraints, Evaluation
 from .evaluator import Evaluator, Ratio
@@ -89,6 +89,8 @@ class Leaderboard:
             try:
                 ratio, leads = self._race(candidate, evaluation, against)
             except EdgesegError as error:
+                if isinstance(error, DeviceError) and not isinstance(error, DeviceTimeoutError):
+                    raise  # nothing can be raced
                 violation = str(error)
         if ratio is not None:
             known = self.trials[against].over_plain if against is not None else None

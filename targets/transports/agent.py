@@ -12,10 +12,16 @@ the other machine is alive. An answer is the same:
     {"do": "get", "name", "offset", "limit"}         -> {"total", "size"} + bytes
     {"do": "digest", "name"}                         -> {"sha256"}
     {"do": "remove", "name"}                         -> {}
+    {"do": "find", "sha256"}                         -> {"path"}, null where the store lacks it
+    {"do": "keep", "name", "sha256"}                 -> {"path"}, null where it is another file
+    {"do": "place", "sha256", "name"}                -> {}
+    {"do": "forget", "sha256s"}                      -> {}
     {"do": "run", "command", "environment", "timeout_s"} -> {"code", "stdout", "stderr"}
-    {"do": "start", "command", "environment"}        -> {"worker"}
+    {"do": "start", "command", "environment"}        -> {"worker", "pid"}
     {"do": "ask", "worker", "line", "timeout_s"}     -> {"line"}, or {"code", "stderr"} if it died
     {"do": "stop", "worker"}                         -> {}
+
+The store is that of `kept_files`, whose text ssh.py sends before this one.
 
 "timed_out" in an answer: the process took too long and was killed. "error" and "errno": the
 system refused. Before all, a line with `MAGIC` says that the agent is there, and what is here.
@@ -26,7 +32,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import platform
@@ -40,7 +45,10 @@ import tempfile
 import threading
 import time
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING or __package__:
+    from .kept_files import KeptFiles, digest_of
 
 MAGIC = "edgeseg-agent "
 PREFIX = "edgeseg-device-"
@@ -115,6 +123,7 @@ class Agent:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         self.hold = hold_folder(folder)
         self.folder = folder.rename(folder.with_name(folder.name + HELD))
+        self.kept = KeptFiles(self.folder)
 
     def serve(self) -> NoReturn:
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
@@ -137,6 +146,7 @@ class Agent:
     def describe(self) -> dict[str, Any]:
         return {
             "folder": str(self.folder),
+            "pid": os.getpid(),
             "free_bytes": shutil.disk_usage(self.folder).free,
             "python": sys.executable,
             "python_version": platform.python_version(),
@@ -230,13 +240,21 @@ class Agent:
             return {"total": total}, file.read(limit)
 
     def do_digest(self, content: bytes, name: str) -> dict[str, Any]:
-        digest = hashlib.sha256()
-        with self.path(name).open("rb") as file:
-            while True:
-                piece = file.read(1 << 20)
-                if not piece:
-                    return {"sha256": digest.hexdigest()}
-                digest.update(piece)
+        return {"sha256": digest_of(self.path(name))}
+
+    def do_find(self, content: bytes, sha256: str) -> dict[str, Any]:
+        return {"path": self.kept.find(sha256)}
+
+    def do_keep(self, content: bytes, name: str, sha256: str) -> dict[str, Any]:
+        return {"path": self.kept.keep(self.path(name), sha256)}
+
+    def do_place(self, content: bytes, sha256: str, name: str) -> dict[str, Any]:
+        self.kept.place(sha256, self.path(name))
+        return {}
+
+    def do_forget(self, content: bytes, sha256s: list[str]) -> dict[str, Any]:
+        self.kept.forget(sha256s)
+        return {}
 
     def do_remove(self, content: bytes, name: str) -> dict[str, Any]:
         path = self.path(name)
@@ -265,8 +283,9 @@ class Agent:
     def do_start(
         self, content: bytes, command: list[str], environment: dict[str, str]
     ) -> dict[str, Any]:
-        self.workers.append(Worker(self.start(command, environment, stdin=subprocess.PIPE)))
-        return {"worker": len(self.workers) - 1}
+        process = self.start(command, environment, stdin=subprocess.PIPE)
+        self.workers.append(Worker(process))
+        return {"worker": len(self.workers) - 1, "pid": process.pid}
 
     def do_ask(self, content: bytes, worker: int, line: str, timeout_s: float) -> dict[str, Any]:
         return self.workers[worker].ask(line, timeout_s)

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import ClassVar, Self
 
-from edgeseg.errors import DeviceError
+from edgeseg.errors import DeviceError, DeviceTimeoutError
 
 STDERR_TAIL = 600  # characters of a device's output that a message quotes
 BEAT_S = 5.0
@@ -176,13 +176,13 @@ class Transport(abc.ABC):
             except (OSError, ValueError):
                 return
 
-    def _too_slow(self, what: str) -> DeviceError:
+    def _too_slow(self, what: str) -> DeviceTimeoutError:
         """Error of a step that was killed when time was up.
 
         Args:
             what: What the device was to do.
         """
-        return DeviceError(
+        return DeviceTimeoutError(
             f"{self.address} took more than {self.timeout_s:g} s to {what}; what ran there was "
             "killed. Give it more time with --timeout, or see what else keeps the device busy."
         )

@@ -18,10 +18,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeseg.errors import DeviceError
+from edgeseg.errors import DeviceError, DeviceLostError
 from edgeseg.lazy import REPORT_NOTHING
 
-from . import agent
+from . import agent, kept_files
 from .address import SshAddress
 from .base import END_S, Finished, Transport, check_name
 from .pipes import Pipes
@@ -44,12 +44,14 @@ OPTIONS = {
     # A connection that others share may be used, but this one ends when the work does.
     "ControlMaster": "no",
 }
-BOOTSTRAP = "import sys;exec(sys.stdin.buffer.read({size}))"
+BOOTSTRAP = "import sys;{steps}"
+STEP = "exec(sys.stdin.buffer.read({size}))"
 HELLO_S = 60.0
 GRACE_S = 30.0  # after the device should have answered that time is up
 SILENCE_S = 30.0
 PIECE_BYTES = 1 << 20
 NOISE_BYTES = 1 << 20  # of login messages, before the agent speaks
+KEPT_NAME = "arriving"  # of a file on its way to the store
 
 
 class SshTransport(Transport):
@@ -63,7 +65,7 @@ class SshTransport(Transport):
 
     Attributes:
         facts: What the agent reports of the device: `python` (path of the interpreter),
-            `python_version`, `machine`, `cores`, `folder`, `free_bytes`.
+            `python_version`, `machine`, `cores`, `folder`, `free_bytes`, `pid` of the agent.
     """
 
     client = "ssh"
@@ -86,12 +88,13 @@ class SshTransport(Transport):
         self._listener = threading.Thread(target=self._listen, daemon=True)
 
     def _connect(self, stack: contextlib.ExitStack) -> None:
-        source = Path(agent.__file__).read_bytes()
-        words = self._arguments(len(source))
+        # The agent uses the other one, in the same namespace.
+        sources = [Path(module.__file__).read_bytes() for module in (kept_files, agent)]
+        words = self._arguments([len(source) for source in sources])
         self._process = self._start_client(stack, words, stderr=subprocess.PIPE)
         self._pipes = Pipes(self._process)
         self._listener.start()
-        self.facts = self._greet(source)
+        self.facts = self._greet(b"".join(sources))
         if "error" in self.facts:
             number, reason = self.facts["errno"], self.facts["error"]
             what = "make a temporary folder"
@@ -155,6 +158,36 @@ class SshTransport(Transport):
     def remove(self, name: str) -> None:
         self._ask(f"remove {name}", do="remove", name=check_name(name))
 
+    def find_kept(self, sha256: str) -> str | None:
+        """Path of a file that an earlier connection, or this one, has left in the device's store;
+        None where no whole one is there."""
+        answer, _ = self._ask("look for a file", do="find", sha256=sha256)
+        path: str | None = answer["path"]
+        return path
+
+    def keep(self, source: Path, sha256: str) -> str:
+        """Copy a file to the device's store, where it outlives the connection; returns its path.
+
+        Raises:
+            DeviceError: It arrived changed, the disk is full, or the connection is lost.
+        """
+        self.push(source, KEPT_NAME)
+        answer, _ = self._ask(f"keep {source.name}", do="keep", name=KEPT_NAME, sha256=sha256)
+        if answer["path"] is None:
+            raise DeviceError(
+                f"{source.name} arrived changed at {self.address}. Check the device's memory and "
+                "disk, and run again."
+            )
+        return str(answer["path"])
+
+    def place(self, sha256: str, name: str) -> None:
+        """Give a file of the store a name in the folder."""
+        self._ask(f"place {name}", do="place", sha256=sha256, name=check_name(name))
+
+    def forget(self, sha256s: Sequence[str]) -> None:
+        """Remove files from the device's store; what is not there is no error."""
+        self._ask("remove what it kept", do="forget", sha256s=list(sha256s))
+
     def sha256(self, name: str) -> str:
         """Of a file there, computed there."""
         answer, _ = self._ask(f"read {name}", do="digest", name=check_name(name))
@@ -182,12 +215,13 @@ class SshTransport(Transport):
             command=list(command),
             environment={**REPORT_NOTHING, **environment},
         )
-        return LineProcess(self, answer["worker"])
+        return LineProcess(self, answer["worker"], answer["pid"])
 
-    def _arguments(self, size: int) -> list[str]:
+    def _arguments(self, sizes: Sequence[int]) -> list[str]:
         options = [word for name, value in OPTIONS.items() for word in ("-o", f"{name}={value}")]
         port = ["-p", str(self._where.port)] if self._where.port else []
-        code = BOOTSTRAP.format(size=size)
+        steps = ";".join(STEP.format(size=size) for size in sizes)
+        code = BOOTSTRAP.format(steps=steps)
         # -I: what lies in the user's folder must not be taken for a library.
         command = f"exec {quote_path(self._python)} -I -u -c '{code}' {self._silence_s:g}"
         return ["-T", *options, *port, "--", self._where.destination, command]
@@ -214,9 +248,10 @@ class SshTransport(Transport):
             payload = self._pipes.read(answer.pop("size", 0), deadline)
         except (OSError, EOFError, ValueError) as error:
             if isinstance(error, TimeoutError):
-                raise self._too_slow(what) from error
+                # Not even the agent has answered, and a late answer would be taken for another's.
+                raise DeviceLostError(str(self._too_slow(what))) from error
             self._wait()
-            raise DeviceError(explain_loss(self.address, what, self._read_stderr())) from error
+            raise DeviceLostError(explain_loss(self.address, what, self._read_stderr())) from error
         if "timed_out" in answer:
             raise self._too_slow(what)
         if "error" in answer:
@@ -249,11 +284,16 @@ def quote_path(path: str) -> str:
 
 
 class LineProcess:
-    """A process on the device that answers lines with lines."""
+    """A process on the device that answers lines with lines.
 
-    def __init__(self, transport: SshTransport, number: int) -> None:
+    Attributes:
+        pid: Its number there.
+    """
+
+    def __init__(self, transport: SshTransport, number: int, pid: int) -> None:
         self._transport = transport
         self._number = number
+        self.pid = pid
 
     def ask(self, line: str, what: str) -> str | Finished:
         """Send a line; returns the answer, or how the process ended instead.

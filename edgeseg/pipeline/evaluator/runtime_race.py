@@ -15,7 +15,7 @@ from ...records import Artifact
 from ...tuning.evaluator import Ratio
 from ..builder.context import BuildContext
 from ..builder.runners import ArtifactRunner
-from .local_evaluator import FINAL_RUNS, THREADS
+from .contest import FINAL_RUNS, THREADS
 from .validation import TIMED
 
 TIE = 1.01  # within 1 % the runtime that comes first, the device's own, is kept
