@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from edgeseg.benchmarks.report import Report
     from edgeseg.targets import Backend
+    from edgeseg.targets.transports.settings import DeviceSettings
 
     from .bundle import bundle as bundles
     from .bundle.manifest import Manifest
@@ -179,6 +180,7 @@ def build(
     max_change: Mapping[str, float] | None = None,
     min_agreement: float | None = None,
     tuning: AnyPath | None = None,
+    device: str | DeviceSettings | None = None,
     overwrite: bool = False,
     use_cache: bool = True,
     progress: bool = True,
@@ -188,24 +190,23 @@ def build(
     Args:
         model: Name of a network (`edgeseg models`), or "package.module:Class" with a `spec`.
         target: Name of a device or a runtime (`edgeseg doctor`).
-        precision: Such as "int8"; None measures which form is fastest ("auto") where the runtime
-            computes on this machine.
+        precision: Such as "int8"; None measures ("auto") where the runtime runs, or on `device`.
         output: Folder of the bundle; None takes bundles/MODEL-TARGET-PRECISION.
         size: (height, width) of the input.
         max_change: Largest loss of each metric that auto accepts, such as {"dice_pooled": 0.005};
             the other metrics keep their defaults (`edgeseg build --help`).
+        device: Where auto measures, "ssh://user@host" or `DeviceSettings`; None measures here.
         progress: Show on the terminal, or below a notebook's cell, how far the build is.
 
     Raises:
         EdgesegError: Of any kind; nothing is left at `output` then.
     """
-    given = dict(locals())
-    is_shown = given.pop("progress")
+    given = {name: value for name, value in locals().items() if name != "progress"}
     from .pipeline.build import BuildRequest, build_bundle
+    from .targets.transports.settings import DeviceSettings
 
-    request = BuildRequest(**settings_of(given))
-    built, _ = build_bundle(request, _progress(is_shown))
-    return Bundle(built.folder)
+    request = BuildRequest(**{**settings_of(given), "device": DeviceSettings.given(device)})
+    return Bundle(build_bundle(request, _progress(progress))[0].folder)
 
 
 def bench(
@@ -218,7 +219,7 @@ def bench(
     runs: int = 200,
     baseline: str = "plain",
     toolkits: Mapping[str, AnyPath] | None = None,
-    device: str | None = None,
+    device: str | DeviceSettings | None = None,
     model: str | None = None,
     sustain_s: float = 0.0,
     sweep_threads: Sequence[int] = (),
@@ -236,7 +237,7 @@ def bench(
         runs: Counted inferences of each artefact, at least.
         baseline: "plain", the exported graph through the runtime's own tool, or "target".
         toolkits: Interpreters of external toolkits by name, which run the FP32 network too.
-        device: Where to measure, such as "ssh://user@host"; None measures here.
+        device: Where to measure, as in `build`; None measures here.
         model: Class of your own network, "package.module:Class", to be imported for the FP32
             reference; None takes the bundle's FP32 graph. Nothing that a bundle names is imported.
         sustain_s: Seconds that each artefact runs without a pause afterwards.
@@ -250,7 +251,7 @@ def bench(
     given = dict(locals())
     is_shown, splits = given.pop("progress"), names_of(given.pop("split"))
     from .pipeline.bench import BenchRequest, run_bench
-    from .pipeline.devices.settings import DeviceSettings
+    from .targets.transports.settings import DeviceSettings
 
     several = [bundles] if isinstance(bundles, (Bundle, str, os.PathLike)) else bundles
     folders = (each.folder if isinstance(each, Bundle) else Path(each) for each in several)
@@ -259,7 +260,7 @@ def bench(
         "splits": splits,
         "sweep_threads": tuple(sweep_threads),
         "toolkits": {name: Path(python) for name, python in (toolkits or {}).items()},
-        "device": None if device is None else DeviceSettings(device),
+        "device": DeviceSettings.given(device),
     }
     request = BenchRequest(**settings_of(given))
     return run_bench(request, _progress(is_shown))

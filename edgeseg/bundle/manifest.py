@@ -148,7 +148,8 @@ class ConstraintsRecord(Record):
 class TuningRecord(Record):
     """How `--precision auto` chose.
 
-    `identity` is the network and the target that it holds for, `machine` where it was measured,
+    `identity` is the network and the target that it holds for, `machine` what measured it, and
+    `measured_on` the address of that where it was a device; `search_seconds` are then its own,
     `constraints` what was allowed, `images` how many there were, `plain` the size and memory of the
     plain export. The scores are those of the candidate on all images, and `violation` is what it
     breaks where nothing kept the limits on size and memory.
@@ -167,6 +168,7 @@ class TuningRecord(Record):
     final: tuple[FinalRecord, ...]
     skipped: int
     search_seconds: float
+    measured_on: str = ""
 
 
 class RuntimeRecord(Record):

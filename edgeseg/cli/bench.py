@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from edgeseg.benchmarks.settings import BenchSettings
+from edgeseg.targets.transports.settings import DeviceSettings
 
 from ..errors import OutputInUseError, UsageError
-from ..pipeline.devices.settings import DeviceSettings
 from ..storage.atomic import is_special, write_text
 from ..storage.reading import parse_json, read_text_file
 from .terminal.bench_table import bench_table, describe_report
@@ -23,6 +23,13 @@ from .terminal.console import (
     print_note,
     print_table,
     table_width,
+)
+from .terminal.device_options import (
+    DeviceAddress,
+    DeviceProgram,
+    DevicePython,
+    Timeout,
+    device_settings,
 )
 from .terminal.metric_options import parse_max_change
 from .terminal.options import AsJson, Data, Images, Runs, Split, Threads
@@ -83,25 +90,10 @@ def bench(
             "ncnn or torch, run by that interpreter; may be repeated.",
         ),
     ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(help="Device to measure on: ssh://USER@HOST[:PORT] or adb://SERIAL."),
-    ] = None,
-    device_python: Annotated[
-        str, typer.Option(help="Python interpreter of an ssh device.")
-    ] = DeviceSettings.python,
-    device_program: Annotated[
-        str | None,
-        typer.Option(
-            "--device-program",
-            "--benchmark-model",
-            help="Program that runs artefacts over adb, such as LiteRT's benchmark_model: a file "
-            "here, or its path on the device.",
-        ),
-    ] = None,
-    timeout: Annotated[
-        float, typer.Option(help="Longest time that one step on the device may take, in seconds.")
-    ] = DeviceSettings.timeout_s,
+    device: DeviceAddress = None,
+    device_python: DevicePython = DeviceSettings.python,
+    device_program: DeviceProgram = None,
+    timeout: Timeout = DeviceSettings.timeout_s,
 ) -> None:
     """Measure speed, memory and accuracy of bundles against the plain export.
 
@@ -122,12 +114,7 @@ def bench(
         json_file, as_json = None, True
     if json_file is not None:
         _require_report_place(json_file)
-    remote = DeviceSettings(device or "", device_python, device_program, timeout)
-    if device is None and remote != DeviceSettings(""):
-        raise UsageError(
-            "--device-python, --device-program and --timeout say how to measure on a device. Name "
-            "it with --device."
-        )
+    remote = device_settings(device, device_python, device_program, timeout)
     request = BenchRequest(
         bundles=tuple(bundles),
         data=data,
@@ -137,7 +124,7 @@ def bench(
         runs=runs,
         baseline=baseline or BenchRequest.baseline,
         toolkits=parse_toolkits(toolkit or []),
-        device=None if device is None else remote,
+        device=remote,
         record=record,
         model=model,
         sustain_s=parse_duration(sustain) if sustain else BenchRequest.sustain_s,

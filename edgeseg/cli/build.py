@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgeseg.targets.transports.settings import DeviceSettings
+
 from ..errors import TargetError, UsageError
 from ..records import short_name
 from .terminal.console import (
@@ -18,6 +20,13 @@ from .terminal.console import (
     print_note,
     print_result,
     print_table,
+)
+from .terminal.device_options import (
+    DeviceAddress,
+    DeviceProgram,
+    DevicePython,
+    Timeout,
+    device_settings,
 )
 from .terminal.metric_options import parse_max_change
 from .terminal.options import (
@@ -59,7 +68,7 @@ def build(
             "--precision",
             "-p",
             help="Precision: fp32, fp16, bf16, int8, or auto for the fastest by measurement "
-            "(default: auto where the target runs here, else int8).",
+            "(default: auto where the target runs here or a --device is named, else int8).",
         ),
     ] = None,
     runtime: Annotated[
@@ -86,8 +95,9 @@ def build(
     search_seconds: Annotated[
         float | None,
         typer.Option(
-            help="Seconds that auto searches for a faster form; the export before and the last "
-            f"timing after it come on top (default: {DEFAULT_SEARCH_SECONDS})."
+            help="Seconds that auto searches for a faster form, on a device those of its own; the "
+            "export before and the last timing after it come on top (default: "
+            f"{DEFAULT_SEARCH_SECONDS})."
         ),
     ] = None,
     max_dice_drop: Annotated[
@@ -123,6 +133,10 @@ def build(
             help="Bundle whose form, chosen by auto, is built again without measuring.",
         ),
     ] = None,
+    device: DeviceAddress = None,
+    device_python: DevicePython = DeviceSettings.python,
+    device_program: DeviceProgram = None,
+    timeout: Timeout = DeviceSettings.timeout_s,
     explain: Annotated[
         bool, typer.Option(help="Print what auto tried, and why it was not taken.")
     ] = False,
@@ -141,7 +155,8 @@ def build(
 
     if explain:
         is_one = target != ALL_TARGETS
-        if not is_one or (precision or default_precision(target, runtime)) != AUTO:
+        usual = default_precision(target, runtime, on_device=device is not None)
+        if not is_one or (precision or usual) != AUTO:
             raise UsageError(
                 "--explain tells how auto chose, for one target. Add --precision auto."
             )
@@ -170,6 +185,7 @@ def build(
         ),
         min_agreement=min_agreement,
         tuning=tuning,
+        device=device_settings(device, device_python, device_program, timeout),
         overwrite=overwrite,
         use_cache=cache,
     )
@@ -240,10 +256,10 @@ def _build_all(request: BuildRequest, *, as_json: bool) -> None:
     from ..pipeline.sweep import build_cells, write_cells
 
     of_one = (request.runtime, request.method, request.method_options, request.options)
-    if any(of_one) or request.tuning:
+    if any(of_one) or request.tuning or request.device:
         raise UsageError(
-            "--runtime, --method, --method-option, --option and --tuning belong to one target. "
-            "Leave them out, or name that --target."
+            "--runtime, --method, --method-option, --option, --tuning and --device belong to one "
+            "target. Leave them out, or name that --target."
         )
     precision = request.precision or AUTO
     folder = request.output or BUNDLES / f"{short_name(request.model)}-all-{precision}"

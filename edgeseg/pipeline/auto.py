@@ -1,9 +1,11 @@
-"""`--precision auto`: what a runtime offers, tried out on this machine."""
+"""`--precision auto`: what a runtime offers, tried out on this machine or on a device."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from ..bundle.bundle import open_bundle
 from ..bundle.manifest import ConstraintsRecord, FinalRecord, TrialRecord, TuningRecord
 from ..bundle.older_manifests import upgraded_tuning
 from ..errors import TargetError, UsageError, reason_of
+from ..lazy import installed_version
 from ..lower.rewrites import rewrite_names, statistics_rewrites
 from ..progress import Progress, Stage
 from ..storage import cache
@@ -35,10 +38,15 @@ from .builder.context import BuildContext
 from .evaluator.contest import THREADS
 from .evaluator.local_evaluator import LocalEvaluator
 from .evaluator.validation import ValidationSet
+from .measuring.device_evaluator import DeviceEvaluator
+from .measuring.device_link import link_to, tried_of
 
 
-def require_measurable(device: Device, runtime: Runtime) -> None:
-    """Refuse a runtime whose speed on the device cannot be told here.
+def require_measurable(device: Device, runtime: Runtime, *, on_device: bool = False) -> None:
+    """Refuse a runtime whose speed on the device cannot be told.
+
+    Args:
+        on_device: Whether a real device is named, which measures.
 
     Raises:
         TargetError: Its artefacts are computed by a fallback runtime here, or the device is none
@@ -51,30 +59,40 @@ def require_measurable(device: Device, runtime: Runtime) -> None:
             f"{', '.join(runtime.precisions)}."
         )
     fallback = runtime.fallback_runtime()
-    if fallback:
+    if fallback and not on_device:
         raise TargetError(
             f"--precision auto measures candidates, and {runtime.name} does not run on this "
             f"machine (artefacts are checked by {fallback}). Name a precision: "
-            f"{', '.join(runtime.precisions)}; or build on the device with edgeseg installed there."
+            f"{', '.join(runtime.precisions)}; or name a device with --device."
         )
 
 
-def tune(context: BuildContext, builder: Builder, progress: Progress) -> TuningRecord:
+def tune(
+    context: BuildContext,
+    builder: Builder,
+    progress: Progress,
+    device_evaluator: type[DeviceEvaluator] = DeviceEvaluator,
+) -> TuningRecord:
     """Find the fastest form of a network that keeps what it finds; what was measured before, also
     by a search that was killed, is not measured again.
 
     Args:
         builder: Makes the candidates; its stages are shown within that of the search.
+        device_evaluator: What answers on a device.
 
     Raises:
         TargetError: The runtime does not run here, or no candidate can be chosen.
     """
-    require_measurable(context.device, context.runtime)
+    request = context.request
+    require_measurable(context.device, context.runtime, on_device=request.device is not None)
     fixed = fixed_candidates(context)
     context.require_packages(fixed)
-    with temporary_folder("place") as name:
-        validation = ValidationSet(context, Path(name), progress)
-        request = context.request
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(temporary_folder("place"))
+        link = None
+        if request.device is not None:
+            link = stack.enter_context(link_to(request.device, tried_of(context), progress))
+        validation = ValidationSet(context, folder, progress)
         constraints = choose_constraints(
             request.max_change,
             request.min_agreement,
@@ -84,8 +102,7 @@ def tune(context: BuildContext, builder: Builder, progress: Progress) -> TuningR
         # Made before the search, so that its bar shows the time of the search alone.
         _ = context.references, context.exported, validation.reference_labels
         identity = {**context.identity(), "calibration": list(context.calibration.digests)}
-        cpu, flags = read_cpu()
-        machine = {"cpu": cpu, "cpu_flags": flags, "threads": THREADS}
+        machine = link.fingerprint if link is not None else machine_here(context.runtime)
         asked = {
             "identity": {**identity, **context.model.cache_identity()},
             "machine": machine,
@@ -93,29 +110,98 @@ def tune(context: BuildContext, builder: Builder, progress: Progress) -> TuningR
         }
         timing_cache = TimingCache(
             cache.cache_root() / "tuning" / cache.content_key(asked),
+            time.monotonic if link is None else lambda: link.busy_s,
             enabled=context.request.use_cache,
         )
-        with LocalEvaluator(context, builder, validation, Path(name)) as bench:
-            evaluator = CachedEvaluator(bench, timing_cache)
-            budget_s = context.request.search_seconds
-            with progress.stage("search for the fastest form", total=budget_s) as stage:
-                search = Search(
-                    search_space(context, fixed, evaluator),
-                    evaluator,
-                    constraints,
-                    budget_s,
-                    lambda: timing_cache.seconds,
-                    _Reporter(stage, timing_cache).tell,
-                )
-                outcome = search.run()
-    images = {
+        contest = stack.enter_context(
+            LocalEvaluator(context, builder, validation, folder)
+            if link is None
+            else device_evaluator(context, builder, validation, folder, link)
+        )
+        evaluator = CachedEvaluator(contest, timing_cache)
+        outcome = _search(context, fixed, evaluator, constraints, timing_cache, progress)
+    where = "" if request.device is None else request.device.device
+    seconds = timing_cache.seconds
+    images = _images_of(validation)
+    return _record(outcome, identity, machine, where, constraints, images, seconds)
+
+
+def _search(
+    context: BuildContext,
+    fixed: Sequence[Candidate],
+    evaluator: Evaluator,
+    constraints: Constraints,
+    timing_cache: TimingCache,
+    progress: Progress,
+) -> TuningResult:
+    budget_s = context.request.search_seconds
+    with progress.stage("search for the fastest form", total=budget_s) as stage:
+        search = Search(
+            search_space(context, fixed, evaluator),
+            evaluator,
+            constraints,
+            budget_s,
+            lambda: timing_cache.seconds,
+            _Reporter(stage, timing_cache).tell,
+        )
+        return search.run()
+
+
+def _images_of(validation: ValidationSet) -> dict[str, Any]:
+    return {
         "folder": validation.dataset.root.name,
         "splits": list(validation.dataset.splits),
         "search": validation.screening_count,
         "final": len(validation.dataset),
         "labelled": validation.has_labels,
     }
-    return _record(outcome, identity, machine, constraints, images, timing_cache.seconds)
+
+
+def machine_here(runtime: Runtime) -> dict[str, Any]:
+    """What a measurement on this machine depends on."""
+    cpu, flags = read_cpu()
+    versions = {name: installed_version(name) for name in runtime.run_packages}
+    return {"cpu": cpu, "cpu_flags": flags, "threads": THREADS, "versions": versions}
+
+
+def warn_unlike(tuning: TuningRecord, machine: Mapping[str, Any], where: str) -> str:
+    """What a machine has otherwise than the one that a tuning was measured on; empty where
+    nothing that is known of both differs.
+
+    Args:
+        where: Names the machine.
+    """
+    known = tuning.machine
+    names = [name for name in LIKENESS if name in known and name in machine]
+    differing = [
+        f"{LIKENESS[name]} {_shown(known[name])} there and {_shown(machine[name])} on {where}"
+        for name in names
+        if known[name] != machine[name] and not _agrees(known[name], machine[name])
+    ]
+    if not differing:
+        return ""
+    measured = tuning.measured_on or "another machine"
+    return (
+        f"Warning: the tuning was measured on {measured}, which differs: {'; '.join(differing)}. "
+        "What is fastest there need not be here; search anew with --precision auto without "
+        "--tuning, and with --device for a device."
+    )
+
+
+LIKENESS = {"cpu": "CPU", "cpu_flags": "instruction sets", "versions": "versions"}
+
+
+def _agrees(known: Any, found: Any) -> bool:
+    """Whether versions that both name are the same."""
+    if not isinstance(known, Mapping) or not isinstance(found, Mapping):
+        return False
+    return all(known[name] == found[name] for name in known.keys() & found.keys())
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {version}" for name, version in value.items()) or "none"
+    return ", ".join(value) or "none" if isinstance(value, list) else str(value)
 
 
 def read_tuning_record(path: Path) -> TuningRecord:
@@ -243,6 +329,7 @@ def _record(
     outcome: TuningResult,
     identity: dict[str, Any],
     machine: dict[str, Any],
+    measured_on: str,
     constraints: Constraints,
     images: dict[str, Any],
     seconds: float,
@@ -275,6 +362,7 @@ def _record(
         ),
         skipped=outcome.skipped,
         search_seconds=seconds,
+        measured_on=measured_on,
     )
 
 

@@ -86,7 +86,8 @@ def build_bundle(request: BuildRequest, progress: Progress = SILENT) -> tuple[Bu
             lambda folder: _build(plan, folder, progress),
             enabled=request.use_cache,
         )
-        if not was_cached and request.runtime is None and plan.tuning is not None:
+        is_measured_here = request.runtime is None and request.device is None
+        if not was_cached and is_measured_here and plan.tuning is not None:
             _compare_with_native(plan, open_bundle(folder / "bundle"), Path(work), progress)
     if output.is_dir() and not any(output.iterdir()):
         output.rmdir()
@@ -213,6 +214,7 @@ def _require_no_runtime_options(request: BuildRequest) -> None:
         ("--method-option", request.method_options),
         ("--option", request.options),
         ("--tuning", request.tuning),
+        ("--device", request.device),
     )
     for option, value in named:
         if value:
@@ -224,7 +226,14 @@ def _require_no_runtime_options(request: BuildRequest) -> None:
 
 def _tuning_of(context: BuildContext, builder: Builder, progress: Progress) -> TuningRecord | None:
     """That of the bundle or file which the request names, or a new one; None unless "auto"."""
-    from .auto import read_tuning_record, require_same_build, tune
+    from .auto import (
+        machine_here,
+        read_tuning_record,
+        require_same_build,
+        tune,
+        warn_unlike,
+    )
+    from .measuring.device_link import link_to, tried_of
 
     request = context.request
     _require_search(request)
@@ -239,6 +248,16 @@ def _tuning_of(context: BuildContext, builder: Builder, progress: Progress) -> T
         return tune(context, builder, progress)
     record = read_tuning_record(request.tuning)
     require_same_build(context, record, request.tuning)
+    if request.device is None:
+        machine, where = machine_here(context.runtime), "this machine"
+    else:
+        where = request.device.device
+        with link_to(request.device, tried_of(context), progress) as link:
+            machine = link.fingerprint
+    warning = warn_unlike(record, machine, where)
+    if warning:
+        with progress.stage("take a tuning") as stage:
+            stage.note(warning)
     return record
 
 
@@ -248,6 +267,11 @@ def _require_search(request: BuildRequest) -> None:
     Raises:
         UsageError: Names the option.
     """
+    if request.device is not None and request.precision != AUTO:
+        raise UsageError(
+            f"--device says where --precision auto measures, and --precision {request.precision} "
+            "measures nothing. Leave one of them out; edgeseg bench --device measures the bundle."
+        )
     named = [find_metric(name).limit_option for name in request.max_change]
     if request.min_agreement is not None:
         named.append(MIN_AGREEMENT)

@@ -88,6 +88,11 @@ def summary(record: TuningRecord) -> list[str]:
         )
         + f" on {record.images['final']} images."
     ]
+    if record.measured_on:
+        lines.append(
+            f"Measured on {record.measured_on} ({record.machine.get('cpu', 'unknown CPU')}), "
+            f"{record.search_seconds:.0f} s of its time."
+        )
     if record.violation:
         lines.append(
             "No candidate keeps the constraints on size and memory, and the chosen one breaks "

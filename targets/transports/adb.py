@@ -153,13 +153,14 @@ class AdbTransport(Transport):
         return done.stdout
 
     def _call(self, *words: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [self._client, "-s", self._serial, *words],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            check=False,
-            start_new_session=True,
-        )
+        with self._counting():
+            return subprocess.run(
+                [self._client, "-s", self._serial, *words],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout_s,
+                check=False,
+                start_new_session=True,
+            )

@@ -7,7 +7,8 @@ import contextlib
 import shutil
 import subprocess
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -47,6 +48,9 @@ class Transport(abc.ABC):
     Args:
         address: As the user gave it, for messages.
         timeout_s: Longest time that one step on the device may take.
+
+    Attributes:
+        busy_s: Seconds that steps on the device have taken so far, copying among them.
     """
 
     client: ClassVar[str]  # program on this machine
@@ -55,6 +59,7 @@ class Transport(abc.ABC):
     def __init__(self, address: str, timeout_s: float) -> None:
         self.address = address
         self.timeout_s = timeout_s
+        self.busy_s = 0.0
         self._client = ""
         self._ended = threading.Event()
         self._stack = contextlib.ExitStack()
@@ -168,6 +173,15 @@ class Transport(abc.ABC):
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
+
+    @contextlib.contextmanager
+    def _counting(self) -> Iterator[None]:
+        """Count the time of a step, whatever becomes of it."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.busy_s += time.monotonic() - started
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_S):

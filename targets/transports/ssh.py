@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeseg.errors import DeviceError, DeviceLostError
-from edgeseg.lazy import REPORT_NOTHING
+from edgeseg.lazy import REPORT_NOTHING, module_file
 
 from . import agent, kept_files
 from .address import SshAddress
@@ -89,7 +89,7 @@ class SshTransport(Transport):
 
     def _connect(self, stack: contextlib.ExitStack) -> None:
         # The agent uses the other one, in the same namespace.
-        sources = [Path(module.__file__).read_bytes() for module in (kept_files, agent)]
+        sources = [module_file(one.__name__).read_bytes() for one in (kept_files, agent)]
         words = self._arguments([len(source) for source in sources])
         self._process = self._start_client(stack, words, stderr=subprocess.PIPE)
         self._pipes = Pipes(self._process)
@@ -243,9 +243,10 @@ class SshTransport(Transport):
         if content:
             request["size"] = len(content)
         try:
-            self._pipes.send(json.dumps(request).encode() + b"\n" + content, deadline)
-            answer = json.loads(self._pipes.read_line(deadline))
-            payload = self._pipes.read(answer.pop("size", 0), deadline)
+            with self._counting():
+                self._pipes.send(json.dumps(request).encode() + b"\n" + content, deadline)
+                answer = json.loads(self._pipes.read_line(deadline))
+                payload = self._pipes.read(answer.pop("size", 0), deadline)
         except (OSError, EOFError, ValueError) as error:
             if isinstance(error, TimeoutError):
                 # Not even the agent has answered, and a late answer would be taken for another's.

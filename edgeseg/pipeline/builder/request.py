@@ -12,6 +12,7 @@ from edgeseg.errors import UsageError
 from edgeseg.records import short_name
 from edgeseg.targets import find_runtime
 from edgeseg.targets.devices import find_device
+from edgeseg.targets.transports.settings import DeviceSettings
 
 AUTO = "auto"
 BUNDLES = Path("bundles")
@@ -37,13 +38,15 @@ class BuildRequest:
         method_options: Of the method, by name.
         options: Of the runtime, by name.
         size: (height, width) of the input; None is the model's default.
-        search_seconds: For "auto": from then on it only asks what it must know.
+        search_seconds: For "auto": from then on it only asks what it must know. With a device they
+            are seconds of its time.
         max_change: For "auto": how much of a metric may be lost, by its name in
             `edgeseg.metrics.table`; of others the default holds.
         min_agreement: For "auto": share of pixels with the FP32 reference's label; None asks for it
             only without labels.
         tuning: For "auto": a bundle or file whose tuning is taken, so that nothing is
             measured.
+        device: For "auto": where candidates take turns; None measures them here.
         overwrite: Replace a bundle at `output`.
         use_cache: False builds everything anew.
     """
@@ -65,6 +68,7 @@ class BuildRequest:
     max_change: Mapping[str, float] = field(default_factory=dict)
     min_agreement: float | None = None
     tuning: Path | None = None
+    device: DeviceSettings | None = None
     overwrite: bool = False
     use_cache: bool = True
 
@@ -81,14 +85,22 @@ def completed(request: BuildRequest) -> BuildRequest:
     Raises:
         UnknownNameError: There is no such target, or the device has no such runtime.
     """
-    precision = request.precision or default_precision(request.target, request.runtime)
+    precision = request.precision or default_precision(
+        request.target, request.runtime, on_device=request.device is not None
+    )
     names = (short_name(request.model), request.target, request.runtime, precision)
     output = request.output or BUNDLES / "-".join(name for name in names if name)
     return replace(request, precision=precision, output=output)
 
 
-def default_precision(target: str, runtime: str | None = None) -> str:
-    """What is built where no precision is named: "auto" where it can be measured."""
+def default_precision(target: str, runtime: str | None = None, *, on_device: bool = False) -> str:
+    """What is built where no precision is named: "auto" where it can be measured.
+
+    Args:
+        on_device: Whether a device is named that measures.
+    """
+    if on_device:
+        return AUTO
     return AUTO if measurable_runtimes(target, runtime) else find_device(target).default_precision
 
 

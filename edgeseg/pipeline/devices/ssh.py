@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ from edgeseg.bundle.bundle import Bundle, manifest_text
 from edgeseg.bundle.manifest import MANIFEST_NAME
 from edgeseg.contract import InputContract
 from edgeseg.data.images import read_image
-from edgeseg.errors import BenchmarkError, DeviceError, UsageError
+from edgeseg.errors import BenchmarkError, DeviceError, UsageError, WorkerKilledError
 from edgeseg.lazy import (
     ALTERNATIVES,
     NATIVE_MODULES,
@@ -99,7 +100,7 @@ class SshDevice(Device):
         self._has_tools = False
         self._packages: dict[str, list[str]] = {}  # what is installed there, by runtime
 
-    def _install_tools(self) -> None:
+    def install_tools(self) -> None:
         """Copy what measures there, once.
 
         Raises:
@@ -124,8 +125,8 @@ class SshDevice(Device):
         The code that runs there is that of the installed edgeseg, and the manifest is written for
         it: a bundle may have come from anywhere.
         """
-        self._install_tools()
-        packages = self._require_packages(bundle.manifest.runtime)
+        self.install_tools()
+        packages = self.require_packages(bundle.manifest.runtime)
         with temporary_folder("device") as place:
             manifest = Path(place) / MANIFEST_NAME
             manifest.write_text(manifest_text(bundle.manifest), encoding="utf-8")
@@ -136,7 +137,7 @@ class SshDevice(Device):
             if file.role not in ("source", "runner"):
                 path = bundle.folder / file.path
                 self._push(bundle, path, f"{folder}/{file.path}", file.sha256)
-        return SshRunner(self._transport, bundle, folder, tuple(packages), self._threads)
+        return SshRunner(SshFolder(self._transport, folder, tuple(packages), self._threads), bundle)
 
     def _push(self, bundle: Bundle, path: Path, name: str, sha256: str) -> None:
         self._transport.push(path, name)
@@ -146,7 +147,7 @@ class SshDevice(Device):
                 f"{self._transport.address}. Check the device's memory and disk, and run again."
             )
 
-    def _require_packages(self, runtime: str) -> list[str]:
+    def require_packages(self, runtime: str) -> list[str]:
         """Import names of numpy and the runtime's packages, as they are installed there."""
         if runtime not in self._packages:
             wanted = ("numpy", *find_runtime(runtime).run_packages)
@@ -185,30 +186,43 @@ class SshDevice(Device):
 
 
 @dataclass(frozen=True)
+class SshFolder:
+    """What a worker on the device opens.
+
+    Attributes:
+        folder: Where artefact, runner and manifest lie there.
+        packages: Modules of numpy and the runtime, as they are installed there.
+        threads: CPU threads.
+        advice: What to do when it fails, the end of a message.
+    """
+
+    transport: SshTransport
+    folder: str
+    packages: tuple[str, ...]
+    threads: int
+    advice: str = "Check the bundle with edgeseg verify"
+
+
+@dataclass(frozen=True)
 class SshRunner(DeviceRunner):
     """A bundle on the device.
 
     Attributes:
-        folder: Where it lies there.
-        packages: Modules of numpy and the runtime, as they are installed there.
-        threads: CPU threads.
+        place: Where it lies there.
     """
 
-    transport: SshTransport
+    place: SshFolder
     bundle: Bundle
-    folder: str
-    packages: tuple[str, ...]
-    threads: int
 
     def open_worker(self, name: str) -> SshWorker:
-        return SshWorker(self, name)
+        return SshWorker(self.place, name)
 
     def verify(self) -> tuple[str, dict[str, Any]]:
-        address = self.transport.address
+        address = self.place.transport.address
         with self.open_worker(self.bundle.name) as worker:
             worker.load()
             result = worker.verify()
-            names = [name.partition(".")[0] for name in self.packages]
+            names = [name.partition(".")[0] for name in self.place.packages]
             facts = worker.describe(names).facts
         if not result.holds:
             raise DeviceError(
@@ -226,21 +240,26 @@ class SshWorker(WorkerProxy):
         name: What it measures, for messages.
     """
 
-    def __init__(self, runner: SshRunner, name: str) -> None:
+    def __init__(self, place: SshFolder, name: str) -> None:
         self.name = name
-        self._transport = runner.transport
-        self._runner = runner
-        self._scratch = f"scratch/{runner.folder}-{runner.threads}"
+        self._transport = place.transport
+        self._place = place
+        self._scratch = f"scratch/{place.folder}-{place.threads}"
+        self._has_ended = False
+
+    @property
+    def has_ended(self) -> bool:
+        return self._has_ended
 
     def start(self, stack: contextlib.ExitStack) -> None:
-        runner, facts = self._runner, self._transport.facts
+        place, facts = self._place, self._transport.facts
         environment = {
-            **dict.fromkeys(THREAD_VARIABLES, str(runner.threads)),
+            **dict.fromkeys(THREAD_VARIABLES, str(place.threads)),
             # Engines that are built there go with the folder.
             "EDGESEG_CACHE_DIR": f"{facts['folder']}/cache",
         }
-        packages = json.dumps(runner.packages)
-        command = [facts["python"], WORKER, runner.folder, str(runner.threads), packages]
+        packages = json.dumps(place.packages)
+        command = [facts["python"], WORKER, place.folder, str(place.threads), packages]
         self._process: LineProcess = self._transport.start(command, environment)
         stack.push(self._stop)
 
@@ -335,21 +354,27 @@ class SshWorker(WorkerProxy):
         """
         address = self._transport.address
         what = f"{messages.command_of(type(request))} {self.name}"
-        reply = self._process.ask(encode_request(request), what)
+        try:
+            reply = self._process.ask(encode_request(request), what)
+        except DeviceError:
+            self._has_ended = True
+            raise
         if isinstance(reply, Finished):
+            self._has_ended = True
+            kind = WorkerKilledError if reply.code == -signal.SIGKILL else BenchmarkError
             reason = f"signal {-reply.code}" if reply.code < 0 else f"exit code {reply.code}"
             stderr = f" Its last output: {tail(reply.stderr)}" if reply.stderr.strip() else ""
-            raise BenchmarkError(
+            raise kind(
                 f"The process that ran {self.name} on {address} ended with {reason}.{stderr} Check "
-                "that the device has enough free memory, and the bundle with edgeseg verify."
+                f"that the device has enough free memory. {self._place.advice}."
             )
         record: dict[str, Any] = json.loads(reply)
         if record.get("errno") == DISK_FULL:
             raise DeviceError(explain_system_error(address, what, DISK_FULL, record["error"]))
         if "error" in record:
             raise BenchmarkError(
-                f"Measuring {self.name} on {address} failed: {record['error'].rstrip('.')}. Check "
-                "the bundle with edgeseg verify."
+                f"Measuring {self.name} on {address} failed: {record['error'].rstrip('.')}. "
+                f"{self._place.advice}."
             )
         answer: Answer = request.answer(**record)
         return answer

@@ -12,18 +12,18 @@ from edgeseg.benchmarks.participants import Participant, on_threads
 from edgeseg.benchmarks.report import Report
 from edgeseg.benchmarks.settings import BenchSettings
 from edgeseg.targets.transports.adb import AdbTransport
-from edgeseg.targets.transports.address import AdbAddress, SshAddress, parse_device
+from edgeseg.targets.transports.address import AdbAddress, SshAddress
+from edgeseg.targets.transports.settings import DeviceSettings
 from edgeseg.targets.transports.ssh import SshTransport
 
 from ...bundle.bundle import Bundle
 from ...data.folder import FolderDataset
-from ...errors import UsageError
 from ...progress import SILENT, Progress
 from ..builder.bundle_reference import reference_runner, require_named
 from ..devices.adb import AdbDevice
 from ..devices.base import Device, DeviceRunner
-from ..devices.settings import DeviceSettings
 from ..devices.ssh import SshDevice
+from .device_link import device_address
 from .local import (
     bundle_key,
     name_bundles,
@@ -58,11 +58,7 @@ def bench_on_device(
         DeviceError: The device is not reached, lacks something, or fails.
         BenchmarkError: A bundle has no source, or what runs on the device fails.
     """
-    address = parse_device(device.device)
-    if isinstance(address, AdbAddress) and device.python != DeviceSettings.python:
-        raise UsageError("--device-python is for ssh://: over adb no Python runs. Leave it out.")
-    if not isinstance(address, AdbAddress) and device.program is not None:
-        raise UsageError("--device-program is for adb://. Leave it out.")
+    address = device_address(device)
     name_bundles(bundles)
     require_named(bundles, model)
     for bundle in bundles:

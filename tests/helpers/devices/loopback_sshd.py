@@ -40,6 +40,7 @@ class LoopbackSshd:
         client: Folder with a program `ssh`, the real one with our configuration; for PATH.
         known_hosts: What the client knows; the daemon's key is in it.
         temporary: The temporary folder of whoever logs in.
+        cache: The folder in which EdgeSeg keeps things for them.
     """
 
     def __init__(self, folder: Path, *settings: str) -> None:
@@ -55,6 +56,7 @@ class LoopbackSshd:
         self.client = folder / "bin"
         self.temporary = folder / "tmp"
         self.temporary.mkdir(exist_ok=True)
+        self.cache = folder / "cache"
         self._write_client()
         self._daemon = self._start(settings)
 
@@ -122,7 +124,7 @@ class LoopbackSshd:
             "PasswordAuthentication no",
             "KbdInteractiveAuthentication no",
             "PermitRootLogin prohibit-password",
-            f"SetEnv TMPDIR={self.temporary}",
+            f"SetEnv TMPDIR={self.temporary} EDGESEG_CACHE_DIR={self.cache}",
             *settings,
         )
         configuration.write_text("\n".join(lines) + "\n")

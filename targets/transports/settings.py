@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...errors import UsageError
+from edgeseg.errors import UsageError
 
 LONGEST_TIMEOUT_S = 24 * 3600.0
 
@@ -29,3 +29,8 @@ class DeviceSettings:
                 f"--timeout {self.timeout_s:g} is out of range. Give seconds above 0, up to "
                 f"{LONGEST_TIMEOUT_S:.0f}."
             )
+
+    @classmethod
+    def given(cls, device: str | DeviceSettings | None) -> DeviceSettings | None:
+        """Those of an address, with defaults for the rest; None stays None."""
+        return cls(device) if isinstance(device, str) else device
