@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
     from edgeseg.benchmarks.report import Report
     from edgeseg.targets import Backend
-    from edgeseg.targets.transports.settings import DeviceSettings
 
     from .bundle import bundle as bundles
     from .bundle.manifest import Manifest
     from .metrics.agreement import Agreement
+    from .pipeline.builder.device_settings import DeviceSettings
     from .progress import Progress
     from .training.loop import TrainingResult
 
@@ -203,7 +203,7 @@ def build(
     """
     given = {name: value for name, value in locals().items() if name != "progress"}
     from .pipeline.build import BuildRequest, build_bundle
-    from .targets.transports.settings import DeviceSettings
+    from .pipeline.builder.device_settings import DeviceSettings
 
     request = BuildRequest(**{**settings_of(given), "device": DeviceSettings.given(device)})
     return Bundle(build_bundle(request, _progress(progress))[0].folder)
@@ -251,7 +251,7 @@ def bench(
     given = dict(locals())
     is_shown, splits = given.pop("progress"), names_of(given.pop("split"))
     from .pipeline.bench import BenchRequest, run_bench
-    from .targets.transports.settings import DeviceSettings
+    from .pipeline.builder.device_settings import DeviceSettings
 
     several = [bundles] if isinstance(bundles, (Bundle, str, os.PathLike)) else bundles
     folders = (each.folder if isinstance(each, Bundle) else Path(each) for each in several)

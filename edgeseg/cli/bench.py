@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from edgeseg.benchmarks.settings import BenchSettings
-from edgeseg.targets.transports.settings import DeviceSettings
 
 from ..errors import OutputInUseError, UsageError
+from ..pipeline.builder.device_settings import DeviceSettings
 from ..storage.atomic import is_special, write_text
 from ..storage.reading import parse_json, read_text_file
 from .terminal.bench_table import bench_table, describe_report

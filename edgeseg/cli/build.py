@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeseg.targets.transports.settings import DeviceSettings
-
 from ..errors import TargetError, UsageError
+from ..pipeline.builder.device_settings import DeviceSettings
 from ..records import short_name
 from .terminal.console import (
     make_progress,

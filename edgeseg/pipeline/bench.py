@@ -9,7 +9,6 @@ from pathlib import Path
 from edgeseg.benchmarks.margins import require_scored, with_verdicts
 from edgeseg.benchmarks.report import Report, without_samples
 from edgeseg.benchmarks.settings import BenchSettings
-from edgeseg.targets.transports.settings import DeviceSettings
 
 from ..bundle.bundle import Bundle, open_bundle
 from ..data.depth import tell_depth
@@ -17,6 +16,7 @@ from ..errors import UsageError
 from ..metrics.limits import stated_margins
 from ..progress import SILENT, Progress
 from .builder.baselines import PLAIN
+from .builder.device_settings import DeviceSettings
 from .builder.request import open_split
 from .measuring.local import bench_bundles, require_baseline_kind
 from .measuring.remote import bench_on_device

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from edgeseg.targets.transports.settings import DeviceSettings
-
 from ...errors import UsageError
+from ...pipeline.builder.device_settings import DeviceSettings
 
 DeviceAddress = Annotated[
     str | None,

@@ -12,7 +12,8 @@ from edgeseg.errors import UsageError
 from edgeseg.records import short_name
 from edgeseg.targets import find_runtime
 from edgeseg.targets.devices import find_device
-from edgeseg.targets.transports.settings import DeviceSettings
+
+from .device_settings import DeviceSettings
 
 AUTO = "auto"
 BUNDLES = Path("bundles")

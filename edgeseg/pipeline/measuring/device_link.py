@@ -10,11 +10,11 @@ from typing import Any, Self
 
 from edgeseg.errors import DeviceError, DeviceLostError, UsageError
 from edgeseg.targets.transports.address import AdbAddress, SshAddress, parse_device
-from edgeseg.targets.transports.settings import DeviceSettings
 from edgeseg.targets.transports.ssh import SshTransport
 
 from ...progress import SILENT, Progress
 from ..builder.context import BuildContext
+from ..builder.device_settings import DeviceSettings
 from ..devices.candidates import Brought, CandidateDevice, Tried
 from ..devices.ssh_candidates import SshCandidates
 from ..evaluator.contest import THREADS

@@ -13,13 +13,13 @@ from edgeseg.benchmarks.report import Report
 from edgeseg.benchmarks.settings import BenchSettings
 from edgeseg.targets.transports.adb import AdbTransport
 from edgeseg.targets.transports.address import AdbAddress, SshAddress
-from edgeseg.targets.transports.settings import DeviceSettings
 from edgeseg.targets.transports.ssh import SshTransport
 
 from ...bundle.bundle import Bundle
 from ...data.folder import FolderDataset
 from ...progress import SILENT, Progress
 from ..builder.bundle_reference import reference_runner, require_named
+from ..builder.device_settings import DeviceSettings
 from ..devices.adb import AdbDevice
 from ..devices.base import Device, DeviceRunner
 from ..devices.ssh import SshDevice

@@ -17,6 +17,8 @@ from edgeseg.targets.transports.address import SshAddress
 
 PROGRAMS = ("sshd", "ssh", "ssh-keygen")
 START_S = 10
+CGROUPS = Path("/sys/fs/cgroup")
+PERIOD_US = 20_000  # so short that no inference waits for long
 SYSTEM_FOLDERS = os.pathsep.join(("/usr/sbin", "/sbin"))
 
 
@@ -57,6 +59,7 @@ class LoopbackSshd:
         self.temporary = folder / "tmp"
         self.temporary.mkdir(exist_ok=True)
         self.cache = folder / "cache"
+        self._group: Path | None = None
         self._write_client()
         self._daemon = self._start(settings)
 
@@ -90,6 +93,26 @@ class LoopbackSshd:
                     processes.append(int(entry.name))
         return processes
 
+    def throttle(self, share: float) -> str:
+        """Leave all that runs there only a share of a core; returns by what, in words."""
+        quota = round(share * PERIOD_US)
+        for parent, name, text in (
+            (CGROUPS, "cpu.max", f"{quota} {PERIOD_US}"),
+            (CGROUPS / "cpu", "cpu.cfs_quota_us", str(quota)),
+        ):
+            group = parent / f"edgeseg-{self.port}"
+            with contextlib.suppress(OSError):
+                group.mkdir()
+                self._group = group
+                if (group / name).exists():
+                    (group / name).write_text(text)
+                    (group / "cgroup.procs").write_text(str(self._daemon.pid))
+                    return f"cgroup, {share:g} of a core"
+                group.rmdir()
+        os.sched_setaffinity(self._daemon.pid, {min(os.sched_getaffinity(0))})
+        os.setpriority(os.PRIO_PROCESS, self._daemon.pid, 10)
+        return "one core, of lower priority"
+
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
 
@@ -97,6 +120,15 @@ class LoopbackSshd:
         self.kill_sessions()
         self._daemon.kill()
         self._daemon.wait()
+        if self._group is not None:
+            wait_until(self._remove_group)
+
+    def _remove_group(self) -> bool:
+        """Whether it is gone; it cannot go before its last process."""
+        assert self._group is not None
+        with contextlib.suppress(OSError):
+            self._group.rmdir()
+        return not self._group.exists()
 
     def _write_client(self) -> None:
         host_key = (self.folder / "host_key.pub").read_text().split()

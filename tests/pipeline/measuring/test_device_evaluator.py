@@ -24,12 +24,12 @@ from edgeseg.models import find_model
 from edgeseg.pipeline.auto import tune, warn_unlike
 from edgeseg.pipeline.builder.builder import Builder
 from edgeseg.pipeline.builder.context import BuildContext
+from edgeseg.pipeline.builder.device_settings import DeviceSettings
 from edgeseg.pipeline.builder.request import BuildRequest
 from edgeseg.pipeline.devices.ssh_candidates import PIECE, CandidateWorker, pieces_of
 from edgeseg.pipeline.measuring.device_evaluator import ATTEMPTS, DeviceEvaluator
 from edgeseg.progress import SILENT
 from edgeseg.targets.transports.kept_files import STORE
-from edgeseg.targets.transports.settings import DeviceSettings
 from edgeseg.tuning.candidate import Candidate
 from edgeseg.tuning.explain import summary
 

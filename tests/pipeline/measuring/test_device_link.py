@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from edgeseg.errors import DeviceError, DeviceLostError, UsageError
+from edgeseg.pipeline.builder.device_settings import DeviceSettings
 from edgeseg.pipeline.devices.candidates import Brought, CandidateDevice
 from edgeseg.pipeline.measuring.device_link import DeviceLink, device_address
-from edgeseg.targets.transports.settings import DeviceSettings
 
 ADDRESS = "ssh://pi@board"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgeseg.errors import UsageError
+from ...errors import UsageError
 
 LONGEST_TIMEOUT_S = 24 * 3600.0
 
