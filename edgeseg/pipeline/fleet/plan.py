@@ -13,8 +13,8 @@ from edgeseg.errors import UsageError
 from edgeseg.records import short_name
 from edgeseg.targets.devices import find_device
 
+from ..builder.device_settings import DeviceSettings
 from ..builder.request import BuildRequest
-from ..devices.settings import DeviceSettings
 
 LOCAL = "local"  # the device that measures itself: this machine, or a node of a cluster
 PRECISIONS = ("fp32", "int8")

@@ -48,7 +48,7 @@ from edgeseg.errors import UnknownNameError, UsageError, reason_of
 from edgeseg.storage.reading import read_text_file
 from edgeseg.targets.transports.address import parse_device
 
-from ..devices.settings import DeviceSettings
+from ..builder.device_settings import DeviceSettings
 from .plan import AXES, Size, SweepPlan, size_text
 
 LISTS = ("models", "targets", "precisions", "sizes", "threads", "devices", "split")

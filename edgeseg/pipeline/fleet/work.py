@@ -15,8 +15,8 @@ from edgeseg.bundle.bundle import Bundle
 from edgeseg.errors import BenchmarkError, DeviceError, EdgesegError, reason_of
 from edgeseg.progress import Progress
 
+from ..builder.device_settings import DeviceSettings
 from ..builder.request import BuildRequest
-from ..devices.settings import DeviceSettings
 from .steps import FAILED, REFUSED
 
 LOCK_NAME = "sweep.lock"

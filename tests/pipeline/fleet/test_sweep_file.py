@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgeseg.errors import UsageError
-from edgeseg.pipeline.devices.settings import DeviceSettings
+from edgeseg.pipeline.builder.device_settings import DeviceSettings
 from edgeseg.pipeline.fleet import sweep_file
 from edgeseg.pipeline.fleet.plan import SweepPlan
 from edgeseg.pipeline.fleet.sweep_file import read_sweep_file, sweep_file_text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -27,6 +28,7 @@ from edgeseg.pipeline.builder.context import BuildContext
 from edgeseg.pipeline.builder.device_settings import DeviceSettings
 from edgeseg.pipeline.builder.request import BuildRequest
 from edgeseg.pipeline.devices.ssh_candidates import PIECE, CandidateWorker, pieces_of
+from edgeseg.pipeline.evaluator import contest
 from edgeseg.pipeline.measuring.device_evaluator import ATTEMPTS, DeviceEvaluator
 from edgeseg.progress import SILENT
 from edgeseg.targets.transports.kept_files import STORE
@@ -41,6 +43,13 @@ pytestmark = [needs("torch", "onnx", "onnxscript", "onnxruntime"), pytest.mark.s
 @pytest.fixture
 def sshd(start_sshd: StartSshd) -> LoopbackSshd:
     return start_sshd()
+
+
+@pytest.fixture(autouse=True)
+def quick_races(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What wins does not matter here."""
+    monkeypatch.setattr(contest, "run_race", functools.partial(contest.run_race, rounds=8))
+    monkeypatch.setattr(contest, "FINAL_RUNS", contest.LEAST_FINAL_RUNS)
 
 
 def context_of(sshd: LoopbackSshd, output: Path, timeout_s: float = 120.0) -> BuildContext:
@@ -88,10 +97,10 @@ def killed(sshd: LoopbackSshd, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def time(worker: CandidateWorker, count: int) -> Any:
         number = next(calls)
-        if number == 25:
+        if number == 10:
             os.kill(worker._process.pid, signal.SIGKILL)
             done.append("worker")
-        if number == 60:
+        if number == 24:
             sshd.kill_sessions()
             done.append("connection")
         return real(worker, count)
