@@ -9,7 +9,7 @@ import contextlib
 import json
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -213,6 +213,9 @@ class SshRunner(DeviceRunner):
 
     place: SshFolder
     bundle: Bundle
+
+    def on_threads(self, threads: int) -> SshRunner:
+        return replace(self, place=replace(self.place, threads=threads))
 
     def open_worker(self, name: str) -> SshWorker:
         return SshWorker(self.place, name)

@@ -140,6 +140,7 @@ def test_the_code_that_runs_there_is_the_installed_one(
     assert transport.run(["cat", "bundle0/runner/run.py"]).stdout == installed
     numbers, _ = runner.verify()
     assert "pixels flip" in numbers
+    assert runner.on_threads(2).open_worker("on two")._place.threads == 2
 
 
 def test_a_file_that_arrives_changed_is_refused(copied: Path, transport: SshTransport) -> None:
