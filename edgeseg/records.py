@@ -83,9 +83,11 @@ class LayerTime:
         name: As the runtime has it.
         kind: Of operator, as the runtime has it.
         precision: That it computed in, such as "f32" or "i8"; empty where that is not told.
-        milliseconds: Median.
+        milliseconds: Mean of the quickest fifth of the runs with counters, or that of all where the
+            runtime tells no other, in the proportion of those to all.
         origins: Names of nodes or values of the ONNX graph that it computes, or names that a
             rewrite has made of such; empty for what the runtime added.
+        reads: Names of the layers whose results it reads, where the runtime tells.
     """
 
     name: str
@@ -93,6 +95,7 @@ class LayerTime:
     precision: str
     milliseconds: float
     origins: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,9 @@ class LayerProfile:
     """A loaded artefact, layer by layer, in the order of a run.
 
     Attributes:
-        run_ms: Median of a run without counters.
-        counted_ms: Median of a run with counters, which cost time.
+        run_ms: Of a run without counters: mean of the quickest fifth, which a busy neighbour
+            leaves alone.
+        counted_ms: Of a run with counters, which cost time; so as well.
     """
 
     layers: tuple[LayerTime, ...]

@@ -53,17 +53,18 @@ class ProfileRequest:
 
     Attributes:
         artifact: As the bundle has it.
-        onnx_path: The exported FP32 graph that it was made of.
-        rewrites: Names of the rewrites that changed the graph before it was compiled.
+        graph_path: The float graph that it was made of, rewritten, with all names.
         image: Prepared, (1, C, H, W).
         runs: Counted ones.
+        quantized_path: That graph with the Q/DQ operators of the bundle's plan; None where there is
+            no plan.
     """
 
     artifact: Artifact
-    onnx_path: Path
-    rewrites: tuple[str, ...]
+    graph_path: Path
     image: NDArray[np.float32]
     runs: int
+    quantized_path: Path | None = None
 
 
 class Written(NamedTuple):

@@ -18,6 +18,7 @@ from .isa import InstructionSet
 from .source import PRELUDE
 
 COPIED_BYTES = 2**20  # as large as the maps of small networks, which caches hold
+BYTES_OF_A_LANE = 4
 EXPORT = '#define EXPORT __attribute__((visibility("default")))\n'
 
 
@@ -32,6 +33,7 @@ class CorePeak:
     isa: str
     products: float
     bytes: float
+    byte_products: float | None = None
 
 
 def measure_core(isa: InstructionSet, compiler: str = "auto") -> CorePeak:
@@ -52,7 +54,8 @@ def measure_core(isa: InstructionSet, compiler: str = "auto") -> CorePeak:
     arrays = [np.full(floats, 0.5, np.float32) for _ in range(2)]
     places = [ctypes.c_void_p(array.ctypes.data) for array in arrays]
     took = min(times_of(lambda: library.edgeseg_copy(*places, floats), 50))
-    return CorePeak(isa.name, products, COPIED_BYTES / took)
+    byte_products = measure_peak(library, isa, of_bytes=True) if isa.machine.bytes else None
+    return CorePeak(isa.name, products, COPIED_BYTES / took, byte_products)
 
 
 def peak_text(isa: InstructionSet) -> str:
@@ -64,20 +67,32 @@ def peak_text(isa: InstructionSet) -> str:
         "ADD": " ".join(f"{name} = {name} * x + y;" for name in names),
         "SUM": " + ".join(names),
     }
-    return filled("peak.c", values)
+    text = filled("peak.c", values)
+    if isa.machine.bytes:
+        added = (f"{name} = dot{isa.machine.lanes}({name}, x, y);" for name in names)
+        whole = (f"I{isa.machine.lanes} {name} = y + {name[1:]};" for name in names)
+        text += filled(
+            "byte_peak.c", {**values, "DECLARE": " ".join(whole), "ADD": " ".join(added)}
+        )
+    return text
 
 
 def _chains(isa: InstructionSet) -> int:
     return 12 if isa.machine.registers == 16 else 24
 
 
-def measure_peak(library: ctypes.CDLL, isa: InstructionSet) -> float:
-    """Products a second of the loop in a library that has it."""
+def measure_peak(library: ctypes.CDLL, isa: InstructionSet, *, of_bytes: bool = False) -> float:
+    """Products a second of the loop in a library that has it.
+
+    Args:
+        of_bytes: Of codes, four in a lane, instead of floats.
+    """
     values = np.full(64, 0.25, np.float32)
     count = 100_000
     place = ctypes.c_void_p(values.ctypes.data)
-    took = min(times_of(lambda: library.edgeseg_peak(place, count), 20))
-    return _chains(isa) * isa.machine.lanes * count / took
+    loop = library.edgeseg_byte_peak if of_bytes else library.edgeseg_peak
+    took = min(times_of(lambda: loop(place, count), 20))
+    return _chains(isa) * isa.machine.lanes * count / took * (BYTES_OF_A_LANE if of_bytes else 1)
 
 
 def times_of(call: Callable[[], object], runs: int) -> list[float]:

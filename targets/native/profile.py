@@ -5,7 +5,6 @@ python -m edgeseg.targets.native.profile BUNDLE/source/model.onnx
 
 from __future__ import annotations
 
-import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,13 @@ from pathlib import Path
 from edgeseg.lower.rewrites import lower_graph
 from edgeseg.storage.temporary import temporary_folder
 
+from ..profiling.clock import take_turns, typical
 from .frontend.graph import import_graph
 from .interface import filled
-from .ir import Convolution, MatrixProduct, Step, steps_of
+from .ir import Convolution, MatrixProduct, Pack, Step, steps_of
 from .isa import InstructionSet
 from .passes import fuse
-from .peak import measure_peak, peak_text, times_of
+from .peak import measure_peak, peak_text
 from .probe import Probe, run_command
 from .runtime import FLOAT_REWRITES
 from .source import write_source
@@ -32,15 +32,21 @@ class StepProfile:
 
     Attributes:
         title: Of the ONNX node that it began with.
+        titles: Of the nodes that each of its parts began with, where some rows of several steps run
+            at a time.
         kind: Of step.
         products: Multiplications whose results are added up.
-        seconds: Median of one run.
+        seconds: Mean of the quickest fifth of the runs.
+        precision: "i8" where products of bytes are added up, or codes are made for such; else
+            "f32".
     """
 
     title: str
     kind: str
     products: int
     seconds: float
+    titles: tuple[str, ...]
+    precision: str
 
 
 @dataclass(frozen=True)
@@ -49,46 +55,74 @@ class NetworkProfile:
 
     Attributes:
         peak: Products a second, of a loop that keeps everything in registers.
-        seconds: Median of a run of the whole network.
+        seconds: Of a run of the whole network; mean of the quickest fifth.
+        steps: In the order of a run.
+        counted_seconds: Of a run whose steps are called one by one; so as well.
     """
 
     isa: str
     peak: float
     seconds: float
     steps: tuple[StepProfile, ...]
+    counted_seconds: float
 
 
 def profile_graph(
-    onnx_path: Path, isa: InstructionSet, compiler: str = "auto", runs: int = RUNS
+    onnx_path: Path,
+    isa: InstructionSet,
+    compiler: str = "auto",
+    runs: int = RUNS,
+    *,
+    has_strips: bool = True,
 ) -> NetworkProfile:
     """Compile a graph and measure its steps, one after the other as in a run.
+
+    Args:
+        has_strips: Run steps that read each other in strips of a few rows, as builds let them.
 
     Raises:
         TargetError: It does not compile.
     """
     program, contracts = import_graph(onnx_path)
     fuse(program)
-    source = write_source(program, isa.machine)
+    source = write_source(program, isa.machine, has_strips=has_strips)
     probe = Probe(source, contracts, isa, compiler, _measuring(isa, source.calls))
-    seconds = statistics.median(times_of(probe.run, runs))
     library = probe.library
-    times: list[list[float]] = [[] for _ in source.steps]
-    for _ in range(runs):  # in the order of a run, so that each finds what it would find in cache
+    times: list[float] = []
+
+    def run_steps() -> None:
+        times.clear()
         probe.put()  # its place holds other values by now
-        for index, took in enumerate(times):
+        # In the order of a run, so that each finds what it would find in the cache.
+        for index in range(len(source.steps)):
             start = time.perf_counter()
             library.edgeseg_steps(probe.handle, index)
-            took.append(time.perf_counter() - start)
+            times.append(time.perf_counter() - start)
+
+    turns = take_turns(probe.run, run_steps, lambda: tuple(times), runs)
     profiles = [
         StepProfile(
             step.title,
             "+".join(dict.fromkeys(type(one).__name__ for one in steps_of(step))),
             products_of(step),
-            statistics.median(took),
+            typical(took, turns.quiet),
+            tuple(one.title for one in steps_of(step)),
+            precision_of(step),
         )
-        for step, took in zip(source.steps, times, strict=True)
+        for step, took in zip(source.steps, zip(*turns.told, strict=True), strict=True)
     ]
-    return NetworkProfile(isa.name, measure_peak(library, isa), seconds, tuple(profiles))
+    peak = measure_peak(library, isa)
+    run, counted = turns.run_ms / 1e3, turns.counted_ms / 1e3
+    return NetworkProfile(isa.name, peak, run, tuple(profiles), counted)
+
+
+def precision_of(step: Step) -> str:
+    """See `StepProfile`."""
+    codes = any(
+        isinstance(one, Pack) or (isinstance(one, Convolution) and one.packed)
+        for one in steps_of(step)
+    )
+    return "i8" if codes else "f32"
 
 
 def products_of(step: Step) -> int:

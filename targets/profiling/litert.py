@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
-import statistics
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from edgeseg.formats.tflite import TfliteModel, read_tflite
-from edgeseg.lower.rewrites import lower_graph
 from edgeseg.records import LayerProfile, LayerTime
-from edgeseg.storage.temporary import temporary_folder
 
 from ..base import ProfileRequest
 from .litert_counters import OPERATOR, Event, count_in_process
@@ -55,8 +51,7 @@ BEGINNINGS = {"div": "divide", "average pool 2d": "average pooling", "max pool 2
 PRECISION = re.compile(r"\b(?:(F32)|(F16)|(Q[SCUD]\w*8\w*|[SU]8)|(X\d+))\b")
 PRECISIONS = ("f32", "f16", "i8")
 TYPES = {"FLOAT32": "f32", "FLOAT16": "f16", "INT8": "i8", "UINT8": "u8", "INT32": "i32"}
-# The profiler tells whole microseconds: of what takes fewer than these, the mean is told.
-SHORT_MS = 0.01
+CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")  # which a quantiser added
 
 
 def profile_layers(request: ProfileRequest) -> LayerProfile:
@@ -65,20 +60,24 @@ def profile_layers(request: ProfileRequest) -> LayerProfile:
     path = artifact.folder / artifact.files[0]
     told = count_in_process(path, dict(artifact.settings), request.image, request.runs)
     model = read_tflite(path)
-    with temporary_folder("profile") as name:
-        lowered = Path(name) / "lowered.onnx"
-        lower_graph(request.onnx_path, request.rewrites, lowered)
-        origins = find_origins(lowered, model, path, request.image)
+    origins = find_origins(request.graph_path, model, path, request.image)
+    titles = [f"{operator.kind} {place}" for place, operator in enumerate(model.operators)]
+    makers = {
+        tensor: title
+        for operator, title in zip(model.operators, titles, strict=True)
+        for tensor in operator.outputs
+    }
     layers = []
     for event, place in zip(told.events, lay_beside(told.events, model), strict=True):
         operator = model.operators[place]
         layers.append(
             LayerTime(
-                f"{operator.kind} {place}",
+                titles[place],
                 event.tag,
                 _precision_of(event.tag, model.types[operator.outputs[0]]),
-                _typical(event.milliseconds),
-                origins[place],
+                event.milliseconds,
+                () if operator.kind in CONVERSIONS else origins[place],
+                tuple(makers[tensor] for tensor in operator.inputs if tensor in makers),
             )
         )
     return LayerProfile(tuple(layers), told.run_ms, told.counted_ms)
@@ -124,8 +123,3 @@ def _precision_of(tag: str, result: str) -> str:
         if match:
             return precision
     return TYPES.get(result, result.lower())
-
-
-def _typical(times: Sequence[float]) -> float:
-    median = statistics.median(times)
-    return median if median >= SHORT_MS else statistics.fmean(times)

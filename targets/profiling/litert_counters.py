@@ -23,7 +23,7 @@ from edgeseg.lazy import require
 from edgeseg.storage.temporary import temporary_folder
 
 from ..runners.litert_backend import Backend
-from .clock import WARM_UP, take_turns
+from .clock import take_turns, typical
 
 LIBRARY = "libLiteRt.so"
 COMMAND = (sys.executable, "-P", "-m", "edgeseg.targets.profiling.litert_counters")
@@ -44,17 +44,17 @@ class Event(NamedTuple):
         tag: What the runtime calls it, such as "Convolution (NHWC, F32) IGEMM".
         kind: `OPERATOR` or `INSIDE_DELEGATE`.
         number: Of the operator in the file, or in the delegate.
-        milliseconds: Of each run; the profiler tells whole microseconds.
+        milliseconds: Typical; the profiler tells whole microseconds of each run.
     """
 
     tag: str
     kind: int
     number: int
-    milliseconds: list[float]
+    milliseconds: float
 
 
 class Told(NamedTuple):
-    """Medians of a run in Python's interpreter and of one with the profiler, and the operators."""
+    """Times of a run in Python's interpreter and of one with the profiler, and the operators."""
 
     run_ms: float
     counted_ms: float
@@ -118,18 +118,12 @@ def count(folder: Path) -> None:
     plain = Backend(model.parent, [model.name], asked["settings"], threads=1)
     profiled = _ProfiledModel(model)
     profiled.put(np.ascontiguousarray(image.transpose(0, 2, 3, 1), np.float32))
-    found: list[list[tuple[str, int, int, float]]] = []
-
-    def run_counted() -> None:
-        profiled.run()
-        found.append(profiled.events())
-
-    run_ms, _ = take_turns(lambda: plain.run(image), run_counted, asked["runs"])
-    # Reading the events is not part of a run.
-    _, counted_ms = take_turns(profiled.events, profiled.run, asked["runs"])
-    kept = found[WARM_UP:]
-    events = [(*first[:3], [one[place][3] for one in kept]) for place, first in enumerate(kept[0])]
-    told = {"run_ms": run_ms, "counted_ms": counted_ms, "events": events}
+    turns = take_turns(lambda: plain.run(image), profiled.run, profiled.events, asked["runs"])
+    events = [
+        (*first[:3], typical([one[place][3] for one in turns.told], turns.quiet))
+        for place, first in enumerate(turns.told[0])
+    ]
+    told = {"run_ms": turns.run_ms, "counted_ms": turns.counted_ms, "events": events}
     (folder / TOLD).write_text(json.dumps(told), encoding="utf-8")
 
 

@@ -6,23 +6,23 @@ import difflib
 import json
 import os
 import re
-import statistics
 from pathlib import Path
 from typing import Any
 
 from edgeseg.lazy import require
-from edgeseg.lower.rewrites import lower_graph
 from edgeseg.records import LayerProfile, LayerTime
 from edgeseg.storage.temporary import temporary_folder
 
 from ..base import ProfileRequest
 from ..onnx_file import read_graph
 from ..runners.onnxruntime_backend import LEVELS
-from .clock import WARM_UP, take_turns
+from .clock import WARM_UP, take_turns, typical
 
 MICROSECONDS = 1e3  # of a millisecond
 NAME = "layer"
-ADDED = re.compile(r"(_nchwc|_token_\d+)+$")  # what ONNX Runtime puts behind a name
+OPTIMIZED = "optimized.onnx"
+# What ONNX Runtime puts behind a name; more of it follows a slash.
+ADDED = re.compile(r"(_nchwc|_token_\d+)+$")
 EVENT = "_kernel_time"
 QUANTIZING = ("QuantizeLinear", "DequantizeLinear")
 PRECISIONS = {"float": "f32", "float16": "f16", "int8": "i8", "uint8": "u8", "int32": "i32"}
@@ -31,8 +31,7 @@ PRECISIONS = {"float": "f32", "float16": "f16", "int8": "i8", "uint8": "u8", "in
 def profile_layers(request: ProfileRequest) -> LayerProfile:
     """Time an ONNX file; see `Runtime.profile`.
 
-    Artefacts have no names, so that the nodes of the graph that is rewritten once more are laid
-    beside theirs.
+    Artefacts have no names, so that the nodes of the rewritten graph are laid beside theirs.
     """
     with temporary_folder("profile") as name:
         folder = Path(name)
@@ -41,10 +40,14 @@ def profile_layers(request: ProfileRequest) -> LayerProfile:
             _open(request, folder, is_counted=is_counted) for is_counted in (False, True)
         )
         feed = {plain.get_inputs()[0].name: request.image}
-        run_ms, counted_ms = take_turns(
-            lambda: plain.run(None, feed), lambda: counted.run(None, feed), request.runs
+        turns = take_turns(
+            lambda: plain.run(None, feed),
+            lambda: counted.run(None, feed),
+            lambda: None,  # all is told at the end
+            request.runs,
         )
         events = json.loads(Path(counted.end_profiling()).read_text(encoding="utf-8"))
+        reads = _reads_of(folder / OPTIMIZED)
     times: dict[str, list[float]] = {}
     facts: dict[str, dict[str, Any]] = {}
     for event in events:
@@ -57,12 +60,13 @@ def profile_layers(request: ProfileRequest) -> LayerProfile:
             layer,
             facts[layer]["op_name"],
             _precision_of(facts[layer]),
-            statistics.median(took[WARM_UP:]),
-            origins.get(ADDED.sub("", layer), ()),
+            typical(took[WARM_UP:], turns.quiet),
+            origins.get(ADDED.sub("", layer.partition("/")[0]), ()),
+            reads.get(layer, ()),
         )
         for layer, took in times.items()
     ]
-    return LayerProfile(tuple(layers), run_ms, counted_ms)
+    return LayerProfile(tuple(layers), turns.run_ms, turns.counted_ms)
 
 
 def _open(request: ProfileRequest, folder: Path, *, is_counted: bool) -> Any:
@@ -75,9 +79,20 @@ def _open(request: ProfileRequest, folder: Path, *, is_counted: bool) -> Any:
     level = LEVELS[settings.get("optimization", "all")]
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
     options.enable_profiling = is_counted
+    if is_counted:
+        options.optimized_model_filepath = str(folder / OPTIMIZED)
     options.profile_file_prefix = str(folder / "times")
     path = str(folder / "model.onnx")
     return onnxruntime.InferenceSession(path, options, providers=[settings["provider"]])
+
+
+def _reads_of(path: Path) -> dict[str, tuple[str, ...]]:
+    """Which nodes each node of the graph that ONNX Runtime made reads, by name."""
+    nodes = require("onnx", purpose="Profiling on onnxruntime").load(path).graph.node
+    makers = {result: node.name for node in nodes for result in node.output}
+    return {
+        node.name: tuple(makers[value] for value in node.input if value in makers) for node in nodes
+    }
 
 
 def _number_nodes(request: ProfileRequest, path: Path) -> dict[str, tuple[str, ...]]:
@@ -91,9 +106,7 @@ def _number_nodes(request: ProfileRequest, path: Path) -> dict[str, tuple[str, .
     for number, node in enumerate(artifact.graph):
         node.name = f"{NAME}{number}"
     require("onnx_ir", purpose="Profiling on onnxruntime").save(artifact, path)
-    lowered = path.with_name("lowered.onnx")
-    lower_graph(request.onnx_path, request.rewrites, lowered)
-    theirs = list(read_graph(lowered).graph)
+    theirs = list(read_graph(request.graph_path).graph)
     ours = [node for node in artifact.graph if node.op_type not in QUANTIZING]
     matcher = difflib.SequenceMatcher(
         None, [node.op_type for node in ours], [node.op_type for node in theirs], autojunk=False

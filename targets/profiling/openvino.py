@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
+from collections.abc import Collection
 from typing import Any
 
 from edgeseg.lazy import require
 from edgeseg.records import LayerProfile, LayerTime
 
 from ..base import ProfileRequest
-from .clock import WARM_UP, take_turns
+from .clock import take_turns
 
 MILLISECOND = 1e-3
 ORIGINS, PRECISION = "originalLayersNames", "runtimePrecision"
@@ -32,39 +32,61 @@ def profile_layers(request: ProfileRequest) -> LayerProfile:
         for is_counted in (False, True)
     )
     requests = plain.create_infer_request(), counted.create_infer_request()
-    times: dict[str, list[float]] = {}
     kinds: dict[str, str] = {}
 
-    def run_counted() -> None:
-        requests[1].infer([request.image], share_inputs=True)
-        for layer in requests[1].get_profiling_info():
-            took = layer.real_time.total_seconds() / MILLISECOND
-            times.setdefault(layer.node_name, []).append(took)
-            kinds[layer.node_name] = layer.node_type
+    def read() -> dict[str, float]:
+        """Milliseconds of each layer: the mean of all runs so far."""
+        layers = requests[1].get_profiling_info()
+        # Others are fused into these, or left out.
+        executed = [layer for layer in layers if layer.status == layer.Status.EXECUTED]
+        kinds.update({layer.node_name: layer.node_type for layer in executed})
+        return {
+            layer.node_name: layer.real_time.total_seconds() / MILLISECOND for layer in executed
+        }
 
-    run_ms, _ = take_turns(
-        lambda: requests[0].infer([request.image], share_inputs=True), run_counted, request.runs
+    turns = take_turns(
+        lambda: requests[0].infer([request.image], share_inputs=True),
+        lambda: requests[1].infer([request.image], share_inputs=True),
+        read,
+        request.runs,
     )
-    # Reading the counters is not part of a run.
-    _, counted_ms = take_turns(
-        lambda: None, lambda: requests[1].infer([request.image], share_inputs=True), request.runs
-    )
-    facts = {node.get_friendly_name(): node.get_rt_info() for node in _nodes(counted)}
+    # What slows some runs slows each layer in proportion, on average.
+    share = turns.counted_ms / turns.mean_counted_ms
+    nodes = {node.get_friendly_name(): node for node in _nodes(counted)}
+    facts = {name: node.get_rt_info() for name, node in nodes.items()}
     layers = [
         LayerTime(
             name,
             kinds[name],
             _fact(facts.get(name), PRECISION),
-            statistics.median(took[WARM_UP:]),
+            took * share,
             tuple(filter(None, _fact(facts.get(name), ORIGINS).split(","))),
+            _reads_of(nodes.get(name), kinds),
         )
-        for name, took in times.items()
+        for name, took in turns.told[-1].items()  # what runs once, at first, is not among them
     ]
-    return LayerProfile(tuple(layers), run_ms, counted_ms)
+    return LayerProfile(tuple(layers), turns.run_ms, turns.counted_ms)
 
 
 def _nodes(model: Any) -> list[Any]:
     return list(model.get_runtime_model().get_ops())
+
+
+def _reads_of(node: Any, layers: Collection[str]) -> tuple[str, ...]:
+    """Names of the layers whose results a node of the runtime's own graph reads.
+
+    What takes no time is no layer, such as another shape of the same bytes: what that reads is
+    told in its place.
+    """
+    reads: list[str] = []
+    waiting = [] if node is None else [value.get_node() for value in node.input_values()]
+    while waiting:
+        source = waiting.pop()
+        if source.get_friendly_name() in layers:
+            reads.append(source.get_friendly_name())
+        else:
+            waiting += [value.get_node() for value in source.input_values()]
+    return tuple(reads)
 
 
 def _fact(facts: Any, name: str) -> str:

@@ -15,6 +15,7 @@ from support import needs
 from edgeseg.errors import BenchmarkError, TargetError, UsageError
 from edgeseg.pipeline.build import BuildRequest, build_bundle
 from edgeseg.pipeline.profile import (
+    UNATTRIBUTED,
     BundleProfile,
     attribute,
     common_module,
@@ -28,10 +29,6 @@ RunCli = Callable[..., "CompletedProcess[str]"]
 MODULES = {"conv": "encoder.0.conv", "relu": "encoder.0.act", "head": "head", "add": "(network)"}
 
 
-def layer(name: str, milliseconds: float, *origins: str) -> LayerTime:
-    return LayerTime(name, "Kind", "f32", milliseconds, origins)
-
-
 def test_a_fused_layer_belongs_to_what_its_parts_share() -> None:
     assert common_module(["encoder.0.conv", "encoder.0.act"]) == "encoder.0"
     assert common_module(["encoder.0.conv", "(network)"]) == "encoder.0.conv"
@@ -39,50 +36,72 @@ def test_a_fused_layer_belongs_to_what_its_parts_share() -> None:
     assert common_module(["(network)"]) == "(network)"
 
 
-def test_what_a_runtime_added_counts_for_its_neighbour() -> None:
+def test_what_a_runtime_added_counts_for_the_layer_that_reads_it() -> None:
     layers = [
-        layer("reorder_in", 1, "no such"),
-        layer("a", 2, "conv", "relu"),
-        layer("reorder", 3),
-        layer("head/WithoutBiases", 4),
+        LayerTime("reorder_in", "Reorder", "f32", 1, ("no such",)),
+        LayerTime("a", "Kind", "f32", 2, ("conv", "relu"), ("reorder_in",)),
+        LayerTime("reorder", "Reorder", "f32", 3, (), ("a",)),
+        LayerTime("convert", "Convert", "f32", 0.5, (), ("reorder",)),
+        LayerTime("head/WithoutBiases", "Kind", "f32", 4, (), ("convert",)),
+        LayerTime("reorder_out", "Reorder", "f32", 0.5, (), ("head/WithoutBiases",)),
+        LayerTime("lost", "Kind", "f32", 1),
     ]
     found = attribute(layers, MODULES)
     assert [(one.module, one.is_named) for one in found] == [
         ("encoder.0", False),
         ("encoder.0", True),
-        ("encoder.0", False),
+        ("head", False),
+        ("head", False),
         ("head", True),
+        ("head", False),
+        (UNATTRIBUTED, False),
     ]
     profile = BundleProfile("net", "openvino", 9.0, 11.0, found)
-    assert profile.sum_ms == 10
-    assert profile.named_share == pytest.approx(0.6)
-    assert profile.by_module(1) == {"encoder": 6, "head": 4}
-    assert profile.by_module(2) == {"encoder.0": 6, "head": 4}
+    assert profile.sum_ms == 12
+    assert profile.named_share == pytest.approx(6 / 12)
+    assert profile.attributed_share == pytest.approx(11 / 12)
+    assert profile.by_module(1) == {"head": 8, "encoder": 3, UNATTRIBUTED: 1}
+    assert profile.by_module(2) == {"head": 8, "encoder.0": 3, UNATTRIBUTED: 1}
+    assert profile.added_ms(1) == {"encoder": 1, "head": 4, UNATTRIBUTED: 1}
     events = profile.to_trace()["traceEvents"]
-    assert [event["ts"] for event in events] == [0, 1000, 3000, 6000]
+    assert [event["ts"] for event in events][:4] == [0, 1000, 3000, 6000]
+
+
+def test_layers_that_read_each_other_in_a_circle_end() -> None:
+    layers = [LayerTime("a", "K", "", 1, (), ("b",)), LayerTime("b", "K", "", 1, (), ("a",))]
+    assert {one.module for one in attribute(layers, MODULES)} == {UNATTRIBUTED}
 
 
 @pytest.mark.slow
 @needs("torch", "onnx", "onnxscript", "onnxruntime", "openvino")
 @pytest.mark.parametrize(
-    ("target", "options", "least"),
+    ("target", "precision", "options", "least"),
     [
-        ("openvino", {}, 0.9),
-        ("onnxruntime", {}, 0.8),
-        pytest.param("android", {}, 0.99, marks=needs("onnx2tf", "ai_edge_litert")),
-        ("native", {"isa": "here"}, 0.99),
+        ("openvino", "fp32", {}, 0.9),
+        ("onnxruntime", "fp32", {}, 0.8),
+        pytest.param("android", "fp32", {}, 0.99, marks=needs("onnx2tf", "ai_edge_litert")),
+        ("native", "fp32", {"isa": "here"}, 0.99),
+        ("native", "int8", {"isa": "here"}, 0.99),
     ],
 )
 def test_names_tell_the_modules_of_nearly_all_the_time(
-    target: str, options: dict[str, str], least: float, tmp_path: Path
+    target: str, precision: str, options: dict[str, str], least: float, tmp_path: Path
 ) -> None:
     """`least` leaves room for what a runtime adds, such as a change of layout."""
     request = BuildRequest(
-        "egeunet", target, "fp32", tmp_path / "bundle", size=(64, 64), options=options
+        "egeunet",
+        target,
+        precision,
+        tmp_path / "bundle",
+        size=(64, 64),
+        options=options,
+        calibration_images=2,
     )
     build_bundle(request)
     profile = profile_bundle(tmp_path / "bundle", runs=5)
     assert profile.named_share > least
+    assert profile.attributed_share > 0.99
+    assert ("i8" in {one.layer.precision for one in profile.layers}) == (precision == "int8")
     assert 0.3 * profile.run_ms < profile.sum_ms < 3 * profile.counted_ms
     assert len(profile.by_module(1)) > 5
 
@@ -99,6 +118,7 @@ def test_the_command(run_cli: RunCli, small_bundles: dict[str, Path], tmp_path: 
     done = run_cli("profile", small_bundles["int8"], "--runs", "3", "--json")
     record = json.loads(done.stdout)
     assert record["named_share"] > 0.6
+    assert record["attributed_share"] > 0.99
     assert {"i8", "u8"} & {one["precision"] for one in record["layers"]}
 
 
@@ -119,7 +139,7 @@ def test_a_bundle_without_its_source_is_refused(tmp_path: Path) -> None:
     "name", [name for name in RUNTIMES.names() if not find_runtime(name).profiler]
 )
 def test_runtimes_that_tell_no_layers_say_so(name: str) -> None:
-    request = ProfileRequest(None, Path(), (), None, 1)  # type: ignore[arg-type]
+    request = ProfileRequest(None, Path(), None, 1)  # type: ignore[arg-type]
     with pytest.raises(
         TargetError, match="Profile a bundle of openvino, onnxruntime, litert or native"
     ):

@@ -14,6 +14,8 @@ from ..terminal.options import AsJson, Runs
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from edgeseg.targets.native.peak import CorePeak
+
     from ...pipeline.profile import BundleProfile
 
 
@@ -54,34 +56,42 @@ def profile(
         f"A run takes {found.run_ms:.2f} ms, and {cost:+.2f} ms with counters; the layers add up "
         f"to {found.sum_ms:.2f} ms."
     )
+    by_flow = found.attributed_share - found.named_share
     print_note(
-        f"Names tell the module of {found.named_share:.1%} of that; what {found.runtime} added "
-        "itself counts for the layer before."
+        f"Names tell the module of {found.named_share:.1%} of that, the flow of data of "
+        f"{by_flow:.1%} more: changes of layout and of type, which {found.runtime} added for the "
+        f"layer that reads the result. {1 - found.attributed_share:.1%} belongs to no module."
     )
     if found.core is not None:
         print_note(
-            f"The floor is the longer of products and bytes at what this core did in loops of our "
-            f"own ({found.core.isa}): {found.core.products / 1e9:.0f} thousand million products a "
-            f"second, {found.core.bytes / 1e9:.0f} GB/s copied within the caches."
+            "The floor is the longer of products and bytes at what this core did in loops of our "
+            f"own ({found.core.isa}): {_in_thousand_millions(found.core)} thousand million "
+            f"products a second, {found.core.bytes / 1e9:.0f} GB/s copied within the caches."
         )
     if trace is not None:
         print_result(f"Trace: {trace}")
+
+
+def _in_thousand_millions(core: CorePeak) -> str:
+    floats = f"{core.products / 1e9:.0f}"
+    if core.byte_products is None:
+        return floats
+    return f"{floats} (of bytes {core.byte_products / 1e9:.0f})"
 
 
 def _module_table(found: BundleProfile, depth: int) -> Table:
     from rich.table import Table
 
     table = Table()
-    for title in ("module", "ms", "share", "floor ms", "of floor"):
+    for title in ("module", "ms", "share", "added", "floor ms", "of floor"):
         table.add_column(title, justify="left" if title == "module" else "right")
-    floors = found.floor_ms(depth)
+    floors, added = found.floor_ms(depth), found.added_ms(depth)
     for name, took in found.by_module(depth).items():
         share = f"{took / found.sum_ms:.1%}" if found.sum_ms else ""
+        of_it = f"{added[name]:.3f}" if added.get(name) else ""
         floor = floors.get(name)
-        if floor:
-            table.add_row(name, f"{took:.3f}", share, f"{floor:.3f}", f"{took / floor:.1f}x")
-        else:
-            table.add_row(name, f"{took:.3f}", share, "", "")
+        ends = (f"{floor:.3f}", f"{took / floor:.1f}x") if floor else ("", "")
+        table.add_row(name, f"{took:.3f}", share, of_it, *ends)
     return table
 
 
@@ -93,7 +103,7 @@ def _layer_table(found: BundleProfile) -> Table:
         table.add_column(title, justify="right" if title == "ms" else "left")
     for one in sorted(found.layers, key=lambda one: -one.layer.milliseconds):
         layer = one.layer
-        module = one.module if one.is_named else f"{one.module} *"
+        module = one.module if one.is_named else f"{one.module} (added)"
         took = f"{layer.milliseconds:.3f}"
         table.add_row(module, layer.name, layer.kind, layer.precision, took)
     return table

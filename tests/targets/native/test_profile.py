@@ -32,6 +32,8 @@ def test_it_counts_the_products_of_each_step(tmp_path: Path) -> None:
     assert sum(counts) == pixels * (3 * 16 + 16 * 8 * 9)
     assert counts[-1] >= pixels * 16 * 8 * 9
     assert all(step.seconds > 0 for step in profile.steps)
+    assert {step.precision for step in profile.steps} == {"f32"}
+    assert profile.counted_seconds > sum(step.seconds for step in profile.steps) / 2
     assert profile.peak > 0
     lines = describe(profile)
     assert isa.name in lines[0]

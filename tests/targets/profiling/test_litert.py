@@ -49,7 +49,7 @@ def made_of(*kinds: str) -> TfliteModel:
 
 
 def inside(*tags: str) -> list[Event]:
-    return [Event(tag, INSIDE_DELEGATE, place, [1.0]) for place, tag in enumerate(tags)]
+    return [Event(tag, INSIDE_DELEGATE, place, 1.0) for place, tag in enumerate(tags)]
 
 
 def test_events_are_laid_beside_the_operators_in_their_order() -> None:
@@ -63,7 +63,7 @@ def test_events_are_laid_beside_the_operators_in_their_order() -> None:
 def test_an_operator_outside_the_delegate_has_its_own_number() -> None:
     model = made_of("CONV_2D", "CUMSUM", "CONV_2D")
     events = inside("Fully Connected (NC, F32) GEMM")
-    events += [Event("CUMSUM", OPERATOR, 1, [1.0]), *inside("Convolution (NHWC, F32) DWConv")]
+    events += [Event("CUMSUM", OPERATOR, 1, 1.0), *inside("Convolution (NHWC, F32) DWConv")]
     assert lay_beside(events, model) == [0, 1, 2]
 
 
@@ -75,7 +75,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> ProfileRequest:
     onnx.save(onnx.parser.parse_model(TEXT), folder / "net.onnx")
     artifact = RUNTIME.compile(folder / "net.onnx", folder, "fp32")
     image = np.random.default_rng(0).normal(0, 1, (1, 3, 16, 16)).astype(np.float32)
-    return ProfileRequest(artifact, folder / "net.onnx", (), image, 2)
+    return ProfileRequest(artifact, folder / "net.onnx", image, 2)
 
 
 @needs_litert
@@ -83,7 +83,7 @@ def test_operators_are_named_by_the_values_that_they_hold(made: ProfileRequest) 
     path = made.artifact.folder / MODEL_FILE
     model = read_tflite(path)
     assert set(model.names[1:-1]) <= {str(number) for number in range(100)}  # nothing is named
-    origins = find_origins(made.onnx_path, model, path, made.image)
+    origins = find_origins(made.graph_path, model, path, made.image)
     found = {
         operator.kind: set(names) for operator, names in zip(model.operators, origins, strict=True)
     }
