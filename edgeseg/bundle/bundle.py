@@ -10,6 +10,7 @@ source/           float weights and ONNX graph: evidence for benchmarks, not for
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -79,6 +80,12 @@ class Bundle:
     @property
     def artifact_bytes(self) -> int:
         return sum(file.size_bytes for file in self.manifest.files if file.role == "artifact")
+
+    @property
+    def identity(self) -> str:
+        """Hash of names and checksums of all files; measurements do not change it."""
+        files = sorted((file.path, file.sha256) for file in self.manifest.files)
+        return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
     def golden_pair(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Image (H, W, C) and probabilities (1, C, h, w).

@@ -32,7 +32,7 @@ from .terminal.device_options import (
     device_settings,
 )
 from .terminal.metric_options import parse_max_change
-from .terminal.options import AsJson, Data, Images, Runs, Split, Threads
+from .terminal.options import AsJson, Data, Images, Mlflow, Runs, Split, Threads
 
 
 def bench(
@@ -94,6 +94,7 @@ def bench(
     device_python: DevicePython = DeviceSettings.python,
     device_program: DeviceProgram = None,
     timeout: Timeout = DeviceSettings.timeout_s,
+    mlflow: Mlflow = None,
 ) -> None:
     """Measure speed, memory and accuracy of bundles against the plain export.
 
@@ -106,6 +107,7 @@ def bench(
 
     from ..pipeline.bench import BenchRequest, run_bench
     from ..pipeline.measuring.external_toolkits import parse_toolkits
+    from ..pipeline.measuring.mlflow_runs import export_rows, require_mlflow, tracked_rows
 
     if as_json and json_file is None:
         bundles, json_file = _older_json_file(bundles)
@@ -131,9 +133,14 @@ def bench(
         sweep_threads=parse_counts(sweep_threads or "", "--sweep-threads"),
         max_change=parse_max_change(max_change or [], {}),
     )
+    if mlflow is not None:
+        require_mlflow(mlflow)
     report = run_bench(request, make_progress())
     if json_file is not None:
         write_text(json_file, json.dumps(report.to_json(), indent=2) + "\n")
+    if mlflow is not None:
+        count = export_rows(tracked_rows(report, request.bundles), mlflow)
+        print_note(f"MLflow at {mlflow}: {count} new runs.")
     if as_json:
         print_json(report.to_json())
     else:

@@ -13,7 +13,7 @@ from ..errors import OutputInUseError, UsageError
 from ..storage.atomic import write_text
 from .terminal.bench_table import describe_report
 from .terminal.console import make_progress, print_json, print_note, print_result
-from .terminal.options import AsJson, Output, Runs, Split, Threads
+from .terminal.options import AsJson, Mlflow, Output, Runs, Split, Threads
 from .terminal.sweep_table import print_sweep, status_line, sweep_table
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def sweep(
             "seconds."
         ),
     ] = 3600.0,
+    mlflow: Mlflow = None,
     as_json: AsJson = False,
 ) -> None:
     """Build, verify and measure networks on targets in precisions, and print one table.
@@ -108,6 +109,7 @@ def sweep(
     says that a cell failed, 130 that the sweep was interrupted.
     """
     from ..pipeline.fleet.sweep_file import read_sweep_file, sweep_file_text
+    from ..pipeline.measuring.mlflow_runs import require_mlflow
     from ..pipeline.sweep import BUNDLES, SweepRequest
 
     if file is not None:
@@ -131,10 +133,12 @@ def sweep(
         build_elsewhere=build_elsewhere,
         timeout_s=timeout,
     )
+    if mlflow is not None:
+        require_mlflow(mlflow)
     if dry_run or status:
-        _show(request, as_json=as_json, is_status=status)
+        _show(request, as_json=as_json, is_status=status, mlflow=mlflow)
     else:
-        _run(request, as_json=as_json)
+        _run(request, as_json=as_json, mlflow=mlflow)
 
 
 def _require_no_axes(context: typer.Context, file: Path) -> None:
@@ -182,13 +186,14 @@ def _plan_of_options(
     )
 
 
-def _show(request: SweepRequest, *, as_json: bool, is_status: bool) -> None:
+def _show(request: SweepRequest, *, as_json: bool, is_status: bool, mlflow: str | None) -> None:
     """Where a sweep stands; a status writes the table's files anew."""
     from ..pipeline.sweep import seconds_left, sweep_status
 
     result = sweep_status(request)
     if is_status and result.reports:
         _write_files(request, result)
+        _export(result, mlflow)
     if as_json:
         print_json(result.to_json())
         return
@@ -200,7 +205,7 @@ def _show(request: SweepRequest, *, as_json: bool, is_status: bool) -> None:
     print_note(status_line(result, seconds_left(request, result)))
 
 
-def _run(request: SweepRequest, *, as_json: bool) -> None:
+def _run(request: SweepRequest, *, as_json: bool, mlflow: str | None) -> None:
     from ..pipeline.sweep import run_sweep, sweep_status
 
     try:
@@ -210,6 +215,7 @@ def _run(request: SweepRequest, *, as_json: bool) -> None:
         print_note(f"Interrupted. {done} The same command goes on from there.")
         raise typer.Exit(INTERRUPTED) from None
     _write_files(request, result)
+    _export(result, mlflow)
     if as_json:
         print_json(result.to_json())
     else:
@@ -220,6 +226,13 @@ def _run(request: SweepRequest, *, as_json: bool) -> None:
     if result.count("failed"):
         print_note(f"{status_line(result, None)} The same command tries what failed once more.")
         raise typer.Exit(1)
+
+
+def _export(result: SweepResult, mlflow: str | None) -> None:
+    from ..pipeline.sweep import export_to_mlflow
+
+    if mlflow is not None:
+        print_note(f"MLflow at {mlflow}: {export_to_mlflow(result, mlflow)} new runs.")
 
 
 def _write_files(request: SweepRequest, result: SweepResult) -> None:

@@ -27,6 +27,7 @@ from .fleet.plan import LOCAL, SweepPlan
 from .fleet.results import SweepResult, collect
 from .fleet.store import STORE_NAME, Store
 from .fleet.work import Measurement, Work
+from .measuring.mlflow_runs import TrackedRow, export_rows
 from .verify import verify_bundle
 
 SWEEP_NAME = "sweep.json"
@@ -182,6 +183,24 @@ def sweep_status(request: SweepRequest) -> SweepResult:
     known = request.cells()
     with _existing_store(request.output) as store:
         return collect(known, store)
+
+
+def export_to_mlflow(result: SweepResult, uri: str) -> int:
+    """Write cells that are done as runs of MLflow, each once; how many are new.
+
+    Raises:
+        EdgesegError: See `edgeseg.pipeline.measuring.mlflow_runs.export_rows`.
+    """
+    by_run = {report.rows[0]["run"]: report for report in result.reports.values()}
+    rows = []
+    for outcome in result.outcomes:
+        if outcome.row is None or outcome.run is None:
+            continue
+        report = by_run[outcome.run]
+        (row,) = (each for each in report.rows if each["key"] == outcome.row["key"])
+        cell = outcome.cell
+        rows.append(TrackedRow(row, report, cell.build.folder, outcome.identity(), cell.key))
+    return export_rows(rows, uri)
 
 
 def seconds_left(request: SweepRequest, result: SweepResult) -> float | None:

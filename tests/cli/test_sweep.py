@@ -189,6 +189,20 @@ def test_a_file_and_options_are_not_mixed(file: Path, run_cli: RunCli) -> None:
     assert "Leave --threads out, and change the file" in done.stderr
 
 
+@needs("mlflow", "sqlalchemy", "alembic")
+@pytest.mark.slow
+def test_a_sweep_is_exported_once(
+    quick_work: Path, file: Path, tmp_path: Path, run_cli: RunCli
+) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    words = ("sweep", file, "-o", tmp_path / "out", "--mlflow", uri)
+    assert f"MLflow at {uri}: 2 new runs." in run_cli(*words).stderr
+    assert f"MLflow at {uri}: 0 new runs." in run_cli(*words, "--status").stderr
+    refused = run_cli(*words[:-1], "mlflow.db")
+    assert refused.returncode == 2
+    assert "Write sqlite:///mlflow.db" in refused.stderr
+
+
 def test_a_folder_without_a_sweep_makes_no_report(tmp_path: Path, run_cli: RunCli) -> None:
     refused = run_cli("report", tmp_path, "-o", tmp_path / "none")
     assert refused.returncode == 2

@@ -58,5 +58,11 @@ Seeds = Annotated[
     typer.Option("--seed", help="Seed to repeat the study with; may be repeated."),
 ]
 Labels = Annotated[float, typer.Option(help="Share of the train labels to use, chosen by --seed.")]
+Mlflow = Annotated[
+    str | None,
+    typer.Option(
+        "--mlflow", help="Write each measured bundle as a run of MLflow there: sqlite:///FILE."
+    ),
+]
 Cache = Annotated[bool, typer.Option(help="Reuse results that are kept from equal work.")]
 BundleFolder = Annotated[Path, typer.Argument(help="Bundle folder.")]

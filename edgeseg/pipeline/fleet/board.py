@@ -16,7 +16,7 @@ from .cells import SweepBuild, SweepCell, SweepCells
 from .plan import SweepPlan
 from .steps import DONE, FAILED, QUEUED, REFUSED, RUNNING, Step
 from .store import Store, new_run
-from .work import Measurement, bundle_identity, reason_after, state_after
+from .work import Measurement, reason_after, state_after
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class Board:
         return [step for step in self._steps.values() if step.state == RUNNING]
 
     def built(self, build: SweepBuild, bundle: Bundle, seconds: float) -> None:
-        if not self.store.finish_build(build.key, bundle_identity(bundle), seconds):
+        if not self.store.finish_build(build.key, bundle.identity, seconds):
             name = build.folder.name
             self.tell(f"{name} was built by another driver meanwhile; its result stays.")
 
@@ -243,6 +243,6 @@ def describe_row_briefly(row: Mapping[str, Any]) -> list[str]:
 def is_intact(build: SweepBuild, identity: str | None) -> bool:
     """Whether the bundle is there that a build made."""
     try:
-        return identity is not None and bundle_identity(open_bundle(build.folder)) == identity
+        return identity is not None and open_bundle(build.folder).identity == identity
     except BundleError:
         return False

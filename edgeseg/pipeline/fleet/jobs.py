@@ -36,7 +36,7 @@ from edgeseg.storage.temporary import temporary_folder
 from ..builder.request import BuildRequest, open_split
 from .cells import calibration_digest, images_digest
 from .steps import REFUSED
-from .work import Measurement, Work, bundle_identity, reason_after, state_after
+from .work import Measurement, Work, reason_after, state_after
 
 OPENMP = "OMP_NUM_THREADS"  # which Ray sets; the driver's holds
 
@@ -88,7 +88,7 @@ class BuildJob(Job):
         output = place / "bundles" / Path(str(request.output)).name
         bundle = self.work.build(replace(request, output=output, **paths), SILENT)
         seconds = time.monotonic() - started
-        return Built(packed(bundle.folder), bundle_identity(bundle), seconds)
+        return Built(packed(bundle.folder), bundle.identity, seconds)
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Built:
         with writing_folder(folder, replace=True) as partial:
             _extract(self.bundle, partial)
         bundle = open_bundle(folder)
-        if bundle_identity(bundle) != self.identity:
+        if bundle.identity != self.identity:
             raise BundleError(f"The bundle {folder} arrived changed. Run the sweep again.")
         return bundle
 

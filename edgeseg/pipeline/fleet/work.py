@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,12 +69,6 @@ def reason_after(error: Exception) -> str:
         f"{type(error).__name__}: {reason_of(error)}. Run the sweep again to try it once more; "
         "with EDGESEG_DEBUG=1 edgeseg build tells where it comes from."
     )
-
-
-def bundle_identity(bundle: Bundle) -> str:
-    """Hash of names and checksums of all files that a bundle's manifest lists."""
-    files = sorted((file.path, file.sha256) for file in bundle.manifest.files)
-    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
 
 @contextlib.contextmanager

@@ -10,9 +10,11 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench_reports import report_of
 from small_bundle import write_small_bundle
 
 from edgeseg.benchmarks.report import Report
@@ -66,13 +68,15 @@ def build(request: BuildRequest, progress: Progress) -> Bundle:
 
 def row_of(key: Path, **changes: Any) -> dict[str, Any]:
     return {
+        **report_of().rows[1],
         "key": str(key.resolve()),
         "name": key.name,
         "model": "egeunet",
         "is_baseline": False,
-        "reference_key": "k",
         "target": "onnxruntime",
         "precision": "int8",
+        "threads": 1,
+        "input_size": [64, 96],
         "stand_in": None,
         "toolkit": None,
         "device": "",
@@ -80,10 +84,18 @@ def row_of(key: Path, **changes: Any) -> dict[str, Any]:
         "accuracy": {"dice_pooled": 0.9},
         "delta": {"dice_pooled": -0.0021},
         "delta_ci95": {"dice_pooled": [-0.003, -0.001]},
-        "latency_ms": None,
+        "latency_ms": {"p50": 1.25, "p90": 1.4, "p99": 2.0, "mean": 1.3},
+        "latency_percentiles_ms": [1 + share / 100 for share in range(51)],
+        "round_medians_ms": [1.2, 1.3, 1.25],
+        "warm_up": {"is_steady": True},
+        "fps": 770.0,
+        "load_ms": 20.0,
+        "peak_rss_mb": 50.0,
         "artifact_bytes": 1500,
         "speedup": 1.08,
+        "speedup_ci95": [1.05, 1.1],
         "baseline": {"name": "egeunet-onnxruntime-fp32 (plain export)", "latency_ms_p50": 1.0},
+        "worst_image": {"name": "a", "delta_dice": -0.1, "flips_per_10k": 12.0},
         **changes,
     }
 
@@ -98,10 +110,10 @@ def measure(measurement: Measurement, progress: Progress) -> Report:
             raise BenchmarkError("These two do not go together. Measure them alone.")
     plain = row_of(Path("plain"), is_baseline=True, name="egeunet-onnxruntime-fp32 (plain export)")
     rows = [plain, *map(row_of, measurement.bundles)]
-    reference = [{"reference_key": "k", "model": "egeunet", "accuracy": {"dice_pooled": 0.9}}]
-    environment = {"cpu": "a core", "threads": measurement.threads, "versions": {}}
-    data = {"folder": "skin", "splits": ["val"], "images": 2, "names": ["a", "b"]}
-    return Report(environment, data, reference, rows)
+    one = report_of(environment={"threads": measurement.threads})
+    scores = {"accuracy": {"dice_pooled": 0.9}, "per_image": one.rows[1]["per_image"]}
+    reference = [{**one.reference[0], "model": "egeunet", **scores}]
+    return replace(one, rows=rows, reference=reference)
 
 
 WORK = Work(build, measure)
