@@ -237,7 +237,7 @@ def test_build_for_all_targets_takes_no_option_of_one(tmp_path: Path, run_cli: R
         "build", "-m", "egeunet", "-t", "all", "-p", "fp32", "-o", tmp_path, "--option", "a=1"
     )
     assert done.returncode == 2
-    assert "--option and --tuning belong to one target" in done.stderr
+    assert "--option, --tuning and --device belong to one target" in done.stderr
 
 
 def test_a_row_without_timing_says_why() -> None:
