@@ -18,6 +18,7 @@ from edgeseg.targets.native.peak import BYTES_OF_A_LANE, CorePeak, measure_core
 
 from ..bundle.bundle import PLAN_FOLDER, SOURCE_ONNX, Bundle, open_bundle
 from ..errors import BenchmarkError, TargetError, UsageError
+from ..formats.model_explorer import Node
 from ..lower.rewrites import lower_graph
 from ..reference.costs import cut, module_costs
 from ..reference.modules import NETWORK, module_of, modules_by_name
@@ -130,6 +131,31 @@ class BundleProfile:
             "floor_ms": self.floor_ms(1),
             "layers": [one.to_json() for one in self.layers],
         }
+
+    def to_nodes(self) -> tuple[Node, ...]:
+        """The layers as Model Explorer shows them, coloured by their milliseconds.
+
+        Where a runtime tells no flow of data, each layer follows the one before.
+        """
+        places: dict[str, int] = {}
+        nodes = []
+        has_flow = any(one.layer.reads for one in self.layers)
+        for place, one in enumerate(self.layers):
+            layer = one.layer
+            reads = [places[name] for name in layer.reads if name in places]
+            if not has_flow and place:
+                reads = [place - 1]
+            facts = {
+                "layer": layer.name,
+                "milliseconds": f"{layer.milliseconds:.4f}",
+                "computed in": layer.precision or "not told",
+                "ONNX": ", ".join(layer.origins) or f"added by {self.runtime}",
+            }
+            module = "" if one.module in (NETWORK, UNATTRIBUTED) else one.module
+            sources = tuple(dict.fromkeys(reads))
+            nodes.append(Node(layer.kind, module, layer.milliseconds, sources, facts))
+            places[layer.name] = place
+        return tuple(nodes)
 
     def to_trace(self) -> dict[str, Any]:
         """As chrome://tracing and Perfetto show it: typical times, one after the other."""

@@ -63,8 +63,18 @@ def test_what_a_runtime_added_counts_for_the_layer_that_reads_it() -> None:
     assert profile.by_module(1) == {"head": 8, "encoder": 3, UNATTRIBUTED: 1}
     assert profile.by_module(2) == {"head": 8, "encoder.0": 3, UNATTRIBUTED: 1}
     assert profile.added_ms(1) == {"encoder": 1, "head": 4, UNATTRIBUTED: 1}
+    nodes = profile.to_nodes()
+    assert [node.reads for node in nodes] == [(), (0,), (1,), (2,), (3,), (4,), ()]
+    assert [node.module for node in nodes][-2:] == ["head", ""]
+    assert nodes[2].facts["ONNX"] == "added by openvino"
     events = profile.to_trace()["traceEvents"]
     assert [event["ts"] for event in events][:4] == [0, 1000, 3000, 6000]
+
+
+def test_steps_of_which_no_flow_is_told_follow_each_other() -> None:
+    layers = [LayerTime(name, "K", "f32", 1, (name,)) for name in ("conv", "relu", "head")]
+    profile = BundleProfile("net", "native", 3.0, 3.0, attribute(layers, MODULES))
+    assert [node.reads for node in profile.to_nodes()] == [(), (0,), (1,)]
 
 
 def test_layers_that_read_each_other_in_a_circle_end() -> None:
@@ -110,8 +120,14 @@ def test_names_tell_the_modules_of_nearly_all_the_time(
 def test_the_command(run_cli: RunCli, small_bundles: dict[str, Path], tmp_path: Path) -> None:
     """INT8 on ONNX Runtime: the nodes between Q/DQ operators are found again."""
     trace = tmp_path / "trace.json"
-    done = run_cli("profile", small_bundles["int8"], "--runs", "3", "--trace", trace)
+    explorer = tmp_path / "explorer"
+    words = ("--runs", "3", "--trace", trace, "--model-explorer", explorer)
+    done = run_cli("profile", small_bundles["int8"], *words)
     assert done.returncode == 0, done.stderr
+    assert f"model-explorer {explorer / 'graph.json'}" in done.stdout.replace("\n", "")
+    (graph,) = json.loads((explorer / "graph.json").read_text())["graphs"]
+    values = json.loads((explorer / "milliseconds.json").read_text())[graph["id"]]["results"]
+    assert {node["id"] for node in graph["nodes"]} == set(values)
     assert "encoder1" in done.stdout
     assert "with counters" in done.stderr
     assert len(json.loads(trace.read_text())["traceEvents"]) > 50

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from ...pipeline.profile import BundleProfile
 
+GRAPH_NAME, VALUES_NAME = "graph.json", "milliseconds.json"
+
 
 def profile(
     bundle: Annotated[Path, typer.Argument(help="Bundle that edgeseg build wrote.")],
@@ -28,6 +30,13 @@ def profile(
     layers: Annotated[bool, typer.Option("--layers", help="Print each layer.")] = False,
     trace: Annotated[
         Path | None, typer.Option(help="File for chrome://tracing or Perfetto.")
+    ] = None,
+    model_explorer: Annotated[
+        Path | None,
+        typer.Option(
+            "--model-explorer",
+            help="Folder for graph.json and milliseconds.json, which Model Explorer opens.",
+        ),
     ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json-file", help="File to write the layers to, as JSON.")
@@ -45,6 +54,8 @@ def profile(
     found = profile_bundle(bundle, runs)
     if trace is not None:
         write_text(trace, json.dumps(found.to_trace()) + "\n")
+    if model_explorer is not None:
+        _write_for_model_explorer(found, model_explorer)
     if json_file is not None:
         write_text(json_file, json.dumps(found.to_json(), indent=2) + "\n")
     if as_json:
@@ -70,6 +81,22 @@ def profile(
         )
     if trace is not None:
         print_result(f"Trace: {trace}")
+    if model_explorer is not None:
+        print_result(
+            f"Model Explorer: model-explorer {model_explorer / GRAPH_NAME} "
+            f"--node_data_paths={model_explorer / VALUES_NAME}"
+        )
+
+
+def _write_for_model_explorer(found: BundleProfile, folder: Path) -> None:
+    from ...formats.model_explorer import graph_record, values_record
+    from ...storage.atomic import write_text
+
+    nodes = found.to_nodes()
+    folder.mkdir(parents=True, exist_ok=True)
+    values = values_record(f"milliseconds on {found.runtime}", nodes)
+    write_text(folder / GRAPH_NAME, json.dumps(graph_record(found.name, nodes)) + "\n")
+    write_text(folder / VALUES_NAME, json.dumps(values) + "\n")
 
 
 def _in_thousand_millions(core: CorePeak) -> str:
