@@ -119,10 +119,13 @@ def tune(
             else device_evaluator(context, builder, validation, folder, link)
         )
         evaluator = CachedEvaluator(contest, timing_cache)
+        has_masks = link is not None and link.device.has_masks
         outcome = _search(context, fixed, evaluator, constraints, timing_cache, progress)
     where = "" if request.device is None else request.device.device
     seconds = timing_cache.seconds
     images = _images_of(validation)
+    if link is not None:
+        images["masks_of"] = "device" if has_masks else "this machine"
     return _record(outcome, identity, machine, where, constraints, images, seconds)
 
 

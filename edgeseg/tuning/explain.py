@@ -91,7 +91,13 @@ def summary(record: TuningRecord) -> list[str]:
     if record.measured_on:
         lines.append(
             f"Measured on {record.measured_on} ({record.machine.get('cpu', 'unknown CPU')}), "
-            f"{record.search_seconds:.0f} s of its time."
+            f"{record.search_seconds:.0f} s of its time"
+            + (
+                "."
+                if record.images.get("masks_of") == "device"
+                else "; flips and Dice are those of the machine that built it, as the device's "
+                "program writes no masks."
+            )
         )
     if record.violation:
         lines.append(

@@ -17,11 +17,13 @@ from pathlib import Path
 
 from edgeseg.errors import DeviceError
 
-from .adb_failures import explain_adb_failure
+from .adb_failures import adb_failure
 from .address import AdbAddress
 from .base import Finished, Transport, check_name
 
 TEMPORARY = "/data/local/tmp"  # where adb's user may write files and run them
+STORE = f"{TEMPORARY}/edgeseg-files"  # of files by their content, which outlive a connection
+KEPT_NAME = "arriving"  # of a file on its way there
 READY = "edgeseg-ready"
 EXIT = "edgeseg-exit "
 SILENCE_S = 30
@@ -78,7 +80,7 @@ class AdbTransport(Transport):
         finally:
             late.cancel()
         what = f"make a folder in {TEMPORARY}"
-        raise DeviceError(explain_adb_failure(self.address, what, output.decode(errors="replace")))
+        raise adb_failure(self.address, what, output.decode(errors="replace"))
 
     def _tell_guard(self, word: bytes) -> None:
         assert self._guard.stdin is not None
@@ -108,6 +110,38 @@ class AdbTransport(Transport):
     def remove(self, name: str) -> None:
         self.shell(f"rm -rf {shlex.quote(self.path(name))}")
 
+    def find_kept(self, sha256: str) -> str | None:
+        """Path of a file that an earlier connection, or this one, has left in the device's store;
+        None where no whole one is there. What nobody asked for in a week is removed."""
+        path = f"{STORE}/{sha256}"
+        found = self.shell(
+            f"mkdir -p {STORE}; find {STORE} -type f -mtime +7 -exec rm {{}} \\;; "
+            f"[ -f {path} ] && touch {path} && sha256sum {path} || true"
+        )
+        return path if found.split()[:1] == [sha256] else None
+
+    def keep(self, source: Path, sha256: str) -> str:
+        """Copy a file to the device's store, where it outlives the connection; returns its path.
+
+        Raises:
+            DeviceError: It arrived changed, the disk is full, or the connection is lost.
+        """
+        self.push(source, KEPT_NAME)
+        arrived, path = self.path(KEPT_NAME), f"{STORE}/{sha256}"
+        script = f"mkdir -p {STORE}; sha256sum {arrived}; chmod 755 {arrived}; mv {arrived} {path}"
+        if self.shell(script).split()[:1] != [sha256]:
+            self.forget([sha256])
+            raise DeviceError(
+                f"{source.name} arrived changed at {self.address}. Check the cable and the "
+                "device's disk, and run again."
+            )
+        return path
+
+    def forget(self, sha256s: Sequence[str]) -> None:
+        """Remove files from the device's store; what is not there is no error."""
+        names = " ".join(f"{STORE}/{sha256}" for sha256 in sha256s)
+        self.shell(f"rm -f {names}; rmdir {STORE} 2>/dev/null; true")
+
     def path(self, name: str) -> str:
         """Path on the device of a file in the folder."""
         return f"{self.folder}/{check_name(name)}"
@@ -120,7 +154,7 @@ class AdbTransport(Transport):
         """
         done = self.run(["sh", "-c", script])
         if done.code != 0:
-            raise DeviceError(explain_adb_failure(self.address, script, done.stdout + done.stderr))
+            raise adb_failure(self.address, script, done.stdout + done.stderr)
         return done.stdout
 
     def run(self, command: Sequence[str]) -> Finished:
@@ -134,7 +168,7 @@ class AdbTransport(Transport):
         stdout, mark, code = done.stdout.rpartition(EXIT)
         if not mark:
             output = done.stdout + done.stderr
-            raise DeviceError(explain_adb_failure(self.address, what, output, is_cut=True))
+            raise adb_failure(self.address, what, output, is_cut=True)
         return Finished(int(code), stdout, done.stderr)
 
     def _kill_command(self) -> None:
@@ -147,9 +181,9 @@ class AdbTransport(Transport):
             done = self._call(*words, timeout_s=timeout_s or self.timeout_s)
         except subprocess.TimeoutExpired as error:
             reason = f"no answer within {error.timeout:g} s"
-            raise DeviceError(explain_adb_failure(self.address, what, reason)) from error
+            raise adb_failure(self.address, what, reason) from error
         if done.returncode != 0:
-            raise DeviceError(explain_adb_failure(self.address, what, done.stdout + done.stderr))
+            raise adb_failure(self.address, what, done.stdout + done.stderr)
         return done.stdout
 
     def _call(self, *words: str, timeout_s: float) -> subprocess.CompletedProcess[str]:

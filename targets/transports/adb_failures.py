@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import re
 
+from edgeseg.errors import DeviceError, DeviceLostError
+
 from .base import tail
 
 NO_DEVICE = re.compile(r"device '[^']*' not found|no devices|unknown host service")
+# A device that restarts, or whose cable is out, says one of these.
+LOSSES = ("offline", "error: closed", "cannot connect to daemon", "no answer within")
+
+
+def adb_failure(address: str, what: str, output: str, *, is_cut: bool = False) -> DeviceError:
+    """Error of something that the device could not do; see `explain_adb_failure`."""
+    text = output.lower()
+    is_lost = is_cut or any(word in text for word in LOSSES) or NO_DEVICE.search(text)
+    kind = DeviceLostError if is_lost else DeviceError
+    return kind(explain_adb_failure(address, what, output, is_cut=is_cut))
 
 
 def explain_adb_failure(address: str, what: str, output: str, *, is_cut: bool = False) -> str:

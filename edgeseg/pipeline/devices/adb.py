@@ -7,7 +7,7 @@ runs an artefact, and in which words, its runtime says.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from edgeseg.benchmarks.workers.messages import (
     Done,
     FirstInference,
-    GoldenResult,
     Label,
+    LabelPrepared,
     Latencies,
     Loaded,
     MemoryUse,
+    PredictPrepared,
 )
 from edgeseg.benchmarks.workers.protocol import Worker, do_nothing
 from edgeseg.bundle.bundle import Bundle
@@ -29,6 +30,7 @@ from edgeseg.bundle.golden import check_golden
 from edgeseg.contract import InputContract, OutputContract
 from edgeseg.data.images import read_image
 from edgeseg.errors import BenchmarkError, DeviceError, UsageError
+from edgeseg.records import Artifact
 from edgeseg.storage.temporary import temporary_folder
 from edgeseg.targets import RUNTIMES, find_runtime, runtime_class
 from edgeseg.targets.device_program import DeviceProgram, ProgramCall, ProgramTimings
@@ -74,12 +76,22 @@ class AdbDevice(Device):
         self._installed: InstalledProgram | None = None
 
     def install(self, bundle: Bundle, folder: str) -> AdbRunner:
-        program = self._install_program(require_program(bundle))
+        program = self.install_program(require_program(bundle))
         for file in bundle.manifest.artifact.files:
             self._transport.push(bundle.folder / file, f"{folder}/{file}")
-        return AdbRunner(self._transport, program, bundle, folder, self._threads)
+        place = AdbPlace(
+            self._transport,
+            program,
+            bundle.artifact,
+            bundle.inputs,
+            bundle.outputs,
+            f"{folder}/{bundle.artifact.files[0]}",
+            folder,
+            self._threads,
+        )
+        return AdbRunner(place, bundle)
 
-    def _install_program(self, kind: DeviceProgram) -> InstalledProgram:
+    def install_program(self, kind: DeviceProgram) -> InstalledProgram:
         """Bring the program there once, and ask it what it can do."""
         if self._installed is None:
             path = self._push_program(kind)
@@ -135,38 +147,61 @@ def require_program(bundle: Bundle) -> DeviceProgram:
 
 
 @dataclass(frozen=True)
-class AdbRunner(DeviceRunner):
-    """A bundle's artefact on the device.
+class AdbPlace:
+    """An artefact on the device.
 
     Attributes:
-        folder: Where it lies there.
+        inputs, outputs: Its contracts.
+        graph: Its first file there, in the connection's folder or an absolute path.
+        folder: Where what is computed comes and goes.
         threads: CPU threads.
     """
 
     transport: AdbTransport
     program: InstalledProgram
-    bundle: Bundle
+    artifact: Artifact
+    inputs: InputContract
+    outputs: OutputContract
+    graph: str
     folder: str
     threads: int
+
+
+@dataclass(frozen=True)
+class AdbRunner(DeviceRunner):
+    """A bundle's artefact on the device.
+
+    Attributes:
+        place: Where it lies there.
+    """
+
+    place: AdbPlace
+    bundle: Bundle
 
     times_blocks = True
     times_phases = False
 
     @property
     def has_masks(self) -> bool:  # type: ignore[override]
-        return self.program.writes_outputs
+        return self.place.program.writes_outputs
+
+    def on_threads(self, threads: int) -> AdbRunner:
+        return replace(self, place=replace(self.place, threads=threads))
 
     def open_worker(self, name: str) -> AdbWorker:
-        return AdbWorker(self, name)
+        return AdbWorker(self.place, name)
 
     def verify(self) -> tuple[str, dict[str, Any]]:
-        kind, address = self.program.kind, self.transport.address
+        kind, address = self.place.program.kind, self.place.transport.address
         numbers = f"not verified: this {kind.name} writes no outputs"
         if self.has_masks:
+            image, expected = self.bundle.golden_pair()
             with self.open_worker(self.bundle.name) as worker:
-                result = worker.verify()
-            numbers = result.numbers
-            if not result.holds:
+                computed = worker.compute(self.bundle.inputs.prepare(image))
+            limits = self.bundle.manifest.golden.model_dump()
+            check = check_golden(limits, self.bundle.outputs, expected, computed)
+            numbers = str(check)
+            if not check.holds:
                 raise DeviceError(
                     f"{self.bundle.folder} does not give its golden mask on {address}: {numbers}. "
                     f"Take a {kind.name} of the runtime's version in the manifest."
@@ -174,21 +209,22 @@ class AdbRunner(DeviceRunner):
         return numbers, self._describe()
 
     def _describe(self) -> dict[str, Any]:
+        place = self.place
         properties = " ".join(f'"$(getprop {name})"' for name in PROPERTIES.values())
         printed = f'{properties} "$(uname -mrs)" "$(cat /proc/loadavg)"'
-        lines = self.transport.shell(f"printf '%s\\n' {printed}; date -u +%FT%TZ").splitlines()
+        lines = place.transport.shell(f"printf '%s\\n' {printed}; date -u +%FT%TZ").splitlines()
         facts = dict(zip(PROPERTIES, lines, strict=False))
         system, load, date = lines[len(PROPERTIES) :][:3]
         return {
-            "device": self.transport.address,
+            "device": place.transport.address,
             "date": date,
             **facts,
             "cpu": facts["cpu"] or facts["model"] or "unknown CPU",
-            "threads": self.threads,
+            "threads": place.threads,
             "pinned_to_cores": [],
             "load_average_1min": float(load.split()[0]) if load else None,
             "os": system,
-            self.program.kind.name: self.program.path,
+            place.program.kind.name: place.program.path,
             **describe_code(),
         }
 
@@ -200,14 +236,14 @@ class AdbWorker(Worker):
         name: What it measures, for messages.
     """
 
-    def __init__(self, runner: AdbRunner, name: str) -> None:
+    def __init__(self, place: AdbPlace, name: str) -> None:
         self.name = name
-        self._transport = runner.transport
-        self._program = runner.program
-        self._kind = runner.program.kind
-        self._runner = runner
-        self._artifact = runner.bundle.artifact
-        self._inputs, self._outputs = runner.bundle.inputs, runner.bundle.outputs
+        self._transport = place.transport
+        self._program = place.program
+        self._kind = place.program.kind
+        self._place = place
+        self._artifact = place.artifact
+        self._inputs, self._outputs = place.inputs, place.outputs
         batch, _, height, width = self._inputs.shape
         mask_shape = (batch, self._outputs.channels, height, width)
         self._input_form = self._kind.input_form(self._artifact, self._inputs.shape)
@@ -243,7 +279,7 @@ class AdbWorker(Worker):
         to_labels = OutputContract.from_json(dict(request.outputs)).labels
         maps = []
         for path in request.images:
-            mask = self._compute(inputs.prepare(read_image(Path(path), inputs.channels)))
+            mask = self.compute(inputs.prepare(read_image(Path(path), inputs.channels)))
             if not np.isfinite(mask).all():
                 raise BenchmarkError(
                     f"Measuring {self.name} failed: the mask of {path} holds NaN or infinity. "
@@ -254,18 +290,29 @@ class AdbWorker(Worker):
         np.save(request.result, np.stack(maps))
         return Done()
 
-    def verify(self) -> GoldenResult:
-        bundle = self._runner.bundle
-        image, expected = bundle.golden_pair()
-        computed = self._compute(self._inputs.prepare(image))
-        limits = bundle.manifest.golden.model_dump()
-        check = check_golden(limits, self._outputs, expected, computed)
-        return GoldenResult(check.holds, str(check))
+    def label_prepared(self, request: LabelPrepared) -> Done:
+        to_labels = OutputContract.from_json(dict(request.outputs)).labels
+        maps = []
+        for index, image in enumerate(np.load(request.images, mmap_mode="r")[: request.count]):
+            mask = self.compute(np.ascontiguousarray(image))
+            if not np.isfinite(mask).all():
+                raise BenchmarkError(
+                    f"Measuring {self.name} failed: the mask of image {index} holds NaN or "
+                    "infinity. Leave that form out by naming a --precision."
+                )
+            maps.append(to_labels(mask))
+        np.save(request.result, np.stack(maps))
+        return Done()
 
-    def _compute(self, prepared: NDArray[np.float32]) -> NDArray[np.float32]:
+    def predict_prepared(self, request: PredictPrepared) -> Done:
+        masks = [self.compute(np.ascontiguousarray(image)) for image in np.load(request.images)]
+        np.save(request.result, np.stack(masks).astype(np.float32))
+        return Done()
+
+    def compute(self, prepared: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities (1, C, H, W) of a prepared image, from the device."""
         self._push_input(prepared)
-        name = f"{self._runner.folder}/output.bin"
+        name = f"{self._place.folder}/output.bin"
         self._run(1, output=name)
         size = self._output_form.size_bytes
         with temporary_folder("device") as folder:
@@ -283,16 +330,16 @@ class AdbWorker(Worker):
         with temporary_folder("device") as folder:
             path = Path(folder) / "input.bin"
             path.write_bytes(self._input_form.encode(prepared))
-            self._transport.push(path, f"{self._runner.folder}/input.bin")
+            self._transport.push(path, f"{self._place.folder}/input.bin")
 
     def _run(self, runs: int, output: str | None = None) -> ProgramTimings:
         call = ProgramCall(
             program=self._program.path,
-            graph=f"{self._runner.folder}/{self._artifact.files[0]}",
+            graph=self._place.graph,
             runs=runs,
-            threads=self._runner.threads,
+            threads=self._place.threads,
             seconds=self._transport.timeout_s,
-            input_file=f"{self._runner.folder}/input.bin",
+            input_file=f"{self._place.folder}/input.bin",
             output_file=output,
         )
         done = self._transport.run(self._kind.command(self._artifact, self._inputs.shape, call))

@@ -48,9 +48,11 @@ class CandidateDevice(abc.ABC):
 
     Attributes:
         has_masks: Whether workers write label maps, so that accuracy is that of the device.
+        times_blocks: Whether a worker tells the mean of a block only, for which it starts anew.
     """
 
     has_masks: bool = True
+    times_blocks: bool = False
 
     @property
     @abc.abstractmethod

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.benchmarks.latency import TimeBlock, block_size, interleave, paired_speedup, warm_up
+from edgeseg.benchmarks.race import MOST_ROUNDS, run_race
 from edgeseg.benchmarks.race import block_size as race_block_size
-from edgeseg.benchmarks.race import run_race
 from edgeseg.benchmarks.workers.messages import LabelPrepared
 from edgeseg.benchmarks.workers.protocol import Worker
 from edgeseg.errors import (
@@ -133,6 +133,10 @@ class Contest(abc.ABC):
         """Answer a question, and once more where what was interrupted may go on."""
         return question()
 
+    def _most_rounds(self) -> int:
+        """In which two take turns."""
+        return MOST_ROUNDS
+
     def _labels(self, participant: Participant, images: int) -> Labels:
         """Label maps of the first images of the validation set."""
         result = self.folder / "labels.npy"
@@ -182,7 +186,7 @@ class Contest(abc.ABC):
     def _race(self, challenger: Candidate, incumbent: Candidate | None) -> Ratio:
         theirs, ours = self._participant(incumbent), self._participant(challenger)
         sizes = race_block_size(ours.median_ms), race_block_size(theirs.median_ms)
-        race = run_race(ours.time_block(), theirs.time_block(), sizes)
+        race = run_race(ours.time_block(), theirs.time_block(), sizes, self._most_rounds())
         return Ratio(race.speedup, race.low, race.high)
 
     def time_finalists(self, candidates: Sequence[Candidate]) -> list[FinalTiming]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -11,20 +12,24 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg.benchmarks.race import MOST_ROUNDS
 from edgeseg.benchmarks.workers.protocol import Worker
 from edgeseg.errors import DeviceError, DeviceLostError, WorkerKilledError
 from edgeseg.metrics.agreement import require_parity
+from edgeseg.metrics.scores import Labels
 from edgeseg.records import Artifact
 from edgeseg.tuning.candidate import Candidate
 from edgeseg.tuning.constraints import Evaluation
 
 from ..builder.builder import Builder
 from ..builder.context import BuildContext
+from ..builder.runners import ArtifactRunner
 from ..builder.second_load import ask_worker, require_repeated
-from ..evaluator.contest import Contest, Made, Participant, key_of
+from ..evaluator.contest import THREADS, Contest, Made, Participant, key_of
 from ..evaluator.validation import ValidationSet
 from .device_link import DeviceLink
 
+COARSE = 2  # times as many rounds of blocks that a program starts anew for
 ATTEMPTS = 3  # at a question in which the device went away each time
 ANSWER = TypeVar("ANSWER")
 
@@ -49,6 +54,7 @@ class DeviceEvaluator(Contest):
     ) -> None:
         super().__init__(context, builder, validation, folder)
         self.link = link
+        self._artifacts: dict[Worker, tuple[Artifact, str]] = {}
         self._masks: dict[str, Sequence[NDArray[np.float32]]] = {}
 
     def __exit__(
@@ -75,10 +81,17 @@ class DeviceEvaluator(Contest):
         return super().score(candidate)
 
     def _open_worker(self, artifact: Artifact, name: str) -> Worker:
-        return self.link.device.open_worker(artifact, name)
+        worker = self.link.device.open_worker(artifact, name)
+        self._artifacts[worker] = artifact, name
+        return worker
 
     def _check(self, candidate: Candidate, made: Made, participant: Participant) -> None:
         """The device's masks are near to torch's, and the same in each of its processes."""
+        if not self.link.device.has_masks:
+            with self._worker_here(made.artifact, candidate.name) as here:
+                again = ask_worker(here, self.context.references.inputs)
+            require_repeated(made.masks, again, self.context.spec.outputs, "It")
+            return
         references, outputs = self.context.references, self.context.spec.outputs
         masks = ask_worker(participant.worker, references.inputs)
         what = f"The {candidate.precision} artefact on {self.link.address}"
@@ -89,6 +102,23 @@ class DeviceEvaluator(Contest):
             require_parity(agreement, tolerance, what)
         first = self._masks.setdefault(key_of(candidate), masks)
         require_repeated(first, masks, outputs, what)
+
+    def _labels(self, participant: Participant, images: int) -> Labels:
+        """Those of the device; of this machine where the device's program writes no masks."""
+        if self.link.device.has_masks:
+            return super()._labels(participant, images)
+        artifact, name = self._artifacts[participant.worker]
+        with self._worker_here(artifact, name) as here:
+            return super()._labels(replace(participant, worker=here), images)
+
+    @contextlib.contextmanager
+    def _worker_here(self, artifact: Artifact, name: str) -> Iterator[Worker]:
+        with ArtifactRunner(artifact, THREADS).open_worker(name) as worker:
+            worker.load()
+            yield worker
+
+    def _most_rounds(self) -> int:
+        return MOST_ROUNDS * (COARSE if self.link.device.times_blocks else 1)
 
     def _ask(self, question: Callable[[], ANSWER]) -> ANSWER:
         """Ask anew from the beginning where the device went away.

@@ -9,12 +9,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from edgeseg.errors import DeviceError, DeviceLostError, UsageError
+from edgeseg.targets.transports.adb import AdbTransport
 from edgeseg.targets.transports.address import AdbAddress, SshAddress, parse_device
 from edgeseg.targets.transports.ssh import SshTransport
 
 from ...progress import SILENT, Progress
 from ..builder.context import BuildContext
 from ..builder.device_settings import DeviceSettings
+from ..devices.adb_candidates import AdbCandidates
 from ..devices.candidates import Brought, CandidateDevice, Tried
 from ..devices.ssh_candidates import SshCandidates
 from ..evaluator.contest import THREADS
@@ -175,4 +177,11 @@ def link_to(settings: DeviceSettings, tried: Tried, progress: Progress = SILENT)
         with SshTransport(address, python=settings.python, timeout_s=settings.timeout_s) as ssh:
             yield SshCandidates(ssh, tried, brought)
 
-    return DeviceLink(str(address), open_ssh, brought, settings.timeout_s, progress)
+    @contextlib.contextmanager
+    def open_adb() -> Iterator[CandidateDevice]:
+        assert isinstance(address, AdbAddress)
+        with AdbTransport(address, timeout_s=settings.timeout_s) as adb:
+            yield AdbCandidates(adb, tried, settings.program, brought)
+
+    open_device = open_adb if isinstance(address, AdbAddress) else open_ssh
+    return DeviceLink(str(address), open_device, brought, settings.timeout_s, progress)
