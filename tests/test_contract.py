@@ -90,6 +90,18 @@ def test_a_mirrored_plane_gives_the_mirrored_result(
     np.testing.assert_allclose(resize_plane(plane.T, width, height).T, ours, atol=1e-3)
 
 
+@given(
+    st.integers(0, 65535), st.integers(1, 40), st.integers(1, 40), st.integers(1, 90),
+    st.integers(1, 90),
+)  # fmt: skip
+def test_what_is_flat_stays_flat_as_it_grows(
+    value: int, height: int, width: int, taller: int, wider: int
+) -> None:
+    """Else a contract that stretches from the minimum to the maximum would stretch rounding."""
+    plane = np.full((height, width), value, np.uint16)
+    assert np.unique(resize_plane(plane, height + taller, width + wider)).tolist() == [value]
+
+
 def test_colours_do_not_mix() -> None:
     image = np.random.default_rng(1).integers(0, 256, (13, 9, 3), np.uint8)
     ours = resize_plane(image, 7, 20)
