@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 import os
@@ -29,6 +28,7 @@ from edgeseg.pipeline.builder.device_settings import DeviceSettings
 from edgeseg.pipeline.builder.request import BuildRequest
 from edgeseg.pipeline.devices.ssh_candidates import PIECE, CandidateWorker, pieces_of
 from edgeseg.pipeline.evaluator import contest
+from edgeseg.pipeline.measuring import device_evaluator
 from edgeseg.pipeline.measuring.device_evaluator import ATTEMPTS, DeviceEvaluator
 from edgeseg.progress import SILENT
 from edgeseg.targets.transports.kept_files import STORE
@@ -48,7 +48,7 @@ def sshd(start_sshd: StartSshd) -> LoopbackSshd:
 @pytest.fixture(autouse=True)
 def quick_races(monkeypatch: pytest.MonkeyPatch) -> None:
     """What wins does not matter here."""
-    monkeypatch.setattr(contest, "run_race", functools.partial(contest.run_race, rounds=8))
+    monkeypatch.setattr(device_evaluator, "MOST_ROUNDS", 8)
     monkeypatch.setattr(contest, "FINAL_RUNS", contest.LEAST_FINAL_RUNS)
 
 
@@ -210,8 +210,6 @@ def test_pieces_do_not_depend_on_how_many_images_are_asked_for(tmp_path: Path) -
 def test_a_runtime_that_computes_otherwise_in_each_process_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from edgeseg.pipeline.measuring import device_evaluator
-
     outputs = find_model("ulite").outputs
     masks = iter([[np.full((1, 1, 4, 4), value, np.float32)] for value in (0.2, 0.2, 0.9)])
     monkeypatch.setattr(device_evaluator, "ask_worker", lambda worker, inputs: next(masks))
@@ -222,7 +220,7 @@ def test_a_runtime_that_computes_otherwise_in_each_process_is_refused(
         spec=SimpleNamespace(outputs=outputs),
         runtime=SimpleNamespace(tolerances={}),
     )
-    link = SimpleNamespace(address="ssh://pi@board")
+    link = SimpleNamespace(address="ssh://pi@board", device=SimpleNamespace(has_masks=True))
     evaluator = DeviceEvaluator(context, None, None, Path(), link)  # type: ignore[arg-type]
     for _ in range(2):
         evaluator._check(Candidate("int8"), None, SimpleNamespace(worker=None))  # type: ignore[arg-type]
