@@ -23,19 +23,14 @@ CLASSES = {FASTER: "good", KEEPS: "good", SLOWER: "bad", LOSES: "bad"}
 
 
 def artifacts_of(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows but baselines."""
-    return [row for row in rows if not row["is_baseline"]]
+    """Rows of what ships: no baselines, nor the same on other numbers of threads."""
+    return [row for row in rows if not row["is_baseline"] and not row.get("is_sweep")]
 
 
 def verdict_section(reports: Sequence[Report]) -> str:
     """A card for each artefact: faster or not, and whether it keeps its masks."""
     cards = []
-    judged = [
-        (row, report)
-        for report in reports
-        for row in artifacts_of(report.rows)
-        if not row.get("is_sweep")  # compared with itself, not with the plain export
-    ]
+    judged = [(row, report) for report in reports for row in artifacts_of(report.rows)]
     for row, report in judged:
         verdict = verdict_of(row, report.data.get("images", 0))
         speed = row.get("speedup")
@@ -137,15 +132,14 @@ def _figures_of(model: str, rows: Sequence[dict[str, Any]]) -> Iterable[str]:
         y = axis_around("change of pooled Dice", [*ends, 0.0], least=0.001)
         chart = scatter(x, y, points, f"{model}: change of pooled Dice over latency")
         caption = "Latency and change of Dice, with 95 % intervals; left and up is better"
-        yield _figure(f"{model}: {caption}", chart, names)
-    yield from _sustained_figure(model, timed, names)
-    yield from _line_figure(model, timed, names, "latency_percentiles_ms")
-    yield from _line_figure(model, timed, names, "round_medians_ms")
+        series = [(point.series, names[point.series]) for point in points]
+        yield _figure(f"{model}: {caption}", chart, series)
+    yield from _sustained_figure(model, timed)
+    yield from _line_figure(model, timed, "latency_percentiles_ms")
+    yield from _line_figure(model, timed, "round_medians_ms")
 
 
-def _line_figure(
-    model: str, timed: Sequence[dict[str, Any]], names: list[str], key: str
-) -> Iterable[str]:
+def _line_figure(model: str, timed: Sequence[dict[str, Any]], key: str) -> Iterable[str]:
     with_values = [(index, row) for index, row in enumerate(timed) if row.get(key)]
     if not with_values:
         return
@@ -167,12 +161,11 @@ def _line_figure(
         x = axis_around("latency, ms", across, is_log=True)
         y = axis_around("% of inferences", up)
         caption = "Share of inferences that took at most so long"
-    yield _figure(f"{model}: {caption}", lines(x, y, drawn, f"{model}: {caption}"), names)
+    caption = f"{model}: {caption}"
+    yield _figure(caption, lines(x, y, drawn, caption), [(one.series, one.title) for one in drawn])
 
 
-def _sustained_figure(
-    model: str, timed: Sequence[dict[str, Any]], names: list[str]
-) -> Iterable[str]:
+def _sustained_figure(model: str, timed: Sequence[dict[str, Any]]) -> Iterable[str]:
     """Medians of the windows of long runs, over time."""
     drawn = []
     for index, row in enumerate(timed):
@@ -185,13 +178,19 @@ def _sustained_figure(
         x = axis_around("seconds", [x for line in drawn for x, _ in line.points])
         y = axis_around("median latency, ms", [y for line in drawn for _, y in line.points])
         caption = f"{model}: A long run without a pause"
-        yield _figure(caption, lines(x, y, drawn, caption), names)
+        series = [(one.series, one.title) for one in drawn]
+        yield _figure(caption, lines(x, y, drawn, caption), series)
 
 
-def _figure(caption: str, chart: str, names: Sequence[str]) -> str:
+def _figure(caption: str, chart: str, series: Iterable[tuple[int, str]]) -> str:
+    """A chart with its caption, and a legend of what it draws.
+
+    Args:
+        series: Number and name of each line or point.
+    """
     legend = "".join(
         f'<li class="{series_class(index)}"><i></i><span class="name">{escape(name)}</span></li>'
-        for index, name in enumerate(names)
+        for index, name in series
     )
     return (
         f"<figure><figcaption>{escape(caption)}</figcaption>{chart}"

@@ -66,7 +66,7 @@ def _rows(report: Report, strata: Strata) -> list[str]:
     made = []
     for row in report.rows:
         ours, theirs = row.get("per_image"), references.get(row["reference_key"])
-        if row["is_baseline"] or not ours or not theirs:
+        if row["is_baseline"] or row.get("is_sweep") or not ours or not theirs:
             continue
         own, other = _dice(ours), _dice(theirs)
         cells = []
