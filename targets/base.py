@@ -242,7 +242,7 @@ class Runtime(abc.ABC):
         if not self.profiler:
             raise TargetError(
                 f"Runtime {self.name} does not tell how long its layers take. Profile a bundle of "
-                "openvino, onnxruntime, litert or native."
+                "another runtime, such as openvino, onnxruntime, litert or native."
             )
         for package in self.run_packages:
             require(provider_of(package), purpose=f"Profiling on {self.name}")

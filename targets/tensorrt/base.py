@@ -70,6 +70,7 @@ class TensorRtBase(Runtime):
     quantized_precisions = ("int8",)
     build_packages = ("onnx", "onnx_ir", "onnxruntime", "tensorrt_rtx")
     backend_module = "edgeseg.targets.runners.tensorrt_backend"
+    profiler = "edgeseg.targets.profiling.tensorrt:profile_layers"
 
     @property
     def compute_capability(self) -> str:

@@ -70,8 +70,9 @@ def profile(
     by_flow = found.attributed_share - found.named_share
     print_note(
         f"Names tell the module of {found.named_share:.1%} of that, the flow of data of "
-        f"{by_flow:.1%} more: changes of layout and of type, which {found.runtime} added for the "
-        f"layer that reads the result. {1 - found.attributed_share:.1%} belongs to no module."
+        f"{by_flow:.1%} more: what {found.runtime} added, such as changes of layout and of type, "
+        "counts for the layer that reads the result. "
+        f"{1 - found.attributed_share:.1%} belongs to no module."
     )
     if found.core is not None:
         print_note(
