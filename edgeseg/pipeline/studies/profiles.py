@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from edgeseg.benchmarks.environment import describe_environment
+
 from ...bundle.bundle import open_bundle
 from ...errors import EdgesegError
 from ...storage.atomic import write_text
@@ -64,6 +66,11 @@ class ProfileRow:
         )
         return f"| {' | '.join(cells)} |"
 
+    def shares(self) -> str:
+        """See `shares_of`."""
+        whole = self.sum_ms / (self.run_ms + self.counters_ms)
+        return f"{self.attributed_share:.1%} ({self.named_share:.0%}), {whole:.2f}"
+
 
 def row_of(folder: Path, found: BundleProfile) -> ProfileRow:
     """What is told of a profile of the bundle in `folder`."""
@@ -91,6 +98,21 @@ def table_of(rows: Iterable[ProfileRow]) -> str:
     return "\n".join([*head, *(row.line() for row in rows)])
 
 
+def shares_of(rows: Iterable[ProfileRow]) -> str:
+    """A table in Markdown with a column for each runtime: the share that has a module, by names
+    alone in brackets, and what the layers add up to as a share of a run with counters.
+    """
+    rows = tuple(rows)
+    runtimes = tuple(dict.fromkeys(row.runtime for row in rows))
+    cells = {(row.model, row.precision, row.runtime): row for row in rows}
+    lines = [f"| network | {' | '.join(runtimes)} |", f"|{'---|' * (1 + len(runtimes))}"]
+    for model, precision in dict.fromkeys((row.model, row.precision) for row in rows):
+        shown = (cells.get((model, precision, runtime)) for runtime in runtimes)
+        told = " | ".join("" if row is None else row.shares() for row in shown)
+        lines.append(f"| {model} {precision} | {told} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Profile bundles one after the other, and print a table of them all."""
     parser = argparse.ArgumentParser(prog="python -m edgeseg.pipeline.studies.profiles")
@@ -108,9 +130,10 @@ def main() -> None:
             print(f"{folder}: {error}", file=sys.stderr, flush=True)
         if given.output is not None:
             # After each, so that a study that is cut short has told something.
-            content = {"runs": given.runs, "rows": [asdict(row) for row in rows]}
+            told = [asdict(row) for row in rows]
+            content = {"environment": describe_environment(1), "runs": given.runs, "rows": told}
             write_text(given.output, json.dumps(content, indent=1) + "\n")
-    print(table_of(rows))
+    print(table_of(rows), shares_of(rows), sep="\n\n")
     sys.exit(int(failed))
 
 

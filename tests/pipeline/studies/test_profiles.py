@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
-from edgeseg.pipeline.studies.profiles import ProfileRow, table_of
+from edgeseg.pipeline.studies.profiles import ProfileRow, shares_of, table_of
 
 ROW = ProfileRow(
     model="net",
@@ -31,6 +33,24 @@ def test_a_row_reads_well() -> None:
     head, rule, line = table_of([ROW]).splitlines()
     assert head.count("|") == rule.count("|") == line.count("|")
     assert line == "| net | openvino | int8 | 93.1% | 100.0% | 3.10 | 3.00 | +0.25 | 2.0x |"
+
+
+def test_shares_stand_in_a_column_for_each_runtime() -> None:
+    rows = [ROW, replace(ROW, precision="fp32"), replace(ROW, runtime="native", named_share=1.0)]
+    assert shares_of(rows).splitlines() == [
+        "| network | openvino | native |",
+        "|---|---|---|",
+        "| net int8 | 100.0% (93%), 0.95 | 100.0% (100%), 0.95 |",
+        "| net fp32 | 100.0% (93%), 0.95 |  |",
+    ]
+
+
+def test_the_table_that_is_shown_is_that_of_the_study() -> None:
+    record = json.loads((ROOT / "docs" / "results" / "profiles.json").read_text(encoding="utf-8"))
+    rows = [ProfileRow(**row) for row in record["rows"]]
+    assert len(rows) == 40
+    assert shares_of(rows) in (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert all(row.attributed_share > 0.95 for row in rows)
 
 
 @pytest.mark.slow
