@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import importlib
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
@@ -28,6 +28,7 @@ from edgeseg.records import ONNX_FORMAT, Artifact, Diagnosis, LayerProfile
 from .device_program import DeviceProgram
 
 FP32_TOLERANCE = 1e-3  # of a probability
+HALF_FLAGS = ("asimdhp",)  # of ARM CPUs that compute with vectors of FP16
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,27 @@ class Runtime(abc.ABC):
         Each holds what differs from `runtime_settings`; an artefact is the same in all of them.
         """
         return {}
+
+    def half_variants(
+        self, precision: str, cpu_flags: Collection[str]
+    ) -> Mapping[str, Mapping[str, Any]]:
+        """Further variants that compute in FP16, on a CPU with such flags (`workers.cpu`).
+
+        Elsewhere they compute as the ordinary one does, so that masks tell of them only there.
+        """
+        return {}
+
+    def is_half(self, settings: Mapping[str, Any]) -> bool:
+        """Whether settings of an artefact are those of one of `half_variants`."""
+        return any(
+            settings.get(name) == value
+            for precision in self.precisions
+            for variant in self.half_variants(precision, HALF_FLAGS).values()
+            for name, value in variant.items()
+        )
+
+    def finish_variant(self, artifact: Artifact) -> None:  # noqa: B027
+        """Bring what a variant's settings say into the files of an artefact."""
 
     def load(self, artifact: Artifact, threads: int = 1) -> Backend:
         """Load an artefact for inference on `threads` CPU threads.

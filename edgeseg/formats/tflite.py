@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from ..lazy import provider_of, require
 
 PURPOSE = "Reading a TFLite model"
+ARITHMETIC_NOTE = "reduced_precision_support"
+HALF_ARITHMETIC = b"fp16accfp16"  # values in FP16, and sums too
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def read_tflite(path: Path) -> TfliteModel:
         for name, number in vars(schema.BuiltinOperator).items()
         if not name.startswith("_")
     }
-    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    model = unpack_tflite(path.read_bytes())
     graph = model.subgraphs[0]
     operators = []
     for operator in graph.operators:
@@ -91,15 +94,60 @@ def number_tensors(content: bytes) -> bytes:
     Returns:
         A file that computes the same. Inputs and outputs keep their names.
     """
-    schema = require("ai_edge_litert.schema_py_generated", purpose=PURPOSE)
-    flatbuffers = require("flatbuffers", purpose=PURPOSE)
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    model = unpack_tflite(content)
     for graph in model.subgraphs:
         outer = {int(index) for index in (*graph.inputs, *graph.outputs)}
         for index, tensor in enumerate(graph.tensors):
             if index not in outer:
                 tensor.name = str(index).encode()
-    builder = flatbuffers.Builder(len(content))
+    return pack_tflite(model, len(content))
+
+
+def with_half_arithmetic(content: bytes) -> bytes:
+    """Allow XNNPACK to compute the float part of a TFLite file in FP16, sums included.
+
+    It does so on CPUs that have such arithmetic (ARMv8.2 with `asimdhp`); others compute the same
+    as before. The note is the one that TensorFlow's converter writes for FP16 accumulation.
+    """
+    schema = require("ai_edge_litert.schema_py_generated", purpose=PURPOSE)
+    if notes_of(content).get(ARITHMETIC_NOTE) == HALF_ARITHMETIC:
+        return content
+    model = unpack_tflite(content)
+    notes = [note for note in model.metadata or [] if _name_of(note) != ARITHMETIC_NOTE]
+    note, buffer = schema.MetadataT(), schema.BufferT()
+    note.name, note.buffer = ARITHMETIC_NOTE, len(model.buffers)
+    buffer.data = list(HALF_ARITHMETIC)
+    model.metadata = [*notes, note]
+    model.buffers.append(buffer)
+    return pack_tflite(model, len(content))
+
+
+def notes_of(content: bytes) -> dict[str, bytes]:
+    """The metadata of a TFLite file by name."""
+    model = unpack_tflite(content)
+    values = {_name_of(note): model.buffers[note.buffer].data for note in model.metadata or []}
+    return {name: b"" if value is None else bytes(value) for name, value in values.items()}
+
+
+def _name_of(note: Any) -> str:
+    name: str = note.name if isinstance(note.name, str) else note.name.decode()
+    return name
+
+
+def unpack_tflite(content: bytes) -> Any:
+    """A file as objects; constants that lie behind its tables come into them."""
+    schema = require("ai_edge_litert.schema_py_generated", purpose=PURPOSE)
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # 0 and 1 say that there is none
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model
+
+
+def pack_tflite(model: Any, size: int) -> bytes:
+    flatbuffers = require("flatbuffers", purpose=PURPOSE)
+    builder = flatbuffers.Builder(size)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 

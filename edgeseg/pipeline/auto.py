@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from edgeseg.benchmarks.workers.cpu import read_cpu
@@ -16,15 +14,12 @@ from edgeseg.storage.temporary import temporary_folder
 from edgeseg.targets import Runtime
 from edgeseg.targets.devices import Device
 
-from ..bundle.bundle import open_bundle
 from ..bundle.manifest import ConstraintsRecord, FinalRecord, TrialRecord, TuningRecord
-from ..bundle.older_manifests import upgraded_tuning
-from ..errors import TargetError, UsageError, reason_of
+from ..errors import TargetError, UsageError
 from ..lazy import installed_version
 from ..lower.rewrites import rewrite_names, statistics_rewrites
 from ..progress import Progress, Stage
 from ..storage import cache
-from ..storage.reading import read_json
 from ..tuning.candidate import Candidate
 from ..tuning.constraints import Constraints, choose_constraints
 from ..tuning.evaluator import CachedEvaluator, Evaluator
@@ -39,7 +34,7 @@ from .evaluator.contest import THREADS
 from .evaluator.local_evaluator import LocalEvaluator
 from .evaluator.validation import ValidationSet
 from .measuring.device_evaluator import DeviceEvaluator
-from .measuring.device_link import link_to, tried_of
+from .measuring.device_link import DeviceLink, link_to, tried_of
 
 
 def require_measurable(device: Device, runtime: Runtime, *, on_device: bool = False) -> None:
@@ -119,19 +114,17 @@ def tune(
             else device_evaluator(context, builder, validation, folder, link)
         )
         evaluator = CachedEvaluator(contest, timing_cache)
-        has_masks = link is not None and link.device.has_masks
-        outcome = _search(context, fixed, evaluator, constraints, timing_cache, progress)
+        images = _images_of(validation, link)
+        space = search_space(context, fixed, evaluator, machine["cpu_flags"])
+        outcome = _search(context, space, evaluator, constraints, timing_cache, progress)
     where = "" if request.device is None else request.device.device
     seconds = timing_cache.seconds
-    images = _images_of(validation)
-    if link is not None:
-        images["masks_of"] = "device" if has_masks else "this machine"
     return _record(outcome, identity, machine, where, constraints, images, seconds)
 
 
 def _search(
     context: BuildContext,
-    fixed: Sequence[Candidate],
+    space: SearchSpace,
     evaluator: Evaluator,
     constraints: Constraints,
     timing_cache: TimingCache,
@@ -140,7 +133,7 @@ def _search(
     budget_s = context.request.search_seconds
     with progress.stage("search for the fastest form", total=budget_s) as stage:
         search = Search(
-            search_space(context, fixed, evaluator),
+            space,
             evaluator,
             constraints,
             budget_s,
@@ -150,14 +143,17 @@ def _search(
         return search.run()
 
 
-def _images_of(validation: ValidationSet) -> dict[str, Any]:
-    return {
+def _images_of(validation: ValidationSet, link: DeviceLink | None) -> dict[str, Any]:
+    images = {
         "folder": validation.dataset.root.name,
         "splits": list(validation.dataset.splits),
         "search": validation.screening_count,
         "final": len(validation.dataset),
         "labelled": validation.has_labels,
     }
+    if link is not None:
+        images["masks_of"] = "device" if link.device.has_masks else "this machine"
+    return images
 
 
 def machine_here(runtime: Runtime) -> dict[str, Any]:
@@ -165,92 +161,6 @@ def machine_here(runtime: Runtime) -> dict[str, Any]:
     cpu, flags = read_cpu()
     versions = {name: installed_version(name) for name in runtime.run_packages}
     return {"cpu": cpu, "cpu_flags": flags, "threads": THREADS, "versions": versions}
-
-
-def warn_unlike(tuning: TuningRecord, machine: Mapping[str, Any], where: str) -> str:
-    """What a machine has otherwise than the one that a tuning was measured on; empty where
-    nothing that is known of both differs.
-
-    Args:
-        where: Names the machine.
-    """
-    known = tuning.machine
-    names = [name for name in LIKENESS if name in known and name in machine]
-    differing = [
-        f"{LIKENESS[name]} {_shown(known[name])} there and {_shown(machine[name])} on {where}"
-        for name in names
-        if known[name] != machine[name] and not _agrees(known[name], machine[name])
-    ]
-    if not differing:
-        return ""
-    measured = tuning.measured_on or "another machine"
-    return (
-        f"Warning: the tuning was measured on {measured}, which differs: {'; '.join(differing)}. "
-        "What is fastest there need not be here; search anew with --precision auto without "
-        "--tuning, and with --device for a device."
-    )
-
-
-LIKENESS = {"cpu": "CPU", "cpu_flags": "instruction sets", "versions": "versions"}
-
-
-def _agrees(known: Any, found: Any) -> bool:
-    """Whether versions that both name are the same."""
-    if not isinstance(known, Mapping) or not isinstance(found, Mapping):
-        return False
-    return all(known[name] == found[name] for name in known.keys() & found.keys())
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {version}" for name, version in value.items()) or "none"
-    return ", ".join(value) or "none" if isinstance(value, list) else str(value)
-
-
-def read_tuning_record(path: Path) -> TuningRecord:
-    """The record of a bundle, or of a JSON file that holds one.
-
-    Raises:
-        BundleError: A folder that is no bundle.
-        UsageError: There is none.
-    """
-    if path.is_dir():
-        found = open_bundle(path).manifest.tuning
-        if found is None:
-            raise UsageError(
-                f"The bundle {path} was not built with --precision auto, so it says nothing of "
-                "tuning. Name one that was."
-            )
-        return found
-    try:
-        record = read_json(path)
-        return TuningRecord.model_validate(upgraded_tuning(record))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or reason_of(error)
-        raise UsageError(
-            f"{path} holds no tuning ({reason}). Name a bundle that was built with --precision "
-            "auto, or a file with the 'tuning' of its manifest."
-        ) from error
-
-
-def require_same_build(context: BuildContext, tuning: TuningRecord, path: Path) -> None:
-    """Refuse a tuning of another network, device or runtime.
-
-    Raises:
-        UsageError: Names what differs.
-    """
-    calibration = list(context.calibration.digests)
-    ours = {**context.identity(), "calibration": calibration}
-    for name, value in json.loads(json.dumps(ours)).items():
-        if tuning.identity.get(name) != value:
-            raise UsageError(
-                f"The tuning in {path} is for another {TITLES.get(name, name)}. Build with the "
-                "same --model, --weights, --target, --runtime, --option, --size, --data and "
-                "--calibration-images, or search anew with --precision auto."
-            )
-
-
-TITLES = {"weights": "set of weights", "options": "set of runtime options", "shipped": "checkpoint"}
 
 
 def fixed_candidates(context: BuildContext) -> tuple[Candidate, ...]:
@@ -273,9 +183,16 @@ def fixed_candidates(context: BuildContext) -> tuple[Candidate, ...]:
 
 
 def search_space(
-    context: BuildContext, fixed: Sequence[Candidate], evaluator: Evaluator
+    context: BuildContext,
+    fixed: Sequence[Candidate],
+    evaluator: Evaluator,
+    cpu_flags: Collection[str] = (),
 ) -> SearchSpace:
-    """The fixed candidates of a build, and everything that the search may combine."""
+    """The fixed candidates of a build, and everything that the search may combine.
+
+    Args:
+        cpu_flags: Of the CPU that measures.
+    """
     runtime = context.runtime
     return SearchSpace(
         # A rewrite that finds nothing to do makes the same graph.
@@ -286,7 +203,10 @@ def search_space(
         rewrites=rewrite_names(),
         methods=tuple(_methods(context)),
         variants={
-            precision: tuple(runtime.runtime_variants(precision))
+            precision: (
+                *runtime.runtime_variants(precision),
+                *runtime.half_variants(precision, cpu_flags),
+            )
             for precision in runtime.precisions
         },
         statistics=statistics_rewrites(),

@@ -24,6 +24,7 @@ from ..tuning.constraints import MIN_AGREEMENT
 from .builder import second_load
 from .builder.builder import Builder
 from .builder.context import BuildContext
+from .builder.earlier_tuning import read_tuning_record, require_same_build, warn_unlike
 from .builder.method_choice import MethodChoice, choose_method
 from .builder.request import AUTO, BuildRequest, completed, open_split
 from .evaluator.runtime_race import rank_runtimes
@@ -226,13 +227,7 @@ def _require_no_runtime_options(request: BuildRequest) -> None:
 
 def _tuning_of(context: BuildContext, builder: Builder, progress: Progress) -> TuningRecord | None:
     """That of the bundle or file which the request names, or a new one; None unless "auto"."""
-    from .auto import (
-        machine_here,
-        read_tuning_record,
-        require_same_build,
-        tune,
-        warn_unlike,
-    )
+    from .auto import machine_here, tune
     from .measuring.device_link import link_to, tried_of
 
     request = context.request

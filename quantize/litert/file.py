@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg.formats.tflite import unpack_tflite
 from edgeseg.lazy import require
 
 PURPOSE = "Quantising for litert"
@@ -27,7 +28,7 @@ class TfliteFile:
 
     def __init__(self, content: bytes) -> None:
         self.schema = require("ai_edge_litert.schema_py_generated", purpose=PURPOSE)
-        self._model = self.schema.ModelT.InitFromPackedBuf(content, 0)
+        self._model = unpack_tflite(content)
         self._graph = self._model.subgraphs[0]
         self.operators = list(self._graph.operators)
         self._after: dict[int, list[Any]] = {}  # inserted operators by the place that they follow

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgeseg.errors import CalibrationError
 from edgeseg.formats.onnx import constant_of, name_of
-from edgeseg.formats.tflite import observe_tensors, read_tflite
+from edgeseg.formats.tflite import observe_tensors, read_tflite, unpack_tflite
 from edgeseg.lazy import require
 
 from ..calibrators.activations import observe_activations
@@ -105,7 +105,7 @@ class _Candidate:
 
 def _convolutions_of(path: Path) -> list[_Candidate]:
     schema = require("ai_edge_litert.schema_py_generated", purpose=PURPOSE)
-    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    model = unpack_tflite(path.read_bytes())
     graph = model.subgraphs[0]
     found = []
     for place, operator in enumerate(read_tflite(path).operators):

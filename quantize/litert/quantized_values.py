@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeseg.formats.tflite import pack_tflite, unpack_tflite
 from edgeseg.lazy import require
 
 PURPOSE = "Quantising for litert"
@@ -28,8 +29,7 @@ def move_quantized(content: bytes) -> bytes:
         A TFLite file that computes the same.
     """
     schema = require("ai_edge_litert.schema_py_generated", purpose=PURPOSE)
-    flatbuffers = require("flatbuffers", purpose=PURPOSE)
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    model = unpack_tflite(content)
     graph = model.subgraphs[0]
     numbers = {
         name: getattr(schema.BuiltinOperator, name) for name in (*MOVED_QUANTIZED, *CONVERSIONS)
@@ -68,9 +68,7 @@ def move_quantized(content: bytes) -> bytes:
         return content
     unwanted = {id(operator) for operator in dropped}
     graph.operators = [operator for operator in graph.operators if id(operator) not in unwanted]
-    builder = flatbuffers.Builder(len(content))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return pack_tflite(model, len(content))
 
 
 def _are_alike(one: Any, other: Any) -> bool:

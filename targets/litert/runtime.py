@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from edgeseg.errors import TargetError
 from edgeseg.formats.onnx import MODULE, fixed_shape
-from edgeseg.formats.tflite import number_tensors, read_tflite
+from edgeseg.formats.tflite import number_tensors, read_tflite, with_half_arithmetic
 from edgeseg.lazy import provider_of, require, require_installed
 from edgeseg.lower.rewrites import rewrites_for
 from edgeseg.records import Artifact
 from edgeseg.storage.temporary import temporary_folder
 
-from ..base import FP32_TOLERANCE, Backend, Runtime, Written
+from ..base import FP32_TOLERANCE, HALF_FLAGS, Backend, Runtime, Written
 from ..onnx_file import open_reference, read_typed_graph
 from .benchmark_model import BenchmarkModel
 from .conversion import (
@@ -55,6 +55,7 @@ REWRITES = rewrites_for(
     ),
 )
 PURPOSE = "Building for litert"
+HALF_VARIANT = "arithmetic in fp16"
 FLOAT_TENSOR = {"layout": "NHWC", "dtype": "float32", "scale": None, "zero_point": None}
 # Networks take pixels as 0..1, standardised, or as 0..255.
 CHECK_SCALES = (1.0, 255.0)
@@ -173,6 +174,16 @@ class LiteRtRuntime(Runtime):
             "input": dict(FLOAT_TENSOR),
             "output": dict(FLOAT_TENSOR),
         }
+
+    def half_variants(
+        self, precision: str, cpu_flags: Collection[str]
+    ) -> Mapping[str, Mapping[str, Any]]:
+        return {HALF_VARIANT: {"arithmetic": "fp16"}} if {*HALF_FLAGS} <= {*cpu_flags} else {}
+
+    def finish_variant(self, artifact: Artifact) -> None:
+        if self.is_half(artifact.settings):
+            path = artifact.folder / MODEL_FILE
+            path.write_bytes(with_half_arithmetic(path.read_bytes()))
 
     def notes(self) -> tuple[str, ...]:
         runtime = provider_of("ai_edge_litert")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +13,7 @@ from edgeseg.lazy import is_installed, require
 from edgeseg.lower.rewrites import rewrites_for
 from edgeseg.records import ONNX_FORMAT, Artifact
 
-from ..base import Runtime, Written
+from ..base import HALF_FLAGS, Runtime, Written
 from .folding import fold_constants
 from .pooling import correct_padded_means
 from .repairs import guard_pooled_activations, guard_quantized_graph
@@ -129,6 +129,15 @@ class OpenVinoRuntime(Runtime):
         if precision not in self.quantized_precisions or self.refusal("bf16") is not None:
             return {}
         return {"float part in bf16": {"inference_precision": "bf16"}}
+
+    def half_variants(
+        self, precision: str, cpu_flags: Collection[str]
+    ) -> Mapping[str, Mapping[str, Any]]:
+        if precision == "bf16" or not {*HALF_FLAGS} <= {*cpu_flags}:
+            return {}
+        is_part = precision in self.quantized_precisions
+        name = "float part in fp16" if is_part else "arithmetic in fp16"
+        return {name: {"inference_precision": "f16"}}
 
     def notes(self) -> tuple[str, ...]:
         core = self._core()

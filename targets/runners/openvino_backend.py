@@ -19,7 +19,7 @@ class Backend:
     Args:
         folder: Where the files lie.
         files: The .xml first.
-        runtime: `device`, `inference_precision` ("f32" or "bf16") and `streams`.
+        runtime: `device`, `inference_precision` ("f32", "bf16" or "f16") and `streams`.
         threads: CPU threads.
     """
 

@@ -22,8 +22,8 @@ from edgeseg.bundle.manifest import Manifest
 from edgeseg.bundle.older_manifests import upgraded, upgraded_tuning
 from edgeseg.data.folder import open_sample
 from edgeseg.errors import BundleError, UsageError
-from edgeseg.pipeline.auto import read_tuning_record
 from edgeseg.pipeline.build import BuildRequest, build_bundle
+from edgeseg.pipeline.builder.earlier_tuning import read_tuning_record
 from edgeseg.pipeline.evaluator.local_evaluator import LocalEvaluator
 from edgeseg.pipeline.verify import verify_bundle
 from edgeseg.tuning.candidate import Candidate

@@ -7,12 +7,16 @@ import pytest
 from support import needs
 
 from edgeseg.formats.tflite import (
+    HALF_ARITHMETIC,
     Operator,
     TfliteModel,
+    notes_of,
     number_tensors,
     observe_tensors,
     read_tflite,
+    with_half_arithmetic,
 )
+from edgeseg.records import Artifact
 from edgeseg.targets import find_runtime
 
 pytestmark = needs("onnx2tf", "onnx", "onnx_ir", "onnxruntime", "ai_edge_litert")
@@ -92,3 +96,56 @@ def test_only_the_tensors_that_are_asked_for_are_given(path: Path, model: Tflite
     wanted = model.operators[0].outputs
     (values,) = observe_tensors(path, [image], wanted)
     assert tuple(values) == wanted
+
+
+def test_a_note_allows_arithmetic_in_half_precision(path: Path, tmp_path: Path) -> None:
+    content = path.read_bytes()
+    noted = with_half_arithmetic(content)
+    # What XNNPACK looks for, by name and by letter.
+    assert notes_of(noted)["reduced_precision_support"] == HALF_ARITHMETIC == b"fp16accfp16"
+    assert "reduced_precision_support" not in notes_of(content)
+    assert with_half_arithmetic(noted) == noted
+    (tmp_path / "noted.tflite").write_bytes(noted)
+    assert read_tflite(tmp_path / "noted.tflite").operators == read_tflite(path).operators
+    # So does the runtime with the artefact of such a variant, and of no other.
+    for settings, content in (({"arithmetic": "fp16"}, noted), ({}, path.read_bytes())):
+        (tmp_path / "model.tflite").write_bytes(path.read_bytes())
+        files = ("model.tflite",)
+        artifact = Artifact("litert", "fp32", "tflite", tmp_path, files, settings)
+        find_runtime("litert").finish_variant(artifact)
+        assert (tmp_path / "model.tflite").read_bytes() == content
+    # A CPU without such arithmetic computes the same as before.
+    image = np.ones((1, 3, 4, 8), np.float32)
+    before, after = (
+        list(next(iter(observe_tensors(one, [image]))).values())
+        for one in (path, tmp_path / "noted.tflite")
+    )
+    assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
+
+
+def test_constants_behind_the_tables_are_kept(path: Path, tmp_path: Path) -> None:
+    """As tools write large files: the tables say where in the file a constant lies."""
+    from edgeseg.formats import tflite
+
+    content = path.read_bytes()
+    model = tflite.unpack_tflite(content)
+    moved = {}
+    for number, buffer in enumerate(model.buffers):
+        if buffer.data is not None and len(buffer.data):
+            moved[number] = bytes(buffer.data)
+            buffer.data, buffer.offset, buffer.size = None, 1 << 20, len(moved[number])
+    assert moved
+    size = len(tflite.pack_tflite(model, len(content)))
+    place = -(-size // 16) * 16
+    for number, constant in moved.items():
+        model.buffers[number].offset = place
+        place += -(-len(constant) // 16) * 16
+    behind = bytearray(place)
+    tables = tflite.pack_tflite(model, len(content))
+    behind[: len(tables)] = tables
+    for number, constant in moved.items():
+        start = model.buffers[number].offset
+        behind[start : start + len(constant)] = constant
+    assert number_tensors(bytes(behind)) == number_tensors(content)
+    (tmp_path / "behind.tflite").write_bytes(behind)
+    assert read_tflite(tmp_path / "behind.tflite") == read_tflite(path)

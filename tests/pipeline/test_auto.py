@@ -20,6 +20,7 @@ from edgeseg.bundle.bundle import Bundle, open_bundle
 from edgeseg.errors import DataError, TargetError, UsageError
 from edgeseg.pipeline import auto
 from edgeseg.pipeline.build import BuildRequest, build_bundle
+from edgeseg.pipeline.builder.earlier_tuning import read_tuning_record
 from edgeseg.pipeline.evaluator.local_evaluator import LocalEvaluator
 from edgeseg.targets import find_runtime
 from edgeseg.targets.devices import find_device
@@ -190,7 +191,7 @@ def test_auto_refuses_what_it_cannot_do(
 
 def test_a_bundle_of_one_precision_has_no_tuning(small_bundles: dict[str, Path]) -> None:
     with pytest.raises(UsageError, match="was not built with --precision auto"):
-        auto.read_tuning_record(small_bundles["fp32"])
+        read_tuning_record(small_bundles["fp32"])
 
 
 def test_masks_of_some_images_only_are_refused(

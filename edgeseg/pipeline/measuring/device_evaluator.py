@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgeseg.benchmarks.race import MOST_ROUNDS
 from edgeseg.benchmarks.workers.protocol import Worker
-from edgeseg.errors import DeviceError, DeviceLostError, WorkerKilledError
+from edgeseg.errors import DeviceError, DeviceLostError, ParityError, WorkerKilledError
 from edgeseg.metrics.agreement import require_parity
 from edgeseg.metrics.scores import Labels
 from edgeseg.records import Artifact
@@ -87,7 +87,14 @@ class DeviceEvaluator(Contest):
 
     def _check(self, candidate: Candidate, made: Made, participant: Participant) -> None:
         """The device's masks are near to torch's, and the same in each of its processes."""
+        is_half = self.context.runtime.is_half(made.artifact.settings)
         if not self.link.device.has_masks:
+            if is_half:
+                raise ParityError(
+                    f"It computes in FP16 on {self.link.address} and not on this machine, and the "
+                    "device's program writes no masks that would tell how near it comes. Take a "
+                    "program that does, or an ssh device."
+                )
             with self._worker_here(made.artifact, candidate.name) as here:
                 again = ask_worker(here, self.context.references.inputs)
             require_repeated(made.masks, again, self.context.spec.outputs, "It")
@@ -98,7 +105,7 @@ class DeviceEvaluator(Contest):
         ready = iter(masks)
         agreement = references.compare(lambda image: next(ready), outputs, what)
         tolerance = self.context.runtime.tolerances.get(candidate.precision)
-        if tolerance is not None:
+        if tolerance is not None and not is_half:
             require_parity(agreement, tolerance, what)
         first = self._masks.setdefault(key_of(candidate), masks)
         require_repeated(first, masks, outputs, what)

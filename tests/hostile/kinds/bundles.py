@@ -22,7 +22,7 @@ from mutations import HOSTILE_VALUES, Raw, deep, hostile_json, mutate_bytes, mut
 
 from edgeseg.api import Bundle
 from edgeseg.bundle.bundle import MANIFEST_NAME
-from edgeseg.pipeline.auto import read_tuning_record
+from edgeseg.pipeline.builder.earlier_tuning import read_tuning_record
 from edgeseg.quantize.plan.files import PLAN_NAME, TENSORS_NAME, load_plan
 from edgeseg.quantize.plan.report import compare_plans
 from edgeseg.storage import cache

@@ -24,7 +24,7 @@ from support import draw_pair, needs
 from edgeseg.benchmarks.race import MOST_ROUNDS
 from edgeseg.benchmarks.workers.messages import LabelPrepared
 from edgeseg.bundle.bundle import Bundle, open_bundle
-from edgeseg.errors import DeviceLostError
+from edgeseg.errors import DeviceLostError, ParityError
 from edgeseg.models import find_model
 from edgeseg.pipeline.build import BuildRequest, build_bundle
 from edgeseg.pipeline.builder.second_load import ask_worker
@@ -34,10 +34,11 @@ from edgeseg.pipeline.evaluator.contest import Participant
 from edgeseg.pipeline.measuring import device_evaluator
 from edgeseg.pipeline.measuring.device_evaluator import DeviceEvaluator
 from edgeseg.storage.temporary import temporary_folder
-from edgeseg.targets import open_backend
+from edgeseg.targets import find_runtime, open_backend
 from edgeseg.targets.transports.adb import AdbTransport
 from edgeseg.targets.transports.adb_failures import adb_failure
 from edgeseg.targets.transports.address import AdbAddress
+from edgeseg.tuning.candidate import Candidate
 
 pytestmark = needs("torch", "onnxruntime", "onnx2tf", "ai_edge_litert")
 
@@ -297,12 +298,17 @@ def test_where_the_program_writes_no_masks_they_are_those_of_this_machine(
         has_masks=False, times_blocks=True, open_worker=lambda artifact, name: object()
     )
     link = SimpleNamespace(device=device, address="adb://phone")
-    context = SimpleNamespace(spec=SimpleNamespace(outputs=outputs))
+    runtime = find_runtime("litert")
+    context = SimpleNamespace(spec=SimpleNamespace(outputs=outputs), runtime=runtime)
     validation = SimpleNamespace(images="images.npy")
     with temporary_folder("test") as folder:
         evaluator = DeviceEvaluator(context, None, validation, folder, link)  # type: ignore[arg-type]
         worker = evaluator._open_worker(None, "fp32")  # type: ignore[arg-type]
         labels = evaluator._labels(Participant(worker, 1.0, 1), 3)
+        # What only the phone computes in FP16 nobody can judge.
+        half = SimpleNamespace(artifact=SimpleNamespace(settings={"arithmetic": "fp16"}))
+        with pytest.raises(ParityError, match=r"in FP16 on adb://phone .* Take a program that"):
+            evaluator._check(Candidate("fp16"), half, Participant(worker, 1.0, 1))  # type: ignore[arg-type]
     assert labels.shape == (3, 2, 2)
     assert asked == [3]
     # Blocks for which a program starts anew lie farther apart.

@@ -16,21 +16,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_evaluator import FakeEvaluator
 from loopback_sshd import LoopbackSshd
 from support import needs
 
 from edgeseg.errors import DeviceError, DeviceLostError, ParityError, WorkerKilledError
 from edgeseg.models import find_model
-from edgeseg.pipeline.auto import tune, warn_unlike
+from edgeseg.pipeline.auto import search_space, tune
 from edgeseg.pipeline.builder.builder import Builder
 from edgeseg.pipeline.builder.context import BuildContext
 from edgeseg.pipeline.builder.device_settings import DeviceSettings
+from edgeseg.pipeline.builder.earlier_tuning import warn_unlike
 from edgeseg.pipeline.builder.request import BuildRequest
 from edgeseg.pipeline.devices.ssh_candidates import PIECE, CandidateWorker, pieces_of
 from edgeseg.pipeline.evaluator import contest
 from edgeseg.pipeline.measuring import device_evaluator
 from edgeseg.pipeline.measuring.device_evaluator import ATTEMPTS, DeviceEvaluator
 from edgeseg.progress import SILENT
+from edgeseg.targets import find_runtime
 from edgeseg.targets.transports.kept_files import STORE
 from edgeseg.tuning.candidate import Candidate
 from edgeseg.tuning.explain import summary
@@ -218,14 +221,15 @@ def test_a_runtime_that_computes_otherwise_in_each_process_is_refused(
     context = SimpleNamespace(
         references=references,
         spec=SimpleNamespace(outputs=outputs),
-        runtime=SimpleNamespace(tolerances={}),
+        runtime=find_runtime("onnxruntime"),
     )
     link = SimpleNamespace(address="ssh://pi@board", device=SimpleNamespace(has_masks=True))
     evaluator = DeviceEvaluator(context, None, None, Path(), link)  # type: ignore[arg-type]
+    made: Any = SimpleNamespace(artifact=SimpleNamespace(settings={}))
     for _ in range(2):
-        evaluator._check(Candidate("int8"), None, SimpleNamespace(worker=None))  # type: ignore[arg-type]
+        evaluator._check(Candidate("int8"), made, SimpleNamespace(worker=None))  # type: ignore[arg-type]
     with pytest.raises(ParityError, match="artefact on ssh://pi@board gives other masks each time"):
-        evaluator._check(Candidate("int8"), None, SimpleNamespace(worker=None))  # type: ignore[arg-type]
+        evaluator._check(Candidate("int8"), made, SimpleNamespace(worker=None))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -270,3 +274,13 @@ def test_wrong_requests_are_refused(
     assert done.returncode in (1, 2)
     assert advice in done.stderr
     assert not (tmp_path / "o").exists()
+
+
+def test_arithmetic_in_fp16_is_tried_on_a_cpu_that_has_it() -> None:
+    request = BuildRequest("ulite", "intel", "auto")
+    context = BuildContext(request, SILENT)
+    fixed = [Candidate("fp32")]
+    evaluator = FakeEvaluator(lambda candidate: 10.0)
+    for flags, name in (((), ""), (("asimd", "asimdhp"), "arithmetic in fp16")):
+        space = search_space(context, fixed, evaluator, flags)
+        assert [*space.variants["fp32"]] == ([name] if name else [])

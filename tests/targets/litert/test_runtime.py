@@ -352,3 +352,13 @@ def test_several_classes_come_out_as_channels(tmp_path: Path) -> None:
     mask = load(made).run(image)
     assert mask.shape == (1, 4, 12, 20)
     np.testing.assert_allclose(mask, network(torch.from_numpy(image)).detach().numpy(), atol=1e-6)
+
+
+def test_arithmetic_in_fp16_is_offered_to_a_cpu_that_has_it() -> None:
+    runtime = LiteRtRuntime()
+    assert runtime.half_variants("fp32", ["asimd", "asimddp"]) == {}
+    variants = runtime.half_variants("fp32", ["asimd", "asimdhp"])
+    usual = runtime.runtime_settings("fp32")
+    assert list(variants) == ["arithmetic in fp16"]
+    assert runtime.is_half({**usual, **variants["arithmetic in fp16"]})
+    assert not runtime.is_half(usual)

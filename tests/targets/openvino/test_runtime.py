@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -164,3 +165,24 @@ def test_the_float_part_of_int8_may_be_bf16_where_the_cpu_has_it(
     assert changes == {"inference_precision": "bf16"}
     monkeypatch.setattr(OpenVinoRuntime, "refusal", lambda self, precision: "an old CPU")
     assert runtime.runtime_variants("int8") == {}
+
+
+def test_arithmetic_in_fp16_is_offered_to_a_cpu_that_has_it(
+    compile_to: Callable[[str], Artifact],
+) -> None:
+    import openvino
+
+    assert RUNTIME.half_variants("fp32", ["avx512f", "amx_bf16"]) == {}
+    assert RUNTIME.half_variants("bf16", ["asimdhp"]) == {}
+    assert list(RUNTIME.half_variants("int8", ["asimdhp"])) == ["float part in fp16"]
+    ((name, changed),) = RUNTIME.half_variants("fp32", ["asimd", "asimdhp"]).items()
+    assert name == "arithmetic in fp16"
+    artifact = compile_to("fp32")
+    assert not RUNTIME.is_half(artifact.settings)
+    half = replace(artifact, settings={**artifact.settings, **changed})
+    assert RUNTIME.is_half(half.settings)
+    # It loads here, too, whatever this CPU makes of it.
+    assert property_of(load(half), "INFERENCE_PRECISION_HINT") in (
+        openvino.Type.f16,
+        openvino.Type.f32,
+    )
