@@ -20,6 +20,7 @@ from edgeseg.metrics.metric import Metric
 from edgeseg.metrics.scores import MetricSet, ScoreTable
 from edgeseg.metrics.table import METRICS, find_metric
 
+from .latency import MOST_WAITING
 from .report import Report
 
 SPEED, FLIPS = "speed", "flips"
@@ -31,6 +32,7 @@ FLIPS_MARGIN = 10.0
 BETWEEN_RUNS = 0.003
 NORMAL_95 = 1.959964
 SPEED_WORDS = "slower", "faster"
+UNCLEAR = "cannot tell"
 
 
 @dataclass(frozen=True)
@@ -223,9 +225,9 @@ def _change_of_speed(
     ratios = [row.get("quick_ratio") for row in (before, after)]
     if ratios[0] is None or ratios[1] is None:
         return None
-    old, new = (RunRatio(ratio["log"], tuple(ratio["without"])) for ratio in ratios if ratio)
+    old, new = (RunRatio.from_json(ratio) for ratio in ratios if ratio)
     value, (low, high) = time_change(old, new)
-    verdict = judge(value, (low, high), margin, SPEED_WORDS)
+    verdict = judge_speed(old, new, margin)
     return Change(
         after["name"],
         SPEED,
@@ -241,10 +243,19 @@ def _change_of_speed(
 
 @dataclass(frozen=True)
 class RunRatio:
-    """See `edgeseg.benchmarks.latency.quick_ratio`."""
+    """See `edgeseg.benchmarks.latency.quick_ratio`.
+
+    Attributes:
+        waited: Share of the time that one of the two waited for its core; 0 where nothing told.
+    """
 
     log: float
     without: tuple[float, ...]
+    waited: float = 0.0
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> RunRatio:
+        return cls(record["log"], tuple(record["without"]), record.get("waited", 0.0))
 
     @property
     def spread(self) -> float:
@@ -266,6 +277,17 @@ def time_change(before: RunRatio, after: RunRatio) -> tuple[float, Interval]:
     change, spread = log_change(before, after)
     low, value, high = (float(np.expm1(change + side * NORMAL_95 * spread)) for side in (-1, 0, 1))
     return value, (low, high)
+
+
+def judge_speed(before: RunRatio, after: RunRatio, margin: float) -> str:
+    """The verdict on the time of a run.
+
+    With others on its core for much of the time, even quick inferences begin with cold caches.
+    """
+    if max(before.waited, after.waited) > MOST_WAITING:
+        return UNCLEAR
+    value, interval = time_change(before, after)
+    return judge(value, interval, margin, SPEED_WORDS)
 
 
 def _change_of_flips(
@@ -357,7 +379,7 @@ def judge(loss: float, interval: Interval, margin: float, words: tuple[str, str]
         return words[0]
     if loss <= tolerance - margin and high < 0:
         return words[1]
-    return "same" if -margin < low and high < margin else "cannot tell"
+    return "same" if -margin < low and high < margin else UNCLEAR
 
 
 def _notes(old: Report, new: Report) -> Iterator[str]:
@@ -366,6 +388,13 @@ def _notes(old: Report, new: Report) -> Iterator[str]:
     for name in sorted({*before, *after}):
         if before.get(name) != after.get(name):
             yield f"{name} {before.get(name)} in the first report, {after.get(name)} in the second"
+    for title, report in (("first", old), ("second", new)):
+        waited = max((row.get("waited_share") or 0.0 for row in report.rows), default=0.0)
+        if waited > MOST_WAITING:
+            yield (
+                f"processes of the {title} report waited {waited:.0%} of the time for their core: "
+                "measure again when the machine is quiet"
+            )
     weights = [{row["reference_key"] for row in report.reference} for report in (old, new)]
     if weights[0] != weights[1]:
         yield "the reports have other FP32 references: the network or its weights changed"

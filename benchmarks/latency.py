@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+# Share of the time that a process may wait for its core before its latency says nothing.
+MOST_WAITING = 0.2
 TimeBlock = Callable[[int], Sequence[float]]  # number of inferences -> latency of each, ms
 
 STEADY_RATIO = 1.03  # medians of two blocks in a row this close are steady

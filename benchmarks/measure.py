@@ -153,7 +153,9 @@ def time_participants(
                     )
                     sizes.append(size)
                     workers[participant.key] = worker
-                    time_blocks.append(_lasting(_time_block(worker), participant, failures))
+                    waits = timings[participant.key].waits
+                    time_block = _time_block(worker, waits)
+                    time_blocks.append(_lasting(time_block, participant, failures))
                 stage.advance()
         with progress.stage("time", total=round_count(sizes, settings.runs)) as stage:
             blocks = interleave(time_blocks, sizes, settings.runs, stage.advance)
@@ -250,9 +252,18 @@ def _rehearse(
     return [participant for participant in participants if participant.key not in failures]
 
 
-def _time_block(worker: Worker) -> TimeBlock:
+def _time_block(worker: Worker, waits: list[float] | None = None) -> TimeBlock:
+    """What times a block.
+
+    Args:
+        waits: Gets the time that the process waited for its core, over that of the block.
+    """
+
     def time_block(count: int) -> Sequence[float]:
-        return worker.time(count).latencies_ms
+        timed = worker.time(count)
+        if waits is not None and timed.waited_ms is not None:
+            waits.append(timed.waited_ms / max(sum(timed.latencies_ms), 1e-9))
+        return timed.latencies_ms
 
     return time_block
 

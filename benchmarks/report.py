@@ -135,6 +135,8 @@ class Timing:
     warm_up: As `WarmUp.to_json` gives it.
     block_size: Inferences in a block.
     blocks: Latencies in milliseconds; filled when all participants have taken their turns.
+    waits: Of each block the time that the process waited for its core, over that of the block;
+        empty where the system does not tell.
     phases: Parts of a prediction; None where they were not timed.
     sustained: See `edgeseg.benchmarks.sustained.summarize_run`; None where that was not asked for.
     """
@@ -145,8 +147,14 @@ class Timing:
     warm_up: dict[str, Any]
     block_size: int
     blocks: list[list[float]]
+    waits: list[float] = field(default_factory=list)
     phases: Phases | None = None
     sustained: dict[str, Any] | None = None
+
+    @property
+    def waited_share(self) -> float | None:
+        """Mean of `waits`; None where the system does not tell."""
+        return float(np.mean(self.waits)) if self.waits else None
 
 
 def describe_row(
@@ -201,7 +209,7 @@ def _timing_of(participant: Participant, timing: Timing | None) -> dict[str, Any
     if timing is None:
         names = (
             "runs", "warm_up", "latency_ms", "fps", "peak_rss_mb", "load_ms", "first_ms",
-            "round_medians_ms", "latency_percentiles_ms", "phases_ms", "sustained",
+            "round_medians_ms", "latency_percentiles_ms", "phases_ms", "waited_share", "sustained",
         )  # fmt: skip
         return dict.fromkeys(names)
     latency: dict[str, Any] = summarize(timing.blocks).to_json()
@@ -218,6 +226,7 @@ def _timing_of(participant: Participant, timing: Timing | None) -> dict[str, Any
         "latency_ms": latency,
         "fps": fps,
         "peak_rss_mb": timing.peak_rss_bytes / MEGABYTE,
+        "waited_share": timing.waited_share,
         "phases_ms": describe_phases(timing.phases),
         "sustained": timing.sustained,
         "load_ms": timing.load_ms,
@@ -251,5 +260,9 @@ def _speedup_of(
         },
         "speedup": speedup,
         "speedup_ci95": list(interval),
-        "quick_ratio": {"log": ratio, "without": without},
+        "quick_ratio": {
+            "log": ratio,
+            "without": without,
+            "waited": max(timing.waited_share or 0.0, baseline.waited_share or 0.0),
+        },
     }

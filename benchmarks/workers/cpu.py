@@ -10,6 +10,7 @@ from pathlib import Path
 CPU_INFO = Path("/proc/cpuinfo")
 BOARD = Path("/proc/device-tree/model")
 CORES = Path("/sys/devices/system/cpu")
+THREADS = Path("/proc/self/task")
 # Instruction sets that decide which kernels a runtime picks.
 NOTABLE_FLAGS = (
     "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8",
@@ -61,3 +62,15 @@ def clock_mhz() -> float | None:
     with contextlib.suppress(OSError, ValueError):
         return int((CORES / f"cpu{core}" / "cpufreq" / "scaling_cur_freq").read_text()) / 1e3
     return None
+
+
+def waited_ms() -> float | None:
+    """Time in which threads of this process were ready to run and others had their core, all
+    threads together since their start; None where the system does not tell."""
+    total = None
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for thread in THREADS.iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                waited = int((thread / "schedstat").read_text().split()[1])
+                total = (total or 0) + waited
+    return None if total is None else total / 1e6

@@ -44,9 +44,12 @@ class FirstInference:
 class Latencies:
     """Attributes:
     latencies_ms: Latency of each inference, or one mean where single ones are not known.
+    waited_ms: Time in which threads of the process were ready and others had their core, all
+        threads together; None where the system does not tell.
     """
 
     latencies_ms: Sequence[float]
+    waited_ms: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -63,13 +63,16 @@ class TimedWorker(protocol.Worker):
         run = self.run
         run(self.images[0])
         latencies = []
+        before = cpu.waited_ms()
         for _ in range(count):
             image = self.images[self._next_image]
             self._next_image = (self._next_image + 1) % len(self.images)
             started = time.perf_counter_ns()
             run(image)
             latencies.append((time.perf_counter_ns() - started) / 1e6)
-        return messages.Latencies(latencies)
+        after = cpu.waited_ms()
+        waited = None if before is None or after is None else after - before
+        return messages.Latencies(latencies, waited)
 
     def phases_of(
         self,

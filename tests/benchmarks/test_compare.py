@@ -67,6 +67,26 @@ def test_noise_is_said_to_be_noise() -> None:
     assert change.verdict == "cannot tell"
 
 
+def busy(report: Report, waited: float) -> Report:
+    rows = [
+        {**row, "waited_share": waited, "quick_ratio": {**row["quick_ratio"], "waited": waited}}
+        for row in report.rows
+    ]
+    return replace(report, rows=rows)
+
+
+def test_a_busy_machine_gives_no_verdict_on_time() -> None:
+    slower = report_of(slower=0.5, seed=2)
+    assert changes_of(report_of(seed=1), busy(slower, 0.15))["speed"].is_failure
+    change = changes_of(report_of(seed=1), busy(slower, 0.4))["speed"]
+    assert (change.verdict, change.is_failure) == ("cannot tell", False)
+    (note,) = compare_reports(report_of(seed=1), busy(slower, 0.4), Margins.of(GATES)).notes
+    assert note == (
+        "processes of the second report waited 40% of the time for their core: measure again when "
+        "the machine is quiet"
+    )
+
+
 def test_lost_dice_is_found_by_its_images() -> None:
     """Each object loses 60 pixels: Dice falls by 0.0057, much less than it differs by image."""
     change = changes_of(report_of(), report_of(lost_pixels=60, seed=1))["dice_pooled"]

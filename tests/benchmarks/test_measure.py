@@ -88,6 +88,14 @@ def test_parts_of_a_prediction_are_of_what_ships(report: Report) -> None:
     assert min(row["phases_ms"].values()) > 0
 
 
+def test_the_time_that_processes_wait_for_their_core_is_told(report: Report) -> None:
+    for row in report.rows:
+        assert row["waited_share"] is None or row["waited_share"] >= 0
+    first, second = report.rows
+    waited = max(row["waited_share"] or 0.0 for row in (first, second))
+    assert second["quick_ratio"]["waited"] == waited
+
+
 def test_few_predictions_of_a_slow_network_are_timed_by_parts() -> None:
     assert phase_repeats(1.0, 4) == 5
     assert phase_repeats(250.0, 4) == 2

@@ -208,6 +208,8 @@ def describe_metrics(reference: list[dict[str, Any]], rows: list[dict[str, Any]]
 
 def row_warnings(rows: list[dict[str, Any]]) -> list[str]:
     """What a reader must know before trusting the rows."""
+    from edgeseg.benchmarks.latency import MOST_WAITING
+
     warnings = []
     for row in rows:
         if row["accuracy"] is None:
@@ -233,6 +235,12 @@ def row_warnings(rows: list[dict[str, Any]]) -> list[str]:
             warnings.append(
                 f"{row['name']} does not run on this machine: its accuracy is that of "
                 f"{row['stand_in']}, and it was not timed. Measure it with --device."
+            )
+        elif (row.get("waited_share") or 0.0) > MOST_WAITING:
+            warnings.append(
+                f"{row['name']} waited {row['waited_share']:.0%} of the time for its core, which "
+                "other processes had: its latency is that of a busy machine. Measure again when it "
+                "is quiet."
             )
         elif not row["warm_up"]["is_steady"]:
             warnings.append(f"the latency of {row['name']} did not settle; the machine is busy.")

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeseg.benchmarks.compare import SPEED_MARGIN, SPEED_WORDS, RunRatio, judge, time_change
+from edgeseg.benchmarks.compare import SPEED_MARGIN, SPEED_WORDS, UNCLEAR, RunRatio, judge_speed
 from edgeseg.benchmarks.latency import quick_ratio
 from edgeseg.benchmarks.measure import time_participants
 from edgeseg.benchmarks.settings import BenchSettings
@@ -68,8 +68,9 @@ def measure_runs(folder: Path, runs: int, inferences: int) -> list[RunRatio]:
             timings = time_participants(participants, dataset, settings, Path(name), SILENT, {})
         blocks = [timings[each.key].blocks for each in (participants[1], baseline)]
         log, without = quick_ratio(*blocks)
-        made.append(RunRatio(log, tuple(without)))
-        print(f"run {number + 1} of {runs}: {float(np.exp(log)):.4f}", flush=True)
+        waited = max(timings[each.key].waited_share or 0.0 for each in participants)
+        made.append(RunRatio(log, tuple(without), waited))
+        print(f"run {number + 1} of {runs}: {np.exp(log):.4f}, waited {waited:.0%}", flush=True)
     return made
 
 
@@ -77,12 +78,13 @@ def judge_runs(runs: Sequence[RunRatio], margin: float = SPEED_MARGIN) -> SameAr
     """Compare each run with the one before it."""
     false_alarms = found = unclear = 0
     for before, after in itertools.pairwise(runs):
-        verdict = _verdict(before, after, margin)
+        verdict = judge_speed(before, after, margin)
         false_alarms += verdict == SPEED_WORDS[0]
-        unclear += verdict == "cannot tell"
+        unclear += verdict == UNCLEAR
         slower = float(np.log1p(INJECTED))
-        made_slower = RunRatio(after.log + slower, tuple(one + slower for one in after.without))
-        found += _verdict(before, made_slower, margin) == SPEED_WORDS[0]
+        without = tuple(one + slower for one in after.without)
+        made_slower = RunRatio(after.log + slower, without, after.waited)
+        found += judge_speed(before, made_slower, margin) == SPEED_WORDS[0]
     return SameArtifactResult(
         comparisons=len(runs) - 1,
         false_alarms=false_alarms,
@@ -91,10 +93,6 @@ def judge_runs(runs: Sequence[RunRatio], margin: float = SPEED_MARGIN) -> SameAr
         spread=float(np.std([one.log for one in runs])),
         spread_of_rounds=float(np.sqrt(np.mean([one.spread**2 for one in runs]))),
     )
-
-
-def _verdict(before: RunRatio, after: RunRatio, margin: float) -> str:
-    return judge(*time_change(before, after), margin, SPEED_WORDS)
 
 
 def be_a_neighbour(seed: int) -> None:
@@ -130,7 +128,9 @@ def main() -> None:
     print(json.dumps(result, indent=2))
     if given.json_file:
         logs = [round(run.log, 5) for run in runs]
-        write_text(given.json_file, json.dumps({**result, "log_ratios": logs}) + "\n")
+        waited = [round(run.waited, 4) for run in runs]
+        record = {**result, "log_ratios": logs, "waited": waited}
+        write_text(given.json_file, json.dumps(record) + "\n")
 
 
 if __name__ == "__main__":

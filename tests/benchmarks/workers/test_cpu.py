@@ -43,3 +43,21 @@ def test_equal_cores_are_taken_in_order(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(cpu, "CORES", tmp_path / "gone")
     monkeypatch.setattr(cpu, "allowed_cores", lambda: [4, 5, 6])
     assert cpu.fastest_cores(2) == [4, 5]
+
+
+def test_the_time_that_threads_wait_is_summed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, waited in ((1, 2_000_000), (2, 500_000)):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "schedstat").write_text(f"9000000 {waited} 17\n")
+    (tmp_path / "3").mkdir()  # a thread that has ended
+    monkeypatch.setattr(cpu, "THREADS", tmp_path)
+    assert cpu.waited_ms() == 2.5
+
+
+def test_a_system_that_does_not_tell_how_long_threads_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "THREADS", tmp_path / "none")
+    assert cpu.waited_ms() is None

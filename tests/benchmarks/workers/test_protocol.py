@@ -82,7 +82,9 @@ def test_lines_are_as_they_are_written_down() -> None:
     assert json.loads(encode_request(Time(3))) == {"command": "time", "count": 3}
     assert answers_to('{"command": "load"}') == [{"load_ms": 1.5, "bare_rss_bytes": 2}]
     assert answers_to('{"command": "load", "images": "abc"}')[0]["bare_rss_bytes"] == 3
-    assert answers_to('{"command": "time", "count": 2}') == [{"latencies_ms": [0.5, 0.5]}]
+    assert answers_to('{"command": "time", "count": 2}') == [
+        {"latencies_ms": [0.5, 0.5], "waited_ms": None}
+    ]
     assert answers_to('{"command": "memory"}') == [{"peak_rss_bytes": 7}]
     described = answers_to('{"command": "describe", "packages": ["a"]}')
     assert described == [{"facts": {"packages": ["a"]}}]

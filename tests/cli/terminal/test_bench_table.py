@@ -45,6 +45,13 @@ def test_a_whole_row_fills_every_cell() -> None:
     assert row_warnings([ROW]) == []
 
 
+def test_a_busy_machine_is_told() -> None:
+    assert row_warnings([{**ROW, "waited_share": 0.1}]) == []
+    (warning,) = row_warnings([{**ROW, "waited_share": 0.345}])
+    assert "waited 34% of the time for its core" in warning
+    assert "Measure again when it is quiet" in warning
+
+
 def test_without_a_baseline_the_speedup_is_empty_and_said() -> None:
     row = {"speedup": None, "speedup_ci95": None}
     assert cells(**row)["speed-up"] == ""
