@@ -263,7 +263,7 @@ def profile_section(profiles: Sequence[dict[str, Any]]) -> str:
         shown = longest[:SHOWN_MODULES] + ([("all others", rest)] if rest else [])
         caption = (
             f"{profile['name']}: {profile['sum_ms']:.2f} ms in layers, {profile['run_ms']:.2f} ms "
-            f"a run; names tell {profile['named_share']:.0%}"
+            f"a run; {profile.get('attributed_share', profile['named_share']):.0%} has a module"
         )
         chart = bars(shown, "ms", f"Time of the modules of {profile['name']}")
         figures.append(f"<figure><figcaption>{escape(caption)}</figcaption>{chart}</figure>")

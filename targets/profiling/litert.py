@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -62,13 +62,10 @@ def profile_layers(request: ProfileRequest) -> LayerProfile:
     model = read_tflite(path)
     origins = find_origins(request.graph_path, model, path, request.image)
     titles = [f"{operator.kind} {place}" for place, operator in enumerate(model.operators)]
-    makers = {
-        tensor: title
-        for operator, title in zip(model.operators, titles, strict=True)
-        for tensor in operator.outputs
-    }
+    places = lay_beside(told.events, model)
+    reads = _reads_of(model, {*places})
     layers = []
-    for event, place in zip(told.events, lay_beside(told.events, model), strict=True):
+    for event, place in zip(told.events, places, strict=True):
         operator = model.operators[place]
         layers.append(
             LayerTime(
@@ -77,10 +74,27 @@ def profile_layers(request: ProfileRequest) -> LayerProfile:
                 _precision_of(event.tag, model.types[operator.outputs[0]]),
                 event.milliseconds,
                 () if operator.kind in CONVERSIONS else origins[place],
-                tuple(makers[tensor] for tensor in operator.inputs if tensor in makers),
+                tuple(titles[source] for source in reads[place]),
             )
         )
     return LayerProfile(tuple(layers), told.run_ms, told.counted_ms)
+
+
+def _reads_of(model: TfliteModel, timed: Collection[int]) -> list[tuple[int, ...]]:
+    """The operators whose results each operator reads; in the place of those that the delegate
+    fused into others stands what they read.
+
+    Args:
+        timed: Places of the operators that were not fused away.
+    """
+    made_by: dict[int, tuple[int, ...]] = {}
+    reads = []
+    for place, operator in enumerate(model.operators):
+        sources = [one for tensor in operator.inputs for one in made_by.get(tensor, ())]
+        reads.append(tuple(dict.fromkeys(sources)))
+        told = (place,) if place in timed else reads[-1]
+        made_by.update(dict.fromkeys(operator.outputs, told))
+    return reads
 
 
 def lay_beside(events: Sequence[Event], model: TfliteModel) -> list[int]:

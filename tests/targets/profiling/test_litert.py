@@ -14,7 +14,7 @@ from edgeseg.formats.tflite import Operator, TfliteModel, read_tflite
 from edgeseg.targets.base import ProfileRequest
 from edgeseg.targets.litert.runtime import MODEL_FILE, LiteRtRuntime
 from edgeseg.targets.profiling import litert_counters
-from edgeseg.targets.profiling.litert import lay_beside
+from edgeseg.targets.profiling.litert import _reads_of, lay_beside
 from edgeseg.targets.profiling.litert_counters import (
     INSIDE_DELEGATE,
     OPERATOR,
@@ -65,6 +65,12 @@ def test_an_operator_outside_the_delegate_has_its_own_number() -> None:
     events = inside("Fully Connected (NC, F32) GEMM")
     events += [Event("CUMSUM", OPERATOR, 1, 1.0), *inside("Convolution (NHWC, F32) DWConv")]
     assert lay_beside(events, model) == [0, 1, 2]
+
+
+def test_what_reads_a_fused_operator_reads_what_that_reads() -> None:
+    model = made_of("QUANTIZE", "PAD", "CONV_2D", "DEQUANTIZE")
+    assert _reads_of(model, {0, 1, 2, 3}) == [(), (0,), (1,), (2,)]
+    assert _reads_of(model, {0, 2, 3}) == [(), (0,), (0,), (2,)]
 
 
 @pytest.fixture(scope="module")
