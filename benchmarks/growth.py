@@ -65,7 +65,8 @@ def size_growths(rows: Iterable[Mapping[str, Any]]) -> list[SizeGrowth]:
     """Of each network, target, precision and number of threads that was timed at several sizes."""
     groups: dict[tuple[Any, ...], list[tuple[int, int, float]]] = {}
     for row in rows:
-        if row["is_baseline"] or row.get("toolkit") or not row.get("latency_ms"):
+        is_own = not (row["is_baseline"] or row.get("toolkit"))
+        if not (is_own and row.get("latency_ms") and row.get("input_size")):
             continue
         height, width = row["input_size"]
         group = (row["model"], row["target"], row["precision"], row.get("threads", 1))
@@ -79,6 +80,13 @@ def size_growths(rows: Iterable[Mapping[str, Any]]) -> list[SizeGrowth]:
         power = float(np.polyfit(pixels, [math.log(point[2]) for point in by_pixels], 1)[0])
         growths.append(SizeGrowth(f"{model}-{target}-{precision}", by_pixels, power))
     return growths
+
+
+def growth_texts(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Both, for people; nothing where one size and one number of threads were measured."""
+    listed = list(rows)
+    texts = [gain.text for gain in thread_gains(listed)]
+    return texts + [growth.text for growth in size_growths(listed)]
 
 
 def thread_gains(rows: Iterable[Mapping[str, Any]]) -> list[ThreadGain]:

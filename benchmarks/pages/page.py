@@ -14,6 +14,7 @@ from .sections import (
     chart_section,
     environment_section,
     failure_section,
+    growth_section,
     phase_section,
     profile_section,
     table_section,
@@ -79,6 +80,7 @@ def _sections(reports: Sequence[Report], profiles: Sequence[dict[str, Any]]) -> 
     yield table_section(rows)
     yield chart_section(reports)
     yield phase_section(rows)
+    yield growth_section(rows)
     yield strata_sections(reports)
     yield worst_section(rows)
     yield profile_section(profiles)

@@ -12,6 +12,7 @@ from edgeseg.metrics.limits import KEEPS, LOSES
 from edgeseg.metrics.metric import Metric
 from edgeseg.metrics.table import all_metrics
 
+from ..growth import growth_texts
 from ..report import Report
 from .charts import Line, Point, axis_around, bars, lines, scatter, series_class
 from .verdicts import FASTER, SAME, SLOWER, change_interval, verdict_of
@@ -248,6 +249,12 @@ def phase_section(rows: Sequence[dict[str, Any]]) -> str:
         f'aria-label="A whole prediction"><table><thead><tr>{titles}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
+
+
+def growth_section(rows: Sequence[dict[str, Any]]) -> str:
+    """How cost grows with the input and with threads, where several were measured."""
+    items = "".join(f"<li>{escape(text)}.</li>" for text in growth_texts(rows))
+    return f"<h2>How cost grows</h2><ul>{items}</ul>" if items else ""
 
 
 def profile_section(profiles: Sequence[dict[str, Any]]) -> str:

@@ -254,11 +254,9 @@ def row_warnings(rows: list[dict[str, Any]]) -> list[str]:
 
 def describe_growth(rows: Sequence[dict[str, Any]]) -> list[str]:
     """How cost grows with the input's size and with threads, where several were measured."""
-    from edgeseg.benchmarks.growth import size_growths, thread_gains
+    from edgeseg.benchmarks.growth import growth_texts
 
-    texts = [gain.text for gain in thread_gains(rows)]
-    texts += [growth.text for growth in size_growths(rows)]
-    return [f"{text}." for text in texts]
+    return [f"{text}." for text in growth_texts(rows)]
 
 
 def describe_phases(rows: Iterable[dict[str, Any]]) -> list[str]:

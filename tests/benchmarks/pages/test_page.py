@@ -91,6 +91,21 @@ def test_older_reports_without_samples_have_a_page() -> None:
     assert "Where the time goes" not in page
 
 
+def test_growth_and_parts_of_a_prediction_are_told_where_they_were_measured() -> None:
+    report = full_report()
+    assert "How cost grows" not in report_page([report], [])
+    assert "A whole prediction" not in report_page([report], [])
+    baseline, row = report.rows[0], report.rows[-1]
+    phases = {"preprocess": 1.25, "inference": 2.5, "postprocess": 0.5}
+    rows = [
+        {**row, "name": f"net {side}", "input_size": [side, side], "phases_ms": phases}
+        for side in (64, 128)
+    ]
+    page = report_page([replace(report, rows=[baseline, *rows])], [])
+    assert "grows with the pixels to the power 0.00" in page
+    assert page.count('data-value="4.25"') == 2
+
+
 def test_forty_cells_are_small() -> None:
     assert len(report_page([full_report(40)], [PROFILE])) < 2_000_000
 
