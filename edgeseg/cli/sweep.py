@@ -11,10 +11,9 @@ import typer
 
 from ..errors import OutputInUseError, UsageError
 from ..storage.atomic import write_text
-from .terminal.bench_table import describe_growth, describe_report
 from .terminal.console import make_progress, print_json, print_note, print_result
 from .terminal.options import AsJson, Mlflow, Output, Runs, Split, Threads
-from .terminal.sweep_table import print_sweep, status_line, sweep_table
+from .terminal.sweep_table import describe_sweep, print_sweep, status_line, sweep_table
 
 if TYPE_CHECKING:
     from ..pipeline.fleet.plan import SweepPlan
@@ -220,12 +219,10 @@ def _run(request: SweepRequest, *, as_json: bool, mlflow: str | None) -> None:
         print_json(result.to_json())
     else:
         print_sweep(result)
-        for report in result.reports.values():
-            for line in describe_report(report):
-                print_note(line)
-        rows = [row for report in result.reports.values() for row in report.rows]
-        for line in describe_growth(rows) if len(result.reports) > 1 else ():
+        for line in describe_sweep(result):
             print_note(line)
+        if len(result.reports) > 1:
+            print_note(f"edgeseg report {request.output} --output PAGE shows all of it.")
     if result.count("failed"):
         print_note(f"{status_line(result, None)} The same command tries what failed once more.")
         raise typer.Exit(1)

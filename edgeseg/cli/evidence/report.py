@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,7 +103,7 @@ def sweep_reports(folder: Path) -> list[Report]:
     Raises:
         UsageError: The folder holds no sweep, or one that has measured nothing.
     """
-    from edgeseg.benchmarks.report import Report
+    from edgeseg.benchmarks.report import Failure, Report
 
     from ...pipeline.sweep import SWEEP_NAME
 
@@ -115,9 +116,19 @@ def sweep_reports(folder: Path) -> list[Report]:
     record = read_record(path)
     with whole_records([path]):
         found = [Report.from_json(one) for one in record["reports"].values()]
+        missing = [
+            Failure(
+                "-".join(cell[name] for name in ("model", "target", "precision")),
+                cell["model"],
+                cell["target"],
+                f"{cell.get('state', 'refused')}: {cell['refusal']}",
+            )
+            for cell in record["cells"]
+            if cell["refusal"]
+        ]
     if not found:
         raise UsageError(f"{path} has no measured cell. Look at edgeseg sweep --status.")
-    return found
+    return [replace(found[0], failures=[*found[0].failures, *missing]), *found[1:]]
 
 
 def _profile(record: dict[str, Any], path: Path) -> dict[str, Any]:

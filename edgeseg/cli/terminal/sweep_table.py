@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .bench_table import bench_table, bench_titles, markdown_table, reference_cells, row_cells
+from .bench_table import (
+    bench_table,
+    bench_titles,
+    describe_growth,
+    describe_report,
+    markdown_table,
+    reference_cells,
+    row_cells,
+)
 from .console import print_result, print_table, table_width
 from .progress import format_seconds
 
@@ -45,6 +53,19 @@ def print_sweep(result: SweepResult) -> None:
     for outcome in result.outcomes:
         if outcome.state != DONE:
             print_result(f"{_name(outcome)}: {_state(outcome)}")
+
+
+def describe_sweep(result: SweepResult) -> list[str]:
+    """What is to be said below the table: of one report all, of several the warnings."""
+    reports = [*result.reports.values()]
+    if len(reports) == 1:
+        return describe_report(reports[0])
+    found = []
+    for report in reports:
+        first, *others = describe_report(report)
+        found += [first, *(line for line in others if line.startswith("Warning"))]
+    rows = [row for report in reports for row in report.rows]
+    return [*dict.fromkeys(found), *describe_growth(rows)]
 
 
 def status_line(result: SweepResult, seconds_left: float | None) -> str:

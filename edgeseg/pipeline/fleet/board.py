@@ -64,6 +64,12 @@ class Board:
             if build.refusal:
                 self.store.settle([build.key], REFUSED, build.refusal)
         self.store.queue_failed(keys)
+        others = self.store.count_others(cell.key for cell in self.known.cells)
+        if others:
+            self.tell(
+                f"{others} earlier results here do not count: they are of another version of "
+                "EdgeSeg or of a package, or of other settings."
+            )
         before = self.store.steps(keys)
         self._told = {cell.key for cell in self.known.cells if before[cell.key].is_settled}
         self.refresh()
@@ -141,6 +147,22 @@ class Board:
             and other.key not in own
             and is_intact(other.build, self.store.bundle_of(other.build.key))
         )
+
+    def claim(self, group: Group) -> bool:
+        """Take a group's cells, all or none; a bundle that was changed is built again first."""
+        claimed = self.store.claim(group.keys)
+        changed = [
+            cell.build
+            for cell in group.cells
+            if not is_intact(cell.build, self.store.bundle_of(cell.build.key))
+        ]
+        if len(claimed) == len(group.cells) and not changed:
+            return True
+        # Another driver measures some of them: the rest makes a group of its own.
+        self.store.release(claimed)
+        for build in changed:
+            self.store.forget_build(build.key)
+        return False
 
     def is_complete(self) -> bool:
         return all(self._steps[cell.key].is_settled for cell in self.known.cells)

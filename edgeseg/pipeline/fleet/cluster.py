@@ -183,11 +183,7 @@ class Cluster:
                         ),
                     )
         for group in groups:
-            if self._free(group.device) < 1:
-                continue
-            claimed = board.store.claim(group.keys)
-            if len(claimed) < len(group.cells):
-                board.store.release(claimed)
+            if self._free(group.device) < 1 or not board.claim(group):
                 continue
             paths = (*group.measurement.bundles, *group.measurement.baselines)
             job = MeasureJob(

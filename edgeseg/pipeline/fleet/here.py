@@ -65,14 +65,11 @@ def _build(board: Board, work: Work, folder: Path, progress: Progress, build: Sw
 
 
 def _measure(board: Board, work: Work, folder: Path, progress: Progress, group: Group) -> None:
-    claimed = board.store.claim(group.keys)
-    if len(claimed) < len(group.cells):
-        # Another driver measures some of them: the rest makes a group of its own.
-        board.store.release(claimed)
+    if not board.claim(group):
         time.sleep(POLL_S)
         return
     with progress.stage(group.title) as stage, taking_turns(folder, alone=True):
-        board.store.note(claimed, "started")
+        board.store.note(group.keys, "started")
         started = time.monotonic()
         try:
             report = work.measure(group.measurement, progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ LOCAL = "local"  # the device that measures itself: this machine, or a node of a
 PRECISIONS = ("fp32", "int8")
 AXES = ("model", "target", "runtime", "precision", "size", "threads", "device")
 Size = tuple[int, int]
+# What goes into names of folders, and into commands that are shown.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def size_text(size: Size | None) -> str:
@@ -100,6 +103,19 @@ class SweepPlan:
     def __post_init__(self) -> None:
         for name in ("models", "targets", "precisions", "sizes", "threads", "devices"):
             _require_axis(name, getattr(self, name))
+        for model in self.models:
+            if ":" in model and model not in self.specs:
+                raise UsageError(
+                    f"{model} is a network of your own, and nothing describes it. Write "
+                    f'[spec] and "{model}" = "FILE.toml" into the file of the sweep; '
+                    "docs/custom-models.md shows such a description."
+                )
+        for name in (*self.precisions, *self.devices, *itertools.chain(*self.runtimes.values())):
+            if not _NAME.fullmatch(name):
+                raise UsageError(
+                    f"{name!r} is no name of a precision, a runtime or a device. Write letters, "
+                    "digits, dots, dashes and underscores."
+                )
         for target in self.targets:
             find_device(target)
             _require_axis(f"runtimes of {target}", self.runtimes.get(target, (None,)))

@@ -148,7 +148,8 @@ def _report_of(report: Report, outcomes: Iterable[Outcome], condition: str, run:
     keys = {outcome.row["key"] for outcome in outcomes if outcome.row is not None}
     ending = f" {condition}" if condition else ""
     kept = (row for row in report.rows if row["is_baseline"] or row["key"] in keys)
-    return replace(report, rows=[_named(row, ending, run) for row in kept])
+    reference = [{**row, "model": f"{row['model']}{ending}"} for row in report.reference]
+    return replace(report, reference=reference, rows=[_named(row, ending, run) for row in kept])
 
 
 def _named(row: Mapping[str, Any], ending: str, run: str) -> dict[str, Any]:

@@ -353,6 +353,12 @@ class Store:
         found = self._read("SELECT cell, run, row FROM results ORDER BY rowid")
         return {cell: (run, row) for cell, run, row in found if cell in wanted}
 
+    def count_others(self, cells: Iterable[str]) -> int:
+        """How many results are of other cells: other versions, or other settings."""
+        ((count,),) = self._read("SELECT count(*) FROM results")
+        others: int = count - len(self.results(cells))
+        return others
+
     def report(self, run: str) -> dict[str, Any]:
         """What one run measured, as `Report.to_json` gave it."""
         ((text,),) = self._read("SELECT report FROM runs WHERE id = ?", (run,))

@@ -187,22 +187,15 @@ def test_a_step_that_kills_its_worker_again_and_again_has_failed(
     assert sum("it is queued again" in line for line in lines) == 2
 
 
-def test_a_node_that_goes_with_its_device_fails_what_needs_it(
+def test_a_device_whose_node_is_gone_fails_what_needs_it(
     two_nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """As where a node goes after the sweep has begun."""
     monkeypatch.setattr(cluster, "GONE_S", 1.0)
-    node = two_nodes.add_node(num_cpus=0, resources={"device:brief": 1})
-    lines: list[str] = []
-
-    def tell(line: str) -> None:
-        """Take the node away when the first cell is settled."""
-        if not lines:
-            two_nodes.remove_node(node)
-        lines.append(line)
-
-    plan = plan_of(images=2, devices=("a", "brief"), threads=(1, 2), precisions=("fp32",))
+    monkeypatch.setattr(cluster.Cluster, "require_resources", lambda self, address: None)
+    plan = plan_of(images=2, devices=("a", "brief"), precisions=("fp32",))
     request = SweepRequest(plan, tmp_path / "out", address=two_nodes.address)
-    result = run_sweep(request, tell=tell, work=WORK)
+    result = run_sweep(request, work=WORK)
     found = {outcome.cell.point.device: outcome for outcome in result.outcomes}
     assert found["a"].state == "done"
     assert found["brief"].state == "failed"

@@ -115,6 +115,15 @@ def test_what_decides_a_result_decides_its_key(
     assert not keys() & same
 
 
+def test_results_of_other_settings_are_told(tmp_path: Path) -> None:
+    run_sweep(SweepRequest(plan_of(images=2), tmp_path / "out"), work=WORK)
+    lines: list[str] = []
+    request = SweepRequest(plan_of(images=2, runs=7), tmp_path / "out")
+    assert run_sweep(request, tell=lines.append, work=WORK).count("done") == 2
+    assert lines[0].startswith("2 earlier results here do not count: they are of another version")
+    assert len(started("build")) == 2  # bundles are the same
+
+
 def test_refusals_and_failures_are_rows_and_stop_nothing(tmp_path: Path) -> None:
     lines: list[str] = []
     plan = plan_of(images=2, precisions=("fp32", "fp61", "broken"), sizes=((64, 64), (100, 100)))
@@ -207,6 +216,24 @@ def test_a_bundle_that_is_gone_or_another_is_built_again(tmp_path: Path, change:
     assert result.count("done") == 2
     assert started("build").count("egeunet-onnxruntime-int8") == 2
     assert started("build").count("egeunet-onnxruntime-fp32") == 1
+
+
+def test_a_bundle_that_another_sweep_replaces_meanwhile_is_built_again(tmp_path: Path) -> None:
+    """Before it is measured; the results are never those of another network."""
+    output = tmp_path / "out"
+
+    def measure(measurement: Measurement, progress: Progress) -> Report:
+        for folder in (output / "bundles").glob("ulite-*"):
+            if len(started("measure")) == 0:
+                shutil.rmtree(folder)
+        return fleet_work.measure(measurement, progress)
+
+    plan = plan_of(models=("egeunet", "ulite"), precisions=("fp32",), images=2)
+    result = run_sweep(SweepRequest(plan, output), work=Work(fleet_work.build, measure))
+    assert result.count("done") == 2
+    assert started("build") == [
+        "egeunet-onnxruntime-fp32", "ulite-onnxruntime-fp32", "ulite-onnxruntime-fp32",
+    ]  # fmt: skip
 
 
 def test_a_status_begins_nothing(tmp_path: Path) -> None:

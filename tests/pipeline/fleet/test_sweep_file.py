@@ -58,6 +58,8 @@ def test_the_file_that_the_module_shows_is_read(tmp_path: Path) -> None:
         ("models = [", "is no TOML: .*Correct it"),
         ('models = ["egeunet"]', "lacks targets. Add a list"),
         (START + 'presicions = ["int8"]', "no entry 'presicions'. Did you mean precisions"),
+        (START + 'precisions = ["../int8"]', "'../int8' is no name of a precision"),
+        (START + 'devices = ["pi\'5"]', "is no name of .*Write letters, digits"),
         (START + "precisions = []", "precisions is empty.*Name one or leave it out"),
         (START + 'precisions = ["int8", "int8"]', "precisions names int8 twice. Name it once"),
         (START + 'sizes = ["64x64", "64X64"]', "sizes names 64x64 twice"),
@@ -68,6 +70,7 @@ def test_the_file_that_the_module_shows_is_read(tmp_path: Path) -> None:
         (START + "threads = 2", r"which is no list of numbers. Write \[1, 2\]"),
         (START + 'precisions = "int8"', r"which is no list of names. Write \[\"...\"\]"),
         (START + "runs = 1.5", "runs is 1.5"),
+        (START.replace("egeunet", "tiny:Tiny"), r"nothing describes it. Write \[spec\]"),
         (START.replace("intel", "intle"), "Unknown target 'intle'. Did you mean intel"),
         (START + "[weights]\nulite = 'w'", "names .*w, which does not exist. Correct the path"),
         (START + "[data]\nulite = '.'", r"data names ulite, which is not swept. Add it"),
@@ -125,7 +128,12 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 
 def test_names_tell_what_differs() -> None:
     plan = SweepPlan(
-        ("net:Net", "ulite"), ("intel",), ("int8",), sizes=((64, 64), None), threads=(1, 2)
+        ("net:Net", "ulite"),
+        ("intel",),
+        ("int8",),
+        sizes=((64, 64), None),
+        threads=(1, 2),
+        specs={"net:Net": Path("net.toml")},
     )
     first, second, *_ = plan.points()
     assert plan.words(first) == "net intel int8 64x64 1 thread"
