@@ -21,6 +21,7 @@ from edgeseg.errors import DataError, TargetError, UsageError
 from edgeseg.pipeline import auto
 from edgeseg.pipeline.build import BuildRequest, build_bundle
 from edgeseg.pipeline.builder.earlier_tuning import read_tuning_record
+from edgeseg.pipeline.builder.request import default_precision
 from edgeseg.pipeline.evaluator.local_evaluator import LocalEvaluator
 from edgeseg.targets import find_runtime
 from edgeseg.targets.devices import find_device
@@ -156,6 +157,16 @@ def test_a_tuning_is_for_one_network_only(automatic: Bundle, tmp_path: Path) -> 
 def test_a_runtime_with_a_fallback_is_not_measured() -> None:
     with pytest.raises(TargetError, match=r"does not run on this machine.*Name a precision: fp32"):
         auto.require_measurable(find_device("jetson"), find_runtime("tensorrt"))
+
+
+def test_a_device_measures_what_this_machine_cannot() -> None:
+    jetson = find_device("jetson")
+    auto.require_measurable(jetson, find_runtime("tensorrt"), on_device=True)
+    with pytest.raises(TargetError, match=r"or name a device with --device"):
+        auto.require_measurable(jetson, find_runtime("tensorrt"))
+    with pytest.raises(TargetError, match="Name a precision"):
+        auto.require_measurable(find_device("web"), find_runtime("native"), on_device=True)
+    assert default_precision("jetson", on_device=True) == "auto"
 
 
 @pytest.mark.parametrize(

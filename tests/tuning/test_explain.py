@@ -177,3 +177,15 @@ def test_a_metric_that_is_not_installed_here_keeps_its_name() -> None:
     assert titles(tuning)[3] == "tversky change"
     assert rows(tuning)[0][3] == "+0.25"
     assert "tversky changes by +0.25 on" in summary(tuning)[0]
+
+
+def test_where_it_was_measured_and_whose_masks_they_are_is_said() -> None:
+    settings: dict[str, Any] = {"measured_on": "adb://R58", "machine": {"cpu": "A76"}}
+    for whose, end in (
+        ("device", "9 s of its time."),
+        ("this machine", "as the device's program writes no masks."),
+    ):
+        images = {"final": 100, "masks_of": whose}
+        text = summary(record(trial(FLOAT), images=images, **settings))
+        assert text[1].startswith("Measured on adb://R58 (A76), 9 s of its time")
+        assert text[1].endswith(end)

@@ -61,6 +61,7 @@ class LoopbackSshd:
         self.cache = folder / "cache"
         self._group: Path | None = None
         self._write_client()
+        self._settings = settings
         self._daemon = self._start(settings)
 
     @property
@@ -115,6 +116,10 @@ class LoopbackSshd:
 
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
+
+    def restart(self) -> None:
+        """Start again after `close`, at the same address and with the same disk."""
+        self._daemon = self._start(self._settings)
 
     def close(self) -> None:
         self.kill_sessions()

@@ -157,7 +157,6 @@ def test_a_device_that_stays_away_says_that_the_same_command_goes_on(
     watched: type[Watched],
     own_cache: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     context = context_of(sshd, tmp_path / "out", timeout_s=3.0)
     real = DeviceEvaluator._race
@@ -166,7 +165,8 @@ def test_a_device_that_stays_away_says_that_the_same_command_goes_on(
         sshd.close()
         return real(evaluator, *candidates)
 
-    monkeypatch.setattr(DeviceEvaluator, "_race", race)
+    interrupted = pytest.MonkeyPatch()
+    interrupted.setattr(DeviceEvaluator, "_race", race)
     with pytest.raises(DeviceError) as caught:
         tune(context, Builder(context, tmp_path / "work"), SILENT, watched)
     text = str(caught.value)
@@ -174,6 +174,16 @@ def test_a_device_that_stays_away_says_that_the_same_command_goes_on(
     assert "What was measured is kept: give the same command" in text
     kept = [json.loads(path.read_text()) for path in own_cache.glob("tuning/*/*.json")]
     assert len(kept) >= 2
+
+    # It has restarted, and the same command goes on: what it has is not copied again.
+    interrupted.undo()
+    sshd.restart()
+    answered = len(watched.answers)
+    tune(context, Builder(context, tmp_path / "work2"), SILENT, watched)
+    before, after = (evaluator.link.brought.copies for evaluator in watched.made)
+    assert before
+    assert not before.keys() & after.keys()
+    assert len(watched.answers) > answered
 
 
 def test_a_device_that_goes_away_each_time_is_given_up() -> None:

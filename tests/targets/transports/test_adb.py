@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -63,6 +64,23 @@ def test_files_go_and_come_back(adb_device: Path, tmp_path: Path) -> None:
         device.remove("deep")
         device.remove("deep")
         assert device.shell("ls").split() == []
+    assert list(adb_device.iterdir()) == []
+
+
+def test_what_a_device_keeps_outlives_the_connection(adb_device: Path, tmp_path: Path) -> None:
+    (tmp_path / "artefact").write_bytes(b"an artefact")
+    sha256 = hashlib.sha256(b"an artefact").hexdigest()
+    with connect() as device:
+        assert device.find_kept(sha256) is None
+        kept = device.keep(tmp_path / "artefact", sha256)
+        assert device.busy_s > 0
+    with connect() as device:
+        assert device.find_kept(sha256) == kept
+        assert device.shell(f"cat {kept}").strip() == "an artefact"
+        with pytest.raises(DeviceError, match=r"artefact arrived changed at .* Check the cable"):
+            device.keep(tmp_path / "artefact", "0" * 64)
+        assert device.find_kept("0" * 64) is None
+        device.forget([sha256])
     assert list(adb_device.iterdir()) == []
 
 

@@ -353,3 +353,21 @@ def test_connecting_takes_seconds_at_most(sshd: LoopbackSshd) -> None:
     with connect(sshd):
         pass
     assert time.monotonic() - started < 10
+
+
+def test_what_a_device_keeps_outlives_the_connection(sshd: LoopbackSshd, tmp_path: Path) -> None:
+    (tmp_path / "artefact").write_bytes(b"an artefact")
+    sha256 = hashlib.sha256(b"an artefact").hexdigest()
+    with connect(sshd) as device:
+        assert device.find_kept(sha256) is None
+        kept = device.keep(tmp_path / "artefact", sha256)
+        assert device.busy_s > 0
+    assert folders(sshd) == []
+    with connect(sshd) as device:
+        assert device.find_kept(sha256) == kept
+        device.place(sha256, "candidate0/model.bin")
+        assert device.run(["cat", "candidate0/model.bin"]).stdout == "an artefact"
+        with pytest.raises(DeviceError, match=r"artefact arrived changed at .* Check the device"):
+            device.keep(tmp_path / "artefact", "0" * 64)
+        device.forget([sha256])
+        assert device.find_kept(sha256) is None
