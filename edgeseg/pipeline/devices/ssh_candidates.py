@@ -100,10 +100,13 @@ class SshCandidates(CandidateDevice):
         self.transport.place(sha256_of_file(path), name)
 
     def open_worker(self, artifact: Artifact, name: str) -> CandidateWorker:
-        """What it opens looks like a bundle without a golden pair."""
+        """What it opens looks like a bundle without a golden pair.
+
+        The plain export may be of another runtime than the candidates.
+        """
         self._device.install_tools()
         folder = f"candidate{next(self._folders)}"
-        for own, path in runner_files(find_runtime(self.tried.runtime)).items():
+        for own, path in runner_files(find_runtime(artifact.runtime)).items():
             self.place(path, f"{folder}/runner/{own}")
         for file in artifact.files:
             self.place(artifact.folder / file, f"{folder}/artifact/{file}")
@@ -119,7 +122,7 @@ class SshCandidates(CandidateDevice):
             path = place / "manifest.json"
             path.write_text(json.dumps(manifest), encoding="utf-8")
             self.transport.push(path, f"{folder}/manifest.json")
-        packages = tuple(self._device.require_packages(self.tried.runtime))
+        packages = tuple(self._device.require_packages(artifact.runtime))
         opened = SshFolder(self.transport, folder, packages, self.tried.threads, ADVICE)
         return CandidateWorker(self, opened, name)
 

@@ -143,7 +143,8 @@ class DeviceEvaluator(Contest):
                 self.link.await_return(error)
         raise WorkerKilledError(
             f"{self.link.address} went away {ATTEMPTS} times while it was to do the same thing. "
-            f"{lost} Look whether its memory or its power supply suffices; what was measured before is kept."
+            f"{lost} Look whether its memory and its power supply suffice; what was measured is "
+            "kept."
         ) from lost
 
     def _abandon(self, error: BaseException) -> None:

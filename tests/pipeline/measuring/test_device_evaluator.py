@@ -23,15 +23,18 @@ from support import needs
 from edgeseg.errors import DeviceError, DeviceLostError, ParityError, WorkerKilledError
 from edgeseg.models import find_model
 from edgeseg.pipeline.auto import search_space, tune
+from edgeseg.pipeline.builder.baselines import PLAIN, baseline_artifact
 from edgeseg.pipeline.builder.builder import Builder
 from edgeseg.pipeline.builder.context import BuildContext
 from edgeseg.pipeline.builder.device_settings import DeviceSettings
 from edgeseg.pipeline.builder.earlier_tuning import warn_unlike
 from edgeseg.pipeline.builder.request import BuildRequest
+from edgeseg.pipeline.devices.candidates import Tried
 from edgeseg.pipeline.devices.ssh_candidates import PIECE, CandidateWorker, pieces_of
 from edgeseg.pipeline.evaluator import contest
 from edgeseg.pipeline.measuring import device_evaluator
 from edgeseg.pipeline.measuring.device_evaluator import ATTEMPTS, DeviceEvaluator
+from edgeseg.pipeline.measuring.device_link import link_to
 from edgeseg.progress import SILENT
 from edgeseg.targets import find_runtime
 from edgeseg.targets.transports.kept_files import STORE
@@ -186,6 +189,25 @@ def test_a_device_that_stays_away_says_that_the_same_command_goes_on(
     assert len(watched.answers) > answered
 
 
+def test_the_plain_export_may_be_of_another_runtime(
+    sshd: LoopbackSshd, light_onnx: Path, tmp_path: Path
+) -> None:
+    """`native` is compared with ONNX Runtime."""
+    artifact = baseline_artifact(find_runtime("native"), light_onnx, PLAIN)
+    assert artifact.runtime == "onnxruntime"
+    spec = find_model("ulite").at_size(64, 64)
+    tried = Tried("native", spec.inputs, spec.outputs, 1)
+    np.save(tmp_path / "images.npy", np.zeros((1, *spec.inputs.shape), np.float32))
+    settings = DeviceSettings(str(sshd.address), sys.executable, timeout_s=60.0)
+    with link_to(settings, tried) as link:
+        assert set(link.fingerprint["versions"]) == {"numpy"}
+        with link.device.open_worker(artifact, "the plain export") as worker:
+            worker.load(str(tmp_path / "images.npy"))
+            assert len(worker.time(2).latencies_ms) == 2
+        link.device.forget()
+    assert list(sshd.temporary.iterdir()) == []
+
+
 def test_a_device_that_goes_away_each_time_is_given_up() -> None:
     class Restless(DeviceEvaluator):
         def __init__(self) -> None:
@@ -202,7 +224,7 @@ def test_a_device_that_goes_away_each_time_is_given_up() -> None:
         raise DeviceLostError("The connection was lost.")
 
     evaluator = Restless()
-    with pytest.raises(WorkerKilledError, match=r"went away 3 times .* power supply suffices"):
+    with pytest.raises(WorkerKilledError, match=r"went away 3 times .* power supply suffice"):
         evaluator._ask(question)
     assert evaluator.link.waits == ATTEMPTS  # type: ignore[attr-defined]
 
