@@ -75,6 +75,15 @@ def test_the_page_has_all_parts_and_needs_no_other_file() -> None:
     assert "default-src 'none'" in page
 
 
+def test_profiles_alone_have_a_page_without_empty_parts() -> None:
+    page = report_page([], [PROFILE])
+    assert f"<h1>{PROFILE['name']}: profiled</h1>" in page
+    assert "Where the time goes" in page
+    assert "runtime's own counters" in page or "runtime&#x27;s own counters" in page
+    for title in ("Numbers", "images:", "bootstrap"):
+        assert title not in page
+
+
 def test_names_are_escaped() -> None:
     page = report_page([full_report(model=EVIL)], [{**PROFILE, "name": EVIL}])
     assert EVIL not in page
