@@ -21,15 +21,13 @@ def profile_layers(request: ProfileRequest) -> LayerProfile:
     """
     artifact = request.artifact
     isa = _first_here(artifact.settings["isa"])
-    graph = request.graph_path
-    if artifact.precision == "int8":
-        if request.quantized_path is None:
-            raise TargetError(
-                f"The INT8 network in {artifact.folder} has no plan beside it, by which it would "
-                "be compiled once more, with marks. Profile the whole bundle that edgeseg build "
-                "wrote."
-            )
-        graph = request.quantized_path
+    # What --precision auto chose is told by the plan alone.
+    graph = request.quantized_path or request.graph_path
+    if artifact.precision == "int8" and request.quantized_path is None:
+        raise TargetError(
+            f"The INT8 network in {artifact.folder} has no plan beside it, by which it would be "
+            "compiled once more, with marks. Profile the whole bundle that edgeseg build wrote."
+        )
     profile = profile_graph(graph, isa, runs=request.runs)
     alone = profile_graph(graph, isa, runs=request.runs, has_strips=False)
     # Its steps are called from outside, one by one: counters as other runtimes have it has none.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from edgeseg.errors import TargetError
 from edgeseg.records import Artifact
 from edgeseg.targets.base import ProfileRequest
 from edgeseg.targets.native.isa import best_here
-from edgeseg.targets.native.profile import StepProfile
+from edgeseg.targets.native.profile import NetworkProfile, StepProfile
+from edgeseg.targets.profiling import native
 from edgeseg.targets.profiling.native import parts_of, profile_layers
 
 
@@ -40,6 +42,23 @@ def request_for(isa: str, precision: str) -> ProfileRequest:
 def test_a_network_for_another_machine_is_refused() -> None:
     with pytest.raises(TargetError, match=r"compiled for ios, which.*--option isa=here"):
         profile_layers(request_for("ios", "fp32"))
+
+
+def test_what_auto_chose_is_told_by_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    isa = best_here()
+    if isa is None:
+        pytest.skip("no instruction set of this machine is known")
+    compiled: list[Path] = []
+
+    def profile_graph(path: Path, *_: object, **__: object) -> NetworkProfile:
+        compiled.append(path)
+        return NetworkProfile(isa.name, 1.0, 1.0, (), 1.0)
+
+    monkeypatch.setattr(native, "profile_graph", profile_graph)
+    request = request_for(isa.name, "auto")
+    profile_layers(request)
+    profile_layers(replace(request, quantized_path=Path("quantized.onnx")))
+    assert compiled == [Path("net.onnx")] * 2 + [Path("quantized.onnx")] * 2
 
 
 def test_an_int8_network_without_its_plan_is_refused() -> None:
