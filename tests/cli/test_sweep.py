@@ -64,6 +64,8 @@ def test_a_sweep_measures_what_builds_and_names_what_does_not(
     assert rows[1]["speedup"] > 0
     page = run_cli("report", tmp_path, "-o", tmp_path / "page")
     assert "report.html: 2 rows" in page.stdout
+    text = (tmp_path / "page" / "report.html").read_text(encoding="utf-8")
+    assert "<strong>egeunet-intel-fp61</strong> refused: Runtime openvino has no" in text
 
 
 @pytest.mark.parametrize(
