@@ -32,11 +32,13 @@ class SweepBuild:
 
     Attributes:
         refusal: Why it cannot be; empty where that is not known yet.
+        device: Where forms of the network take turns for it; empty where none is needed.
     """
 
     key: str
     request: BuildRequest
     refusal: str = ""
+    device: str = ""
 
     @property
     def folder(self) -> Path:
@@ -106,9 +108,12 @@ def make_cells(plan: SweepPlan, bundles: Path, *, on_cluster: bool = False) -> S
             "images": calibration[point.model],
             "refusal": refusal,
         }
-        build = SweepBuild(content_key(record), request, refusal)
+        device = plan.searches_on(point)
+        if device:
+            record["search"] = _device_identity(plan, device, on_cluster=on_cluster)
+        build = SweepBuild(content_key(record), request, refusal, device)
         builds.setdefault(build.key, build)
-        name = point.folder
+        name = plan.folder(point)
         steps[build.key] = NewStep(build.key, "build", name, {**record, "folder": name})
         measured = {
             "build": build.key,

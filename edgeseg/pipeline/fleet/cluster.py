@@ -211,18 +211,18 @@ class Cluster:
                 error = DeviceError("No machine of the cluster is left to build on. Add a node.")
                 board.not_built(build, error)
         for build in builds:
-            place = self._place(capacities)
-            if place is None:
-                return
+            place = ("", build.device) if build.device else self._place(capacities)
+            if place is None or (build.device and self._free(build.device) < 1):
+                continue
             if not board.store.claim([build.key]):
                 continue
             node, device = place
+            options: dict[str, Any] = {"num_cpus": 1}
+            if device:
+                options["resources"] = {resource_of(device): 1}
+            if node:
+                options["scheduling_strategy"] = self._strategy(node)
             job = _build_job(board, work, build)
-            options = {
-                "num_cpus": 1,
-                "resources": {resource_of(device): 1} if device else {},
-                "scheduling_strategy": self._strategy(node),
-            }
             self._send(step.options(**options), job, build, device, node)
 
     def _strategy(self, node: str) -> Any:

@@ -52,7 +52,7 @@ def _build_all(
 
 
 def _build(board: Board, work: Work, folder: Path, progress: Progress, build: SweepBuild) -> bool:
-    with taking_turns(folder, alone=False):
+    with taking_turns(folder, alone=bool(build.device)):  # a search measures
         board.store.note([build.key], "started")
         started = time.monotonic()
         try:

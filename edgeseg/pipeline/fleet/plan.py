@@ -15,7 +15,7 @@ from edgeseg.records import short_name
 from edgeseg.targets.devices import find_device
 
 from ..builder.device_settings import DeviceSettings
-from ..builder.request import BuildRequest
+from ..builder.request import AUTO, BuildRequest
 
 LOCAL = "local"  # the device that measures itself: this machine, or a node of a cluster
 PRECISIONS = ("fp32", "int8")
@@ -169,6 +169,18 @@ class SweepPlan:
             point for point in points if not any(_agrees(point, table) for table in self.exclude)
         ]
 
+    def searches_on(self, point: Point) -> str:
+        """The device on which "auto" lets forms of the network take turns; empty where none does.
+
+        Bundles of such a cell are the device's own.
+        """
+        is_searched = point.precision == AUTO and point.device in self.addresses
+        return point.device if is_searched else ""
+
+    def folder(self, point: Point) -> str:
+        """Name of the folder of a place's bundle."""
+        return "-".join(part for part in (point.folder, self.searches_on(point)) if part)
+
     def request(self, point: Point, bundles: Path) -> BuildRequest:
         """What is to be built for a place.
 
@@ -179,7 +191,7 @@ class SweepPlan:
             model=point.model,
             target=point.target,
             precision=point.precision,
-            output=bundles / point.folder,
+            output=bundles / self.folder(point),
             runtime=point.runtime,
             weights=self.weights.get(point.model),
             data=self.data.get(point.model),
@@ -187,6 +199,7 @@ class SweepPlan:
             calibration_images=self.calibration_images,
             options=self.options.get(point.target, {}),
             size=point.size,
+            device=self.addresses.get(self.searches_on(point)),
             overwrite=True,
         )
 

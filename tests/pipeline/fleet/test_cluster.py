@@ -19,6 +19,7 @@ from fleet_work import LOG, SECONDS, WORK, plan_of, request_of_forty, started
 from support import needs
 
 from edgeseg.errors import EdgesegError, UsageError
+from edgeseg.pipeline.builder.device_settings import DeviceSettings
 from edgeseg.pipeline.fleet import cluster
 from edgeseg.pipeline.fleet.store import STORE_NAME, Store
 from edgeseg.pipeline.sweep import SweepRequest, run_sweep, sweep_status
@@ -200,3 +201,12 @@ def test_a_device_whose_node_is_gone_fails_what_needs_it(
     assert found["a"].state == "done"
     assert found["brief"].state == "failed"
     assert "has the device brief any more. Start its node again" in found["brief"].reason
+
+
+def test_a_search_has_its_device_alone(two_nodes: Any, tmp_path: Path) -> None:
+    address = DeviceSettings("ssh://nobody@127.0.0.1:9")
+    plan = plan_of(images=2, devices=("b",), precisions=("auto",), addresses={"b": address})
+    request = SweepRequest(plan, tmp_path / "out", address=two_nodes.address)
+    result = run_sweep(request, work=WORK)
+    assert result.count("done") == 1
+    assert started("build") == ["egeunet-onnxruntime-auto-b"]

@@ -140,3 +140,22 @@ def test_names_tell_what_differs() -> None:
     assert plan.words(second) == "net intel int8 64x64 2 threads"
     assert plan.condition(plan.points()[2]) == "own size 1 thread"
     assert first.folder == second.folder == "net-intel-int8-64x64"
+
+
+def test_a_search_takes_place_on_the_device_that_is_measured(tmp_path: Path) -> None:
+    pi5 = DeviceSettings("ssh://pi@pi5")
+    plan = SweepPlan(
+        ("egeunet",),
+        ("onnxruntime",),
+        ("auto", "int8"),
+        devices=("local", "pi5"),
+        addresses={"pi5": pi5},
+    )
+    requests = [plan.request(point, tmp_path) for point in plan.points()]
+    assert [request.device for request in requests] == [None, pi5, None, None]
+    assert [request.output.name for request in requests if request.output] == [
+        "egeunet-onnxruntime-auto",
+        "egeunet-onnxruntime-auto-pi5",
+        "egeunet-onnxruntime-int8",
+        "egeunet-onnxruntime-int8",
+    ]
