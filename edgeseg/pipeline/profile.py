@@ -209,10 +209,18 @@ def profile_bundle(folder: Path, runs: int) -> BundleProfile:
         bundle.manifest.runtime,
         profile.run_ms,
         profile.counted_ms,
-        attribute(profile.layers, modules_by_name(onnx_path, rewrites_of(bundle))),
+        attribute(profile.layers, _modules_of(bundle, onnx_path)),
         onnx_path,
         _measured_core(),
     )
+
+
+def _modules_of(bundle: Bundle, onnx_path: Path) -> dict[str, str]:
+    """The module of each name; empty where the graph names no modules, as those that older versions
+    exported: all would be of the network's own forward.
+    """
+    modules = modules_by_name(onnx_path, rewrites_of(bundle))
+    return modules if {*modules.values()} - {NETWORK} else {}
 
 
 def _graphs_of(bundle: Bundle, onnx_path: Path, folder: Path) -> tuple[Path, Path | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -140,6 +141,34 @@ def test_the_command(run_cli: RunCli, small_bundles: dict[str, Path], tmp_path: 
     assert all(one["is_named"] for one in convolutions)
     assert record["attributed_share"] > 0.99
     assert {"i8", "u8"} & {one["precision"] for one in record["layers"]}
+
+
+@pytest.mark.slow
+def test_a_graph_without_modules_is_told(
+    run_cli: RunCli, small_bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    import onnx
+
+    folder = tmp_path / "bundle"
+    shutil.copytree(small_bundles["fp32"], folder)
+    path = folder / "source" / "model.onnx"
+    model = onnx.load(path)
+    for node in model.graph.node:
+        del node.metadata_props[:]
+    onnx.save(model, path)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for one in manifest["files"]:
+        if one["path"] == "source/model.onnx":
+            content = path.read_bytes()
+            one.update(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    profile = profile_bundle(folder, runs=1)
+    assert profile.attributed_share == 0
+    assert set(profile.by_module(1)) == {UNATTRIBUTED}
+    done = run_cli("profile", folder, "--runs", "1")
+    assert done.returncode == 0, done.stderr
+    assert "names no modules" in done.stderr
+    assert "Build the bundle anew" in " ".join(done.stderr.split())
 
 
 @needs("openvino", "onnx_ir")

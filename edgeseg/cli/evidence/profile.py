@@ -67,13 +67,7 @@ def profile(
         f"A run takes {found.run_ms:.2f} ms, and {cost:+.2f} ms with counters; the layers add up "
         f"to {found.sum_ms:.2f} ms."
     )
-    by_flow = found.attributed_share - found.named_share
-    print_note(
-        f"Names tell the module of {found.named_share:.1%} of that, the flow of data of "
-        f"{by_flow:.1%} more: what {found.runtime} added, such as changes of layout and of type, "
-        "counts for the layer that reads the result. "
-        f"{1 - found.attributed_share:.1%} belongs to no module."
-    )
+    _note_shares(found)
     if found.core is not None:
         print_note(
             "The floor is the longer of products and bytes at what this core did in loops of our "
@@ -87,6 +81,22 @@ def profile(
             f"Model Explorer: model-explorer {model_explorer / GRAPH_NAME} "
             f"--node_data_paths={model_explorer / VALUES_NAME}"
         )
+
+
+def _note_shares(found: BundleProfile) -> None:
+    if not found.attributed_share:
+        print_note(
+            "The exported graph in the bundle names no modules, as those of older versions. Build "
+            "the bundle anew, or see its layers with --layers."
+        )
+        return
+    by_flow = found.attributed_share - found.named_share
+    print_note(
+        f"Names tell the module of {found.named_share:.1%} of that, the flow of data of "
+        f"{by_flow:.1%} more: what {found.runtime} added, such as changes of layout and of type, "
+        "counts for the layer that reads the result. "
+        f"{1 - found.attributed_share:.1%} belongs to no module."
+    )
 
 
 def _write_for_model_explorer(found: BundleProfile, folder: Path) -> None:
