@@ -69,10 +69,11 @@ def size_growths(rows: Iterable[Mapping[str, Any]]) -> list[SizeGrowth]:
         if not (is_own and row.get("latency_ms") and row.get("input_size")):
             continue
         height, width = row["input_size"]
-        group = (row["model"], row["target"], row["precision"], row.get("threads", 1))
+        place = row.get("device") or "", row.get("threads", 1)
+        group = (row["model"], row["target"], row["precision"], *place)
         groups.setdefault(group, []).append((height, width, row["latency_ms"]["p50"]))
     growths = []
-    for (model, target, precision, _), points in groups.items():
+    for (model, target, precision, *_), points in groups.items():
         by_pixels = tuple(sorted(points, key=lambda point: point[0] * point[1]))
         pixels = [math.log(height * width) for height, width, _ in by_pixels]
         if len(set(pixels)) < 2:

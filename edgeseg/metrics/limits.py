@@ -18,6 +18,7 @@ from .bootstrap import Interval
 from .metric import MAX_CHANGE, Metric
 from .table import all_metrics, find_metric
 
+MOST_TOLD = 10_000  # a number of images above that is no advice
 KEEPS, LOSES, UNCLEAR = "keeps", "loses", "cannot tell"
 
 
@@ -62,7 +63,9 @@ class MarginVerdict:
         }
         text = f"{verbs[self.verdict]}: {metric.format_change(self.change)} ({low}..{high})"
         if self.images_needed is not None:
-            text += f" on {self.images} images; about {self.images_needed} would tell"
+            needed = self.images_needed
+            amount = f"more than {MOST_TOLD:,}" if needed > MOST_TOLD else f"about {needed}"
+            text += f" on {self.images} images; {amount} would tell"
         return text
 
 

@@ -74,6 +74,8 @@ def test_texts_say_what_was_asked_and_found() -> None:
     verdict = judge_margin(DICE, -0.004, (-0.009, 0.001), 0.005, 20)
     assert verdict.text.startswith("cannot tell whether pooled Dice stays within 0.005: -0.0040 (")
     assert "on 20 images; about 500 would tell" in verdict.text
+    near = judge_margin(DICE, -0.00499, (-0.009, 0.001), 0.005, 20)
+    assert near.text.endswith("on 20 images; more than 10,000 would tell")
     assert "keeps pooled Dice within 0.005" in judge_margin(DICE, 0, (0, 0), 0.005, 2).text
     assert "loses more than 2% of HD95" in judge_margin(HD95, 0.05, (0.03, 0.07), 0.02, 6).text
     assert MarginVerdict.from_json(verdict.to_json()) == verdict
