@@ -7,118 +7,28 @@ same images.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.errors import UnknownNameError, UsageError
+from edgeseg.errors import UsageError
 from edgeseg.metrics.bootstrap import Interval, bootstrap_intervals
 from edgeseg.metrics.metric import Metric
 from edgeseg.metrics.scores import MetricSet, ScoreTable
-from edgeseg.metrics.table import METRICS, find_metric
+from edgeseg.metrics.table import find_metric
 
+from .comparison import FLIPS, SPEED, Change, Comparison, Margins, RunRatio
 from .latency import MOST_WAITING
 from .report import Report
 
-SPEED, FLIPS = "speed", "flips"
-# What is looked at where nothing else is asked for; metrics add what auto may lose of them.
-SPEED_MARGIN = 0.05
-FLIPS_MARGIN = 10.0
 # Each run has its own place in memory, which its rounds do not tell: standard deviation of the
 # logarithm of a ratio that is added to what they tell.
 BETWEEN_RUNS = 0.003
 NORMAL_95 = 1.959964
 SPEED_WORDS = "slower", "faster"
 UNCLEAR = "cannot tell"
-
-
-@dataclass(frozen=True)
-class Change:
-    """What changed of one quantity from one report to the other.
-
-    Attributes:
-        artifact: Name of the row.
-        quantity: "speed", "flips", or the name of a metric.
-        title: For people.
-        change: Of "speed" how much longer a run takes, as a share; of flips the difference for
-            10,000 pixels; of a metric as `Metric.change` has it.
-        interval: 95 %.
-        margin: What is no matter.
-        verdict: "slower", "faster", "worse" or "better" where the change is larger than the margin
-            and its interval leaves out zero; "same" where the interval lies within the margin;
-            else "cannot tell".
-        is_failure: Whether --fail-on named it and it became slower or worse.
-        text: The change with its interval, for people.
-    """
-
-    artifact: str
-    quantity: str
-    title: str
-    change: float
-    interval: Interval
-    margin: float
-    verdict: str
-    is_failure: bool
-    text: str
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Attributes:
-    changes: Of each artefact that both reports have.
-    missing: Names of artefacts that only one has.
-    notes: What differs and may explain a change, such as versions.
-    """
-
-    changes: tuple[Change, ...]
-    missing: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def failures(self) -> tuple[Change, ...]:
-        return tuple(change for change in self.changes if change.is_failure)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "changes": [change.to_json() for change in self.changes],
-            "missing": list(self.missing),
-            "notes": list(self.notes),
-            "fails": bool(self.failures),
-        }
-
-
-@dataclass(frozen=True)
-class Margins:
-    """Attributes:
-    by_quantity: Margin of each quantity that is compared, by its name.
-    gates: Those that make the comparison fail.
-    """
-
-    by_quantity: Mapping[str, float]
-    gates: frozenset[str] = field(default_factory=frozenset)
-
-    @classmethod
-    def of(cls, fail_on: Mapping[str, float]) -> Margins:
-        """The usual margins, and those that are asked for, which are gates.
-
-        Raises:
-            UnknownNameError: There is no such quantity.
-        """
-        usual = {SPEED: SPEED_MARGIN, FLIPS: FLIPS_MARGIN}
-        for name in METRICS.names():
-            allowed = find_metric(name).allowed_change
-            if allowed is not None:
-                usual[name] = allowed
-        for name in fail_on:
-            if name not in usual and name not in METRICS:
-                raise UnknownNameError("quantity", name, (SPEED, FLIPS, *METRICS.names()))
-        return cls({**usual, **fail_on}, frozenset(fail_on))
 
 
 def compare_reports(old: Report, new: Report, margins: Margins) -> Comparison:
@@ -128,7 +38,7 @@ def compare_reports(old: Report, new: Report, margins: Margins) -> Comparison:
         UsageError: The reports cannot be compared; the message says why.
     """
     require_comparable(old, new)
-    pairs, missing = _matching_rows(old, new)
+    pairs, missing, gone = _matching_rows(old, new)
     changes = [
         change
         for before, after in pairs
@@ -141,7 +51,7 @@ def compare_reports(old: Report, new: Report, margins: Margins) -> Comparison:
             f"--fail-on names {', '.join(sorted(lost))}, of which the reports hold nothing that "
             "can be compared. Leave it out, or measure it with edgeseg bench."
         )
-    return Comparison(tuple(changes), missing, tuple(_notes(old, new)))
+    return Comparison(tuple(changes), missing, gone, tuple(_notes(old, new)))
 
 
 def require_comparable(old: Report, new: Report) -> None:
@@ -182,19 +92,22 @@ def _images_of(report: Report) -> str:
 
 def _matching_rows(
     old: Report, new: Report
-) -> tuple[list[tuple[dict[str, Any], dict[str, Any]]], tuple[str, ...]]:
-    """Rows of the same name in both, and names that only one has.
+) -> tuple[list[tuple[dict[str, Any], dict[str, Any]]], tuple[str, ...], tuple[str, ...]]:
+    """Rows of the same name in both, names that only one has, and those that the second lacks.
 
     Two reports of one artefact each are compared whatever the names are.
 
     Raises:
         UsageError: No artefact is in both.
+        TypeError: A name is no text.
     """
     before, after = (
         {row["name"]: row for row in report.rows if not row["is_baseline"]} for report in (old, new)
     )
+    if not all(isinstance(name, str) for name in (*before, *after)):
+        raise TypeError("the name of a row is no text")
     if len(before) == len(after) == 1:
-        return [(next(iter(before.values())), next(iter(after.values())))], ()
+        return [(next(iter(before.values())), next(iter(after.values())))], (), ()
     shared = [name for name in before if name in after]
     if not shared:
         raise UsageError(
@@ -202,7 +115,8 @@ def _matching_rows(
             f"{', '.join(after) or 'none'}. Name reports of the same bundles."
         )
     missing = tuple(sorted(before.keys() ^ after.keys()))
-    return [(before[name], after[name]) for name in shared], missing
+    gone = tuple(name for name in before if name not in after)
+    return [(before[name], after[name]) for name in shared], missing, gone
 
 
 def _changes_of(
@@ -241,31 +155,6 @@ def _change_of_speed(
     )
 
 
-@dataclass(frozen=True)
-class RunRatio:
-    """See `edgeseg.benchmarks.latency.quick_ratio`.
-
-    Attributes:
-        waited: Share of the time that one of the two waited for its core; 0 where nothing told.
-    """
-
-    log: float
-    without: tuple[float, ...]
-    waited: float = 0.0
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> RunRatio:
-        return cls(record["log"], tuple(record["without"]), record.get("waited", 0.0))
-
-    @property
-    def spread(self) -> float:
-        """Standard deviation, by what leaving out a group of rounds changes; 0 of a single one."""
-        count = len(self.without)
-        if count < 2:
-            return 0.0
-        return float(np.sqrt((count - 1) * np.var(self.without)))
-
-
 def log_change(before: RunRatio, after: RunRatio) -> tuple[float, float]:
     """Change from one run to another, and its standard deviation."""
     variance = before.spread**2 + after.spread**2 + 2 * BETWEEN_RUNS**2
@@ -298,6 +187,8 @@ def _change_of_flips(
         return None
     flips = [np.asarray(sample["flips_per_10k"], np.float64) for sample in samples if sample]
     differences = flips[1] - flips[0]
+    if not np.isfinite(differences).all():
+        raise ValueError("the flips of an image are no number")
 
     def statistic(weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
         return {FLIPS: weights @ differences / len(differences)}

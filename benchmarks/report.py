@@ -100,9 +100,11 @@ class Report:
                 dict(record.get("protocol", {})),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
+            is_profile = isinstance(record, Mapping) and "layers" in record
+            what = "a profile" if is_profile else "no report of a benchmark"
             raise UsageError(
-                f"This is no report of a benchmark: {type(error).__name__} {error}. Take the file "
-                "that edgeseg bench --json has written, unchanged."
+                f"This is {what} ({type(error).__name__}: {error}). Take the file that edgeseg "
+                "bench --json-file has written, unchanged."
             ) from error
 
 

@@ -15,9 +15,10 @@
     ├── BundleError              a bundle is incomplete, changed or of another version
     ├── BenchmarkError           a measurement could not be taken
     │   └── WorkerKilledError    its process was killed from outside: it may go well another time
-    └── DeviceError              a remote device is not reached, or fails at what it is asked
-        ├── DeviceLostError      the connection broke: the device may come back
-        └── DeviceTimeoutError   what ran there took too long and was killed
+    ├── DeviceError              a remote device is not reached, or fails at what it is asked
+    │   ├── DeviceLostError      the connection broke: the device may come back
+    │   └── DeviceTimeoutError   what ran there took too long and was killed
+    └── InterruptedCommandError  exit code 130: Ctrl-C ended the command
 
 Each message says what happened, to which thing with which value, and what to do next.
 """
@@ -138,3 +139,9 @@ class DeviceLostError(DeviceError):
 
 class DeviceTimeoutError(DeviceError):
     """What ran on a device took too long and was killed; the device itself is there."""
+
+
+class InterruptedCommandError(EdgesegError):
+    """Ctrl-C ended a command."""
+
+    exit_code = 130  # as shells have it

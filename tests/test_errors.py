@@ -8,7 +8,14 @@ import re
 import pytest
 
 from edgeseg import errors
-from edgeseg.errors import EdgesegError, OutputInUseError, UnknownNameError, UsageError, reason_of
+from edgeseg.errors import (
+    EdgesegError,
+    InterruptedCommandError,
+    OutputInUseError,
+    UnknownNameError,
+    UsageError,
+    reason_of,
+)
 
 CLASSES = [
     value
@@ -25,7 +32,9 @@ def test_the_docstring_names_every_error() -> None:
 @pytest.mark.parametrize("error", CLASSES)
 def test_every_error_is_an_edgeseg_error_with_its_exit_code(error: type[EdgesegError]) -> None:
     assert issubclass(error, EdgesegError)
-    assert error.exit_code == (2 if issubclass(error, UsageError) else 1)
+    codes = {UsageError: 2, InterruptedCommandError: 130}
+    own = [code for kind, code in codes.items() if issubclass(error, kind)]
+    assert error.exit_code == (own or [1])[0]
 
 
 def test_wrong_requests_are_usage_errors() -> None:

@@ -10,7 +10,7 @@ import typer
 
 from edgeseg.benchmarks.settings import BenchSettings
 
-from ..errors import OutputInUseError, UsageError
+from ..errors import OutputInUseError
 from ..pipeline.builder.device_settings import DeviceSettings
 from ..storage.atomic import is_special, write_text
 from ..storage.reading import parse_json, read_text_file
@@ -33,6 +33,7 @@ from .terminal.device_options import (
 )
 from .terminal.metric_options import parse_max_change
 from .terminal.options import AsJson, Data, Images, Mlflow, Runs, Split, Threads
+from .terminal.output_files import require_file_places
 
 
 def bench(
@@ -129,8 +130,10 @@ def bench(
         device=remote,
         record=record,
         model=model,
-        sustain_s=parse_duration(sustain) if sustain else BenchRequest.sustain_s,
-        sweep_threads=parse_counts(sweep_threads or "", "--sweep-threads"),
+        sustain_s=parse_duration(sustain) if sustain is not None else BenchRequest.sustain_s,
+        sweep_threads=()
+        if sweep_threads is None
+        else parse_counts(sweep_threads, "--sweep-threads"),
         max_change=parse_max_change(max_change or [], {}),
     )
     if mlflow is not None:
@@ -157,8 +160,7 @@ def _require_report_place(path: Path) -> None:
     Raises:
         UsageError: `path` is a folder, or a file with something else in it.
     """
-    if path.is_dir():
-        raise UsageError(f"--json-file {path} is a folder. Name a file in it.")
+    require_file_places({"--json-file": path})
     if not path.exists() or is_special(path):  # reading a pipe would wait for what is written
         return
     try:

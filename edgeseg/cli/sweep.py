@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import OutputInUseError, UsageError
+from ..errors import InterruptedCommandError, OutputInUseError, UsageError
 from ..storage.atomic import write_text
 from .terminal.console import make_progress, print_json, print_note, print_result
 from .terminal.options import AsJson, Mlflow, Output, Runs, Split, Threads
@@ -25,7 +25,6 @@ CSV_NAME = "sweep.csv"
 # What a SWEEP.toml says, by the name of the parameter.
 IN_FILE = ("model", "target", "precision", "weights", "data", "split", "threads", "runs")
 RUNS = Path("runs")
-INTERRUPTED = 130
 
 
 def sweep(
@@ -212,7 +211,7 @@ def _run(request: SweepRequest, *, as_json: bool, mlflow: str | None) -> None:
     except KeyboardInterrupt:
         done = status_line(sweep_status(request), None)
         print_note(f"Interrupted. {done} The same command goes on from there.")
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(InterruptedCommandError.exit_code) from None
     _write_files(request, result)
     _export(result, mlflow)
     if as_json:

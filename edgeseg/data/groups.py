@@ -36,9 +36,10 @@ def read_groups(dataset: FolderDataset) -> Groups:
     rows, columns = _read_rows(path)
     missing = [pair.name for pair in dataset if pair.name not in rows]
     if missing:
+        others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise DataError(
-            f"{path} has no line for {missing[0]} and {len(missing) - 1} other images. Add a line "
-            "for each image; places may be left empty."
+            f"{path} has no line for {missing[0]}{others}. Add a line for each image; places may "
+            "be left empty."
         )
     groups = {
         column: [rows[pair.name].get(column) or NOT_KNOWN for pair in dataset] for column in columns

@@ -9,7 +9,7 @@ a one-sided test at 2.5 %).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from .bootstrap import Interval
 from .metric import MAX_CHANGE, Metric
 from .table import all_metrics, find_metric
 
+LEAST_IMAGES = 8  # a bootstrap of fewer draws the same few again, and its interval is too narrow
 MOST_TOLD = 10_000  # a number of images above that is no advice
 KEEPS, LOSES, UNCLEAR = "keeps", "loses", "cannot tell"
 
@@ -64,8 +65,14 @@ class MarginVerdict:
         text = f"{verbs[self.verdict]}: {metric.format_change(self.change)} ({low}..{high})"
         if self.images_needed is not None:
             needed = self.images_needed
-            amount = f"more than {MOST_TOLD:,}" if needed > MOST_TOLD else f"about {needed}"
-            text += f" on {self.images} images; {amount} would tell"
+            if self.images < LEAST_IMAGES:
+                amount = f"at least {LEAST_IMAGES} are needed"
+            elif needed > MOST_TOLD:
+                amount = f"more than {MOST_TOLD:,} would tell"
+            else:
+                amount = f"about {needed} would tell"
+            images = "image" if self.images == 1 else "images"
+            text += f" on {self.images} {images}; {amount}"
         return text
 
 
@@ -82,6 +89,8 @@ def judge_margin(
     """
     loss = metric.loss(change)
     low, high = sorted((metric.loss(interval[0]), metric.loss(interval[1])))
+    if images < LEAST_IMAGES:
+        return MarginVerdict(metric.name, allowed, change, interval, UNCLEAR, images, LEAST_IMAGES)
     # An interval of no width at the margin itself is within it: that much was allowed.
     verdict = KEEPS if high <= allowed else LOSES if low > allowed else UNCLEAR
     needed = None
@@ -124,6 +133,21 @@ def stated_margins(asked: Mapping[str, float] | None = None) -> dict[str, float]
                 f"such as {MAX_CHANGE} {name}={metric.allowed_change or 0.01:g}."
             )
     return {**usual, **(asked or {})}
+
+
+def require_label_metrics(asked: Iterable[str]) -> None:
+    """Refuse margins for metrics that label maps do not tell.
+
+    Raises:
+        UsageError: It names one, and those that can be named.
+    """
+    able = [metric.name for metric in all_metrics() if metric.bench]
+    for name in asked:
+        if name not in able:
+            raise UsageError(
+                f"{MAX_CHANGE} {name}: {find_metric(name).title} is not scored here, where masks "
+                f"are label maps. Name one of {', '.join(able)}."
+            )
 
 
 def judge_changes(

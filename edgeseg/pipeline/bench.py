@@ -12,8 +12,9 @@ from edgeseg.benchmarks.settings import BenchSettings
 
 from ..bundle.bundle import Bundle, open_bundle
 from ..data.depth import tell_depth
+from ..data.groups import read_groups
 from ..errors import UsageError
-from ..metrics.limits import stated_margins
+from ..metrics.limits import require_label_metrics, stated_margins
 from ..progress import SILENT, Progress
 from .builder.baselines import PLAIN
 from .builder.device_settings import DeviceSettings
@@ -85,6 +86,7 @@ def run_bench(request: BenchRequest, progress: Progress = SILENT) -> Report:
         EdgesegError: As `bench_bundles` and `bench_on_device` tell.
     """
     margins = stated_margins(request.max_change)
+    require_label_metrics(request.max_change)
     settings = BenchSettings(
         threads=request.threads,
         runs=request.runs,
@@ -93,6 +95,7 @@ def run_bench(request: BenchRequest, progress: Progress = SILENT) -> Report:
     )
     bundles = [open_bundle(folder) for folder in request.bundles]
     dataset = open_split(request.data, *request.splits).first(request.images)
+    read_groups(dataset)  # which the report will hold: a fault in it is told before the work
     for inputs in {str(bundle.inputs): bundle.inputs for bundle in bundles}.values():
         tell_depth([pair.image_path for pair in dataset], inputs, progress)
     if request.device is not None:

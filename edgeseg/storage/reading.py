@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 MOST_BYTES = 64 * 2**20
+BYTE_ORDER_MARK = "\ufeff"  # that editors put before the text
 DEEPEST = 100  # lists and objects within each other
 
 
@@ -31,7 +32,7 @@ def read_text_file(path: Path) -> str:
     if len(content) > MOST_BYTES:
         raise ValueError(f"it is larger than {MOST_BYTES // 2**20} MiB")
     try:
-        return content.decode()
+        return content.decode().removeprefix(BYTE_ORDER_MARK)
     except UnicodeDecodeError as error:
         raise ValueError(f"it is not UTF-8 text from byte {error.start} on") from error
 

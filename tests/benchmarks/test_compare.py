@@ -10,14 +10,11 @@ from bench_reports import IMAGES, report_of
 
 from edgeseg.benchmarks.compare import (
     BETWEEN_RUNS,
-    Change,
-    Comparison,
-    Margins,
-    RunRatio,
     compare_reports,
     judge,
     log_change,
 )
+from edgeseg.benchmarks.comparison import Change, Comparison, Margins, RunRatio
 from edgeseg.benchmarks.latency import quick_ratio
 from edgeseg.benchmarks.report import Report
 from edgeseg.errors import UnknownNameError, UsageError

@@ -87,7 +87,9 @@ def test_the_exit_code_tells_whether_a_margin_is_kept(
         "delta": {"dice_pooled": -0.001},
         "delta_ci95": {"dice_pooled": [low, 0.002]},
     }
-    measured = with_verdicts(replace(REPORT, rows=[row]), {"dice_pooled": 0.005})
+    measured = with_verdicts(
+        replace(REPORT, rows=[row], data={**REPORT.data, "images": 30}), {"dice_pooled": 0.005}
+    )
     monkeypatch.setattr("edgeseg.pipeline.bench.run_bench", lambda request, _: measured)
     words = ("bench", "a", "--json")
     assert run_cli(*words, "--max-change", "dice_pooled=0.005").returncode == code
@@ -98,3 +100,41 @@ def test_a_margin_that_is_none_is_refused_before_the_work(run_cli: RunCli) -> No
     done = run_cli("bench", "nowhere", "--max-change", "dice_pooled=-1")
     assert done.returncode == 2
     assert "Give a number from 0 on" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (("--max-change", "mae=0.1"), "is not scored here"),
+        (("--sweep-threads", ""), "is no whole number"),
+        (("--sustain", ""), "is no time of a second or more"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_the_work(
+    run_cli: RunCli, tmp_path: Path, words: tuple[str, ...], advice: str
+) -> None:
+    done = run_cli("bench", tmp_path / "no bundle", *words)
+    assert done.returncode == 2
+    assert advice in " ".join(done.stderr.split())
+
+
+def test_a_report_below_a_file_is_refused_before_the_work(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run_cli("bench", "a", "--json-file", tmp_path / "file" / "bench.json")
+    assert done.returncode == 2
+    assert "is a file, and no folder. Name another place" in " ".join(done.stderr.split())
+
+
+def test_margins_have_short_names_and_percents(run_cli: RunCli, asked: list[BenchRequest]) -> None:
+    run_cli("bench", "a", "--max-change", "dice=0.5%", "--json")
+    assert asked[0].max_change == {"dice_pooled": 0.005}
+
+
+def test_an_interrupted_command_says_so(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(request: BenchRequest, _: object) -> Report:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgeseg.pipeline.bench.run_bench", interrupted)
+    done = run_cli("bench", "a")
+    assert done.returncode == 130
+    assert "Interrupted. Nothing half-written is left; run the command again" in done.stderr

@@ -46,7 +46,7 @@ def test_a_folder_without_the_file_has_no_groups(dataset: FolderDataset) -> None
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("name,site\na,x\n", "no line for b and 1 other images. Add a line"),
+        ("name,site\na,x\n", "no line for b and 1 more. Add a line"),
         ("name,site\na,x\na,y\nb,x\nc,x\n", "names the image a twice. Leave one line out"),
         ("name\na\nb\nc\n", "has the columns name. Its first line must name"),
         ("", "has the columns none"),

@@ -8,10 +8,12 @@ import pytest
 from edgeseg.errors import UnknownNameError, UsageError
 from edgeseg.metrics.bootstrap import bootstrap_intervals
 from edgeseg.metrics.limits import (
+    LEAST_IMAGES,
     MarginVerdict,
     images_that_tell,
     judge_changes,
     judge_margin,
+    require_label_metrics,
     stated_margins,
 )
 from edgeseg.metrics.table import find_metric
@@ -64,6 +66,23 @@ def test_the_images_that_would_tell_do() -> None:
     assert judge_margin(DICE, change, interval, 0.005, 2 * expected).verdict == "keeps"
 
 
+@pytest.mark.parametrize("interval", [(0.0, 0.0), (-0.02, -0.01)])
+def test_a_few_images_tell_nothing(interval: tuple[float, float]) -> None:
+    change = sum(interval) / 2
+    verdict = judge_margin(DICE, change, interval, 0.005, LEAST_IMAGES - 1)
+    assert (verdict.verdict, verdict.images_needed) == ("cannot tell", LEAST_IMAGES)
+    assert verdict.text.endswith("on 7 images; at least 8 are needed")
+    one = judge_margin(DICE, 0, (0, 0), 0.005, 1)
+    assert one.text.endswith("on 1 image; at least 8 are needed")
+    assert judge_margin(DICE, 0, (0, 0), 0.005, LEAST_IMAGES).verdict == "keeps"
+
+
+def test_metrics_of_probabilities_are_refused_at_once() -> None:
+    require_label_metrics(["dice_pooled", "iou_image"])
+    with pytest.raises(UsageError, match=r"--max-change mae: .* Name one of dice_pooled"):
+        require_label_metrics(["mae"])
+
+
 def test_no_number_of_images_tells_the_margin_itself() -> None:
     assert images_that_tell(40, 0.01, 0.0) is None
     assert images_that_tell(40, 0.01, 0.02) == 41  # one more than did not tell
@@ -76,8 +95,8 @@ def test_texts_say_what_was_asked_and_found() -> None:
     assert "on 20 images; about 500 would tell" in verdict.text
     near = judge_margin(DICE, -0.00499, (-0.009, 0.001), 0.005, 20)
     assert near.text.endswith("on 20 images; more than 10,000 would tell")
-    assert "keeps pooled Dice within 0.005" in judge_margin(DICE, 0, (0, 0), 0.005, 2).text
-    assert "loses more than 2% of HD95" in judge_margin(HD95, 0.05, (0.03, 0.07), 0.02, 6).text
+    assert "keeps pooled Dice within 0.005" in judge_margin(DICE, 0, (0, 0), 0.005, 20).text
+    assert "loses more than 2% of HD95" in judge_margin(HD95, 0.05, (0.03, 0.07), 0.02, 60).text
     assert MarginVerdict.from_json(verdict.to_json()) == verdict
 
 

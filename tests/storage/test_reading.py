@@ -16,6 +16,12 @@ def test_sound_json_comes_as_it_is(tmp_path: Path) -> None:
     assert read_json(tmp_path / "a.json") == {"a": [1, 2.5, None, "é"], "b": {"a": True}}
 
 
+def test_a_mark_before_the_text_is_no_part_of_it(tmp_path: Path) -> None:
+    """Some editors write it."""
+    (tmp_path / "a.json").write_text('\ufeff{"a": 1}', encoding="utf-8")
+    assert read_json(tmp_path / "a.json") == {"a": 1}
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

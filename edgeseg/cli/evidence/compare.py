@@ -9,16 +9,16 @@ import typer
 
 from ...errors import UsageError
 from ..terminal.console import print_json, print_note, print_result, print_table
+from ..terminal.metric_options import SHORT_NAMES
 from ..terminal.options import AsJson
 from .files import read_record, whole_records
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgeseg.benchmarks.compare import Change, Comparison
+    from edgeseg.benchmarks.comparison import Change, Comparison
     from edgeseg.benchmarks.report import Report
 
-SHORT_NAMES = {"dice": "dice_pooled", "hd95": "hd95_px", "iou": "iou_pooled"}
 TITLES = ("artefact", "quantity", "change", "margin", "verdict")
 
 
@@ -37,10 +37,11 @@ def compare(
 ) -> None:
     """Compare two reports: speed over the FP32 baseline of each run, masks image by image.
 
-    Exit code 0 where nothing named by --fail-on became worse, 1 where something did, and 2 where
-    the reports cannot be compared.
+    Exit code 0 where nothing named by --fail-on became worse, 1 where something did or an artefact
+    is gone, and 2 where the reports cannot be compared.
     """
-    from edgeseg.benchmarks.compare import Margins, compare_reports
+    from edgeseg.benchmarks.compare import compare_reports
+    from edgeseg.benchmarks.comparison import Margins
 
     margins = Margins.of(parse_margins(fail_on or []))
     with whole_records([old, new]):
@@ -55,7 +56,7 @@ def compare(
         for note in (*comparison.notes, *_notes_on_missing(comparison)):
             print_note(f"Note: {note}.")
         print_result(_summary(comparison))
-    if comparison.failures:
+    if comparison.failures or (fail_on and comparison.lost):
         raise typer.Exit(1)
 
 
@@ -78,6 +79,15 @@ def parse_margins(words: list[str]) -> dict[str, float]:
             raise UsageError(
                 f"--fail-on '{word}' names no margin. Write it as QUANTITY:MARGIN, such as "
                 "speed:5% or dice:0.005."
+            )
+        if name == "speed" and value > 1:
+            raise UsageError(
+                f"--fail-on '{word}' lets a run take {value:.0%} longer. Write speed:{number}% if "
+                "that is meant."
+            )
+        if name == "flips" and number.endswith("%"):
+            raise UsageError(
+                f"--fail-on '{word}': flips are counted in 10,000 pixels. Write flips:10."
             )
         if name in margins:
             raise UsageError(f"--fail-on names {name} twice. Give it one margin.")
@@ -130,6 +140,8 @@ def _notes_on_missing(comparison: Comparison) -> list[str]:
 
 def _summary(comparison: Comparison) -> str:
     failures = comparison.failures
+    if comparison.lost and not failures:
+        return f"The second report lacks {', '.join(comparison.lost)}, so nothing is known of it."
     if failures:
         what = "; ".join(f"{one.artifact}: {one.title} {one.text}" for one in failures)
         return f"Failed: {what}."

@@ -10,6 +10,7 @@ import typer
 
 from ..terminal.console import print_json, print_note, print_result, print_table
 from ..terminal.options import AsJson, Runs
+from ..terminal.output_files import require_file_places, require_folder_place
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from ...pipeline.profile import BundleProfile
 
+COSTLY = 0.5  # share of a run that counters may cost before a reader is warned
 GRAPH_NAME, VALUES_NAME = "graph.json", "milliseconds.json"
 
 
@@ -51,6 +53,8 @@ def profile(
     from ...pipeline.profile import profile_bundle
     from ...storage.atomic import write_text
 
+    require_file_places({"--trace": trace, "--json-file": json_file})
+    require_folder_place("--model-explorer", model_explorer)
     found = profile_bundle(bundle, runs)
     if trace is not None:
         write_text(trace, json.dumps(found.to_trace()) + "\n")
@@ -67,6 +71,12 @@ def profile(
         f"A run takes {found.run_ms:.2f} ms, and {cost:+.2f} ms with counters; the layers add up "
         f"to {found.sum_ms:.2f} ms."
     )
+    if cost > COSTLY * found.run_ms:
+        print_note(
+            f"Warning: the counters cost {cost / found.run_ms:.0%} of a run, by themselves or as "
+            "others had the core. The shares tell what is large, not how large; measure again when "
+            "the machine is quiet."
+        )
     _note_shares(found)
     if found.core is not None:
         print_note(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ...errors import UsageError
+from ...errors import OutputInUseError, UsageError
 from ..terminal.console import print_result
 from ..terminal.options import Overwrite, RequiredOutput
 from .files import read_record, whole_records
@@ -37,7 +37,7 @@ def report(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="Files that edgeseg bench --json-file or profile --json wrote; folders of sweeps."
+            help="Files that edgeseg bench or profile wrote with --json-file; folders of sweeps."
         ),
     ],
     output: RequiredOutput,
@@ -54,6 +54,7 @@ def report(
     from ...storage.atomic import writing_folder
 
     require_free_output(output, overwrite=overwrite, what="report", mark=MARK)
+    _require_no_others(output)
     reports, profiles = read_runs(files)
     record = {
         "schema_version": SCHEMA_VERSION,
@@ -74,6 +75,25 @@ def report(
         size = (folder / "report.html").stat().st_size
     count = sum(len(one.rows) for one in reports)
     print_result(f"{output / 'report.html'}: {count} rows, {size / 1e3:.0f} kB")
+
+
+def _require_no_others(output: Path) -> None:
+    """Refuse to replace a folder that holds other things than a report.
+
+    Raises:
+        OutputInUseError: It names some.
+    """
+    own = ("report.html", MARK, "report.csv", "report.md")
+    others = (
+        sorted(path.name for path in output.iterdir() if path.name not in own)
+        if (output.is_dir())
+        else []
+    )
+    if others:
+        raise OutputInUseError(
+            f"{output} holds other things beside a report, {', '.join(others[:3])}, which "
+            "--overwrite would remove with it. Move them, or choose another --output."
+        )
 
 
 def read_runs(paths: Sequence[Path]) -> tuple[list[Report], list[dict[str, Any]]]:
@@ -139,7 +159,8 @@ def _profile(record: dict[str, Any], path: Path) -> dict[str, Any]:
         str(record["name"])
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
-            f"{path} is no profile. Take what edgeseg profile --json has printed, unchanged."
+            f"{path} is no profile. Take the file that edgeseg profile --json-file has written, "
+            "unchanged."
         ) from error
     return record
 
@@ -151,8 +172,13 @@ def csv_text(reports: Sequence[Report]) -> str:
     writer.writerow(COLUMNS)
     for one in reports:
         for row in one.rows:
-            writer.writerow([_value(row, place) for place in COLUMNS.values()])
+            writer.writerow([_csv_cell(_value(row, place)) for place in COLUMNS.values()])
     return file.getvalue()
+
+
+def _csv_cell(value: Any) -> Any:
+    """A text that begins like a formula gets an apostrophe: spreadsheets would compute it."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
 
 
 def _value(row: dict[str, Any], place: tuple[str, ...]) -> Any:
@@ -169,4 +195,11 @@ def markdown_text(reports: Sequence[Report]) -> str:
     rows = [row for one in reports for row in one.rows]
     titles = bench_titles(rows)
     lines = [titles, ["---"] * len(titles), *map(row_cells, rows)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return "".join(f"| {' | '.join(map(_markdown_cell, cells))} |\n" for cells in lines)
+
+
+def _markdown_cell(text: str) -> str:
+    """Text that stays in its cell and is no HTML."""
+    for sign, instead in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|")):
+        text = text.replace(sign, instead)
+    return " ".join(text.split())

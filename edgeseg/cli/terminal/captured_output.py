@@ -17,7 +17,7 @@ from typing import Any, TextIO
 import typer
 from typer.core import TyperCommand
 
-from edgeseg.errors import EdgesegError, UsageError
+from edgeseg.errors import EdgesegError, InterruptedCommandError, UsageError
 from edgeseg.storage.cache import cache_root
 
 LOGS = "logs"  # in the cache folder
@@ -63,8 +63,13 @@ class CapturedCommand(TyperCommand):
         return super().parse_args(ctx, kept)
 
     def invoke(self, ctx: Any) -> Any:
-        with captured_output():
-            return super().invoke(ctx)
+        try:
+            with captured_output():
+                return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise InterruptedCommandError(
+                "Interrupted. Nothing half-written is left; run the command again."
+            ) from None
 
 
 @contextlib.contextmanager

@@ -71,12 +71,12 @@ def print_table(table: Table) -> None:
 
 
 def parse_counts(text: str, option: str) -> tuple[int, ...]:
-    """Whole numbers of "2,4"; none of nothing.
+    """Whole numbers of "2,4".
 
     Raises:
         UsageError: A word is none.
     """
-    words = [word.strip() for word in text.split(",")] if text else []
+    words = [word.strip() for word in text.split(",")]
     for word in words:
         if not word.isdecimal():
             raise UsageError(f"{option} '{text}': '{word}' is no whole number. Write {option} 2,4.")

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from edgeseg.metrics.metric import Metric
 
 
+SHORT_NAMES = {"dice": "dice_pooled", "hd95": "hd95_px", "iou": "iou_pooled"}
+
+
 def parse_max_change(
     words: Sequence[str], by_option: Mapping[str, float | None]
 ) -> dict[str, float]:
@@ -30,14 +33,16 @@ def parse_max_change(
     from edgeseg.metrics.table import find_metric
 
     allowed = {name: value for name, value in by_option.items() if value is not None}
-    for name, text in parse_options(words, MAX_CHANGE).items():
+    for word, text in parse_options(words, MAX_CHANGE).items():
+        name = SHORT_NAMES.get(word, word)
         metric = find_metric(name)
         if name in allowed:
             raise UsageError(
                 f"{MAX_CHANGE} {name} and {metric.option} limit the same metric. Give one of them."
             )
         try:
-            allowed[name] = float(text)
+            share = 100 if text.endswith("%") else 1
+            allowed[name] = float(text.removesuffix("%")) / share
         except ValueError as error:
             raise UsageError(
                 f"{MAX_CHANGE} {name}={text} is no number. Write {MAX_CHANGE} {name}=0.01."

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeseg.benchmarks.compare import SPEED_MARGIN, SPEED_WORDS, UNCLEAR, RunRatio, judge_speed
+from edgeseg.benchmarks.compare import SPEED_WORDS, UNCLEAR, judge_speed
+from edgeseg.benchmarks.comparison import SPEED_MARGIN, RunRatio
 from edgeseg.benchmarks.latency import quick_ratio
 from edgeseg.benchmarks.measure import time_participants
 from edgeseg.benchmarks.settings import BenchSettings

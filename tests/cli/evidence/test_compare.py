@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -66,6 +67,51 @@ def test_files_that_are_no_reports(run_cli: RunCli, tmp_path: Path) -> None:
         done = run_cli("compare", old, tmp_path / name)
         assert done.returncode == 2
         assert words in done.stderr.replace("\n", " ")
+
+
+def test_an_artefact_that_is_gone_fails_a_gate(run_cli: RunCli, tmp_path: Path) -> None:
+    both = report_of(seed=1)
+    second = {**both.rows[1], "name": "net-intel-int8"}
+    old = written(tmp_path, "old", replace(both, rows=[*both.rows, second]))
+    new = written(tmp_path, "new", report_of(seed=2))
+    done = run_cli("compare", old, new, "--fail-on", GATES)
+    assert done.returncode == 1
+    assert "The second report lacks net-intel-int8" in done.stdout
+    assert run_cli("compare", old, new).returncode == 0  # nothing was asked for
+    assert run_cli("compare", new, old, "--fail-on", GATES).returncode == 0  # it was added
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [("quick_ratio", {"log": float("nan"), "without": []}), ("name", 5)],
+)
+def test_numbers_and_names_that_are_none_are_refused(
+    run_cli: RunCli, tmp_path: Path, place: str, value: object
+) -> None:
+    report = report_of(seed=1)
+    old = written(tmp_path, "old", report)
+    rows = [report.rows[0], {**report.rows[1], place: value}]
+    new = written(tmp_path, "new", replace(report, rows=rows))
+    for pair in ((old, new), (new, old)):
+        done = run_cli("compare", *pair, "--fail-on", GATES)
+        assert done.returncode == 2
+        assert "unchanged" in done.stderr
+
+
+def test_a_profile_is_no_report(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "profile.json").write_text('{"layers": []}')
+    done = run_cli("compare", tmp_path / "profile.json", tmp_path / "profile.json")
+    assert done.returncode == 2
+    assert "This is a profile" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("word", "advice"),
+    [("speed:5", "Write speed:5% if that is meant"), ("flips:10%", "Write flips:10")],
+)
+def test_units_that_were_forgotten_are_asked_for(word: str, advice: str) -> None:
+    with pytest.raises(UsageError, match=advice):
+        parse_margins([word])
 
 
 def test_margins_are_read() -> None:

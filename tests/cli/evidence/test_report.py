@@ -41,6 +41,32 @@ def test_all_forms_are_written(run_cli: RunCli, tmp_path: Path) -> None:
     assert run_cli("report", MEASURED, "-o", output, "--overwrite").returncode == 0
 
 
+def test_other_files_of_the_folder_are_never_removed(run_cli: RunCli, tmp_path: Path) -> None:
+    output = tmp_path / "report"
+    assert run_cli("report", MEASURED, "-o", output).returncode == 0
+    (output / "bench.json").write_text(MEASURED.read_text())
+    done = run_cli("report", output / "bench.json", "-o", output, "--overwrite")
+    assert done.returncode == 2
+    words = "holds other things beside a report, bench.json, which --overwrite would remove"
+    assert words in " ".join(done.stderr.split())
+    assert (output / "bench.json").is_file()
+
+
+def test_hostile_names_stay_in_their_cells(run_cli: RunCli, tmp_path: Path) -> None:
+    record = json.loads(MEASURED.read_text())
+    record["rows"][1]["name"] = '=1+1|<script>alert("a")</script>\nnext'
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(record))
+    assert run_cli("report", path, "-o", tmp_path / "report").returncode == 0
+    table = (tmp_path / "report" / "report.md").read_text()
+    assert "<script>" not in table
+    assert "=1+1\\|&lt;script&gt;" in table
+    assert len(table.splitlines()) == len(record["rows"]) + 2
+    with (tmp_path / "report" / "report.csv").open(newline="") as file:
+        names = [line["name"] for line in csv.DictReader(file)]
+    assert names[1].startswith("'=1+1")
+
+
 CHANGED = json.loads(MEASURED.read_text())
 del CHANGED["rows"][1]["name"]
 
@@ -49,7 +75,7 @@ del CHANGED["rows"][1]["name"]
     ("content", "words"),
     [
         ("{", "is not readable JSON"),
-        ('{"layers": [1]}', "is no profile. Take what edgeseg profile"),
+        ('{"layers": [1]}', "is no profile. Take the file that edgeseg profile"),
         ('{"rows": 3}', "This is no report of a benchmark"),
         (json.dumps(CHANGED), "A report lacks something or was changed (KeyError: 'name')"),
     ],

@@ -63,7 +63,6 @@ def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_counts_are_whole_numbers() -> None:
     assert parse_counts("2,4", "--sweep-threads") == (2, 4)
-    assert parse_counts("", "--sweep-threads") == ()
-    for text in ("two", "2,", "2.5", "-1"):
+    for text in ("", "two", "2,", "2.5", "-1"):
         with pytest.raises(UsageError, match=r"is no whole number\. Write --sweep-threads 2,4"):
             parse_counts(text, "--sweep-threads")
