@@ -9,13 +9,13 @@ from typing import Any
 
 from edgeseg.benchmarks.workers.cpu import NOTABLE_FLAGS
 from edgeseg.errors import UsageError
-from edgeseg.records import Artifact, sha256_of_file
+from edgeseg.records import Artifact
 from edgeseg.targets import RUNTIMES, find_runtime, runtime_class
 from edgeseg.targets.device_program import DeviceProgram
 from edgeseg.targets.transports.adb import AdbTransport
 
 from .adb import PROPERTIES, AdbDevice, AdbPlace, AdbWorker
-from .candidates import Brought, CandidateDevice, Tried
+from .candidates import Brought, CandidateDevice, Courier, Tried
 
 FLAG_LINES = ("Features", "flags")  # of /proc/cpuinfo on ARM and on x86
 
@@ -37,9 +37,9 @@ class AdbCandidates(CandidateDevice):
         self.transport = transport
         self.tried = tried
         self.brought = brought
+        self.bring = Courier(transport, brought).bring
         self._device = _KeptProgram(transport, program, tried.threads, self.bring)
         self._folders = itertools.count()
-        self._paths: dict[str, str] = {}
         self._program = self._device.install_program(_program_of(tried.runtime))
 
     @property
@@ -70,19 +70,6 @@ class AdbCandidates(CandidateDevice):
             "versions": {self._program.kind.name: digest.split()[0][:12]},
             "threads": self.tried.threads,
         }
-
-    def bring(self, path: Path) -> str:
-        """Path on the device of a file of this machine, which is copied if it is not there."""
-        sha256 = sha256_of_file(path)
-        self.brought.used.add(sha256)
-        if sha256 not in self._paths:
-            there = self.transport.find_kept(sha256)
-            if there is None:
-                there = self.transport.keep(path, sha256)
-                self.brought.copies[sha256] += 1
-                self.brought.size_bytes += path.stat().st_size
-            self._paths[sha256] = there
-        return self._paths[sha256]
 
     def open_worker(self, artifact: Artifact, name: str) -> AdbWorker:
         place = AdbPlace(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import abc
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from edgeseg.benchmarks.workers.protocol import Worker
 from edgeseg.contract import InputContract, OutputContract
-from edgeseg.records import Artifact
+from edgeseg.records import Artifact, sha256_of_file
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,42 @@ class Brought:
     copies: Counter[str] = field(default_factory=Counter)
     used: set[str] = field(default_factory=set)
     size_bytes: int = 0
+
+
+class KeepingTransport(Protocol):
+    """A way to a device that keeps files by their content."""
+
+    def find_kept(self, sha256: str) -> str | None:
+        """Path on the device of a file that it keeps; None where it does not."""
+
+    def keep(self, source: Path, sha256: str) -> str:
+        """Copy a file there; returns its path on the device."""
+
+
+class Courier:
+    """Brings files to a device, each once in a connection, and not where they are kept already.
+
+    Args:
+        brought: Takes note of what is copied.
+    """
+
+    def __init__(self, transport: KeepingTransport, brought: Brought) -> None:
+        self._transport = transport
+        self._brought = brought
+        self._paths: dict[str, str] = {}
+
+    def bring(self, path: Path) -> str:
+        """Path on the device of a file of this machine, which is copied if it is not there."""
+        sha256 = sha256_of_file(path)
+        self._brought.used.add(sha256)
+        if sha256 not in self._paths:
+            there = self._transport.find_kept(sha256)
+            if there is None:
+                there = self._transport.keep(path, sha256)
+                self._brought.copies[sha256] += 1
+                self._brought.size_bytes += path.stat().st_size
+            self._paths[sha256] = there
+        return self._paths[sha256]
 
 
 class CandidateDevice(abc.ABC):

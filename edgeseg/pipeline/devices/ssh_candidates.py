@@ -27,7 +27,7 @@ from edgeseg.targets.transports.base import tail
 from edgeseg.targets.transports.ssh import SshTransport
 
 from ..builder.runner_files import runner_files
-from .candidates import Brought, CandidateDevice, Tried
+from .candidates import Brought, CandidateDevice, Courier, Tried
 from .ssh import NPY_HEADER_BYTES, SshDevice, SshFolder, SshWorker
 
 PIECE = 24  # images that go there in one file: a step must not take long
@@ -58,10 +58,10 @@ class SshCandidates(CandidateDevice):
         self.transport = transport
         self.tried = tried
         self.brought = brought
+        self.bring = Courier(transport, brought).bring
         self.pids: list[int] = []  # of all workers, the last one last
         self._device = SshDevice(transport, tried.threads)
         self._folders = itertools.count()
-        self._paths: dict[str, str] = {}
 
     @property
     def busy_s(self) -> float:
@@ -80,19 +80,6 @@ class SshCandidates(CandidateDevice):
                 f"{tail(done.stderr)}. Check its Python with --device-python."
             ) from error
         return {**facts, "threads": self.tried.threads}
-
-    def bring(self, path: Path) -> str:
-        """Path on the device of a file of this machine, which is copied if it is not there."""
-        sha256 = sha256_of_file(path)
-        self.brought.used.add(sha256)
-        if sha256 not in self._paths:
-            there = self.transport.find_kept(sha256)
-            if there is None:
-                there = self.transport.keep(path, sha256)
-                self.brought.copies[sha256] += 1
-                self.brought.size_bytes += path.stat().st_size
-            self._paths[sha256] = there
-        return self._paths[sha256]
 
     def place(self, path: Path, name: str) -> None:
         """Bring a file to the device, where it gets a name in the connection's folder."""
