@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeseg.benchmarks.settings import BenchSettings
-from edgeseg.errors import UnknownNameError, UsageError
+from edgeseg.errors import UsageError
 from edgeseg.records import short_name
-from edgeseg.targets import RUNTIMES, find_runtime
 from edgeseg.targets.devices import find_device
 
 from ..builder.device_settings import DeviceSettings
@@ -117,7 +116,6 @@ class SweepPlan:
                     f"{name!r} is no name of a precision, a runtime or a device. Write letters, "
                     "digits, dots, dashes and underscores."
                 )
-        _require_precisions(self.precisions)
         for target in self.targets:
             device = find_device(target)
             for runtime in self.runtimes.get(target, ()):
@@ -222,18 +220,6 @@ class SweepPlan:
         if len(self.devices) > 1:
             parts.append(f"@{point.device}")
         return " ".join(parts)
-
-
-def _require_precisions(names: Sequence[str]) -> None:
-    """Refuse a precision that no runtime has: a name that was mistyped.
-
-    Raises:
-        UnknownNameError: It names those that there are.
-    """
-    known = {name for runtime in RUNTIMES.names() for name in find_runtime(runtime).precisions}
-    for name in names:
-        if name != AUTO and name not in known:
-            raise UnknownNameError("precision", name, sorted({*known, AUTO}))
 
 
 def _require_axis(name: str, values: Sequence[Any]) -> None:

@@ -57,7 +57,6 @@ def test_the_file_that_the_module_shows_is_read(tmp_path: Path) -> None:
     [
         ("models = [", "is no TOML: .*Correct it"),
         ('models = ["egeunet"]', "lacks targets. Add a list"),
-        (START + 'precisions = ["fp33"]', "Unknown precision 'fp33'"),
         (START + '[runtimes]\nintel = ["tensorrt"]', "has no runtime 'tensorrt'. Available"),
         (START + 'presicions = ["int8"]', "no entry 'presicions'. Did you mean precisions"),
         (START + 'precisions = ["../int8"]', "'../int8' is no name of a precision"),
