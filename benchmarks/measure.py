@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -18,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.contract import IGNORED
+from edgeseg.data.digest import images_digest
 from edgeseg.data.folder import FolderDataset
 from edgeseg.data.gallery import compare_masks, comparison_strip
 from edgeseg.data.groups import read_groups
 from edgeseg.errors import BenchmarkError
 from edgeseg.progress import SILENT, Progress
-from edgeseg.records import sha256_of_file
 from edgeseg.storage.temporary import temporary_folder
 
 from .accuracy import Accuracy, Reference, true_labels
@@ -90,21 +88,11 @@ def measure(
         "images": len(dataset),
         "resolution": "network input",
         "names": [pair.name for pair in dataset],
-        "sha256": _digest(dataset),
+        "sha256": images_digest(dataset),
         "groups": read_groups(dataset),
     }
     protocol = {"version": PROTOCOL_VERSION, **asdict(settings)}
     return Report(environment, data, reference, rows, list(failures.values()), protocol)
-
-
-def _digest(dataset: FolderDataset) -> str:
-    """Of names and content of all images and masks, in their order."""
-    digest = hashlib.sha256()
-    for pair in dataset:
-        files = (pair.image_path, pair.mask_path)
-        known = [sha256_of_file(path) for path in files if path is not None]
-        digest.update(json.dumps([pair.name, *known]).encode())
-    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -23,6 +23,14 @@ MEGABYTE = 1e6
 PROTOCOL_VERSION = 1
 # What a comparison of reports needs, and nobody reads in a manifest.
 SAMPLES = ("per_image", "round_medians_ms", "quick_ratio", "latency_percentiles_ms")
+# Columns of CSV files: a name, and where a row has it.
+COLUMNS = {
+    **{f"latency_{key}_ms": ("latency_ms", key) for key in ("p50", "p90", "p99", "mean")},
+    **{name: (name,) for name in ("fps", "speedup", "peak_rss_mb", "artifact_bytes", "load_ms")},
+    "dice_pooled": ("accuracy", "dice_pooled"),
+    "delta_dice_pooled": ("delta", "dice_pooled"),
+    "flips_per_10k": ("flips_per_10k",),
+}
 # Keys of rows before HD95 was a metric among others.
 OLDER_KEYS = {"relative_change": "hd95_growth", "relative_change_ci95": "hd95_growth_ci95"}
 
@@ -118,6 +126,17 @@ def upgraded_row(row: Mapping[str, Any]) -> dict[str, Any]:
         if older in row:
             upgraded[name] = {} if row[older] is None else {"hd95_px": row[older]}
     return upgraded
+
+
+def column_values(row: Mapping[str, Any] | None) -> list[Any]:
+    """What a row holds, in the order of `COLUMNS`; an empty text where it holds nothing."""
+    values = []
+    for place in COLUMNS.values():
+        value: Any = row
+        for key in place:
+            value = (value or {}).get(key)
+        values.append("" if value is None else value)
+    return values
 
 
 def without_samples(row: Mapping[str, Any]) -> dict[str, Any]:

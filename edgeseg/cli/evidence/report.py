@@ -22,15 +22,7 @@ if TYPE_CHECKING:
 
 MARK = "report.json"
 SCHEMA_VERSION = 1
-# Columns of the CSV file: a name, and where a row has it.
-COLUMNS = {
-    **{name: (name,) for name in ("name", "model", "target", "precision", "is_baseline")},
-    **{f"latency_{key}_ms": ("latency_ms", key) for key in ("p50", "p90", "p99", "mean")},
-    **{name: (name,) for name in ("fps", "speedup", "peak_rss_mb", "artifact_bytes", "load_ms")},
-    "dice_pooled": ("accuracy", "dice_pooled"),
-    "delta_dice_pooled": ("delta", "dice_pooled"),
-    "flips_per_10k": ("flips_per_10k",),
-}
+NAMES = ("name", "model", "target", "precision", "is_baseline")  # first columns of the CSV file
 
 
 def report(
@@ -167,25 +159,21 @@ def _profile(record: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def csv_text(reports: Sequence[Report]) -> str:
     """A line for each row."""
+    from edgeseg.benchmarks.report import COLUMNS, column_values
+
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow([*NAMES, *COLUMNS])
     for one in reports:
         for row in one.rows:
-            writer.writerow([_csv_cell(_value(row, place)) for place in COLUMNS.values()])
+            names = ["" if row.get(name) is None else row[name] for name in NAMES]
+            writer.writerow([*map(_csv_cell, names), *column_values(row)])
     return file.getvalue()
 
 
 def _csv_cell(value: Any) -> Any:
     """A text that begins like a formula gets an apostrophe: spreadsheets would compute it."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
-
-
-def _value(row: dict[str, Any], place: tuple[str, ...]) -> Any:
-    value: Any = row
-    for key in place:
-        value = (value or {}).get(key)
-    return "" if value is None else value
 
 
 def markdown_text(reports: Sequence[Report]) -> str:

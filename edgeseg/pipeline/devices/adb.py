@@ -76,7 +76,17 @@ class AdbDevice(Device):
         self._installed: InstalledProgram | None = None
 
     def install(self, bundle: Bundle, folder: str) -> AdbRunner:
-        program = self.install_program(require_program(bundle))
+        runtime = bundle.manifest.runtime
+        program = self.install_program(
+            find_program(
+                runtime,
+                lambda able: (
+                    f"{bundle.folder} is for runtime {runtime}, which has no program that runs "
+                    f"without Python. Build for a runtime that has one ({', '.join(able)}), or use "
+                    "an ssh device."
+                ),
+            )
+        )
         for file in bundle.manifest.artifact.files:
             self._transport.push(bundle.folder / file, f"{folder}/{file}")
         place = AdbPlace(
@@ -129,20 +139,19 @@ class AdbDevice(Device):
         return self._program
 
 
-def require_program(bundle: Bundle) -> DeviceProgram:
-    """The on-device program of a bundle's runtime.
+def find_program(runtime: str, refusal: Callable[[list[str]], str]) -> DeviceProgram:
+    """The on-device program of a runtime.
+
+    Args:
+        refusal: What to say where it has none, by the names of the runtimes that have one.
 
     Raises:
-        UsageError: The runtime has none.
+        UsageError: It has none.
     """
-    runtime = bundle.manifest.runtime
     program = find_runtime(runtime).device_program
     if program is None:
         able = [name for name in RUNTIMES.names() if runtime_class(name).device_program is not None]
-        raise UsageError(
-            f"{bundle.folder} is for runtime {runtime}, which has no program that runs without "
-            f"Python. Build for a runtime that has one ({', '.join(able)}), or use an ssh device."
-        )
+        raise UsageError(refusal(able))
     return program
 
 

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from edgeseg.benchmarks.workers.cpu import NOTABLE_FLAGS
-from edgeseg.errors import UsageError
 from edgeseg.records import Artifact
-from edgeseg.targets import RUNTIMES, find_runtime, runtime_class
 from edgeseg.targets.device_program import DeviceProgram
 from edgeseg.targets.transports.adb import AdbTransport
 
-from .adb import PROPERTIES, AdbDevice, AdbPlace, AdbWorker
+from .adb import PROPERTIES, AdbDevice, AdbPlace, AdbWorker, find_program
 from .candidates import Brought, CandidateDevice, Courier, Tried
 
 FLAG_LINES = ("Features", "flags")  # of /proc/cpuinfo on ARM and on x86
@@ -40,7 +38,16 @@ class AdbCandidates(CandidateDevice):
         self.bring = Courier(transport, brought).bring
         self._device = _KeptProgram(transport, program, tried.threads, self.bring)
         self._folders = itertools.count()
-        self._program = self._device.install_program(_program_of(tried.runtime))
+        self._program = self._device.install_program(
+            find_program(
+                tried.runtime,
+                lambda able: (
+                    f"Runtime {tried.runtime} has no program that runs without Python, so that it "
+                    f"cannot be tried over adb. Take --runtime {' or '.join(able)}, or an ssh "
+                    "device."
+                ),
+            )
+        )
 
     @property
     def has_masks(self) -> bool:  # type: ignore[override]
@@ -109,19 +116,3 @@ class _KeptProgram(AdbDevice):
         if self._program is not None and Path(self._program).is_file():
             return self._bring(Path(self._program))
         return super()._push_program(kind)
-
-
-def _program_of(runtime: str) -> DeviceProgram:
-    """The on-device program of a runtime.
-
-    Raises:
-        UsageError: It has none.
-    """
-    program = find_runtime(runtime).device_program
-    if program is None:
-        able = [name for name in RUNTIMES.names() if runtime_class(name).device_program is not None]
-        raise UsageError(
-            f"Runtime {runtime} has no program that runs without Python, so that it cannot be "
-            f"tried over adb. Take --runtime {' or '.join(able)}, or an ssh device."
-        )
-    return program

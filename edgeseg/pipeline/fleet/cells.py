@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from edgeseg.benchmarks.report import PROTOCOL_VERSION
 from edgeseg.benchmarks.workers.cpu import read_cpu
+from edgeseg.data.digest import images_digest
 from edgeseg.data.folder import FolderDataset
 from edgeseg.errors import DataError, UsageError
 from edgeseg.models import ModelSpec, TrainedModel, find_model
-from edgeseg.records import sha256_of_file
 from edgeseg.storage.cache import content_key
 from edgeseg.targets.devices import find_device
 
@@ -185,23 +182,3 @@ def calibration_digest(data: Path | None) -> tuple[str, ...]:
         with contextlib.suppress(DataError):
             found.append(images_digest(open_split(data, split, labelled=False)))
     return tuple(found)
-
-
-def images_digest(dataset: FolderDataset) -> str:
-    """Hash of names and content of all images and masks, in their order."""
-    digest = hashlib.sha256()
-    for pair in dataset:
-        paths = (pair.image_path, pair.mask_path)
-        known = [_digest_of(path, *_state(path)) for path in paths if path is not None]
-        digest.update(json.dumps([pair.name, *known]).encode())
-    return digest.hexdigest()
-
-
-def _state(path: Path) -> tuple[int, int]:
-    state = path.stat()
-    return state.st_size, state.st_mtime_ns
-
-
-@lru_cache(maxsize=100_000)
-def _digest_of(path: Path, _size: int, _changed: int) -> str:
-    return sha256_of_file(path)

@@ -18,6 +18,7 @@ from typing import Any
 
 from edgeseg.benchmarks.report import Report
 from edgeseg.bundle.bundle import Bundle, open_bundle
+from edgeseg.data.digest import images_digest
 from edgeseg.errors import (
     BenchmarkError,
     BundleError,
@@ -34,7 +35,7 @@ from edgeseg.storage.cache import code_digest
 from edgeseg.storage.temporary import temporary_folder
 
 from ..builder.request import BuildRequest, open_split
-from .cells import calibration_digest, images_digest
+from .cells import calibration_digest
 from .steps import REFUSED
 from .work import Measurement, Work, reason_after, state_after
 

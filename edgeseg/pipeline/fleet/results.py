@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgeseg.benchmarks.report import Report
+from edgeseg.benchmarks.report import COLUMNS, Report, column_values
 from edgeseg.records import VERSION
 
 from .cells import SweepCell, SweepCells
@@ -17,14 +17,6 @@ from .steps import DONE, QUEUED, Step
 from .store import Store
 
 SCHEMA_VERSION = 1
-# Columns of the CSV file behind those that say which cell it is: a name, and where a row has it.
-COLUMNS = {
-    **{f"latency_{key}_ms": ("latency_ms", key) for key in ("p50", "p90", "p99", "mean")},
-    **{name: (name,) for name in ("fps", "speedup", "peak_rss_mb", "artifact_bytes", "load_ms")},
-    "dice_pooled": ("accuracy", "dice_pooled"),
-    "delta_dice_pooled": ("delta", "dice_pooled"),
-    "flips_per_10k": ("flips_per_10k",),
-}
 
 
 @dataclass(frozen=True)
@@ -169,14 +161,14 @@ def csv_text(result: SweepResult) -> str:
     names = list(result.outcomes[0].identity())
     writer.writerow([*names, "state", "reason", "run", *COLUMNS])
     for outcome in result.outcomes:
-        values = [_value(outcome.row, place) for place in COLUMNS.values()]
         identity = ["" if own is None else own for own in outcome.identity().values()]
-        writer.writerow([*identity, outcome.state, outcome.reason, outcome.run or "", *values])
+        writer.writerow(
+            [
+                *identity,
+                outcome.state,
+                outcome.reason,
+                outcome.run or "",
+                *column_values(outcome.row),
+            ]
+        )
     return file.getvalue()
-
-
-def _value(row: Mapping[str, Any] | None, place: tuple[str, ...]) -> Any:
-    value: Any = row
-    for key in place:
-        value = (value or {}).get(key)
-    return "" if value is None else value
