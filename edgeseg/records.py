@@ -11,8 +11,16 @@ from typing import Any
 VERSION = "0.1.0"  # of edgeseg
 
 
+def is_onnx_file(model: str) -> bool:
+    """Whether the name of a model is that of an ONNX file."""
+    return model.lower().endswith(".onnx")
+
+
 def short_name(model: str) -> str:
-    """Name of a model for folders: that of the class, in small letters, for a user's own."""
+    """Name of a model for folders: that of the class or of the ONNX file, in small letters, for a
+    user's own."""
+    if is_onnx_file(model):
+        return Path(model).stem.lower()
     return model.rpartition(":")[2].lower()
 
 

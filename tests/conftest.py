@@ -281,7 +281,9 @@ def export_once(name: str, weights: Path | None, folder: Path, shared_folder: Pa
         pytest.importorskip(package)
     from edgeseg.data.folder import Pair
     from edgeseg.models import find_model
+    from edgeseg.records import sha256_of_file
     from edgeseg.reference.reference import export_checked, reference_images
+    from edgeseg.reference.torch_reference import TorchReference
 
     path = folder / "disc.png"
     Image.fromarray(draw_pair((64, 64), seed=1)[0]).save(path)
@@ -291,7 +293,10 @@ def export_once(name: str, weights: Path | None, folder: Path, shared_folder: Pa
     pairs = [Pair("disc", path, None)]
     with one_worker_at_a_time(shared_folder, f"export-{name}"):
         exported = export_checked(
-            network, spec, weights, lambda: reference_images(network, spec, pairs)
+            TorchReference(network, spec),
+            spec,
+            sha256_of_file(weights),
+            lambda: reference_images(network, spec, pairs),
         )
     return exported.path
 

@@ -10,7 +10,7 @@ import typer
 
 from ..errors import TargetError, UsageError
 from ..pipeline.builder.device_settings import DeviceSettings
-from ..records import short_name
+from ..records import is_onnx_file, short_name
 from .terminal.console import (
     make_progress,
     parse_options,
@@ -34,7 +34,6 @@ from .terminal.options import (
     CalibrationImages,
     Data,
     MethodOption,
-    Model,
     Output,
     Overwrite,
     Size,
@@ -54,7 +53,17 @@ FEW_IMAGES = 16  # fewer calibrate with a warning
 
 
 def build(
-    model: Model,
+    *,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-m", help="Network: a name of edgeseg models, or package.module:Class."
+        ),
+    ] = None,
+    onnx: Annotated[
+        Path | None,
+        typer.Option(help="ONNX file that is the network, described by --spec; no --model."),
+    ] = None,
     target: Annotated[
         str,
         typer.Option(
@@ -165,7 +174,7 @@ def build(
             "does not search. Leave one of them out."
         )
     request = BuildRequest(
-        model=model,
+        model=named_model(model, onnx),
         target=target,
         runtime=runtime,
         precision=precision,
@@ -225,6 +234,25 @@ def build(
     kilobytes = bundle.artifact_bytes / 1e3
     source = " (from the cache)" if was_cached else ""
     print_result(f"{bundle.folder}: {bundle.name}, artefact {kilobytes:.0f} kB{source}")
+
+
+def named_model(model: str | None, onnx: Path | None) -> str:
+    """The network that --model or --onnx names.
+
+    Raises:
+        UsageError: Neither is given, or both are, or --onnx names no .onnx file.
+    """
+    if (model is None) == (onnx is None):
+        given = "both" if onnx is not None else "neither"
+        raise UsageError(
+            f"--model names a network in torch and --onnx a file; {given} was given. Give one of "
+            "them."
+        )
+    if onnx is None:
+        return str(model)
+    if not is_onnx_file(onnx.name):
+        raise UsageError(f"--onnx {onnx} does not end in .onnx. Name the file that was exported.")
+    return str(onnx)
 
 
 def _print_explanation(bundle: Bundle) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import EdgesegError, UnknownNameError, UsageError
+from ..records import is_onnx_file
+from .onnx_file import read_onnx_model
 from .registry import MODELS
 from .spec import ModelSpec
 from .user import read_user_model
@@ -20,8 +22,8 @@ def find_model(
     """Spec of a model.
 
     Args:
-        name: Name of a registered model or of its edge variant (NAME-twin, NAME-twin-relu), or
-            "package.module:Class" of a network of the user's own.
+        name: Name of a registered model or of its edge variant (NAME-twin, NAME-twin-relu),
+            "package.module:Class" of a network of the user's own, or the path of an ONNX file.
         spec_path: TOML file that describes the user's own network.
         size: (height, width) of the input; None is the model's default.
 
@@ -30,6 +32,8 @@ def find_model(
         UsageError: See `edgeseg.models.user.read_user_model` and `ModelSpec.at_size`.
         EdgesegError: Another package registered something that is no spec.
     """
+    if is_onnx_file(name):
+        return read_onnx_model(Path(name), spec_path, size)
     spec = _find_spec(name, spec_path)
     return spec if size is None else spec.at_size(*size)
 

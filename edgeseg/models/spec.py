@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 RETURNS = ("probabilities", "logits")
 WEIGHTS_FOLDER = Path(__file__).parent / "shipped"
+ONNX_PLACE = "onnx"  # in `import_path`, before the name of a file that is no code
 # The class around the original of an edge variant, see `edgeseg.models.twin`.
 TWIN_PATH = "edgeseg.models.twin:Twin"
 
@@ -72,6 +73,7 @@ class ModelSpec:
         paper_metrics: Metrics that the paper prints; None where no paper segments with this
             network, as for a teacher made here, a network of the user's or a spec from a record.
         recipes: Training recipes by name, the default first; empty gives the generic recipe.
+        graph: The ONNX file that is the network; None for a network in torch.
         taps: Names of the modules whose features a distillation compares, from input to output;
             empty where the user has to name them.
     """
@@ -91,6 +93,7 @@ class ModelSpec:
     paper_metrics: MetricSet | None = None
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
     taps: tuple[str, ...] = ()
+    graph: Path | None = None
 
     def __post_init__(self) -> None:
         if self.returns not in RETURNS:
@@ -118,6 +121,14 @@ class ModelSpec:
             outputs = replace(outputs, resized_from=(rows, columns))
         return replace(self, inputs=inputs, outputs=outputs)
 
+    def of_graph(self, path: Path) -> ModelSpec:
+        """The same network as an ONNX file holds it."""
+        return replace(self, graph=path)
+
+    def with_counts(self, parameters: int, macs: int) -> ModelSpec:
+        """The same with numbers that were counted elsewhere."""
+        return replace(self, parameters=parameters, macs=macs)
+
     def source_digest(self) -> str | None:
         """Hash of the network's code where edgeseg does not contain it; see `code_digest`, too.
 
@@ -126,6 +137,8 @@ class ModelSpec:
             file and the files beside it; None for edgeseg's own networks, whose code is part of
             every cache key.
         """
+        if self.graph is not None:
+            return None  # all of it is in the file, whose bytes count as weights
         path = self.import_path
         if path == TWIN_PATH:
             path = self.arguments["place"]
@@ -167,8 +180,14 @@ class ModelSpec:
         Raises:
             MissingBackendError: torch is not installed.
             UsageError: `import_path` names no network, the class does not take `arguments`, or its
-                code fails.
+                code fails; or the network is an ONNX file.
         """
+        if self.graph is not None:
+            raise UsageError(
+                f"{self.graph} is a graph, which cannot be trained, nor scored by edgeseg evaluate."
+                " Build it with edgeseg build --onnx and score the bundle with edgeseg bench, or "
+                "name the network in torch with --model."
+            )
         require("torch", purpose=f"The model {self.name}")
         network: nn.Module = make_module(self.import_path, self.arguments)
         materialise(network, self.inputs.shape, self.import_path)
@@ -215,6 +234,13 @@ class ModelSpec:
             UsageError: `path` does not exist, or no weights are shipped.
             WeightsError: The shipped file was removed.
         """
+        if self.graph is not None:
+            if path is not None:
+                raise UsageError(
+                    f"{option} {path} goes with networks in torch; the weights of {self.graph} are "
+                    "in that file. Leave it out."
+                )
+            return self.graph
         if path is not None and not path.is_file():
             raise UsageError(f"No weights file at {path}. Check {option}.")
         if path is not None:

@@ -56,7 +56,12 @@ class TrainedModel:
 
     @cached_property
     def weights_sha256(self) -> str:
-        """Checksum of the checkpoint, in hexadecimal digits."""
+        """Checksum of the checkpoint, or of an ONNX file and its external data, in hexadecimal
+        digits."""
+        if self.spec.graph is not None:
+            from ..formats.onnx_files.reading import sha256_of_graph
+
+            return sha256_of_graph(self.weights)
         return sha256_of_file(self.weights)
 
     def load_network(self, note: Callable[[str], object] = len) -> nn.Module:

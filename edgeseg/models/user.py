@@ -61,17 +61,30 @@ def read_user_model(import_path: str, spec_path: Path | None) -> ModelSpec:
         )
     _require_import_path(import_path)
     record = _read_toml(spec_path)
-    try:
-        spec = _spec_of_record(import_path, record)
-    except ValueError as error:
-        raise UsageError(
-            f"{spec_path} does not describe a network: {error} Correct that entry."
-        ) from error
+    spec = _described(import_path, spec_path, record)
     require_installed(["torch"], purpose=f"The model {import_path}")
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.append(folder)  # at the end: nothing there hides a library
     return _counted(spec, spec_path, is_told="input_channels" in record)
+
+
+def read_description(import_path: str, spec_path: Path) -> ModelSpec:
+    """What a TOML file says of a network; nothing is counted, and no code is imported.
+
+    Raises:
+        UsageError: The file is missing or does not make sense.
+    """
+    return _described(import_path, spec_path, _read_toml(spec_path))
+
+
+def _described(import_path: str, spec_path: Path, record: dict[str, Any]) -> ModelSpec:
+    try:
+        return _spec_of_record(import_path, record)
+    except ValueError as error:
+        raise UsageError(
+            f"{spec_path} does not describe a network: {error} Correct that entry."
+        ) from error
 
 
 def _counted(spec: ModelSpec, spec_path: Path, *, is_told: bool) -> ModelSpec:

@@ -14,7 +14,7 @@ from edgeseg.targets.devices import device_names, find_device
 from ..errors import EdgesegError
 from ..lazy import distribution_of, install_command, installed_version, is_installed
 from ..records import Diagnosis
-from ..reference.reference import EXPORT_PACKAGES
+from ..reference.torch_reference import TorchReference
 from ..storage.cache import cache_root, kept_results
 
 TRAIN_PACKAGES = ("torch", "monai", "lightning_fabric")
@@ -26,7 +26,7 @@ def diagnose() -> dict[str, Any]:
         "edgeseg": VERSION,
         "python": platform.python_version(),
         "parts": [
-            _part("export", EXPORT_PACKAGES),
+            _part("export", TorchReference.packages),
             _part("training", TRAIN_PACKAGES),
         ],
         "runtimes": [_runtime(name).to_json() for name in RUNTIMES.names()],
@@ -62,11 +62,11 @@ def _runtime(name: str) -> Diagnosis:
         return Diagnosis(name, (), (), {}, notes=(str(error),))
     own = runtime.diagnose()
     quantizer_packages = _quantizer_packages(runtime)
-    needed = (*EXPORT_PACKAGES, *quantizer_packages)
+    needed = (*TorchReference.packages, *quantizer_packages)
     builds = own.builds
     if builds and all(is_installed(module) for module in quantizer_packages):
         builds += runtime.quantized_precisions
-    if _missing(EXPORT_PACKAGES):
+    if _missing(TorchReference.packages):
         builds = ()
     missing = dict.fromkeys((*own.missing, *_missing(needed)))
     versions = {**own.versions, **{m: installed_version(m) for m in quantizer_packages}}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..formats.onnx import MODULE
+from ..formats.onnx_files.costs import products_of, size_of
 from ..lazy import require
 from .modules import NETWORK
 
@@ -53,7 +53,7 @@ def module_costs(onnx_path: Path, depth: int) -> dict[str, ModuleCost]:
             if not readers or any(owners.get(reader) != owner for reader in readers):
                 values.add(value)
     return {
-        owner: ModuleCost(count, FLOAT_BYTES * sum(map(_size_of, moved[owner])))
+        owner: ModuleCost(count, FLOAT_BYTES * sum(map(size_of, moved[owner])))
         for owner, count in products.items()
     }
 
@@ -61,36 +61,3 @@ def module_costs(onnx_path: Path, depth: int) -> dict[str, ModuleCost]:
 def cut(module: str, depth: int) -> str:
     """A dotted name down to a depth."""
     return ".".join(module.split(".")[:depth])
-
-
-def products_of(node: ir.Node) -> int:
-    """How many products a node adds up; 0 where it is no convolution and no matrix product."""
-    if node.op_type == "Conv":
-        return _size_of(node.outputs[0]) * prod(_shape_of(node.inputs[1])[1:])
-    if node.op_type == "ConvTranspose":
-        return _size_of(node.inputs[0]) * prod(_shape_of(node.inputs[1])[1:])
-    if node.op_type == "MatMul":
-        return _size_of(node.outputs[0]) * (_shape_of(node.inputs[0]) or [1])[-1]
-    if node.op_type == "Gemm":
-        turned = node.attributes.get("transA")
-        shape = _shape_of(node.inputs[0])
-        inner = shape[0] if turned is not None and turned.as_int() else shape[-1]
-        return _size_of(node.outputs[0]) * inner
-    return 0
-
-
-def _size_of(value: ir.Value | None) -> int:
-    """Elements; 0 where the shape is not known."""
-    shape = _shape_of(value)
-    return prod(shape) if shape else int(value is not None and value.shape is not None)
-
-
-def _shape_of(value: ir.Value | None) -> list[int]:
-    if value is None or value.shape is None:
-        return []
-    sizes = list(value.shape.dims)
-    return [size for size in sizes if isinstance(size, int)] if _is_known(sizes) else [0]
-
-
-def _is_known(sizes: object) -> bool:
-    return isinstance(sizes, list) and all(isinstance(size, int) for size in sizes)

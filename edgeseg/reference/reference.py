@@ -1,4 +1,4 @@
-"""The float form of a model that every target starts from, and its torch original."""
+"""The float form of a model that every target starts from, and the FP32 reference behind it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from ..lazy import require
 from ..metrics.agreement import CALIBRATE, Agreement, Predictor, compare_predictions, require_parity
 from ..models import ModelSpec
 from ..progress import SILENT, Progress
-from ..records import sha256_of_file
 from ..storage.cache import get_or_make
 
 if TYPE_CHECKING:
@@ -29,12 +28,36 @@ FLOAT_ADVICE = (
     "one way through the network."
 )
 ONNX_NAME = "model.onnx"
-EXPORT_PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
+
+
+class FloatReference(Protocol):
+    """The FP32 reference: whatever computes the network as its author meant it."""
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Import names that it needs to answer and to be exported."""
+
+    def answer(self, pairs: Sequence[Any]) -> ReferenceImages:
+        """Its probabilities for some pairs of a data set.
+
+        Raises:
+            UsageError: It fails, or what it gives are no probabilities.
+        """
+
+    def write_graph(self, path: Path) -> None:
+        """Write it as an ONNX file of the contracts' form.
+
+        Raises:
+            EdgesegError: It cannot be brought to that form.
+        """
+
+    def save_weights(self, path: Path) -> None:
+        """Write its weights as safetensors."""
 
 
 @dataclass(frozen=True)
 class ExportedGraph:
-    """The ONNX file of a network, and how it agrees with torch on the images at hand."""
+    """The ONNX file of a network, and how it agrees with its reference on the images at hand."""
 
     path: Path
     agreement: Agreement
@@ -42,12 +65,12 @@ class ExportedGraph:
 
 @dataclass(frozen=True)
 class ReferenceImages:
-    """Real images with the torch model's answer.
+    """Real images with the FP32 reference's answer.
 
     Attributes:
         names: Of the images.
         inputs: Prepared, (1, 3, H, W) each.
-        masks: Probabilities of the torch model, (1, C, H, W) each.
+        masks: Its probabilities, (1, C, H, W) each.
     """
 
     names: tuple[str, ...]
@@ -121,39 +144,37 @@ def reference_images(network: nn.Module, spec: ModelSpec, pairs: Sequence[Any]) 
 
 
 def export_checked(
-    network: nn.Module,
+    reference: FloatReference,
     spec: ModelSpec,
-    weights_path: Path,
-    reference: Callable[[], ReferenceImages],
+    weights_sha256: str,
+    answers: Callable[[], ReferenceImages],
     *,
     progress: Progress = SILENT,
     use_cache: bool = True,
 ) -> ExportedGraph:
     """ONNX file of a network, from the cache when the same was exported before.
 
-    It is compared with torch in either case, on the images at hand. A kept graph that disagrees
-    is exported once more: the network may read what its key does not know.
+    It is compared with its reference in either case, on the images at hand. A kept graph that
+    disagrees is exported once more: the network may read what its key does not know.
 
     Raises:
         ExportError: The network does not export.
         ParityError: The graph computes something else than the network.
     """
-    from .onnx_export import onnx_from_torch
-
     record = {
-        "weights_sha256": sha256_of_file(weights_path),
+        "weights_sha256": weights_sha256,
         "model": spec.to_json(),
         "source": spec.code_digest(),
     }
 
     def make(folder: Path) -> None:
         with progress.stage("export to ONNX"):
-            onnx_from_torch(network, spec.inputs, spec.outputs, folder / ONNX_NAME)
+            reference.write_graph(folder / ONNX_NAME)
 
     def checked(folder: Path) -> ExportedGraph:
         path = folder / ONNX_NAME
-        with progress.stage("check ONNX against torch"):
-            return ExportedGraph(path, check_graph(path, spec, reference(), "The ONNX graph"))
+        with progress.stage("check ONNX against the FP32 reference"):
+            return ExportedGraph(path, check_graph(path, spec, answers(), "The ONNX graph"))
 
     folder, found = get_or_make("onnx", record, make, enabled=use_cache)
     try:
@@ -165,7 +186,7 @@ def export_checked(
 
 
 def check_graph(path: Path, spec: ModelSpec, reference: ReferenceImages, what: str) -> Agreement:
-    """Compare a float ONNX file, run by ONNX Runtime, with torch.
+    """Compare a float ONNX file, run by ONNX Runtime, with the FP32 reference.
 
     Raises:
         ParityError: It computes something else.

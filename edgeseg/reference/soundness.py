@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from ..errors import UsageError
 from ..metrics.agreement import Predictor
-from ..models.logits import LogitsNetwork
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..models.logits import LogitsNetwork
 
 SAME = 1e-5  # of a probability: threads of one operator may add in another order
 OUTSIDE = 1e-3  # of a probability, for rounding and resizing
@@ -42,8 +45,30 @@ def require_sound_answers(
         UsageError: It answers one image in two ways; or gives probabilities outside 0..1; or is
             said to give logits, and these are probabilities already.
     """
-    if not inputs or not all(np.isfinite(answer).all() for answer in answers):
+    from ..models.logits import LogitsNetwork
+
+    if not require_sound_values(name, predict, inputs, answers):
         return
+    if isinstance(network, LogitsNetwork) and _are_probabilities(network, inputs):
+        raise UsageError(
+            f"What {name} returns for real images are probabilities already, and returns = "
+            f'"logits" adds a sigmoid or softmax to them. {PROBABILITY}'
+        )
+
+
+def require_sound_values(
+    name: str,
+    predict: Predictor,
+    inputs: Sequence[NDArray[np.float32]],
+    answers: Sequence[NDArray[np.float32]],
+) -> bool:
+    """The part of `require_sound_answers` that looks at values alone.
+
+    Returns:
+        Whether there was something to look at.
+    """
+    if not inputs or not all(np.isfinite(answer).all() for answer in answers):
+        return False
     difference = float(np.abs(predict(inputs[0]) - answers[0]).max())
     if difference > SAME:
         raise UsageError(
@@ -58,11 +83,7 @@ def require_sound_answers(
             f"The network {name} returns values from {least:.3g} to {most:.3g} for real images: "
             f"these are no probabilities. {LOGIT}"
         )
-    if isinstance(network, LogitsNetwork) and _are_probabilities(network, inputs):
-        raise UsageError(
-            f"What {name} returns for real images are probabilities already, and returns = "
-            f'"logits" adds a sigmoid or softmax to them. {PROBABILITY}'
-        )
+    return True
 
 
 def _are_probabilities(network: LogitsNetwork, inputs: Sequence[NDArray[np.float32]]) -> bool:
@@ -71,6 +92,8 @@ def _are_probabilities(network: LogitsNetwork, inputs: Sequence[NDArray[np.float
     Channels add up to one, or a single channel reaches from near 0 to near 1: logits of such a
     mask would call every pixel foreground.
     """
+    import torch
+
     with torch.inference_mode():
         logits = [network.forward_logits(torch.tensor(image)).numpy() for image in inputs]
     least = min(float(one.min()) for one in logits)

@@ -25,7 +25,9 @@ from edgeseg.lower.rewrites import (
     statistics_rewrites,
 )
 from edgeseg.models import find_model
+from edgeseg.records import sha256_of_file
 from edgeseg.reference.reference import export_checked, reference_images
+from edgeseg.reference.torch_reference import TorchReference
 from edgeseg.targets import RUNTIMES, find_runtime
 
 pytestmark = needs("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime")
@@ -319,7 +321,9 @@ def trained(
     weights = spec.resolve_weights(None)
     network = spec.load_network(weights)
     references = reference_images(network, spec, open_sample(["val"]).pairs[:1])
-    plain = export_checked(network, spec, weights, lambda: references).path
+    plain = export_checked(
+        TorchReference(network, spec), spec, sha256_of_file(weights), lambda: references
+    ).path
     image = references.inputs[0]
     return request.param, plain, image, run(plain, image)
 

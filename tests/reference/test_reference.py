@@ -14,6 +14,7 @@ from support import draw_pair, needs
 from edgeseg.data.folder import Pair
 from edgeseg.errors import MissingBackendError, ParityError, UsageError
 from edgeseg.models import find_model
+from edgeseg.records import sha256_of_file
 from edgeseg.reference.reference import (
     ONNX_TOLERANCE,
     ReferenceImages,
@@ -23,6 +24,7 @@ from edgeseg.reference.reference import (
     reference_images,
     torch_predictor,
 )
+from edgeseg.reference.torch_reference import TorchReference
 
 pytestmark = needs("torch", "onnx", "onnxscript", "onnxruntime")
 
@@ -95,14 +97,14 @@ def test_second_export_comes_from_the_cache_and_is_checked(
 ) -> None:
     progress = Recorder()
     exported = export_checked(
-        SPEC.load_network(random_weights),
+        TorchReference(SPEC.load_network(random_weights), SPEC),
         SPEC,
-        random_weights,
+        sha256_of_file(random_weights),
         lambda: references,
         progress=progress,
     )
     assert exported.path == small_onnx
-    assert progress.titles == ["check ONNX against torch"]
+    assert progress.titles == ["check ONNX against the FP32 reference"]
     assert exported.agreement.images == 3
 
 
@@ -118,7 +120,7 @@ def test_graph_that_differs_is_refused_with_the_numbers(
     masks[1][0, 0, 3, 4] += 0.25
     wrong = replace(right, masks=tuple(masks))
     with pytest.raises(ParityError) as caught:
-        export_checked(network, spec, weights, lambda: wrong)
+        export_checked(TorchReference(network, spec), spec, sha256_of_file(weights), lambda: wrong)
     message = str(caught.value)
     for words in (
         "The ONNX graph does not compute what the torch model computes",
@@ -142,9 +144,15 @@ def test_a_kept_graph_of_another_network_is_exported_anew(
     changed, network = spec.load_network(weights), spec.load_network(weights)
     changed.conv_out.bias.data += 0.05
     wrong, right = (reference_images(one, spec, pairs) for one in (changed, network))
-    export_checked(changed, spec, weights, lambda: wrong)
+    export_checked(TorchReference(changed, spec), spec, sha256_of_file(weights), lambda: wrong)
     progress = Recorder()
-    exported = export_checked(network, spec, weights, lambda: right, progress=progress)
+    exported = export_checked(
+        TorchReference(network, spec),
+        spec,
+        sha256_of_file(weights),
+        lambda: right,
+        progress=progress,
+    )
     assert exported.agreement.images == 3
     assert progress.titles.count("export to ONNX") == 1
 

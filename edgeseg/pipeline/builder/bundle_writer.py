@@ -53,14 +53,12 @@ def write_bundle(
     bundle: Path,
 ) -> None:
     """Add all but the artefact, which is there already, to a bundle's folder."""
-    from edgeseg.models.weights import save_weights
-
     onnx_path = context.exported.path
     if made.plan is not None:
         save_plan(made.plan, bundle / PLAN_FOLDER)
     (bundle / "source").mkdir()
     shutil.copyfile(onnx_path, bundle / SOURCE_ONNX)
-    save_weights(bundle / SOURCE_WEIGHTS, context.network)
+    context.reference.save_weights(bundle / SOURCE_WEIGHTS)
     _write_runner(context, bundle / "runner")
     golden = _write_golden(context, made, bundle / "golden")
     manifest = _describe(context, made, tuning, race, compared, golden, bundle)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgeseg.data.depth import tell_depth
 from edgeseg.data.folder import Pair
@@ -16,21 +16,18 @@ from edgeseg.progress import Progress
 from edgeseg.quantize import QuantizationSpec, resolve_quantization
 from edgeseg.quantize.calibration_images import CalibrationImages, choose_calibration_images
 from edgeseg.records import sha256_of_file
+from edgeseg.reference.find import open_reference, reference_packages
 from edgeseg.reference.reference import (
-    EXPORT_PACKAGES,
     ExportedGraph,
+    FloatReference,
     ReferenceImages,
     export_checked,
-    reference_images,
 )
 from edgeseg.targets import Runtime, find_runtime
 from edgeseg.targets.devices import Device, find_device
 from edgeseg.tuning.candidate import Candidate
 
 from .request import BuildRequest, completed, open_split
-
-if TYPE_CHECKING:
-    from torch import nn
 
 CHECK_IMAGES = 8
 
@@ -112,7 +109,7 @@ class BuildContext:
             for candidate in candidates
             if candidate.method
         }
-        needed = [*EXPORT_PACKAGES, *self.runtime.build_packages]
+        needed = [*reference_packages(self.spec), *self.runtime.build_packages]
         for name, options in sorted(methods):
             needed += self.quantization(name, dict(options)).packages
         require_installed(needed, purpose=f"Building for {self.runtime.name}")
@@ -128,24 +125,24 @@ class BuildContext:
         return choose_calibration_images(dataset, self.spec.inputs, self.request.calibration_images)
 
     @cached_property
-    def network(self) -> nn.Module:
+    def reference(self) -> FloatReference:
         paths = [pair.image_path for pair in self.check_pairs]
         tell_depth(paths, self.spec.inputs, self.progress)
         with self.progress.stage("load the model") as stage:
-            return self.model.load_network(stage.note)
+            return open_reference(self.model, stage.note)
 
     @cached_property
     def references(self) -> ReferenceImages:
-        network = self.network
+        reference = self.reference
         with self.progress.stage("run the FP32 reference"):
-            return reference_images(network, self.spec, self.check_pairs)
+            return reference.answer(self.check_pairs)
 
     @cached_property
     def exported(self) -> ExportedGraph:
         return export_checked(
-            self.network,
+            self.reference,
             self.spec,
-            self.model.weights,
+            self.model.weights_sha256,
             lambda: self.references,
             progress=self.progress,
             use_cache=self.request.use_cache,

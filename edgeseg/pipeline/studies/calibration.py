@@ -15,7 +15,7 @@ from edgeseg.metrics.bootstrap import bootstrap_intervals
 from edgeseg.progress import SILENT, Progress
 from edgeseg.quantize import Quantizer
 from edgeseg.quantize.onnxruntime_ptq import quantize_by_onnxruntime
-from edgeseg.reference.reference import ReferenceImages, reference_images
+from edgeseg.reference.reference import ReferenceImages
 from edgeseg.storage.temporary import temporary_folder
 from edgeseg.targets import Backend
 from edgeseg.tuning.candidate import Candidate
@@ -130,9 +130,9 @@ class _Study:
         self._candidate("distill", request.distill_options)
         self.builder = Builder(self.context, work / "builder", progress)
         pairs = tuple(open_split(request.data, "val", labelled=False))[: request.check_images]
-        network = self.context.network
+        reference = self.context.reference
         with progress.stage("predictions of the FP32 reference"):
-            self.references: ReferenceImages = reference_images(network, self.context.spec, pairs)
+            self.references: ReferenceImages = reference.answer(pairs)
         self.count = 0
 
     def default_row(self) -> StudyRow:
