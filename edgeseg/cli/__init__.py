@@ -28,6 +28,7 @@ from . import (
     doctor,
     embed,
     evaluate,
+    inspect,
     models,
     predict,
     sweep,
@@ -52,6 +53,7 @@ app = typer.Typer(
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo.demo,
     "build": build.build,
+    "inspect": inspect.inspect,
     "bench": bench.bench,
     "compare": compare.compare,
     "profile": profile.profile,

@@ -9,10 +9,10 @@ from typing import Any
 
 from ..errors import EdgesegError, UnknownNameError, UsageError
 from ..records import is_onnx_file
-from .onnx_file import read_onnx_model
+from .foreign.onnx_file import read_onnx_model
+from .foreign.user import read_user_model
 from .registry import MODELS
 from .spec import ModelSpec
-from .user import read_user_model
 from .variants import describe_variant, split_variant_name, variant_of
 
 
@@ -29,7 +29,7 @@ def find_model(
 
     Raises:
         UnknownNameError: No such model.
-        UsageError: See `edgeseg.models.user.read_user_model` and `ModelSpec.at_size`.
+        UsageError: See `edgeseg.models.foreign.user.read_user_model` and `ModelSpec.at_size`.
         EdgesegError: Another package registered something that is no spec.
     """
     if is_onnx_file(name):

@@ -112,6 +112,11 @@ def output_layout(given: Port, layout: str, outputs: OutputContract, path: Path)
         UsageError: It is no map of as many channels as the contract says.
     """
     sizes, channels = given.sizes, outputs.channels
+    if given.element.startswith(("int", "uint", "bool")):
+        raise UsageError(
+            f"The output of {path} is {given.text}, the numbers of the classes. Name an output "
+            "before the ArgMax in the spec, or export the network without it."
+        )
     if len(sizes) == 3 and channels == 1:
         return "NHW"
     if len(sizes) == 4:
@@ -120,11 +125,6 @@ def output_layout(given: Port, layout: str, outputs: OutputContract, path: Path)
             return layout
         if is_first or is_last:
             return "NCHW" if is_first else "NHWC"
-    if given.element.startswith("int"):
-        raise UsageError(
-            f"The output of {path} is {given.text}, the numbers of the classes. Name an output "
-            "before the ArgMax in the spec, or export the network without it."
-        )
     raise UsageError(
         f"The output of {path} is {given.text}, and the spec says channels = {channels}. Correct "
         "channels and classes there, or name another output."

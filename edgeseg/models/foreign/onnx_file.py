@@ -1,8 +1,7 @@
 """Networks that come as an ONNX file, with a TOML file that describes them.
 
-The TOML file is that of `edgeseg.models.user`; `arguments` has no meaning here, `output` is the
-name or index of an output of the graph, and height, width and stride may be left out where the file
-fixes the size.
+The TOML file is that of `edgeseg.models.foreign.user`. `arguments` has no meaning here, and
+`output` is the name or the index of an output of the graph.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError
-from ..formats.onnx_files.contract_graph import contract_graph
-from ..formats.onnx_files.costs import products_of_graph
-from .spec import ONNX_PLACE, ModelSpec
+from ...errors import UsageError
+from ...formats.onnx_files.contract_graph import contract_graph
+from ...formats.onnx_files.costs import products_of_graph
+from ..spec import ONNX_PLACE, ModelSpec
 from .user import read_description
 
 if TYPE_CHECKING:

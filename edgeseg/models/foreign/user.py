@@ -30,12 +30,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..contract import COLORS, InputContract, MeanStd, MinMax, OutputContract
-from ..errors import UsageError, reason_of
-from ..lazy import require_installed
-from ..storage.reading import read_text_file
-from .construction import require_plain
-from .spec import ModelSpec
+from ...contract import COLORS, InputContract, MeanStd, MinMax, OutputContract
+from ...errors import UsageError, reason_of
+from ...lazy import require_installed
+from ...storage.reading import read_text_file
+from ..construction import require_plain
+from ..spec import ModelSpec
 
 REQUIRED = ("classes", "channels", "returns", "height", "width", "stride", "normalization")
 OPTIONAL = ("title", "arguments", "output", "input_channels", "white", "ignore")
