@@ -99,7 +99,7 @@ def test_several_classes_add_up_to_one(tmp_path: Path) -> None:
 
 def test_logits_that_are_called_probabilities_are_refused(tmp_path: Path) -> None:
     path = save(small_net(), tmp_path, spec=SPEC.replace("logits", "probabilities"))
-    with pytest.raises(UsageError, match='these are no probabilities. Write returns = "logits"'):
+    with pytest.raises(UsageError, match=r'these are no probabilities. Write returns = "logits"'):
         exported_of(path, tmp_path)
 
 
@@ -115,16 +115,16 @@ def test_what_needs_torch_says_so(entry: str, tmp_path: Path) -> None:
     path = save(small_net(), tmp_path)
     spec = find_model(str(path), tmp_path / "spec.toml")
     if entry == "weights":
-        with pytest.raises(UsageError, match="the weights of .* are in that file. Leave it out"):
+        with pytest.raises(UsageError, match=r"the weights of .* are in that file. Leave it out"):
             TrainedModel.of(spec, tmp_path / "other.pt")
     else:
-        with pytest.raises(UsageError, match="cannot be trained.*edgeseg bench"):
+        with pytest.raises(UsageError, match=r"cannot be trained.*edgeseg bench"):
             spec.make_network()
 
 
 def test_without_a_description_it_is_told_how_to_get_one(tmp_path: Path) -> None:
     path = save(small_net(), tmp_path)
-    with pytest.raises(UsageError, match="edgeseg inspect .* --write-spec net.toml"):
+    with pytest.raises(UsageError, match=r"edgeseg inspect .* --write-spec net.toml"):
         find_model(str(path))
 
 
