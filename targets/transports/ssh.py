@@ -46,7 +46,7 @@ OPTIONS = {
 }
 BOOTSTRAP = "import sys;{steps}"
 STEP = "exec(sys.stdin.buffer.read({size}))"
-HELLO_S = 60.0
+HELLO_S = 60.0  # at most, that an interpreter takes to start
 GRACE_S = 30.0  # after the device should have answered that time is up
 SILENCE_S = 30.0
 PIECE_BYTES = 1 << 20
@@ -102,7 +102,8 @@ class SshTransport(Transport):
 
     def _greet(self, source: bytes) -> dict[str, Any]:
         """Send the agent, and read what it reports first."""
-        deadline = time.monotonic() + HELLO_S
+        patience = min(HELLO_S, self.timeout_s)
+        deadline = time.monotonic() + patience
         try:
             self._pipes.send(source, deadline)
             noise = 0
@@ -113,7 +114,8 @@ class SshTransport(Transport):
         except TimeoutError as error:
             raise DeviceError(
                 f"{self.address} let ssh in, but {self._python} did not start within "
-                f"{HELLO_S:.0f} s. Check the load of the device, and what its shell runs at login."
+                f"{patience:g} s. Check the load of the device, and what its shell runs at login, "
+                "or give it longer with --timeout."
             ) from error
         except (OSError, EOFError) as error:
             code = self._wait()

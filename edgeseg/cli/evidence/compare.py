@@ -126,8 +126,10 @@ def _table_of(comparison: Comparison) -> Table:
 
 
 def _markdown_lines(comparison: Comparison) -> list[str]:
+    from ..terminal.bench_table import markdown_cell
+
     rows = [TITLES, tuple("---" for _ in TITLES), *map(_cells, comparison.changes)]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
+    lines = [f"| {' | '.join(map(markdown_cell, row))} |" for row in rows]
     notes = [f"{note}." for note in (*comparison.notes, *_notes_on_missing(comparison))]
     return [*lines, "", *notes, _summary(comparison)]
 

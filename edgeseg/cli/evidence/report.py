@@ -178,16 +178,9 @@ def _csv_cell(value: Any) -> Any:
 
 def markdown_text(reports: Sequence[Report]) -> str:
     """The table of `edgeseg bench`, for a page or a pull request."""
-    from ..terminal.bench_table import bench_titles, row_cells
+    from ..terminal.bench_table import bench_titles, markdown_cell, row_cells
 
     rows = [row for one in reports for row in one.rows]
     titles = bench_titles(rows)
     lines = [titles, ["---"] * len(titles), *map(row_cells, rows)]
-    return "".join(f"| {' | '.join(map(_markdown_cell, cells))} |\n" for cells in lines)
-
-
-def _markdown_cell(text: str) -> str:
-    """Text that stays in its cell and is no HTML."""
-    for sign, instead in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|")):
-        text = text.replace(sign, instead)
-    return " ".join(text.split())
+    return "".join(f"| {' | '.join(map(markdown_cell, cells))} |\n" for cells in lines)

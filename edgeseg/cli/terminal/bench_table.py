@@ -156,8 +156,16 @@ def _table_of(columns: Sequence[Sequence[str]], *, stacked: bool) -> Table:
 def markdown_table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     lines = [list(titles)]
     lines.append(["---"] * len(lines[0]))
-    lines.extend([cell.replace("|", "\\|") for cell in row] for row in rows)
+    lines.extend([markdown_cell(cell) for cell in row] for row in rows)
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def markdown_cell(text: str) -> str:
+    """Text that stays in its cell, is no HTML, and steers no terminal."""
+    for sign, instead in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|")):
+        text = text.replace(sign, instead)
+    words = " ".join(text.split())
+    return "".join(letter if letter.isprintable() else "?" for letter in words)
 
 
 def describe_run(environment: dict[str, Any], data: dict[str, Any]) -> str:
