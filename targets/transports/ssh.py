@@ -46,7 +46,7 @@ OPTIONS = {
 }
 BOOTSTRAP = "import sys;{steps}"
 STEP = "exec(sys.stdin.buffer.read({size}))"
-HELLO_S = 60.0  # at most, that an interpreter takes to start
+HELLO_S, LEAST_HELLO_S = 60.0, 5.0  # that an interpreter may take to start
 GRACE_S = 30.0  # after the device should have answered that time is up
 SILENCE_S = 30.0
 PIECE_BYTES = 1 << 20
@@ -102,7 +102,7 @@ class SshTransport(Transport):
 
     def _greet(self, source: bytes) -> dict[str, Any]:
         """Send the agent, and read what it reports first."""
-        patience = min(HELLO_S, self.timeout_s)
+        patience = min(HELLO_S, max(self.timeout_s, LEAST_HELLO_S))
         deadline = time.monotonic() + patience
         try:
             self._pipes.send(source, deadline)
