@@ -202,7 +202,7 @@ class Manifest(Record):
         checked_by: What computed the artefact for its check and its golden mask: the target's
             own runtime, or what stood in for it.
         checks: How the exported graph ("onnx") and the artefact ("artifact") agree with the
-            torch model on images that calibration did not see.
+            FP32 reference on images that calibration did not see.
         measurements: Rows of `edgeseg bench --record`, newest last.
     """
 

@@ -130,6 +130,6 @@ def require_parity(agreement: Agreement, tolerance: float, what: str) -> None:
     """
     if not agreement.max_abs_diff <= tolerance:
         raise ParityError(
-            f"{what} does not compute what the torch model computes: {agreement}; allowed is "
+            f"{what} does not compute what the FP32 reference computes: {agreement}; allowed is "
             f"{tolerance:.0e}. Nothing was written. Report it as a bug, with the model."
         )

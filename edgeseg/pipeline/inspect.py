@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..contract import MOST_PIXELS
 from ..errors import UsageError, reason_of
 from ..formats.onnx_files.reading import (
     Port,
@@ -112,6 +113,11 @@ def inspect_onnx(path: Path, size: tuple[int, int] | None = None) -> Inspection:
     layout, channels = layout_of(image, path)
     fixed = image.sizes[2:] if layout == "NCHW" else image.sizes[1:3]
     wanted = size or (fixed[0] or USUAL_SIDE, fixed[1] or USUAL_SIDE)
+    if wanted[0] * wanted[1] > MOST_PIXELS:
+        raise UsageError(
+            f"{path} takes images of {wanted[0]}x{wanted[1]}, more than {MOST_PIXELS} pixels. "
+            "Export it for a smaller size."
+        )
     run = _runner(path, image, layout, channels)
     results = run(*wanted)
     outputs = tuple(

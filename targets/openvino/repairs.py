@@ -9,6 +9,9 @@ from edgeseg.lazy import require
 FLOAT32_LARGEST = 3.4028234e38
 # Of the activations that the plugin fuses into convolutions, those that are not monotone.
 NON_MONOTONE = frozenset({"Gelu", "Swish", "HSwish", "Mish", "Abs"})
+# With these begin activations that the plugin puts together only while it compiles (x * sigmoid(x),
+# x / 2 * (1 + erf(x / sqrt(2)))), and functions that fall where a constant is negative.
+BEGINNINGS = frozenset({"Multiply", "Divide", "Subtract", "Power", "PRelu", "Negative"})
 AFFINE = frozenset({"Add", "Subtract", "Multiply"})
 SPLITS = frozenset({"Split", "VariadicSplit"})
 CONVOLUTIONS = frozenset({"Convolution", "GroupConvolution"})
@@ -46,7 +49,8 @@ def guard_pooled_activations(model: Any) -> int:
 
 def _feeds_non_monotone(pool: Any) -> bool:
     consumers = pool.output(0).get_target_inputs()
-    return any(consumer.get_node().get_type_name() in NON_MONOTONE for consumer in consumers)
+    kinds = {consumer.get_node().get_type_name() for consumer in consumers}
+    return not kinds.isdisjoint(NON_MONOTONE | BEGINNINGS)
 
 
 def _is_convolution_with_affine(node: Any) -> bool:

@@ -123,7 +123,7 @@ def test_graph_that_differs_is_refused_with_the_numbers(
         export_checked(TorchReference(network, spec), spec, sha256_of_file(weights), lambda: wrong)
     message = str(caught.value)
     for words in (
-        "The ONNX graph does not compute what the torch model computes",
+        "The ONNX graph does not compute what the FP32 reference computes",
         "largest difference 2.50e-01",
         "of 10,000 pixels flip",
         "worst image disc1",

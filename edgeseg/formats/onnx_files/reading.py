@@ -189,7 +189,8 @@ def ports(values: Iterable[ValueInfoProto]) -> tuple[Port, ...]:
     found = []
     for value in values:
         tensor = value.type.tensor_type
-        known = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type) if tensor.elem_type else None
+        is_known = tensor.elem_type in onnx.TensorProto.DataType.values() and tensor.elem_type
+        known = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type) if is_known else None
         sizes = tuple(
             int(axis.dim_value) if axis.HasField("dim_value") and axis.dim_value > 0 else None
             for axis in tensor.shape.dim
@@ -255,6 +256,8 @@ def choose_output(model: ModelProto, name: str | int | None, path: Path) -> Port
     """
     outputs = ports(model.graph.output)
     texts = ", ".join(port.text for port in outputs)
+    if not outputs:
+        raise UsageError(f"{path} has no outputs. Export the network with its mask as one.")
     if name is None and len(outputs) == 1:
         return outputs[0]
     if isinstance(name, int) and -len(outputs) <= name < len(outputs):

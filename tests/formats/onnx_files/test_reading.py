@@ -79,6 +79,12 @@ def classes_net() -> onnx.ModelProto:
     return model_of([*model.graph.node, node], model.graph.input, outputs, model.graph.initializer)
 
 
+def no_outputs_net() -> onnx.ModelProto:
+    model = small_net()
+    del model.graph.output[:]
+    return model
+
+
 REFUSED = [
     (quantized_net, "quantised already, in quantize_image (QuantizeLinear), back", "FP32 file"),
     (contrib_net, "com.microsoft: fused (FusedConv)", "without optimisation for one runtime"),
@@ -87,6 +93,7 @@ REFUSED = [
     (uint8_net, "is pixels uint8 (1, 3, 32, 32)", "without what prepares the image"),
     (batch_net, "8 images at once", "with a batch of 1"),
     (classes_net, "classes int64 (1, 1, 32, 32), the numbers of the classes", "before the ArgMax"),
+    (no_outputs_net, "has no outputs", "with its mask as one"),
     (lambda: small_net(10), "is of ONNX opset 10; opsets 11 to 23", "onnx.version_converter"),
     (lambda: small_net(channels=5), "and the spec says channels = 1", "Correct channels"),
     (lambda: small_net(sizes=(1, 3, 48, 48)), "fixed to images of 48x48", "dynamic_axes"),

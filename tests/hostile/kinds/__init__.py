@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .bundles import CacheEntries, Golden, Journals, Manifests, Onnx, Plans, Runners, Tunings
 from .files import Checkpoints, Folders, Images, Masks
+from .graphs import Graphs
 from .words import Arguments, Calls, Specs
 
 KINDS = {
@@ -19,6 +20,7 @@ KINDS = {
     "tunings": Tunings,
     "journals": Journals,
     "onnx": Onnx,
+    "graphs": Graphs,
     "cache": CacheEntries,
     "arguments": Arguments,
     "calls": Calls,
@@ -27,8 +29,8 @@ KINDS = {
 SHARES = {
     "images": 1_800,
     "masks": 800,
-    "folders": 600,
-    "checkpoints": 1_500,
+    "folders": 400,
+    "checkpoints": 1_000,
     "specs": 700,
     "manifests": 1_000,
     "runners": 400,
@@ -37,6 +39,7 @@ SHARES = {
     "tunings": 400,
     "journals": 300,
     "onnx": 300,
+    "graphs": 700,
     "cache": 300,
     "arguments": 600,
     "calls": 200,
