@@ -192,11 +192,27 @@ def test_a_wrong_conversion_names_the_first_operator_that_differs(tmp_path: Path
     with pytest.raises(
         TargetError,
         match=r"onnx2tf made another network of net\.onnx: a probability differs by up to "
-        r"\d\.\de-0\d, allowed is 1e-03; the first operator whose result differs is Slice "
+        r"\d\.\de-0\d, allowed is \de-04; the first operator whose result differs is Slice "
         r"'turned'\. Write that part of the model in another way, or build for another --target\.",
     ):
         RUNTIME.compile(path, tmp_path / "made", "fp32")
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.usefixtures("one_attempt")
+def test_a_mask_that_hardly_varies_hides_no_wrong_conversion(tmp_path: Path) -> None:
+    body = """
+        turned = Slice(image, back, end, last, back)
+        logits = Conv(turned, weight)
+        flat = Mul(logits, tiny)
+        mask = Sigmoid(flat)
+    """
+    text = graph(body).replace("int64[1] last", "float tiny = {0.0001}, int64[1] last")
+    path = save(text, tmp_path / "net.onnx")
+    with pytest.raises(
+        TargetError, match=r"made another network.* differs by up to \d\.\de-0\d, allowed is 1e-06"
+    ):
+        RUNTIME.compile(path, tmp_path / "made", "fp32")
 
 
 @pytest.mark.usefixtures("one_attempt")
