@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,11 @@ class NncfQuantizer(Quantizer):
         progress: Progress = SILENT,
     ) -> tuple[Artifact, QuantizationRecord]:
         openvino = require("openvino", purpose="Quantising for openvino")
-        # NNCF reports usage over the network unless this is set before its import.
-        os.environ["NNCF_CI"] = "1"
-        nncf = require("nncf", purpose="Quantising for openvino")
         settings = self.settings()
-        with progress.stage("quantise with NNCF", total=len(images)) as stage:
+        with (
+            _nncf_alone() as nncf,
+            progress.stage("quantise with NNCF", total=len(images)) as stage,
+        ):
 
             def feed(image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
                 stage.advance()
@@ -80,6 +81,22 @@ class NncfQuantizer(Quantizer):
             "convolutions": sum("Convolution" in kind for kind in kinds),
         }
         return made, QuantizationRecord(self.name, settings, images.identities(), layers)
+
+
+@contextlib.contextmanager
+def _nncf_alone() -> Iterator[Any]:
+    """NNCF without torch, which it imports where it can; OpenVINO's graphs do not need it, and it
+    takes three times as long then. What has imported torch already keeps it."""
+    # NNCF reports usage over the network unless this is set before its import.
+    os.environ["NNCF_CI"] = "1"
+    is_free = "torch" not in sys.modules
+    if is_free:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        yield require("nncf", purpose="Quantising for openvino")
+    finally:
+        if is_free:
+            del sys.modules["torch"]
 
 
 @contextlib.contextmanager

@@ -14,12 +14,13 @@ from ..data.groups import places_of, read_groups
 from ..errors import UnknownNameError, UsageError
 from ..lazy import require_installed
 from ..metrics.bootstrap import Interval
+from ..metrics.labelled import score_labelled
 from ..metrics.limits import MarginVerdict, judge_changes, stated_margins
 from ..metrics.metric import MAX_CHANGE
 from ..metrics.scores import OVERLAP, MetricSet, ScoreTable, every_metric
 from ..models import ModelSpec, TrainedModel
 from ..progress import SILENT, Progress
-from ..reference.reference import reference_images
+from ..reference.find import open_reference
 from .builder.request import open_split
 
 CHECKED_IMAGES = 4
@@ -150,12 +151,11 @@ def score_model(
     sets = (OVERLAP,) if chosen is None else (OVERLAP, chosen.metrics)
     tell_depth([pair.image_path for pair in dataset], spec.inputs, progress)
     with progress.stage("load the model") as stage:
-        network = model.load_network(stage.note)
-        reference_images(network, spec, list(dataset)[:CHECKED_IMAGES])  # refuses unsound answers
-    from ..training.predict import predict_scores
-
+        reference = open_reference(model, stage.note)
+        reference.answer(list(dataset)[:CHECKED_IMAGES])  # refuses unsound answers
+        predict = reference.predictor()
     with progress.stage("evaluate", total=len(dataset)) as stage:
-        tables = predict_scores(network, dataset, spec.inputs, spec.outputs, *sets, stage=stage)
+        tables = score_labelled(predict, dataset, spec.inputs, spec.outputs, *sets, stage=stage)
     record = {
         "model": spec.name,
         "weights": model.weights.name,
@@ -212,9 +212,7 @@ def _compare_with(
     progress: Progress,
 ) -> dict[str, Any]:
     """Scores of another network, and what the first one's `tables` differ from them."""
-    from ..training.predict import predict_scores
-
-    spec, network = model.spec, model.load_network()
+    spec, predict = model.spec, open_reference(model).predictor()
     # Only a map of one channel can be stretched.
     comparable = [
         table
@@ -223,7 +221,7 @@ def _compare_with(
     ]
     sets = [table.metrics for table in comparable]
     with progress.stage(f"evaluate {spec.name}", total=len(dataset)) as stage:
-        theirs = predict_scores(network, dataset, spec.inputs, spec.outputs, *sets, stage=stage)
+        theirs = score_labelled(predict, dataset, spec.inputs, spec.outputs, *sets, stage=stage)
     accuracy, *others = (
         {
             "accuracy": other.scores(),

@@ -44,6 +44,9 @@ class FloatReference(Protocol):
             UsageError: It fails, or what it gives are no probabilities.
         """
 
+    def predictor(self) -> Predictor:
+        """What computes it: prepared image (1, C, H, W) to probabilities (1, C, H, W)."""
+
     def write_graph(self, path: Path) -> None:
         """Write it as an ONNX file of the contracts' form.
 

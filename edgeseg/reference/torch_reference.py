@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..metrics.agreement import Predictor
 from ..models import ModelSpec
-from .reference import ReferenceImages, reference_images
+from .reference import ReferenceImages, reference_images, torch_predictor
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,6 +31,10 @@ class TorchReference:
     def answer(self, pairs: Sequence[Any]) -> ReferenceImages:
         """See `edgeseg.reference.reference.FloatReference`."""
         return reference_images(self.network, self.spec, pairs)
+
+    def predictor(self) -> Predictor:
+        """See `edgeseg.reference.reference.torch_predictor`."""
+        return torch_predictor(self.network)
 
     def write_graph(self, path: Path) -> None:
         """Export it.

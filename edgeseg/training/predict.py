@@ -1,8 +1,8 @@
-"""Predictions of a network on labelled images, and their scores."""
+"""Scores of a network on labelled images while it is trained."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,46 +11,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..contract import InputContract, OutputContract
-from ..metrics.scores import OVERLAP, MetricSet, ScoreTable, score_probabilities
+from ..metrics.labelled import score_labelled
+from ..metrics.scores import OVERLAP, ScoreTable
 from ..models.logits import failing_network
 from ..progress import Stage
-
-
-def predict_pairs(
-    network: nn.Module,
-    dataset: Iterable[Any],
-    inputs: InputContract,
-    outputs: OutputContract,
-    device: torch.device | str = "cpu",
-    stage: Stage | None = None,
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.uint8]]]:
-    """Probabilities (1, C, H, W) and true labels (H, W) of labelled pairs, at the network's size.
-
-    A step of the stage ends when the next pair is asked for.
-    """
-    network.eval()
-    for pair in dataset:
-        image, labels = pair.read_both(len(outputs.classes), inputs.channels, outputs.ignore)
-        truth = outputs.shrink_labels(labels, inputs.height, inputs.width)
-        with torch.inference_mode(), failing_network(network):
-            mask = network(torch.from_numpy(inputs.prepare(image)).to(device))
-        yield mask.float().cpu().numpy(), truth
-        if stage is not None:
-            stage.advance()
-
-
-def predict_scores(
-    network: nn.Module,
-    dataset: Iterable[Any],
-    inputs: InputContract,
-    outputs: OutputContract,
-    *sets: MetricSet,
-    device: torch.device | str = "cpu",
-    stage: Stage | None = None,
-) -> tuple[ScoreTable, ...]:
-    """Scores of a network on labelled pairs, at the network's size: a table for each set."""
-    predictions = predict_pairs(network, dataset, inputs, outputs, device, stage)
-    return score_probabilities(predictions, outputs, *sets)
 
 
 def predict_overlap(
@@ -62,8 +26,14 @@ def predict_overlap(
     device: torch.device | str = "cpu",
     stage: Stage | None = None,
 ) -> ScoreTable:
-    """As `predict_scores`, of Dice and IoU."""
-    (table,) = predict_scores(
-        network, dataset, inputs, outputs, OVERLAP, device=device, stage=stage
-    )
+    """Dice and IoU of a network on labelled pairs, at the network's size, with all threads."""
+    network.eval()
+
+    def predict(image: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode(), failing_network(network):
+            mask = network(torch.from_numpy(image).to(device))
+        probabilities: NDArray[np.float32] = mask.float().cpu().numpy()
+        return probabilities
+
+    (table,) = score_labelled(predict, dataset, inputs, outputs, OVERLAP, stage=stage)
     return table

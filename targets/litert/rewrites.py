@@ -47,12 +47,12 @@ def prepare_for_onnx2tf(model: ir.Model, *, with_shapes: bool, own_opset: bool) 
     state_kernels_of_transposed_convolutions(model.graph)
     if not with_shapes:
         forget_shapes(model.graph)
-    if not own_opset:
-        declare_opset_17(model)
     passes = require("onnx_ir.passes.common", purpose=PURPOSE)
     passes.RemoveUnusedNodesPass()(model)
     if with_shapes:
         passes.ShapeInferencePass()(model)
+    if not own_opset:
+        declare_opset_17(model)
 
 
 def spread_group_norms(graph: ir.Graph) -> int:

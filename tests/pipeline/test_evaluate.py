@@ -1,12 +1,15 @@
-"""Scores of groups are those of their images alone."""
+"""Scores of groups are those of their images alone; ONNX files are scored, too."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from onnx_files import save, small_net
 
 from edgeseg.metrics.scores import OVERLAP, ImageScores, gather_scores
-from edgeseg.pipeline.evaluate import score_groups
+from edgeseg.pipeline.evaluate import EvaluateRequest, evaluate_model, score_groups
 
 
 def image(found: int, extra: int, missed: int) -> ImageScores:
@@ -25,3 +28,13 @@ def test_a_group_is_scored_by_its_own_images() -> None:
     assert groups["face"]["accuracy"]["dice_image"] == pytest.approx((0.5 + 2 / 3) / 2)
     low, high = groups["face"]["accuracy_ci95"]["dice_pooled"]
     assert (low, high) == (pytest.approx(0.5), pytest.approx(2 / 3))
+
+
+def test_an_onnx_file_is_scored_without_its_network(tmp_path: Path) -> None:
+    path = save(small_net(), tmp_path)
+    spec = tmp_path / "spec.toml"
+    record = evaluate_model(EvaluateRequest(str(path), spec=spec, splits=("val",)))
+    assert record["images"] > 0
+    assert 0 <= record["accuracy"]["dice_pooled"] <= 1
+    low, high = record["accuracy_ci95"]["dice_pooled"]
+    assert low <= record["accuracy"]["dice_pooled"] <= high
