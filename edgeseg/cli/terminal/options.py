@@ -9,7 +9,11 @@ import typer
 
 Model = Annotated[
     str,
-    typer.Option("--model", "-m", help="Network: a name of edgeseg models, package.module:Cls, or FILE.onnx."),
+    typer.Option(
+        "--model",
+        "-m",
+        help="Network: a name of edgeseg models, package.module:Cls, or FILE.onnx.",
+    ),
 ]
 Weights = Annotated[
     Path | None, typer.Option(help="Checkpoint of the network (default: the shipped weights).")
