@@ -274,7 +274,7 @@ def _timing_images(
 ) -> Path:
     pairs = dataset.pairs[: settings.timing_images]
     inputs = participant.inputs
-    np.save(path, np.stack([inputs.prepare(pair.read_image(inputs.channels)) for pair in pairs]))
+    np.save(path, np.stack([inputs.prepare(pair.read_image(inputs)) for pair in pairs]))
     return path
 
 
@@ -343,7 +343,7 @@ def _with_picture(
     index = reference.names.index(worst["name"])
     row = compare_masks(
         worst["name"],
-        dataset.pairs[index].read_image(participant.inputs.channels),
+        dataset.pairs[index].read_image(participant.inputs),
         reference.labels[index],
         labels[index],
         np.where(reference.truth[index] == IGNORED, 0, reference.truth[index]).astype(np.uint8),

@@ -143,10 +143,9 @@ class Bundle:
     def _read(self, image: ImageLike) -> NDArray[np.uint8] | NDArray[np.uint16]:
         from .data.images import read_image, require_pixels
 
-        channels = self._bundle.inputs.channels
         if isinstance(image, (str, os.PathLike)):
-            return read_image(Path(image), channels)
-        return require_pixels(image, channels)
+            return read_image(Path(image), self._bundle.inputs)
+        return require_pixels(image, self._bundle.inputs.channels)
 
 
 def load(folder: AnyPath, *, threads: int = 1) -> Bundle:

@@ -19,6 +19,7 @@ IGNORED = 255  # in label maps: a pixel of which nothing is known, where the con
 # Of red, green and blue in 65536: ITU-R BT.601, as Pillow has it.
 GREY_SHARES = 19595, 38470, 7471
 WHITE = 65535  # in images of 16 bits, where nothing else is told
+AXIAL = 2  # axis of volumes, where nothing else is told
 RESIZE = "stretch, triangle filter widened by the scale when shrinking (antialias)"
 MOST_PIXELS = 2**26  # 8192x8192
 MOST_CLASSES = 256
@@ -81,8 +82,7 @@ def grow_lines(lines: NDArray[Any], size: int) -> NDArray[np.float32]:
     values = lines.astype(np.float32)
     grown = values[first]
     # As a step from one to the other, so that a flat picture stays flat to the last bit.
-    step = values[last] - grown
-    step *= shares
+    step = (values[last] - grown) * shares
     return np.asarray(grown + step, np.float32)
 
 
@@ -99,8 +99,7 @@ def require_equal(meant: dict[str, Any], given: dict[str, Any]) -> None:
     Raises:
         ValueError: Names the entries.
     """
-    keys = meant.keys() | given.keys()
-    wrong = sorted(key for key in keys if meant.get(key) != given.get(key))
+    wrong = sorted(key for key in {**meant, **given} if meant.get(key) != given.get(key))
     if wrong:
         listing = ", ".join(f"{key} {given.get(key)!r}" for key in wrong)
         raise ValueError(f"The contract asks for what this version cannot honour: {listing}.")
@@ -188,6 +187,9 @@ class InputContract:
             are taken as the file has them.
         white: Value of white in images of 16 bits, such as 4095 where 12 of them are used; larger
             values are white, too. None is 65535.
+        window: Of DICOM and NIfTI files, before they are such images: (centre, width), or "file"
+            for the file's own; None is the file's own where it has one.
+        axis: Of volumes, along which they are cut: 0 from left to right, 1 to the front, 2 upwards.
     """
 
     height: int
@@ -197,35 +199,33 @@ class InputContract:
     name: str = "image"
     channels: int = 3
     white: int | None = None
+    window: tuple[float, float] | str | None = None
+    axis: int = AXIAL
 
     def __post_init__(self) -> None:
+        if isinstance(self.window, list):
+            object.__setattr__(self, "window", tuple(self.window))
         if self.white is not None and not 1 <= self.white <= WHITE:
             raise ValueError(f"White is a value from 1 to {WHITE}, got {self.white}.")
         if self.channels not in COLORS:
             raise ValueError(f"An image has 1, 2, 3 or 4 channels, got {self.channels}.")
-        if isinstance(self.normalization, MeanStd):
-            count = len(self.normalization.mean)
-            if count != self.channels:
-                raise ValueError(
-                    f"mean and std have {count} numbers for {self.channels} input channels. "
-                    "Give each channel one."
-                )
+        how = self.normalization
+        if isinstance(how, MeanStd) and len(how.mean) != self.channels:
+            raise ValueError(
+                f"mean and std have {len(how.mean)} numbers for {self.channels} input channels. "
+                "Give each channel one."
+            )
         require_sizes(self.height, self.width, self.stride)
         if self.height % self.stride or self.width % self.stride:
+            sides, step = (self.height, self.width), self.stride
             right = dict.fromkeys(
-                "x".join(str(rounding(side)) for side in (self.height, self.width))
-                for rounding in (self._round_down, self._round_up)
+                "x".join(str(max((side + up) // step, 1) * step) for side in sides)
+                for up in (0, step - 1)
             )
             raise ValueError(
                 f"Input size {self.height}x{self.width} (HxW) is not a multiple of the network's "
                 f"stride {self.stride}. Nearest right: {' and '.join(right)}."
             )
-
-    def _round_down(self, side: int) -> int:
-        return max(side // self.stride, 1) * self.stride
-
-    def _round_up(self, side: int) -> int:
-        return -(-side // self.stride) * self.stride
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -251,15 +251,14 @@ class InputContract:
         pixels = resize_plane(bands, self.height, self.width)
         if is_deep:
             pixels /= np.float32((self.white or WHITE) / 255)
-        normed = self.normalization.apply(pixels)
-        return np.ascontiguousarray(normed.transpose(2, 0, 1)[None])
+        return np.ascontiguousarray(self.normalization.apply(pixels).transpose(2, 0, 1)[None])
 
     def _bands(self, image: NDArray[Any]) -> NDArray[Any]:
         """(H, W, channels) of an image that `prepare` takes."""
         bands = image[..., None] if self.channels == 1 and image.ndim == 2 else image
-        is_color = self.channels == 1 and bands.ndim == 3 and bands.shape[2] == 3
-        is_own = bands.ndim == 3 and bands.shape[2] == self.channels
-        if 0 in bands.shape or not (is_color or is_own):
+        count = bands.shape[2] if bands.ndim == 3 else 0
+        is_color = self.channels == 1 and count == 3
+        if 0 in bands.shape or not (is_color or count == self.channels):
             grey = "(H, W), (H, W, 1) or (H, W, 3)"
             wanted = grey if self.channels == 1 else f"(H, W, {self.channels})"
             raise ValueError(f"An image is {wanted}, got shape {image.shape}.")
@@ -268,6 +267,7 @@ class InputContract:
         return grey_of(bands) if is_color else bands
 
     def to_json(self) -> dict[str, Any]:
+        window = list(self.window) if isinstance(self.window, tuple) else self.window
         return {
             "name": self.name,
             "layout": "NCHW",
@@ -275,6 +275,8 @@ class InputContract:
             "color": COLORS[self.channels],
             **({} if self.channels == 3 else {"channels": self.channels}),
             **({} if self.white is None else {"white": self.white}),
+            **({} if self.window is None else {"window": window}),
+            **({} if self.axis == AXIAL else {"axis": self.axis}),
             "height": self.height,
             "width": self.width,
             "stride": self.stride,
@@ -284,11 +286,10 @@ class InputContract:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> InputContract:
-        settings = dict(record["normalization"])
         kinds: dict[str, type[MinMax] | type[MeanStd]] = {"min_max": MinMax, "mean_std": MeanStd}
-        normalization = kinds[settings["kind"]](**settings)
-        stated = {key: record[key] for key in ("height", "width", "stride", "name")}
-        stated.update(channels=record.get("channels", 3), white=record.get("white"))
+        normalization = kinds[record["normalization"]["kind"]](**record["normalization"])
+        optional = {"channels", "white", "window", "axis"} & record.keys()
+        stated = {key: record[key] for key in ("height", "width", "stride", "name", *optional)}
         made = cls(normalization=normalization, **stated)
         require_equal(made.to_json(), record)
         return made
@@ -368,9 +369,8 @@ class OutputContract:
             return labels
         if self.ignore is not None:
             unknown = labels == IGNORED
-            small = replace(self, ignore=None).shrink_labels(
-                np.where(unknown, 0, labels).astype(np.uint8), height, width
-            )
+            known = np.where(unknown, 0, labels).astype(np.uint8)
+            small = replace(self, ignore=None).shrink_labels(known, height, width)
             small[resize_plane(unknown, height, width) >= 0.5] = IGNORED
             return small
         if len(self.classes) == 2:

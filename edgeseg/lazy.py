@@ -41,6 +41,9 @@ BACKENDS = {
 # The same for packages that no result depends on, so that no cache key names their versions.
 TOOLS = {
     "ray": ("ray", "fleet"),
+    "pydicom": ("pydicom", "dicom"),
+    "highdicom": ("highdicom", "dicom"),
+    "nibabel": ("nibabel", "nifti"),
     "mlflow": ("mlflow-skinny", "mlflow"),
     "sqlalchemy": ("sqlalchemy", "mlflow"),
     "alembic": ("alembic", "mlflow"),

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from edgeseg.contract import InputContract
 from edgeseg.data.folder import FolderDataset, Pair
+from edgeseg.data.medical.frames import sha256_of_picture
 from edgeseg.errors import CalibrationError
-from edgeseg.records import sha256_of_file
 
 FLAT_STEPS = 2  # what a compressed black image can differ by
 
@@ -39,7 +39,7 @@ class CalibrationImages:
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         """Prepared images, (1, 3, H, W)."""
         for pair in self.pairs:
-            yield self.inputs.prepare(pair.read_image(self.inputs.channels))
+            yield self.inputs.prepare(pair.read_image(self.inputs))
 
     @property
     def input_name(self) -> str:
@@ -67,7 +67,7 @@ def choose_calibration_images(
         )
     by_digest: dict[str, Pair] = {}
     for pair in dataset:
-        by_digest.setdefault(sha256_of_file(pair.image_path), pair)
+        by_digest.setdefault(sha256_of_picture(pair.image_path), pair)
     if not by_digest:
         raise CalibrationError(
             "There is no image to calibrate with. Name a folder of real images with --data."
@@ -86,7 +86,7 @@ def require_content(images: CalibrationImages) -> None:
     Raises:
         CalibrationError: All are so; the message names one.
     """
-    if all(_is_flat(pair.read_image(images.inputs.channels)) for pair in images.pairs):
+    if all(_is_flat(pair.read_image(images.inputs)) for pair in images.pairs):
         first = images.pairs[0].image_path
         count = len(images)
         raise CalibrationError(

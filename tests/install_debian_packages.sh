@@ -6,8 +6,8 @@
 set -euo pipefail
 
 # openssh: ssh devices. adb, and Android's shell mksh: adb devices. node: WebAssembly.
-# javac: Kotlin. chromium: web pages. npm: their runtimes. cmake, g++: C and C++. The rest: an
-# ARM64 userland.
+# javac: Kotlin. chromium: web pages. npm: their runtimes. cmake, g++: C and C++. dicom3tools: DICOM
+# segmentations. The rest: an ARM64 userland.
 declare -A programs=(
     [openssh-client]=ssh
     [openssh-server]=sshd
@@ -22,6 +22,7 @@ declare -A programs=(
     [npm]=npm
     [chromium]=chromium
     [openjdk-17-jdk-headless]=javac
+    [dicom3tools]=dciodvfy
 )
 PATH=$PATH:/usr/sbin:/sbin
 missing=()

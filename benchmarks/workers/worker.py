@@ -65,7 +65,7 @@ class LocalWorker(TimedWorker):
         assert request.outputs is not None
         inputs = InputContract.from_json(dict(request.inputs))
         outputs = OutputContract.from_json(dict(request.outputs))
-        pictures = (read_image(Path(path), inputs.channels) for path in request.images)
+        pictures = (read_image(Path(path), inputs) for path in request.images)
         return self.phases_of(pictures, request.repeats, inputs.prepare, outputs.restore)
 
     def label(self, request: Label, on_step: Callable[[], None] = do_nothing) -> Done:
@@ -82,7 +82,7 @@ class LocalWorker(TimedWorker):
             shape=(len(request.images), inputs.height, inputs.width),
         )
         for index, path in enumerate(request.images):
-            mask = self.run(inputs.prepare(read_image(Path(path), inputs.channels)))
+            mask = self.run(inputs.prepare(read_image(Path(path), inputs)))
             require_finite(mask, path)
             labels[index] = to_labels(mask)
             on_step()

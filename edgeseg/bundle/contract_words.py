@@ -39,6 +39,7 @@ def input_words(inputs: InputContract, form: Mapping[str, Any]) -> tuple[str, ..
     return (
         "Decode: take the pixels as the file holds them, 0..255, without a colour profile and "
         "without gamma, and turn the picture upright as its EXIF orientation says.",
+        *_window(inputs),
         _colour(inputs),
         f"Resize to {size}, whatever the picture's size and shape: it is stretched, neither "
         f"cropped nor padded. First the rows, then the columns; no rounding to whole numbers. "
@@ -48,6 +49,19 @@ def input_words(inputs: InputContract, form: Mapping[str, Any]) -> tuple[str, ..
         *_deep(inputs),
         _normalization(inputs),
         _tensor(inputs.name, (inputs.channels, inputs.height, inputs.width), form, "input"),
+    )
+
+
+def _window(inputs: InputContract) -> tuple[str, ...]:
+    if inputs.window is None:
+        return ()
+    if isinstance(inputs.window, str):
+        how = "the file's own window (DICOM's window centre and width, NIfTI's cal_min and cal_max)"
+        return (f"Window: values of a scanner become 0..65535 by {how}.",)
+    centre, width = inputs.window
+    return (
+        f"Window: values of a scanner, after the file's own rescale, become 0..65535: "
+        f"65535 * (value - {centre - width / 2:g}) / {width:g}, cut to the range and rounded.",
     )
 
 

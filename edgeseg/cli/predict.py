@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..bundle.bundle import Bundle
     from ..data.gallery import ComparisonRow, GalleryRow
+    from ..data.medical.outputs import MaskFile
     from ..pipeline.predict import Prediction
 
 
@@ -34,18 +37,27 @@ def predict(
             "bundle has its source and PyTorch is installed)."
         ),
     ] = None,
+    format_name: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="png, nifti or dicom-seg (default: as the image: NIfTI for NIfTI, a DICOM "
+            "segmentation for DICOM, PNG for others).",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     threads: Threads = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Write the mask of each image, as a PNG of the image's size.
+    """Write the mask of each image, as a PNG of the image's size, or as NIfTI or DICOM.
 
-    Masks of two classes hold 0 and 255, others the class index.
+    PNG masks of two classes hold 0 and 255, others the class index. A DICOM segmentation carries
+    the patient's tags of its source.
     """
     from ..bundle.bundle import open_bundle
     from ..data.depth import describe_depth
-    from ..data.gallery import write_mask
-    from ..pipeline.predict import predict_images
+    from ..data.medical.outputs import areas_of, plan_masks
+    from ..pipeline.predict import origin_of, predict_images
     from ..storage.atomic import adding_files
 
     if gallery is not None and gallery.suffix.lower() != ".png":
@@ -56,7 +68,8 @@ def predict(
     opened.check_files()
     _require_other_folder(images, output)
     paths = _list_images(images)
-    names = _plan_outputs(paths, output, gallery, overwrite=overwrite)
+    plans = plan_masks(paths, format_name, opened.inputs.axis)
+    _require_outputs(plans, output, gallery, overwrite=overwrite)
     class_count = len(opened.outputs.classes)
     if (note := describe_depth(paths, opened.inputs)) is not None:
         print_note(f"Note: {note}.")
@@ -66,20 +79,28 @@ def predict(
         with progress.stage("load the reference"):
             reference = _open_reference(opened, compare)
     drawing = _Drawing(class_count, opened.outputs.ignore)
-    with adding_files(output) as folder, progress.stage("predict", total=len(paths)) as stage:
-        predictions = predict_images(opened, paths, threads=threads, reference=reference)
-        for prediction in predictions:
-            write_mask(folder / names[prediction.path], prediction.labels, class_count)
-            if gallery is not None:
-                drawing.add(prediction)
-            stage.advance()
+    masks: list[dict[str, Any]] = []
+    frames = [frame for plan in plans for frame in plan.frames]
+    with adding_files(output) as folder, progress.stage("predict", total=len(frames)) as stage:
+        predictions = predict_images(opened, frames, threads=threads, reference=reference)
+        for plan in plans:
+            labels = []
+            for prediction in itertools.islice(predictions, len(plan.frames)):
+                labels.append(prediction.labels)
+                areas = areas_of(prediction.path, prediction.labels, opened.outputs.classes)
+                told = {} if areas is None else {"areas_mm2": areas}
+                mask = str(output / plan.name)
+                masks.append({"image": str(prediction.path), "mask": mask, **told})
+                if gallery is not None:
+                    drawing.add(prediction)
+                stage.advance()
+            plan.write(folder, labels, origin_of(opened))
     if gallery is not None:
         drawing.write(gallery, compare.name if compare else "FP32", opened.manifest.target)
     if as_json:
-        masks = [{"image": str(path), "mask": str(output / names[path])} for path in paths]
         print_json({"masks": masks, "gallery": str(gallery) if gallery else None})
         return
-    count = f"{len(paths)} mask{'s' if len(paths) > 1 else ''}"
+    count = f"{len(plans)} mask{'s' if len(plans) > 1 else ''}"
     print_result(f"{count} in {output}" + (f", gallery {gallery}" if gallery else ""))
 
 
@@ -146,7 +167,8 @@ def _require_other_folder(places: list[Path], output: Path) -> None:
 
 
 def _list_images(places: list[Path]) -> list[Path]:
-    from ..data.decoding import IMAGE_SUFFIXES
+    from ..data.layout import is_picture_file
+    from ..data.medical.frames import file_of
 
     paths: list[Path] = []
     for place in places:
@@ -155,41 +177,37 @@ def _list_images(places: list[Path]) -> list[Path]:
                 path
                 for path in place.iterdir()
                 # A dot begins what systems keep beside files, such as a Mac's "._a.jpg".
-                if path.suffix.lower() in IMAGE_SUFFIXES
-                and path.is_file()
-                and not path.name.startswith(".")
+                if not path.name.startswith(".") and path.is_file() and is_picture_file(path)
             )
             if not found:
                 raise DataError(f"The folder {place} holds no image. Name image files.")
             paths.extend(found)
-        elif place.is_file():
+        elif file_of(place).is_file():
             paths.append(place)
         else:
             raise UsageError(f"No image at {place}. Check the path.")
     return paths
 
 
-def _plan_outputs(
-    paths: list[Path], folder: Path, gallery: Path | None, *, overwrite: bool
-) -> dict[Path, str]:
-    """Name of each image's mask in `folder`; refuses what would destroy something."""
+def _require_outputs(
+    plans: Sequence[MaskFile], folder: Path, gallery: Path | None, *, overwrite: bool
+) -> None:
+    """Refuse what would destroy something."""
     if folder.exists() and not folder.is_dir():
         raise OutputInUseError(f"{folder} is not a folder. Choose another --output.")
-    inputs = {path.resolve() for path in paths}
-    names: dict[Path, str] = {}
-    for path in paths:
-        name = f"{path.stem}.png"
-        if name in names.values():
+    inputs = {source.resolve() for plan in plans for source in plan.sources}
+    names: set[str] = set()
+    for plan in plans:
+        if plan.name in names:
             raise UsageError(
-                f"Two images would write {folder / name}. Predict them into different --output "
-                "folders."
+                f"Two images would write {folder / plan.name}. Predict them into different "
+                "--output folders."
             )
-        _require_free(folder / name, inputs, "--output", overwrite=overwrite)
-        names[path] = name
+        _require_free(folder / plan.name, inputs, "--output", overwrite=overwrite)
+        names.add(plan.name)
     if gallery is not None:
-        masks = {(folder / name).resolve() for name in names.values()}
+        masks = {(folder / name).resolve() for name in names}
         _require_free(gallery, inputs | masks, "--gallery", overwrite=overwrite)
-    return names
 
 
 def _require_free(result: Path, inputs: set[Path], option: str, *, overwrite: bool) -> None:

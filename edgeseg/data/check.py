@@ -13,15 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract import IGNORED, InputContract, MeanStd
-from ..errors import DataError
+from ..contract import AXIAL, IGNORED, InputContract, MeanStd
+from ..errors import DataError, MissingBackendError
 from ..progress import SILENT, Progress
 from .depth import describe_depth
 from .folder import SPLITS, has_lists, read_list, split_without_lists
 from .images import read_image
 from .layout import Layout, find_layout, name_of_line
 from .masks import read_mask
+from .medical.frames import sha256_of_picture
+from .medical.readers import is_medical, list_frames, open_medical
+from .medical.windows import Window
 
+ANY_WINDOW = Window(0, 1e6)
 FEW_IMAGES = 20  # with fewer, a split decides little
 
 
@@ -128,15 +132,13 @@ class _Checker:
 
     def look_at(self, name: str, path: Path) -> None:
         """One image and its mask."""
-        pixels = None
+        shapes = None
         try:
-            pixels = read_image(path, self.channels)
-        except DataError as error:
+            shapes, digest = _read_pictures(path, self.channels)
+        except (DataError, MissingBackendError) as error:
             self.fault("image", path, str(error))
         else:
-            content = hashlib.sha256(f"{pixels.shape} {pixels.dtype}".encode())
-            content.update(np.ascontiguousarray(pixels).data)
-            self.by_content[content.digest()].append(name)
+            self.by_content[digest].append(name)
         masks = self.layout.find_masks(name)
         if not self.layout.masks:
             return  # is told once
@@ -150,7 +152,7 @@ class _Checker:
             listing = " and ".join(mask.name for mask in masks)
             self.fault("mask", path, f"{path.name} has several masks, {listing}. Keep one.")
         else:
-            self._look_at_mask(masks[0], None if pixels is None else pixels.shape)
+            self._look_at_mask(masks[0], shapes)
 
     def look_at_splits(self) -> None:
         """What images have in common, and what the splits lack."""
@@ -209,13 +211,24 @@ class _Checker:
         return how + (warning if few else "")
 
     def _look_at_mask(self, path: Path, image_shape: tuple[int, ...] | None) -> None:
+        """A mask of one picture or of several, beside (number, rows, columns) of its image."""
         try:
-            labels = read_mask(path, self.class_count, self.ignore)
-        except DataError as error:
+            frames = [
+                read_mask(frame, self.class_count, self.ignore) for frame in list_frames(path)
+            ]
+            labels = np.stack(frames)
+        except (DataError, MissingBackendError) as error:
             self.fault("mask", path, str(error))
             return
-        if image_shape is not None and labels.shape != image_shape[:2]:
-            sizes = [f"{shape[1]}x{shape[0]}" for shape in (labels.shape, image_shape)]
+        if image_shape is not None and len(labels) != image_shape[0]:
+            self.fault(
+                "size",
+                path,
+                f"The mask {path.name} holds {len(labels)} pictures, its image {image_shape[0]}. "
+                "Save as many masks as pictures.",
+            )
+        elif image_shape is not None and labels.shape != image_shape:
+            sizes = [f"{shape[2]}x{shape[1]}" for shape in (labels.shape, image_shape)]
             self.fault(
                 "size",
                 path,
@@ -302,3 +315,23 @@ def _has_foreground(labels: NDArray[np.uint8], ignore: int | None) -> bool:
 def count_kinds(findings: tuple[Finding, ...]) -> dict[str, int]:
     """How many findings of each kind there are, the most frequent first."""
     return dict(Counter(finding.kind for finding in findings).most_common())
+
+
+def _read_pictures(path: Path, channels: int) -> tuple[tuple[int, ...], bytes]:
+    """(number, rows, columns) of a file's pictures, and a digest of them.
+
+    No window is known here: of medical files it is looked whether they are decoded.
+
+    Raises:
+        DataError: One of them is not.
+    """
+    opened = open_medical(path) if is_medical(path) else None
+    if opened is None:
+        pixels = read_image(path, channels)
+        content = hashlib.sha256(f"{pixels.shape} {pixels.dtype}".encode())
+        content.update(np.ascontiguousarray(pixels).data)
+        return (1, *pixels.shape[:2]), content.digest()
+    count = opened.count(AXIAL)
+    for index in range(count):
+        opened.picture(index, AXIAL, ANY_WINDOW, None)
+    return (count, *opened.shape(AXIAL)), sha256_of_picture(path).encode()

@@ -7,8 +7,8 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
-from ..records import sha256_of_file
 from .folder import FolderDataset
+from .medical.frames import file_of, sha256_of_picture
 
 
 def images_digest(dataset: FolderDataset) -> str:
@@ -22,10 +22,10 @@ def images_digest(dataset: FolderDataset) -> str:
 
 
 def _state(path: Path) -> tuple[int, int]:
-    state = path.stat()
+    state = file_of(path).stat()
     return state.st_size, state.st_mtime_ns
 
 
 @lru_cache(maxsize=100_000)
 def _digest_of(path: Path, _size: int, _changed: int) -> str:
-    return sha256_of_file(path)
+    return sha256_of_picture(path)

@@ -4,6 +4,9 @@
     DIR/masks/NAME.png       same size as the image; see `layout` for other names
     DIR/train.txt, val.txt, test.txt    optional: one NAME a line
 
+An image and its mask may be volumes or loops of as many pictures, in DICOM or NIfTI: each picture
+is a pair then, and the whole file lies in one split.
+
 Without lists, folders named train, val and test decide. Without these, names are dealt to the
 splits by the hash of the name: 70 % train, 10 % val, 20 % test, the same on every machine and
 unchanged for old names when images are added.
@@ -20,10 +23,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..contract import AXIAL, InputContract
 from ..errors import DataError, UnknownNameError
-from .images import read_image
+from .images import picture_shape, read_image
 from .layout import Layout, find_layout, name_of_line
 from .masks import read_mask
+from .medical.frames import split_frame
+from .medical.readers import list_frames
 
 SPLITS = ("train", "val", "test")
 SAMPLE_FOLDER = Path(__file__).parent / "isic2016_cc0"
@@ -38,9 +44,9 @@ class Pair:
     image_path: Path
     mask_path: Path | None
 
-    def read_image(self, channels: int = 3) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    def read_image(self, inputs: int | InputContract = 3) -> NDArray[np.uint8] | NDArray[np.uint16]:
         """See :func:`edgeseg.data.images.read_image`."""
-        return read_image(self.image_path, channels)
+        return read_image(self.image_path, inputs)
 
     def read_labels(self, class_count: int, ignore: int | None = None) -> NDArray[np.uint8]:
         """Class index per pixel, (H, W) of the image.
@@ -57,7 +63,7 @@ class Pair:
                 "or use a command that takes unlabelled images."
             )
         labels = read_mask(self.mask_path, class_count, ignore)
-        expected = self.read_image().shape[:2]
+        expected = picture_shape(self.image_path)
         if labels.shape != expected:
             raise DataError(
                 f"The mask {self.mask_path} is {labels.shape[1]}x{labels.shape[0]} pixels, its "
@@ -66,9 +72,9 @@ class Pair:
         return labels
 
     def read_both(
-        self, class_count: int, channels: int = 3, ignore: int | None = None
+        self, class_count: int, inputs: int | InputContract = 3, ignore: int | None = None
     ) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], NDArray[np.uint8]]:
-        return self.read_image(channels), self.read_labels(class_count, ignore)
+        return self.read_image(inputs), self.read_labels(class_count, ignore)
 
 
 @dataclass(frozen=True)
@@ -103,13 +109,16 @@ class FolderDataset(Sequence[Pair]):
         return all(pair.mask_path is not None for pair in self.pairs)
 
 
-def open_folder(root: Path, splits: Sequence[str] = (), *, labelled: bool = True) -> FolderDataset:
+def open_folder(
+    root: Path, splits: Sequence[str] = (), *, labelled: bool = True, axis: int = AXIAL
+) -> FolderDataset:
     """Open a data folder.
 
     Args:
         root: Folder as this module describes.
         splits: Of "train", "val", "test"; empty takes every image, listed or not.
         labelled: Whether every image must have a mask.
+        axis: Along which volumes are cut; see `edgeseg.contract.InputContract`.
 
     Raises:
         DataError: The folder, its images, a listed image or a mask is missing, a name stands
@@ -140,8 +149,29 @@ def open_folder(root: Path, splits: Sequence[str] = (), *, labelled: bool = True
                 f"{image.name} has two masks, {found[0].name} and {found[1].name}. "
                 f"Remove one of them from {found[0].parent}."
             )
-        pairs.append(Pair(name, image, found[0] if found else None))
+        pairs += _pairs_of(name, image, found[0] if found else None, axis)
     return FolderDataset(root, tuple(splits), tuple(pairs))
+
+
+def _pairs_of(name: str, image: Path, mask: Path | None, axis: int) -> list[Pair]:
+    """One pair, or one for each picture of a volume.
+
+    Raises:
+        DataError: The mask is a volume of another number of pictures.
+    """
+    images = list_frames(image, axis)
+    if len(images) == 1:
+        return [Pair(name, image, mask)]
+    masks = [None] * len(images) if mask is None else list_frames(mask, axis)
+    if len(masks) != len(images):
+        raise DataError(
+            f"{image} holds {len(images)} pictures, and its mask {mask} {len(masks)}. Give each "
+            "picture its mask, in a file of the same shape."
+        )
+    return [
+        Pair(f"{name}#{split_frame(one)[1]}", one, its)
+        for one, its in zip(images, masks, strict=True)
+    ]
 
 
 def open_sample(splits: Sequence[str] = ()) -> FolderDataset:

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..contract import grey_of
+from ..contract import InputContract, grey_of
 from ..errors import DataError, reason_of
 from .decoding import SIXTEEN_BIT_MODES, decode
+from .medical.readers import medical_picture, medical_shape
 
 # Modes whose bands a network of two or four channels takes as they are.
 OWN_BANDS = {2: ("LA",), 4: ("RGBA", "RGBX", "CMYK")}
@@ -33,15 +34,18 @@ def read_sixteen_bits(image: Image.Image, path: Path) -> NDArray[np.uint16]:
     return values.astype(np.uint16)
 
 
-def read_image(path: Path, channels: int = 3) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Read any common image file as the bands that a network takes.
+def read_image(
+    path: Path, inputs: int | InputContract = 3
+) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Read any common image file, DICOM or NIfTI as the bands that a network takes.
 
     For one or three channels, any picture is converted to grey or RGB: alpha is dropped (the
     colours that were recorded stay), palettes, CMYK and 1 bit are converted. Two and four channels
     are taken as the file has them. EXIF orientation is applied.
 
     Args:
-        channels: Of the network, 1 to 4.
+        path: A file, or a slice or frame of one: see `edgeseg.data.medical.frames`.
+        inputs: Of the network: what it takes, or only its number of channels, 1 to 4.
 
     Returns:
         (H, W, channels): uint8, or uint16 when the file has 16-bit grey values.
@@ -50,6 +54,10 @@ def read_image(path: Path, channels: int = 3) -> NDArray[np.uint8] | NDArray[np.
         DataError: The file is missing, no image, damaged, holds more than 16 bits, or has other
             bands than the two or four that are asked for.
     """
+    channels = inputs.channels if isinstance(inputs, InputContract) else inputs
+    pixels = medical_picture(path, inputs)
+    if pixels is not None:
+        return _with_bands(pixels, path, channels)
     image = decode(path, "image")
     if channels in OWN_BANDS:
         return _own_bands(image, path, channels)
@@ -58,6 +66,30 @@ def read_image(path: Path, channels: int = 3) -> NDArray[np.uint8] | NDArray[np.
     refuse_floats(image, path)
     colors = np.asarray(image.convert("RGB"))
     return colors if channels == 3 else grey_of(colors)
+
+
+def picture_shape(path: Path) -> tuple[int, int]:
+    """Rows and columns of a picture.
+
+    Raises:
+        DataError: See `read_image`.
+    """
+    shape = medical_shape(path) or read_image(path).shape
+    return shape[0], shape[1]
+
+
+def _with_bands(
+    pixels: NDArray[Any], path: Path, channels: int
+) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """A medical picture as grey or RGB."""
+    if channels in OWN_BANDS:
+        raise DataError(
+            f"{path} is grey or RGB, and the network takes {channels} channels. Use a network "
+            "with input_channels = 1 or 3 in its spec."
+        )
+    if pixels.ndim == 2:
+        return np.repeat(pixels[..., None], channels, axis=2)
+    return pixels if channels == 3 else grey_of(pixels)
 
 
 def _own_bands(image: Image.Image, path: Path, channels: int) -> NDArray[np.uint8]:

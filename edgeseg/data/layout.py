@@ -10,7 +10,11 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import DataError
 from .decoding import IMAGE_SUFFIXES
+from .medical import dicom, readers
+from .medical.frames import frame_path, split_frame
 
+OTHER_SUFFIXES = (".txt", ".csv", ".json", ".md", ".xml", ".zip", ".npy")  # not looked into
+SUFFIXES = (*IMAGE_SUFFIXES, *readers.SUFFIXES)
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "imagestr")
 # "masks" goes before the others, which must be alone.
 MASK_FOLDERS = (
@@ -67,12 +71,12 @@ class Layout:
         beside = [
             path.name
             for path in (self.mask_folder.rglob("*") if self.mask_folder.is_dir() else ())
-            if normal(path.name).startswith(stem) and path.suffix.lower() not in IMAGE_SUFFIXES
+            if normal(path.name).startswith(stem) and not is_picture_file(path)
         ]
         if beside:
             return f"{sorted(beside)[0]} lies there, which is of no kind that is read."
         endings = ", ".join(end for end in MASK_ENDINGS if end)
-        kinds = ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
+        kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)
         return f"Looked for {stem} and {stem} with {endings} in {self.mask_folder}, as {kinds}."
 
 
@@ -108,14 +112,14 @@ def find_layout(root: Path) -> Layout:
     if not images:
         raise DataError(
             f"{_find_folder(parts[0][1], IMAGE_FOLDERS)} holds no image. Kinds read: "
-            f"{', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)}."
+            f"{', '.join(suffix[1:] for suffix in SUFFIXES)}."
         )
     return Layout(root, dict(sorted(images.items())), masks, mask_folder, _splits_of(images))
 
 
 def find_mask_file(image_path: Path) -> Path | None:
     """The mask of an image that lies in a data folder; None where there is none, or several."""
-    path = image_path.absolute()
+    path, index, axis = split_frame(image_path.absolute())
     for folder in path.parents[:3]:
         if folder.name.lower() in IMAGE_FOLDERS:
             try:
@@ -127,8 +131,9 @@ def find_mask_file(image_path: Path) -> Path | None:
                 return None
             masks = _masks_beside(files) if place is None else files
             layout = Layout(folder.parent, {}, masks, folder, None)
-            found = layout.find_masks(normal(path.relative_to(folder).with_suffix("").as_posix()))
-            return found[0] if len(found) == 1 else None
+            found = layout.find_masks(normal(without_suffix(path.relative_to(folder).as_posix())))
+            mask = found[0] if len(found) == 1 else None
+            return mask if mask is None or index is None else frame_path(mask, index, axis)
     return None
 
 
@@ -142,11 +147,11 @@ def files_by_name(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.rglob("*")):
         inner = path.relative_to(folder)
         is_hidden = any(part.startswith((".", "__MACOSX")) for part in inner.parts)
-        if is_hidden or path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
+        if is_hidden or not is_picture_file(path) or not path.is_file():
             continue
         if any("\ud800" <= letter <= "\udfff" for letter in path.name):
             raise DataError(f"The name {path.name!r} in {folder} is not UTF-8. Rename the file.")
-        name = normal(inner.with_suffix("").as_posix())
+        name = normal(without_suffix(inner.as_posix()))
         if name in files:
             raise DataError(
                 f"{files[name].name} and {path.name} in {path.parent} have one name. "
@@ -154,6 +159,21 @@ def files_by_name(folder: Path) -> dict[str, Path]:
             )
         files[name] = path
     return files
+
+
+def is_picture_file(path: Path) -> bool:
+    """Whether a file is of a kind that is read: by its ending, or by DICOM's header in it."""
+    if path.name.lower().endswith(SUFFIXES):
+        return True
+    # Scanners write files without an ending, and archives name them by numbers with dots.
+    return path.suffix.lower() not in OTHER_SUFFIXES and readers.reader_of(path) is dicom.DicomFile
+
+
+def without_suffix(name: str) -> str:
+    """A file's name, or a path, without the ending of its kind; others keep theirs."""
+    lower = name.lower()
+    ending = next((one for one in SUFFIXES if lower.endswith(one)), "")
+    return name[: len(name) - len(ending)]
 
 
 @lru_cache(maxsize=4)
@@ -170,8 +190,7 @@ def normal(name: str) -> str:
 def name_of_line(line: str, known: Collection[str]) -> str:
     """The name that a line of a split list means: bare, a file name, or a path of the image."""
     text = normal(line.replace("\\", "/"))
-    if text.lower().endswith(IMAGE_SUFFIXES):
-        text = text[: text.rindex(".")]
+    text = without_suffix(text)
     inner = text.partition("/")[2] if text.partition("/")[0].lower() in IMAGE_FOLDERS else text
     return next((one for one in (text, inner, PurePosixPath(text).name) if one in known), text)
 

@@ -13,6 +13,7 @@ from ..contract import IGNORED
 from ..errors import DataError
 from .decoding import SIXTEEN_BIT_MODES, WHITE_IS_ZERO, decode
 from .images import read_sixteen_bits, refuse_floats
+from .medical.readers import medical_values
 
 SOFT_EDGE_VALUES = 3  # so many different greys of a mask, or more, are soft edges
 
@@ -22,7 +23,8 @@ def read_mask(path: Path, class_count: int, ignore: int | None = None) -> NDArra
 
     Two classes: 0 and 1 as they are; otherwise values of at least half of white are foreground,
     so that masks saved as JPEG and those with soft edges read right. More classes: the values are
-    the indices. A coloured palette stands for its indices.
+    the indices. A coloured palette stands for its indices. DICOM and NIfTI files hold values
+    likewise, without rescale or window.
 
     Args:
         ignore: Value of pixels of which nothing is known; they become `IGNORED`.
@@ -33,7 +35,9 @@ def read_mask(path: Path, class_count: int, ignore: int | None = None) -> NDArra
     Raises:
         DataError: Not an image, coloured, or values that are no class, such as 255 beside 1.
     """
-    values = _mask_values(decode(path, "mask"), path, class_count)
+    values = medical_values(path)
+    if values is None:
+        values = _mask_values(decode(path, "mask"), path, class_count)
     unknown = None if ignore is None else values == ignore
     if unknown is not None:
         values = np.where(unknown, 0, values)

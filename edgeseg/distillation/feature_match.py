@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from ..contract import InputContract
 from ..data.folder import Pair
+from ..data.medical.frames import sha256_of_picture
 from ..models.weights import load_weights, save_weights
 from ..progress import SILENT, Progress
-from ..records import sha256_of_file
 from ..storage.cache import get_or_make
 from .graph_flow import graph_flow_loss
 from .paraphraser import Paraphraser, train_paraphrasers
@@ -86,13 +86,13 @@ def match_features(
         "taps": list(teacher_taps.modules),
         "nodes": settings.nodes,
         "steps": settings.paraphraser_steps,
-        "images": [sha256_of_file(pair.image_path) for pair in pairs],
+        "images": [sha256_of_picture(pair.image_path) for pair in pairs],
         "seed": seed,
     }
 
     def features_of(numbers: list[int]) -> list[Tensor]:
         own = teacher.spec.inputs
-        prepared = [own.prepare(pairs[number].read_image(own.channels)) for number in numbers]
+        prepared = [own.prepare(pairs[number].read_image(own)) for number in numbers]
         with teacher_taps.listening():
             teacher.logits(torch.cat([torch.from_numpy(image) for image in prepared]))
         return teacher_taps.take()

@@ -14,10 +14,11 @@ from torch.nn import functional as F
 
 from ..contract import InputContract
 from ..data.folder import FolderDataset, Pair
+from ..data.medical.frames import sha256_of_picture
+from ..data.medical.readers import is_medical
 from ..errors import UsageError
 from ..models import TrainedModel
 from ..progress import SILENT, Progress
-from ..records import sha256_of_file
 from ..storage.cache import get_or_make
 from ..training.samples import Companions
 from .outputs import main_logits, match_channels
@@ -99,8 +100,8 @@ def images_for(teachers: Sequence[Teacher]) -> Companions:
         prepared = {}
         for index, teacher in enumerate(teachers):
             own = teacher.spec.inputs
-            is_shared = pixels.shape[2] == own.channels
-            image = pixels if is_shared else pair.read_image(own.channels)
+            is_shared = pixels.shape[2] == own.channels and not is_medical(pair.image_path)
+            image = pixels if is_shared else pair.read_image(own)
             prepared[image_name(index)] = own.prepare(image)[0]
         return prepared
 
@@ -136,7 +137,7 @@ class KeptAnswers:
     ) -> None:
         record = {
             "teachers": [teacher.cache_identity() for teacher in teachers],
-            "images": [sha256_of_file(pair.image_path) for pair in images],
+            "images": [sha256_of_picture(pair.image_path) for pair in images],
             "size": [inputs.height, inputs.width],
             "channels": channels,
             "views": views,
@@ -145,7 +146,7 @@ class KeptAnswers:
 
         def answer(pairs: Sequence[Pair], teacher: Teacher) -> Tensor:
             own = teacher.spec.inputs
-            prepared = [own.prepare(pair.read_image(own.channels)) for pair in pairs]
+            prepared = [own.prepare(pair.read_image(own)) for pair in pairs]
             batch = torch.from_numpy(np.concatenate(prepared))
             logits = match_channels(teacher.mean_logits(batch, views), channels)
             return F.interpolate(logits, size=shape[2:], mode="bilinear", align_corners=False)

@@ -29,7 +29,7 @@ def predict_labelled(
         predict: Prepared image (1, C, H, W) to probabilities.
     """
     for pair in dataset:
-        image, labels = pair.read_both(len(outputs.classes), inputs.channels, outputs.ignore)
+        image, labels = pair.read_both(len(outputs.classes), inputs, outputs.ignore)
         truth = outputs.shrink_labels(labels, inputs.height, inputs.width)
         yield predict(inputs.prepare(image)), truth
         if stage is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract import OutputContract
+from ..contract import InputContract, OutputContract
 from ..data.depth import tell_depth
 from ..data.folder import FolderDataset, Pair, open_folder
 from ..data.label_subset import forget_labels
@@ -94,12 +94,12 @@ class TaughtPair:
         self.outputs = outputs
 
     def read_both(
-        self, class_count: int, channels: int = 3, ignore: int | None = None
+        self, class_count: int, inputs: int | InputContract = 3, ignore: int | None = None
     ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
         """The image, and the classes that the network finds, at the network's size."""
         import torch
 
-        pixels = self.pair.read_image(channels)
+        pixels = self.pair.read_image(inputs)
         logits = self.teacher.logits(torch.from_numpy(self.teacher.spec.inputs.prepare(pixels)))
         shares = torch.sigmoid(logits) if logits.shape[1] == 1 else logits
         return pixels, self.outputs.labels(shares.cpu().numpy())
@@ -230,15 +230,18 @@ def _find_original(request: AdaptRequest) -> ModelSpec:
 
 def _open_images(request: AdaptRequest, spec: ModelSpec, progress: Progress) -> FolderDataset:
     """Images of the train split, without labels."""
-    images = forget_labels(open_folder(request.unlabeled, ["train"], labelled=False))
+    axis = spec.inputs.axis
+    images = forget_labels(open_folder(request.unlabeled, ["train"], labelled=False, axis=axis))
     tell_depth([pair.image_path for pair in images], spec.inputs, progress)
     return images
 
 
 def _open_val(request: AdaptRequest, teacher: Teacher) -> Any:
+    axis = teacher.spec.inputs.axis
     if request.data is not None:
-        return open_folder(request.data, ["val"])
-    return TaughtImages(open_folder(request.unlabeled, ["val"], labelled=False), teacher)
+        return open_folder(request.data, ["val"], axis=axis)
+    images = open_folder(request.unlabeled, ["val"], labelled=False, axis=axis)
+    return TaughtImages(images, teacher)
 
 
 def _truth(request: AdaptRequest, original: ModelSpec) -> str:
@@ -258,7 +261,7 @@ def _start(network: nn.Module, teacher: Teacher, images: FolderDataset) -> None:
         wrapped = wrapped.network
     inputs = teacher.spec.inputs
     shown = [
-        torch.from_numpy(inputs.prepare(pair.read_image(inputs.channels)))
+        torch.from_numpy(inputs.prepare(pair.read_image(inputs)))
         for pair in images.first(START_IMAGES)
     ]
     start_twin(network, teacher.network, wrapped.replaced, shown)

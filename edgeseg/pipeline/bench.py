@@ -94,7 +94,8 @@ def run_bench(request: BenchRequest, progress: Progress = SILENT) -> Report:
         sweep_threads=request.sweep_threads,
     )
     bundles = [open_bundle(folder) for folder in request.bundles]
-    dataset = open_split(request.data, *request.splits).first(request.images)
+    axis = bundles[0].inputs.axis
+    dataset = open_split(request.data, *request.splits, axis=axis).first(request.images)
     read_groups(dataset)  # which the report will hold: a fault in it is told before the work
     for inputs in {str(bundle.inputs): bundle.inputs for bundle in bundles}.values():
         tell_depth([pair.image_path for pair in dataset], inputs, progress)

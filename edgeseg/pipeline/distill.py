@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..contract import AXIAL
 from ..data.depth import tell_depth
 from ..data.folder import FolderDataset, Pair, open_folder
 from ..data.label_subset import forget_labels, split_labels
@@ -86,9 +87,10 @@ def distill_model(request: DistillRequest, progress: Progress = SILENT) -> Train
     teachers = find_teachers(request, student) if settings.needs_teacher else []
     recipe = request.training.find_recipe(student)
     require_answers(settings, recipe)
-    train, unlabelled = open_images(request, recipe.seed)
+    axis = student.inputs.axis
+    train, unlabelled = open_images(request, recipe.seed, axis)
     require_mixable(settings, recipe, has_unlabelled=unlabelled is not None)
-    val = open_folder(request.data, ["val"])
+    val = open_folder(request.data, ["val"], axis=axis)
     tell_depth([pair.image_path for pair in train], student.inputs, progress)
     for package in ("monai", "lightning_fabric"):
         require(package, purpose="Distillation")
@@ -214,14 +216,20 @@ def require_mixable(settings: DistillSettings, recipe: Recipe, *, has_unlabelled
             )
 
 
-def open_images(request: DistillRequest, seed: int) -> tuple[FolderDataset, FolderDataset | None]:
+def open_images(
+    request: DistillRequest, seed: int, axis: int = AXIAL
+) -> tuple[FolderDataset, FolderDataset | None]:
     """Labelled and unlabelled train images; None where none are without label.
+
+    Args:
+        axis: Along which volumes are cut.
 
     Raises:
         UsageError: The unlabelled folder is the data folder.
         DataError: See `open_folder`.
     """
-    train, others = split_labels(open_folder(request.data, ["train"]), request.labels, seed)
+    images = open_folder(request.data, ["train"], axis=axis)
+    train, others = split_labels(images, request.labels, seed)
     pairs = others.pairs
     if request.unlabeled is not None:
         if request.unlabeled.resolve() == request.data.resolve():
@@ -230,7 +238,8 @@ def open_images(request: DistillRequest, seed: int) -> tuple[FolderDataset, Fold
                 "must not be learned from. Leave it out; --labels sets the share of train labels."
             )
         splits = ["train"] if (request.unlabeled / "train.txt").is_file() else []
-        pairs += forget_labels(open_folder(request.unlabeled, splits, labelled=False)).pairs
+        more = open_folder(request.unlabeled, splits, labelled=False, axis=axis)
+        pairs += forget_labels(more).pairs
     return train, replace(others, pairs=pairs) if pairs else None
 
 

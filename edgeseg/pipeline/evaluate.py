@@ -111,7 +111,7 @@ def evaluate_model(request: EvaluateRequest, progress: Progress = SILENT) -> dic
         against = TrainedModel.find(
             request.against, None, request.size, request.against_weights, "--against-weights"
         )
-    dataset = open_split(request.data, *request.splits)
+    dataset = open_split(request.data, *request.splits, axis=model.spec.inputs.axis)
     return score_model(
         model, dataset, progress, request.metrics, against, max_change=request.max_change
     )

@@ -14,9 +14,12 @@ from edgeseg.targets import Backend, find_runtime
 
 from ..bundle.bundle import SOURCE_WEIGHTS, Bundle
 from ..data.images import read_image
+from ..data.medical.segmentations import Origin
 from ..errors import BundleError, reason_of
 from ..lazy import require
 from .builder.bundle_reference import reference_runner
+
+SHOWN_IDENTITY = 12  # characters of a bundle's identity that people compare
 
 
 def load_bundle(bundle: Bundle, *, threads: int = 1) -> Backend:
@@ -79,6 +82,18 @@ def predict_image(
     return bundle.outputs.restore(probabilities, *image.shape[:2])
 
 
+def origin_of(bundle: Bundle) -> Origin:
+    """What a mask file says of the bundle that made it."""
+    manifest = bundle.manifest
+    return Origin(
+        classes=bundle.outputs.classes,
+        model=manifest.model.name,
+        bundle=manifest.name,
+        identity=bundle.identity[:SHOWN_IDENTITY],
+        version=manifest.edgeseg_version,
+    )
+
+
 def load_reference(bundle: Bundle) -> Backend:
     """The FP32 reference of a bundle, from the bundle's source: see `reference_runner`.
 
@@ -131,7 +146,7 @@ def predict_images(
     """
     backend = load_bundle(bundle, threads=threads)
     for path in paths:
-        image = read_image(path, bundle.inputs.channels)
+        image = read_image(path, bundle.inputs)
         labels = predict_image(bundle, backend, image, str(path))
         theirs = None
         if reference is not None:

@@ -55,8 +55,10 @@ def train_model(request: TrainRequest, progress: Progress = SILENT) -> TrainingR
     """
     spec = find_model(request.model, request.spec, request.size)
     recipe = request.training.find_recipe(spec)
-    train, _ = split_labels(open_folder(request.data, ["train"]), request.labels, recipe.seed)
-    val = open_folder(request.data, ["val"])
+    axis = spec.inputs.axis
+    images = open_folder(request.data, ["train"], axis=axis)
+    train, _ = split_labels(images, request.labels, recipe.seed)
+    val = open_folder(request.data, ["val"], axis=axis)
     tell_depth([pair.image_path for pair in train], spec.inputs, progress)
     require("monai", purpose="Training")
     require("lightning_fabric", purpose="Training")

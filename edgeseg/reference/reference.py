@@ -139,8 +139,7 @@ def reference_images(network: nn.Module, spec: ModelSpec, pairs: Sequence[Any]) 
     from .soundness import require_sound_answers
 
     predict = torch_predictor(network)
-    channels = spec.inputs.channels
-    inputs = tuple(spec.inputs.prepare(pair.read_image(channels)) for pair in pairs)
+    inputs = tuple(spec.inputs.prepare(pair.read_image(spec.inputs)) for pair in pairs)
     answers = tuple(predict(image) for image in inputs)
     require_sound_answers(network, spec.name, predict, inputs, answers)
     return ReferenceImages(tuple(pair.name for pair in pairs), inputs, answers)

@@ -129,7 +129,7 @@ class TrainingImages:
 
     def _prepare(self, index: int) -> dict[str, Tensor]:
         pair = self.dataset[index]
-        pixels = pair.read_image(self.inputs.channels)
+        pixels = pair.read_image(self.inputs)
         planes: dict[str, Tensor] = {
             IMAGE: torch.from_numpy(self.inputs.prepare(pixels)[0]),
         }

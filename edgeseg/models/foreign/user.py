@@ -10,12 +10,20 @@ width = 256
 stride = 32                # height and width are multiples of it
 input_channels = 3         # 1: grey, to which any picture is converted; may be left out
 white = 4095               # of images of 16 bits, where it is not 65535
+window = "file"            # of DICOM and NIfTI: the file's own; or a table, see below
 ignore = 255               # value in masks of which nothing is known, where there is one
 
 [normalization]
 kind = "mean_std"          # or "min_max" with low and high
 mean = [0.485, 0.456, 0.406]  # of pixels in 0..1, a number for each channel
 std = [0.229, 0.224, 0.225]
+
+[window]                   # of DICOM and NIfTI; may be left out
+centre = 40                # in the file's own unit, such as Hounsfield's
+width = 400                # black is half of it below the centre, white half above
+
+[volume]                   # how volumes are cut into slices; may be left out
+axis = "axial"             # or 0 (left to right), 1 (to the front), 2 (upwards, axial)
 
 [arguments]                # keyword arguments of the class or function; may be left out
 width = 32
@@ -30,7 +38,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from ...contract import COLORS, InputContract, MeanStd, MinMax, OutputContract
+from ...contract import AXIAL, COLORS, InputContract, MeanStd, MinMax, OutputContract
+from ...data.medical.windows import require_window
 from ...errors import UsageError, reason_of
 from ...lazy import require_installed
 from ...storage.reading import read_text_file
@@ -38,7 +47,11 @@ from ..construction import require_plain
 from ..spec import ModelSpec
 
 REQUIRED = ("classes", "channels", "returns", "height", "width", "stride", "normalization")
-OPTIONAL = ("title", "arguments", "output", "input_channels", "white", "ignore")
+OPTIONAL = (
+    *("title", "arguments", "output", "input_channels", "white", "ignore"),
+    *("window", "volume"),
+)
+AXES = {"axial": AXIAL, 0: 0, 1: 1, 2: 2}
 LARGEST_STD = 2.0  # of pixels in 0..1; 0.5 is the largest that any pixels have
 NORMALIZATIONS: dict[str, type[MinMax] | type[MeanStd]] = {"mean_std": MeanStd, "min_max": MinMax}
 
@@ -215,6 +228,43 @@ def _read_normalization(settings: dict[str, Any]) -> MinMax | MeanStd:
     return made
 
 
+def _read_window(record: dict[str, Any]) -> tuple[float, float] | str | None:
+    """The window of DICOM and NIfTI files, as the contract has it.
+
+    Raises:
+        ValueError: Names the entry.
+    """
+    window = record.get("window")
+    if isinstance(window, dict):
+        names = {"center": "centre"}
+        table = {names.get(name, name): value for name, value in window.items()}
+        if set(table) != {"centre", "width"}:
+            raise ValueError(
+                f"[window] holds {', '.join(map(str, window)) or 'nothing'}; it is centre and "
+                "width, two numbers."
+            )
+        window = (table["centre"], table["width"])
+    require_window(window)
+    if window is not None and "white" in record:
+        raise ValueError("white and window both say what is white; one of them must go.")
+    return window
+
+
+def _read_axis(record: dict[str, Any]) -> int:
+    """The axis of [volume].
+
+    Raises:
+        ValueError: Names the entry.
+    """
+    table = record.get("volume", {})
+    if not isinstance(table, dict) or set(table) - {"axis"}:
+        raise ValueError(f"volume is {table!r}, which is not a table [volume] with axis alone.")
+    axis = table.get("axis", "axial")
+    if type(axis) not in (int, str) or axis not in AXES:
+        raise ValueError(f"axis of [volume] is {axis!r}, which is not 'axial', 0, 1 or 2.")
+    return AXES[axis]
+
+
 def _channels_of(normalization: MinMax | MeanStd) -> int:
     """The number of channels where the spec does not say it: as many as it has means."""
     return len(normalization.mean) if isinstance(normalization, MeanStd) else 3
@@ -249,6 +299,8 @@ def _spec_of_record(import_path: str, record: dict[str, Any]) -> ModelSpec:
         normalization,
         channels=record.get("input_channels", _channels_of(normalization)),
         white=record.get("white"),
+        window=_read_window(record),
+        axis=_read_axis(record),
     )
     return ModelSpec(
         name=name.lower(),

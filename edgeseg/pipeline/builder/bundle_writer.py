@@ -73,7 +73,7 @@ def _write_runner(context: BuildContext, folder: Path) -> None:
 
 def _write_golden(context: BuildContext, made: BuiltArtifact, folder: Path) -> GoldenRecord:
     folder.mkdir()
-    image = context.check_pairs[0].read_image(context.spec.inputs.channels)
+    image = context.check_pairs[0].read_image(context.spec.inputs)
     np.save(folder / "image.npy", image)
     # Half precision: off by at most 2.4e-4 of a probability, and half the bytes.
     np.save(folder / "mask.npy", made.masks[0].astype(np.float16))

@@ -9,13 +9,13 @@ from typing import Any
 
 from edgeseg.data.depth import tell_depth
 from edgeseg.data.folder import Pair
+from edgeseg.data.medical.frames import sha256_of_picture
 from edgeseg.errors import UsageError
 from edgeseg.lazy import require_installed
 from edgeseg.models import ModelSpec, TrainedModel, find_model
 from edgeseg.progress import Progress
 from edgeseg.quantize import QuantizationSpec, resolve_quantization
 from edgeseg.quantize.calibration_images import CalibrationImages, choose_calibration_images
-from edgeseg.records import sha256_of_file
 from edgeseg.reference.find import open_reference, reference_packages
 from edgeseg.reference.reference import (
     ExportedGraph,
@@ -117,11 +117,14 @@ class BuildContext:
     @cached_property
     def check_pairs(self) -> tuple[Pair, ...]:
         """Images of the val split on which forms of the network are compared."""
-        return tuple(open_split(self.request.data, "val", labelled=False))[:CHECK_IMAGES]
+        axis = self.spec.inputs.axis
+        val = open_split(self.request.data, "val", labelled=False, axis=axis)
+        return tuple(val)[:CHECK_IMAGES]
 
     @cached_property
     def calibration(self) -> CalibrationImages:
-        dataset = open_split(self.request.data, "train", labelled=False)
+        axis = self.spec.inputs.axis
+        dataset = open_split(self.request.data, "train", labelled=False, axis=axis)
         return choose_calibration_images(dataset, self.spec.inputs, self.request.calibration_images)
 
     @cached_property
@@ -161,7 +164,9 @@ class BuildContext:
             **self.identity(),
             **self.model.cache_identity(),
             "candidate": candidate.to_json(),
-            "checks": [(pair.name, sha256_of_file(pair.image_path)) for pair in self.check_pairs],
+            "checks": [
+                (pair.name, sha256_of_picture(pair.image_path)) for pair in self.check_pairs
+            ],
             "quantization": quantization,
         }
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from edgeseg.contract import AXIAL
 from edgeseg.data.folder import FolderDataset, open_folder, open_sample
 from edgeseg.errors import UsageError
 from edgeseg.records import short_name
@@ -114,10 +115,12 @@ def measurable_runtimes(target: str, runtime: str | None = None) -> tuple[str, .
     return tuple(name for name in names if not find_runtime(name).fallback_runtime())
 
 
-def open_split(data: Path | None, *splits: str, labelled: bool = True) -> FolderDataset:
-    """Splits of a data folder, or of the sample."""
+def open_split(
+    data: Path | None, *splits: str, labelled: bool = True, axis: int = AXIAL
+) -> FolderDataset:
+    """Splits of a data folder, whose volumes are cut along an axis, or of the sample."""
     if data is None:
         return open_sample(splits)
     if not data.is_dir():
         raise UsageError(f"No data folder at {data}. Check --data.")
-    return open_folder(data, splits, labelled=labelled)
+    return open_folder(data, splits, labelled=labelled, axis=axis)

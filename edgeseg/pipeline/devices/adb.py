@@ -288,7 +288,7 @@ class AdbWorker(Worker):
         to_labels = OutputContract.from_json(dict(request.outputs)).labels
         maps = []
         for path in request.images:
-            mask = self.compute(inputs.prepare(read_image(Path(path), inputs.channels)))
+            mask = self.compute(inputs.prepare(read_image(Path(path), inputs)))
             if not np.isfinite(mask).all():
                 raise BenchmarkError(
                     f"Measuring {self.name} failed: the mask of {path} holds NaN or infinity. "

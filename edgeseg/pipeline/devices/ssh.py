@@ -292,11 +292,11 @@ class SshWorker(WorkerProxy):
 
     def time_phases(self, request: TimePhases) -> Phases:
         assert request.inputs is not None
-        channels = InputContract.from_json(dict(request.inputs)).channels
+        inputs = InputContract.from_json(dict(request.inputs))
         found = Phases([], [], [])
         with temporary_folder("device") as folder:
             for path in request.images:
-                image = self._push_image(Path(path), Path(folder), channels)
+                image = self._push_image(Path(path), Path(folder), inputs)
                 times = self.ask(TimePhases([image], request.repeats))
                 found = Phases(
                     [*found.preprocess_ms, *times.preprocess_ms],
@@ -305,13 +305,13 @@ class SshWorker(WorkerProxy):
                 )
         return found
 
-    def _push_image(self, path: Path, folder: Path, channels: int) -> str:
+    def _push_image(self, path: Path, folder: Path, inputs: InputContract) -> str:
         """Bring a decoded image to the device, over the one before; returns where it lies.
 
         One at a time: the device's disk may be small, and a step may not take long.
         """
         image = f"{self._scratch}/image.npy"
-        np.save(folder / "image.npy", read_image(path, channels))
+        np.save(folder / "image.npy", read_image(path, inputs))
         self._transport.push(folder / "image.npy", image)
         return image
 
@@ -336,7 +336,7 @@ class SshWorker(WorkerProxy):
     def _label_image(self, path: Path, folder: Path, inputs: InputContract) -> NDArray[np.uint8]:
         result = f"{self._scratch}/labels.npy"
         shape = inputs.height, inputs.width
-        image = self._push_image(path, folder, inputs.channels)
+        image = self._push_image(path, folder, inputs)
         self.ask(Label([image], result))
         limit = int(np.prod(shape)) + NPY_HEADER_BYTES
         self._transport.pull(result, folder / "labels.npy", limit_bytes=limit)

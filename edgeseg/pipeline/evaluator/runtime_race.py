@@ -37,7 +37,7 @@ def rank_runtimes(
     images = folder / "race_images.npy"
     pairs = context.check_pairs[:TIMED]
     inputs = context.spec.inputs
-    np.save(images, np.stack([inputs.prepare(pair.read_image(inputs.channels)) for pair in pairs]))
+    np.save(images, np.stack([inputs.prepare(pair.read_image(inputs)) for pair in pairs]))
     blocks = dict(zip(artifacts, _take_turns(artifacts, images), strict=True))
     names = list(artifacts)
     winner = names[0]

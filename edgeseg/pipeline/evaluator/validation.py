@@ -13,6 +13,7 @@ import numpy as np
 from edgeseg.benchmarks.accuracy import true_labels
 from edgeseg.contract import OutputContract
 from edgeseg.data.folder import SAMPLE_CLASSES, FolderDataset
+from edgeseg.data.medical.frames import sha256_of_picture
 from edgeseg.errors import DataError, ParityError
 from edgeseg.metrics.agreement import PER, has_collapsed
 from edgeseg.metrics.scores import Labels, MetricSet, ReferenceScores
@@ -55,7 +56,7 @@ class ValidationSet:
         self._context = context
         self._folder = folder
         self._progress = progress
-        val = open_split(context.request.data, "val", labelled=False)
+        val = open_split(context.request.data, "val", labelled=False, axis=context.spec.inputs.axis)
         self._references: dict[int, ReferenceScores] = {}
         self.dataset = FolderDataset(val.root, val.splits, spread(val.pairs, MANY))
         # The sample's masks say nothing about a network that looks for something else.
@@ -90,14 +91,14 @@ class ValidationSet:
     @cached_property
     def digests(self) -> tuple[str, ...]:
         """Of the image files."""
-        return tuple(sha256_of_file(pair.image_path) for pair in self.dataset)
+        return tuple(sha256_of_picture(pair.image_path) for pair in self.dataset)
 
     def identity(self) -> dict[str, Any]:
         """Which images, and whether with labels, as JSON."""
         masks = [pair.mask_path for pair in self.dataset] if self.has_labels else []
         return {
             "images": list(self.digests),
-            "masks": [sha256_of_file(path) for path in masks if path is not None],
+            "masks": [sha256_of_picture(path) for path in masks if path is not None],
             "metrics": [metric.name for metric in self._metrics],
         }
 
@@ -110,7 +111,7 @@ class ValidationSet:
         open_memmap: Any = np.lib.format.open_memmap
         prepared = open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
         for index, pair in enumerate(self.dataset):
-            prepared[index] = inputs.prepare(pair.read_image(inputs.channels))
+            prepared[index] = inputs.prepare(pair.read_image(inputs))
         prepared.flush()
         return path
 

@@ -64,7 +64,7 @@ class ToolkitProcess(WorkerProcess):
         with temporary_folder("toolkit") as name:
             prepared, label_map = Path(name) / "image.npy", Path(name) / "labels.npy"
             for path in request.images:
-                image = read_image(Path(path), inputs.channels)
+                image = read_image(Path(path), inputs)
                 np.save(prepared, inputs.prepare(image)[np.newaxis])
                 self.label_prepared(
                     LabelPrepared(str(prepared), 1, request.outputs, str(label_map))

@@ -129,7 +129,8 @@ class _Study:
             self._candidate(method, options)
         self._candidate("distill", request.distill_options)
         self.builder = Builder(self.context, work / "builder", progress)
-        pairs = tuple(open_split(request.data, "val", labelled=False))[: request.check_images]
+        val = open_split(request.data, "val", labelled=False, axis=self.context.spec.inputs.axis)
+        pairs = tuple(val)[: request.check_images]
         reference = self.context.reference
         with progress.stage("predictions of the FP32 reference"):
             self.references: ReferenceImages = reference.answer(pairs)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgeseg.data.folder import FolderDataset, open_folder
+from edgeseg.data.medical.frames import sha256_of_picture
 from edgeseg.distillation.settings import DistillSettings, find_method
 from edgeseg.errors import UsageError, reason_of
 from edgeseg.metrics.counts import Counts
@@ -295,7 +296,7 @@ def _digest(dataset: FolderDataset) -> str:
     lines = []
     for pair in dataset:
         files = (pair.image_path, pair.mask_path)
-        lines.append([pair.name, *(sha256_of_file(path) for path in files if path is not None)])
+        lines.append([pair.name, *(sha256_of_picture(path) for path in files if path is not None)])
     return f"{len(lines)} ({hashlib.sha256(json.dumps(lines).encode()).hexdigest()[:16]})"
 
 

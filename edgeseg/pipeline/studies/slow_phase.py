@@ -164,7 +164,7 @@ def share_the_core() -> None:
 def measure_phase(bundle: Path, kind: str, seconds: float, start_s: float, end_s: float) -> Phase:
     """One long run of a bundle with a slow phase."""
     opened = open_bundle(bundle)
-    image = open_sample(["val"]).pairs[0].read_image(opened.inputs.channels)
+    image = open_sample(["val"]).pairs[0].read_image(opened.inputs)
     with temporary_folder("phase") as name:
         import numpy as np
 

@@ -149,7 +149,7 @@ def _write_request(bundle: Bundle, folder: Path) -> None:
     backend = load_bundle(bundle)
     photos = []
     for path in write_photos(folder):
-        image = read_image(path, bundle.inputs.channels)
+        image = read_image(path, bundle.inputs)
         labels = predict_image(bundle, backend, image, path.name)
         (folder / f"{path.name}.labels").write_bytes(labels.tobytes())
         photos.append({"file": path.name, "labels": f"{path.name}.labels"})

@@ -1,0 +1,160 @@
+"""DICOM segmentations (SEG) of DICOM pictures.
+
+A segmentation belongs to a patient: it carries the patient's and the study's tags of its source,
+which is its purpose. Nothing else that edgeseg writes has them.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import DataError
+from ...lazy import require
+from ...storage.atomic import write_bytes
+from .parsing import guarded, macro, parse
+
+LONGEST_TEXT = 64  # characters of DICOM's LO
+SCHEME = "99EDGESEG"
+NUMBER = 100  # of the series; viewers sort by it
+# What a segmentation must repeat, empty where its source lacks it.
+REPEATED = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"),
+    *("StudyDate", "StudyTime", "ReferringPhysicianName"),
+)
+NAMED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+SEXES = ("M", "F", "O", "")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What made the masks.
+
+    Attributes:
+        classes: Names, background first.
+        model: Name of the network, which is the algorithm's.
+        bundle: Name of the bundle.
+        identity: Of the bundle, the first characters, which are the algorithm's version.
+        version: Of edgeseg.
+    """
+
+    classes: tuple[str, ...]
+    model: str
+    bundle: str
+    identity: str
+    version: str
+
+
+def read_source(path: Path) -> Any:
+    """A DICOM file's tags, as a segmentation of it needs them.
+
+    Raises:
+        DataError: The file is damaged, or does not say where in space its pixels lie.
+    """
+    data = parse(path, pixels=False)
+    with guarded(path):
+        missing = [name for name in (*NAMED, "FrameOfReferenceUID") if not getattr(data, name, "")]
+        position = macro(data, 0, "PlanePositionSequence")
+        if not getattr(position, "ImagePositionPatient", None):
+            missing.append("ImagePositionPatient")
+        if not getattr(macro(data, 0, "PixelMeasuresSequence"), "PixelSpacing", None):
+            missing.append("PixelSpacing")
+        if missing:
+            raise DataError(
+                f"{path} has no {missing[0]}: it does not say where in a patient its pixels lie, "
+                "and a DICOM segmentation must. Write its mask with --format png."
+            )
+        for name in REPEATED:
+            if name not in data:
+                setattr(data, name, "")
+        if data.PatientSex not in SEXES:
+            data.PatientSex = "O"
+    return data
+
+
+def series_of(data: Any) -> tuple[Any, ...]:
+    """What single pictures of one segmentation have in common."""
+    shape = data.Rows, data.Columns
+    return str(data.SeriesInstanceUID), str(data.FrameOfReferenceUID), *shape
+
+
+def write_segmentation(
+    path: Path, sources: Sequence[Path], frames: Sequence[NDArray[np.uint8]], origin: Origin
+) -> None:
+    """Write one segmentation of a series of single pictures, or of one file of many.
+
+    Args:
+        frames: Classes of each picture, (H, W), in the order of the sources or their frames.
+
+    Raises:
+        DataError: See `read_source`; or the source's tags do not fit together.
+        MissingBackendError: highdicom is not installed.
+    """
+    require("highdicom", purpose="Writing a DICOM segmentation")
+    import highdicom.seg
+    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+    data = [read_source(source) for source in sources]
+    with guarded(sources[0]):
+        labels = np.stack(frames)
+        made = highdicom.seg.Segmentation(
+            source_images=data,
+            pixel_array=labels,
+            omit_empty_frames=bool(labels.any()),
+            segmentation_type="BINARY",
+            segment_descriptions=_describe(origin),
+            series_instance_uid=generate_uid(),
+            series_number=NUMBER,
+            sop_instance_uid=generate_uid(),
+            instance_number=1,
+            manufacturer="EdgeSeg",
+            manufacturer_model_name=_text(origin.bundle),
+            software_versions=_text(origin.version),
+            device_serial_number=_text(origin.identity),
+            transfer_syntax_uid=ExplicitVRLittleEndian,
+            content_label="SEGMENTATION",
+            series_description=_text(f"{origin.model} {origin.identity}"),
+        )
+        content = io.BytesIO()
+        made.save_as(content)
+    write_bytes(path, content.getvalue())
+
+
+def _describe(origin: Origin) -> list[Any]:
+    """A segment for each class beside the background."""
+    import highdicom
+    import highdicom.seg
+    import highdicom.sr
+    from pydicom.sr.codedict import codes
+
+    algorithm = highdicom.AlgorithmIdentificationSequence(
+        name=_text(origin.model),
+        family=codes.cid7162.ArtificialIntelligence,
+        version=_text(origin.identity),
+        source="EdgeSeg",
+    )
+    return [
+        highdicom.seg.SegmentDescription(
+            segment_number=index,
+            segment_label=_text(name),
+            segmented_property_category=codes.SCT.SpatialAndRelationalConcept,
+            segmented_property_type=highdicom.sr.CodedConcept(
+                f"CLASS-{index}", SCHEME, _text(name)
+            ),
+            algorithm_type="AUTOMATIC",
+            algorithm_identification=algorithm,
+        )
+        for index, name in enumerate(origin.classes)
+        if index > 0
+    ]
+
+
+def _text(value: str) -> str:
+    """A text that DICOM takes: of one value, and not too long."""
+    return value.replace("\\", "/")[:LONGEST_TEXT] or "unnamed"
