@@ -79,6 +79,7 @@ class DicomFile:
                 f"{self.path} claims {self.frames} frames; from 1 to {MOST_FRAMES:,} are read. "
                 "Repair the file, or cut it into parts."
             )
+        self.is_segmentation = str(getattr(data, "SOPClassUID", "")) == SEGMENTATION
         allocated = whole(data, "BitsAllocated", 32)
         self.bits = whole(data, "BitsStored", allocated)
         self.is_signed = whole(data, "PixelRepresentation", 0) == 1
@@ -90,8 +91,11 @@ class DicomFile:
             )
 
     def count(self, axis: int) -> int:
-        """Number of pictures; frames lie as they are stored, along whatever axis."""
-        return self.frames
+        """Number of pictures; frames lie as they are stored, along whatever axis.
+
+        The frames of a segmentation are segments of one picture: see `values`.
+        """
+        return 1 if self.is_segmentation else self.frames
 
     def shape(self, axis: int) -> tuple[int, int]:
         """Rows and columns."""
@@ -110,12 +114,15 @@ class DicomFile:
             return rows, columns
 
     def values(self, index: int, axis: int) -> NDArray[Any]:
-        """Stored values of a frame, (H, W), as masks have them.
+        """Stored values of a frame, (H, W), as masks have them; of a segmentation, the segments.
 
         Raises:
-            DataError: The frame is coloured, or is not decoded.
+            DataError: The frame is coloured, or is not decoded; a segmentation of several slices,
+                or of shares.
         """
         with guarded(self.path):
+            if self.is_segmentation:
+                return self._segments()
             stored = self._stored(index)
             if stored.ndim != 2:
                 raise DataError(
@@ -123,6 +130,24 @@ class DicomFile:
                     "one value a class."
                 )
             return stored
+
+    def _segments(self) -> NDArray[np.uint16]:
+        """Number of the segment of each pixel, 0 where there is none."""
+        places, labels = set(), np.zeros((self.rows, self.columns), np.uint16)
+        is_binary = str(self.data.SegmentationType) == "BINARY"
+        for index in range(self.frames):
+            position = macro(self.data, index, "PlanePositionSequence")
+            places.add(str(getattr(position, "ImagePositionPatient", "")))
+            if len(places) > 1 or not is_binary:
+                raise DataError(
+                    f"The segmentation {self.path} holds several slices, or shares of pixels. As "
+                    "a mask, save it as NIfTI or as a PNG for each slice."
+                )
+            segment = whole(
+                macro(self.data, index, "SegmentIdentificationSequence"), "ReferencedSegmentNumber"
+            )
+            labels[self._stored(index) > 0] = segment
+        return labels
 
     def picture(
         self, index: int, axis: int, window: Window | str | None, white: int | None

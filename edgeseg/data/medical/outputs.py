@@ -16,7 +16,7 @@ from ..layout import without_suffix
 from . import nifti
 from .frames import split_frame
 from .readers import list_frames, reader_of, spacing_of
-from .segmentations import Origin, read_source, series_of, write_segmentation
+from .segmentations import Origin, series_of, write_segmentation
 
 PNG, NIFTI, DICOM_SEG = FORMATS = ("png", "nifti", "dicom-seg")
 OWN_FORMATS = {"nifti": NIFTI, "dicom": DICOM_SEG}
@@ -76,7 +76,7 @@ def plan_masks(paths: Sequence[Path], format_name: str | None, axis: int) -> lis
     series: dict[tuple[object, ...], int] = {}
     for path in paths:
         for plan in _plans_of(path, format_name, axis):
-            key = series_of(read_source(path)) if plan.format == DICOM_SEG else None
+            key = series_of(path) if plan.format == DICOM_SEG else None
             if key is None or len(plan.frames) > 1:
                 plans.append(plan)
             elif key in series:

@@ -78,10 +78,16 @@ def read_source(path: Path) -> Any:
     return data
 
 
-def series_of(data: Any) -> tuple[Any, ...]:
-    """What single pictures of one segmentation have in common."""
-    shape = data.Rows, data.Columns
-    return str(data.SeriesInstanceUID), str(data.FrameOfReferenceUID), *shape
+def series_of(path: Path) -> tuple[Any, ...]:
+    """What single pictures of one segmentation have in common.
+
+    Raises:
+        DataError: See `read_source`.
+    """
+    data = read_source(path)
+    with guarded(path):
+        shape = data.Rows, data.Columns
+        return str(data.SeriesInstanceUID), str(data.FrameOfReferenceUID), *shape
 
 
 def write_segmentation(

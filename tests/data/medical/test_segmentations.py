@@ -13,6 +13,7 @@ from medical_files import PATIENT, write_dicom
 from numpy.typing import NDArray
 from support import INSTALL_SCRIPT, UNTESTED, needs
 
+from edgeseg.data.masks import read_mask
 from edgeseg.data.medical.outputs import areas_of, plan_masks
 from edgeseg.data.medical.segmentations import Origin, write_segmentation
 from edgeseg.errors import DataError, UsageError
@@ -47,6 +48,15 @@ def test_frames_read_back_equal(tmp_path: Path) -> None:
     sources, masks = series(tmp_path), labels()
     write_segmentation(tmp_path / "seg.dcm", sources, masks, ORIGIN)
     assert np.array_equal(read_back(tmp_path / "seg.dcm", sources), np.stack(masks))
+
+
+def test_a_segmentation_of_one_picture_is_a_mask(tmp_path: Path) -> None:
+    sources, masks = series(tmp_path), labels()
+    write_segmentation(tmp_path / "one.dcm", sources[:1], masks[:1], ORIGIN)
+    assert np.array_equal(read_mask(tmp_path / "one.dcm", 3), masks[0])
+    write_segmentation(tmp_path / "all.dcm", sources, masks, ORIGIN)
+    with pytest.raises(DataError, match=r"several slices.*save it as NIfTI or as a PNG"):
+        read_mask(tmp_path / "all.dcm", 3)
 
 
 def test_empty_masks_read_back_equal(tmp_path: Path) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from edgeseg.lazy import is_installed
+
 from .bundles import CacheEntries, Golden, Journals, Manifests, Onnx, Plans, Runners, Tunings
 from .files import Checkpoints, Folders, Images, Masks
 from .graphs import Graphs
 from .words import Arguments, Calls, Specs
+
+MEDICAL = ("pydicom", "highdicom", "nibabel")
 
 KINDS = {
     "images": Images,
@@ -44,3 +48,8 @@ SHARES = {
     "arguments": 600,
     "calls": 200,
 }
+if all(map(is_installed, MEDICAL)):
+    from .medical import Dicoms, Niftis
+
+    KINDS |= {"dicoms": Dicoms, "niftis": Niftis}
+    SHARES |= {"dicoms": 1_400, "niftis": 600}
