@@ -140,8 +140,10 @@ class _Drawing:
 
     def add(self, prediction: Prediction) -> None:
         from ..data.gallery import GalleryRow, compare_masks, find_truth, shrink_row
+        from ..data.medical.frames import split_frame
 
-        name, image, labels = prediction.path.stem, prediction.image, prediction.labels
+        path, image, labels = prediction.path, prediction.image, prediction.labels
+        name = path.stem if split_frame(path)[1] is None else path.name
         truth = find_truth(prediction.path, self.class_count, self.ignore)
         if prediction.reference is None:
             self.plain.append(shrink_row(GalleryRow(name, image, labels, truth)))

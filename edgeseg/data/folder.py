@@ -44,6 +44,12 @@ class Pair:
     image_path: Path
     mask_path: Path | None
 
+    @property
+    def file_name(self) -> str:
+        """Its name in lists: that of the whole file where the image is a slice or a frame."""
+        is_part = split_frame(self.image_path)[1] is not None
+        return self.name.rpartition("#")[0] if is_part else self.name
+
     def read_image(self, inputs: int | InputContract = 3) -> NDArray[np.uint8] | NDArray[np.uint16]:
         """See :func:`edgeseg.data.images.read_image`."""
         return read_image(self.image_path, inputs)

@@ -34,16 +34,15 @@ def read_groups(dataset: FolderDataset) -> Groups:
     if not path.is_file():
         return {}
     rows, columns = _read_rows(path)
-    missing = [pair.name for pair in dataset if pair.name not in rows]
+    names = [pair.file_name for pair in dataset]
+    missing = [name for name in names if name not in rows]
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise DataError(
             f"{path} has no line for {missing[0]}{others}. Add a line for each image; places may "
             "be left empty."
         )
-    groups = {
-        column: [rows[pair.name].get(column) or NOT_KNOWN for pair in dataset] for column in columns
-    }
+    groups = {column: [rows[name].get(column) or NOT_KNOWN for name in names] for column in columns}
     for column, values in groups.items():
         if len({*values}) > MOST_GROUPS:
             raise DataError(

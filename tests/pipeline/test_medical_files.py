@@ -121,8 +121,10 @@ def test_volumes_are_learned_scored_measured_and_predicted(
     write_volumes(folder)
     run("train", *MODEL, "--data", "data", "--epochs", "1", "--batch-size", "3")
     weights = ("--weights", "net.safetensors")
+    (folder / "data" / "groups.csv").write_text("image,site\nv0,a\nv1,a\nv2,b\n")
     scored = json.loads(run("evaluate", *MODEL, *weights, "--data", "data", "--json"))
     assert scored["images"] == 3
+    assert list(scored["groups"]["site"]) == ["b"]
     assert scored["accuracy"]["dice_pooled"] == 1
     build(run, "data")
     measured = json.loads(run("bench", "b", "--data", "data", "--runs", "5", "--json"))
