@@ -41,6 +41,7 @@ class DicomFile:
 
     kind = "dicom"
     title = "frames"
+    suffixes = SUFFIXES
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -49,14 +50,9 @@ class DicomFile:
             self._require_picture()
 
     @staticmethod
-    def matches(path: Path, head: bytes) -> bool:
-        """Whether a file is of this kind, by its first bytes; of those without a header, by name.
-
-        Args:
-            head: The first bytes, 512 or more where it has them.
-        """
-        is_named = path.name.lower().endswith(SUFFIXES)
-        return head[MAGIC_PLACE : MAGIC_PLACE + 4] == MAGIC or is_named
+    def matches(head: bytes) -> bool:
+        """Whether a file is of this kind by its first bytes; some old ones do not tell."""
+        return head[MAGIC_PLACE : MAGIC_PLACE + 4] == MAGIC
 
     def _require_picture(self) -> None:
         data = self.data

@@ -7,6 +7,7 @@ along axis 0, rows go to the feet and columns to the back.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import math
 import zlib
@@ -44,6 +45,7 @@ class NiftiFile:
 
     kind = "nifti"
     title = "slices"
+    suffixes = SUFFIXES
 
     def __init__(self, path: Path) -> None:
         require("nibabel", purpose=f"Reading the NIfTI file {path}")
@@ -53,19 +55,12 @@ class NiftiFile:
             self._image, self._turn, self._volume = _opened(path, state.st_mtime_ns, state.st_size)
 
     @staticmethod
-    def matches(path: Path, head: bytes) -> bool:
-        """Whether a file is of this kind, by its first bytes.
-
-        Args:
-            head: The first bytes, 512 or more where it has them.
-        """
+    def matches(head: bytes) -> bool:
+        """Whether a file is of this kind by its first bytes, packed or not."""
         if head.startswith(GZIP):
-            try:
+            with contextlib.suppress(zlib.error):
                 head = zlib.decompressobj(31).decompress(head, HEADER_BYTES)
-            except zlib.error:
-                return path.name.lower().endswith(SUFFIXES)
-        is_marked = head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0"
-        return is_marked or path.name.lower().endswith(SUFFIXES)
+        return head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0"
 
     def count(self, axis: int) -> int:
         """Number of slices along an axis of the upright volume (right, front, up)."""

@@ -68,7 +68,9 @@ def _reader(
 ) -> type[nifti.NiftiFile] | type[dicom.DicomFile] | None:
     with file.open("rb") as raw:
         head = raw.read(HEAD_BYTES)
-    return next((reader for reader in READERS if reader.matches(file, head)), None)
+    told = [reader for reader in READERS if reader.matches(head)]
+    name = file.name.lower()
+    return next(iter([*told, *(one for one in READERS if name.endswith(one.suffixes))]), None)
 
 
 def open_medical(path: Path) -> MedicalFile | None:

@@ -51,6 +51,8 @@ def test_files_are_told_by_their_content(tmp_path: Path) -> None:
     hidden = tmp_path / "hidden.png"
     hidden.write_bytes(volume.read_bytes())
     assert read_image(hidden, 1).shape == (8, 6, 1)
+    swapped = write_dicom(tmp_path / "b.nii", GREY)
+    assert np.array_equal(read_image(swapped, 1)[..., 0], GREY)
     assert without_suffix("scan.nii.gz") == "scan"
     assert without_suffix("1.2.840.5") == "1.2.840.5"
 

@@ -62,7 +62,7 @@ class Dicoms:
         content = random.choice(self.files)
         kind = random.randrange(10)
         if kind < 6:
-            content = mutate_bytes(content, random)
+            content = content[:132] + mutate_bytes(content[132:], random)
         elif kind < 9:
             content = self._with_hostile_tag(content, random)
         path = self.folder / f"image{random.choice(('.dcm', '.dcm', '', '.png', '.nii', '.ima'))}"
