@@ -203,8 +203,6 @@ class InputContract:
     axis: int = AXIAL
 
     def __post_init__(self) -> None:
-        if isinstance(self.window, list):
-            object.__setattr__(self, "window", tuple(self.window))
         if self.white is not None and not 1 <= self.white <= WHITE:
             raise ValueError(f"White is a value from 1 to {WHITE}, got {self.white}.")
         if self.channels not in COLORS:
@@ -290,6 +288,8 @@ class InputContract:
         normalization = kinds[record["normalization"]["kind"]](**record["normalization"])
         optional = {"channels", "white", "window", "axis"} & record.keys()
         stated = {key: record[key] for key in ("height", "width", "stride", "name", *optional)}
+        if isinstance(stated.get("window"), list):
+            stated["window"] = tuple(stated["window"])
         made = cls(normalization=normalization, **stated)
         require_equal(made.to_json(), record)
         return made

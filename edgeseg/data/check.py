@@ -132,7 +132,7 @@ class _Checker:
 
     def look_at(self, name: str, path: Path) -> None:
         """One image and its mask."""
-        shapes = None
+        shapes: tuple[int, ...] | None = None
         try:
             shapes, digest = _read_pictures(path, self.channels)
         except (DataError, MissingBackendError) as error:

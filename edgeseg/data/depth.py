@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..contract import WHITE, InputContract, MinMax
 from ..errors import DataError
 from ..progress import Progress
 from .decoding import SIXTEEN_BIT_MODES, opened
 from .images import read_image
+from .medical.readers import is_medical
 
 LOOKED_AT = 8  # images
 DARK = WHITE // 4  # the largest value of images that are told to be dark
@@ -31,17 +33,17 @@ def describe_depth(paths: Sequence[Path], inputs: InputContract) -> str | None:
     if isinstance(inputs.normalization, MinMax) or not paths:
         return None
     step = -(-len(paths) // LOOKED_AT)
-    deep = [path for path in paths[::step] if _has_sixteen_bits(path)]
+    deep = [path for path in paths[::step] if _has_sixteen_bits(path, inputs)]
     if inputs.white is not None:
         return _describe_colours(deep, inputs.white)
     try:
-        highest = max(map(_highest_value, deep), default=WHITE)
+        highest = max((_highest_value(path, inputs) for path in deep), default=WHITE)
     except DataError:
         return None  # is told where the image is used
     if highest > DARK:
         return None
     bits = max(highest.bit_length(), 8)
-    is_grey = read_image(deep[0]).dtype == np.uint16
+    is_grey = _read(deep[0], inputs).dtype == np.uint16
     white = (
         f"Write white = {2**bits - 1} in its spec if that is white, or save" if is_grey else "Save"
     )
@@ -72,15 +74,23 @@ def tell_depth(paths: Sequence[Path], inputs: InputContract, progress: Progress)
             stage.note(text)
 
 
-def _highest_value(path: Path) -> int:
+def _read(path: Path, inputs: InputContract) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Through the network's window where the file is medical; else all of its colours."""
+    return read_image(path, inputs if is_medical(path) else 3)
+
+
+def _highest_value(path: Path, inputs: InputContract) -> int:
     """Of the 16 bits of the file; where 8 of them are read, the largest that it may have been."""
-    pixels = read_image(path)
+    pixels = _read(path, inputs)
     highest = int(pixels.max())
     return highest if pixels.dtype == np.uint16 else 256 * highest + 255
 
 
-def _has_sixteen_bits(path: Path) -> bool:
+def _has_sixteen_bits(path: Path, inputs: InputContract) -> bool:
     try:
+        if is_medical(path):
+            # A white of the network's is meant for these, colours or not.
+            return inputs.white is None and _read(path, inputs).dtype == np.uint16
         with path.open("rb") as raw, opened(raw) as file:
             # Colours of 16 bits are read as 8: their tiles tell.
             return file.mode in SIXTEEN_BIT_MODES or ";16" in str(getattr(file, "tile", ())[:1])

@@ -168,7 +168,9 @@ def _pairs_of(name: str, image: Path, mask: Path | None, axis: int) -> list[Pair
     images = list_frames(image, axis)
     if len(images) == 1:
         return [Pair(name, image, mask)]
-    masks = [None] * len(images) if mask is None else list_frames(mask, axis)
+    masks: Sequence[Path | None] = [None] * len(images)
+    if mask is not None:
+        masks = list_frames(mask, axis)
     if len(masks) != len(images):
         raise DataError(
             f"{image} holds {len(images)} pictures, and its mask {mask} {len(masks)}. Give each "

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from medical_files import write_nifti
 from picture_files import write_deep_colours
 from PIL import Image
+from support import needs
 
 from edgeseg.contract import InputContract, MeanStd, MinMax
 from edgeseg.data.depth import describe_depth
@@ -82,3 +84,14 @@ def test_a_white_point_does_not_reach_colours_of_sixteen_bits(tmp_path: Path) ->
     assert text is not None
     assert "colours.png has 16 bits, of which 8 are read: white = 4095 does not apply" in text
     assert "Save such images with 8 bits" in text
+
+
+@needs("nibabel")
+def test_dark_volumes_are_told_and_windowed_ones_are_not(tmp_path: Path) -> None:
+    values = np.linspace(0, 4095, 48).reshape(6, 8, 1).astype(np.uint16)
+    path = write_nifti(tmp_path / "a.nii", values)
+    means = MeanStd((0.0,), (1.0,))
+    inputs = InputContract(8, 8, 8, means, channels=1)
+    assert "Write white = 4095 in its spec" in str(describe_depth([path], inputs))
+    windowed = InputContract(8, 8, 8, means, channels=1, window=(2048, 4096))
+    assert describe_depth([path], windowed) is None

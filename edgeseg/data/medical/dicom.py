@@ -186,7 +186,7 @@ class DicomFile:
         values, low, high = self._rescaled(stored, index)
         if isinstance(window, Window):
             return window.apply(values)
-        if white is not None and window is None:
+        if white is not None and window is None and self.bits > 8:
             return np.rint(np.clip(np.nan_to_num(values), 0, WHITE)).astype(np.uint16)
         found = self._own_window(index)
         if found is not None:

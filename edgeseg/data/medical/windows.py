@@ -73,7 +73,7 @@ def require_window(window: Any) -> Window | str | None:
         ValueError: It is none of these.
     """
     if window is None or window == FROM_FILE:
-        return window  # type: ignore[no-any-return]
+        return None if window is None else FROM_FILE
     is_pair = isinstance(window, (tuple, list)) and len(window) == 2
     if not is_pair or not all(type(number) in (int, float) for number in window):
         raise ValueError(

@@ -247,7 +247,8 @@ def _read_window(record: dict[str, Any]) -> tuple[float, float] | str | None:
     require_window(window)
     if window is not None and "white" in record:
         raise ValueError("white and window both say what is white; one of them must go.")
-    return window
+    read: tuple[float, float] | str | None = window
+    return read
 
 
 def _read_axis(record: dict[str, Any]) -> int:
