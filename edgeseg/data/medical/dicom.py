@@ -187,7 +187,8 @@ class DicomFile:
         if isinstance(window, Window):
             return window.apply(values)
         if white is not None and window is None and self.bits > 8:
-            return np.rint(np.clip(np.nan_to_num(values), 0, WHITE)).astype(np.uint16)
+            raw = np.clip(np.nan_to_num(values), 0, WHITE)
+            return np.asarray(np.rint(raw), np.uint16)
         found = self._own_window(index)
         if found is not None:
             shares = found.shares(values)

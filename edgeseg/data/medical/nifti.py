@@ -248,7 +248,7 @@ def _claimed_length(head: bytes, path: Path) -> int:
             f"The values of {path} begin {start:.0f} bytes after its head, which is too far. "
             "Remove its extensions."
         )
-    length = int(start) + values * header.get_data_dtype().itemsize
+    length: int = int(start) + values * header.get_data_dtype().itemsize
     if length > LARGEST_VOLUME:
         raise DataError(
             f"{path} unpacks to {length:,} bytes; at most {LARGEST_VOLUME:,} are read. Save it "

@@ -121,7 +121,7 @@ def whole(data: Any, name: str, default: int | None = None) -> int:
 
 def number(data: Any, name: str, place: int = 0) -> float | None:
     """A finite number of a data set, or of several in one entry that of a place; else None."""
-    value = getattr(data, name, None)
+    value: Any = getattr(data, name, None)
     try:
         if isinstance(value, (str, bytes)) or not hasattr(value, "__len__"):
             found = float(value) if place == 0 else None

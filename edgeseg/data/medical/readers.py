@@ -18,7 +18,7 @@ from . import dicom, nifti
 from .frames import frame_path, split_frame
 from .windows import Window, require_window
 
-SUFFIXES = (*nifti.SUFFIXES, *dicom.SUFFIXES)
+SUFFIXES = (*nifti.NiftiFile.suffixes, *dicom.DicomFile.suffixes)
 HEAD_BYTES = 4_096
 
 

@@ -18,7 +18,7 @@ from edgeseg.data.medical.nifti import NiftiFile
 from edgeseg.data.medical.readers import list_frames
 from edgeseg.data.medical.segmentations import Origin, write_segmentation
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "helpers"))
+sys.path.append(str(Path(__file__).resolve().parents[2] / "helpers" / "pictures"))
 
 from medical_files import dicom_bytes, write_nifti
 
