@@ -11,6 +11,7 @@ from edgeseg.benchmarks.report import Report, without_samples
 from edgeseg.benchmarks.settings import BenchSettings
 
 from ..bundle.bundle import Bundle, open_bundle
+from ..contract import AXIAL
 from ..data.depth import tell_depth
 from ..data.groups import read_groups
 from ..errors import UsageError
@@ -94,7 +95,7 @@ def run_bench(request: BenchRequest, progress: Progress = SILENT) -> Report:
         sweep_threads=request.sweep_threads,
     )
     bundles = [open_bundle(folder) for folder in request.bundles]
-    axis = bundles[0].inputs.axis
+    axis = next((bundle.inputs.axis for bundle in bundles), AXIAL)
     dataset = open_split(request.data, *request.splits, axis=axis).first(request.images)
     read_groups(dataset)  # which the report will hold: a fault in it is told before the work
     for inputs in {str(bundle.inputs): bundle.inputs for bundle in bundles}.values():
