@@ -92,6 +92,10 @@ class Inspection:
             'kind = "mean_std"\n'
             f"mean = [{mean}]\n"
             f"std = [{std}]\n"
+            "\n"
+            "# [window]  # of DICOM and NIfTI: what was black and white in training\n"
+            "# centre = 40\n"
+            "# width = 400\n"
         )
 
 

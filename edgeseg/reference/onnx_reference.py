@@ -50,8 +50,8 @@ class OnnxReference:
         from .soundness import require_sound_values
 
         predict = self.predictor()
-        channels = self.spec.inputs.channels
-        inputs = tuple(self.spec.inputs.prepare(pair.read_image(channels)) for pair in pairs)
+        contract = self.spec.inputs
+        inputs = tuple(contract.prepare(pair.read_image(contract)) for pair in pairs)
         answers = tuple(predict(image) for image in inputs)
         require_sound_values(self.spec.name, predict, inputs, answers)
         return ReferenceImages(tuple(pair.name for pair in pairs), inputs, answers)

@@ -9,9 +9,12 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import numpy as np
+import onnx
 import pytest
 from medical_files import PATIENT, PLACE, SERIES, STUDY, write_dicom, write_nifti
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from onnx_files import model_of, value
 from PIL import Image
 from support import needs
 
@@ -57,6 +60,7 @@ centre = 40
 width = 400
 """
 MODEL = ("--model", "bright_net:Bright", "--spec", "net.toml")
+ONNX = ("--onnx", "net.onnx", "--spec", "net.toml")
 
 
 @pytest.fixture
@@ -83,11 +87,30 @@ def hounsfield(seed: int) -> NDArray[np.int16]:
     return values.astype(np.int16)
 
 
-def build(run: Callable[..., str], data: str) -> None:
+def build(
+    run: Callable[..., str],
+    data: str,
+    network: tuple[str, ...] = (*MODEL, "--weights", "net.safetensors"),
+    precision: str = "fp32",
+) -> None:
     run(
-        *("build", *MODEL, "--weights", "net.safetensors", "--data", data),
-        *("--target", "onnxruntime", "--precision", "fp32", "--output", "b"),
+        *("build", *network, "--data", data, "--target", "onnxruntime"),
+        *("--precision", precision, "--output", "b"),
     )
+
+
+def write_onnx(path: Path) -> None:
+    """The network of `MODULE` as an ONNX file, and a convolution that changes nothing."""
+    sizes = (1, 1, ROWS, COLUMNS)
+    constants = [
+        numpy_helper.from_array(np.full(shape, number, np.float32), name)
+        for name, shape, number in (("w", (1,) * 4, 40), ("b", (1,), -20), ("one", (1,) * 4, 1))
+    ]
+    nodes = [
+        helper.make_node("Conv", ["pixels", "w", "b"], ["map"], "/body"),
+        helper.make_node("Conv", ["map", "one"], ["logits"], "/head"),
+    ]
+    onnx.save(model_of(nodes, [value("pixels", sizes)], [value("logits", sizes)], constants), path)
 
 
 @pytest.fixture
@@ -170,6 +193,45 @@ def write_series(folder: Path) -> list[Path]:
     for split, names in (("train", range(4)), ("val", range(4, 6)), ("test", range(6, 9))):
         (folder / "data" / f"{split}.txt").write_text("\n".join(f"IM{one}" for one in names))
     return paths
+
+
+def test_an_onnx_file_sees_series_through_the_window_of_its_description(
+    folder: Path, run: Callable[..., str]
+) -> None:
+    write_series(folder)
+    write_onnx(folder / "net.onnx")
+    build(run, "data", ONNX, "int8")
+    run("predict", "b", "data/images", "-o", "masks", "--format", "png")
+    for number in range(9):
+        found = np.asarray(Image.open(folder / "masks" / f"IM{number}.png"))
+        assert np.array_equal(found // 255, hounsfield(number) > 40)
+    measured = json.loads(run("bench", "b", "--data", "data", "--runs", "5", "--json"))
+    assert all(row["accuracy"]["dice_pooled"] == 1 for row in measured["rows"])
+
+
+def test_an_onnx_file_cuts_volumes_along_the_axis_of_its_description(
+    folder: Path, run: Callable[..., str]
+) -> None:
+    import nibabel
+
+    write_onnx(folder / "net.onnx")
+    (folder / "net.toml").write_text(SPEC + "[volume]\naxis = 1\n")
+    # Columns of a slice lie along the first axis.
+    values = np.stack([hounsfield(number).T for number in range(3)], 1)
+    affine = np.diag([2.0, 3.0, 4.0, 1.0])
+    for name in ("a", "b", "c"):
+        for part, made in (("images", values), ("masks", (values > 40).astype(np.uint8))):
+            write_nifti(folder / "data" / part / f"{name}.nii", made, affine)
+    for name, split in zip("abc", ("train", "val", "test"), strict=True):
+        (folder / "data" / f"{split}.txt").write_text(name)
+    build(run, "data", ONNX)
+    told = json.loads(run("predict", "b", "data/images/a.nii", "-o", "masks", "--json"))
+    assert [Path(one["image"]).name for one in told["masks"]] == [
+        f"a.nii#axis1:{number}" for number in range(3)
+    ]
+    found = nibabel.load(folder / "masks" / "a.nii")
+    assert np.array_equal(np.asarray(found.dataobj), values > 40)
+    assert np.array_equal(found.affine, affine)
 
 
 def patient_words() -> list[bytes]:
