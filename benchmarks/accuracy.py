@@ -13,6 +13,7 @@ from edgeseg.contract import InputContract, OutputContract
 from edgeseg.data.folder import FolderDataset
 from edgeseg.metrics.agreement import PER
 from edgeseg.metrics.bootstrap import Interval
+from edgeseg.metrics.clusters import Clusters
 from edgeseg.metrics.counts import dice_from_counts
 from edgeseg.metrics.scores import Labels, MetricSet, ReferenceScores, ScoreTable
 from edgeseg.metrics.table import metrics_of_label_maps
@@ -67,15 +68,22 @@ class Reference:
         truth: As large.
         names: Of the images.
         outputs: Of the model.
+        clusters: Of the images; see `edgeseg.data.clusters.clusters_of`.
     """
 
     def __init__(
-        self, labels: Labels, truth: Labels, names: Sequence[str], outputs: OutputContract
+        self,
+        labels: Labels,
+        truth: Labels,
+        names: Sequence[str],
+        outputs: OutputContract,
+        clusters: Clusters | None = None,
     ) -> None:
         self.labels = labels
         self.truth = truth
         self.names = names
-        self.scores = ReferenceScores(labels, truth, len(outputs.classes), bench_metrics(outputs))
+        metrics = bench_metrics(outputs)
+        self.scores = ReferenceScores(labels, truth, len(outputs.classes), metrics, clusters)
 
     def compare(self, labels: Labels) -> Accuracy:
         """Score label maps against the truth and against the reference's."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgeseg.errors import UsageError
 from edgeseg.metrics.bootstrap import Interval, bootstrap_intervals
+from edgeseg.metrics.clusters import Clusters
 from edgeseg.metrics.metric import Metric
 from edgeseg.metrics.scores import MetricSet, ScoreTable
 from edgeseg.metrics.table import find_metric
@@ -39,10 +40,12 @@ def compare_reports(old: Report, new: Report, margins: Margins) -> Comparison:
     """
     require_comparable(old, new)
     pairs, missing, gone = _matching_rows(old, new)
+    # The images are the same; versions before clusters were looked at wrote none.
+    clusters = Clusters.from_json(new.data.get("clusters", old.data.get("clusters")))
     changes = [
         change
         for before, after in pairs
-        for change in _changes_of(before, after, margins)
+        for change in _changes_of(before, after, margins, clusters)
         if change is not None
     ]
     lost = margins.gates - {change.quantity for change in changes}
@@ -120,16 +123,17 @@ def _matching_rows(
 
 
 def _changes_of(
-    before: dict[str, Any], after: dict[str, Any], margins: Margins
+    before: dict[str, Any], after: dict[str, Any], margins: Margins, clusters: Clusters | None
 ) -> Iterator[Change | None]:
     for quantity, margin in margins.by_quantity.items():
         is_gate = quantity in margins.gates
         if quantity == SPEED:
             yield _change_of_speed(before, after, margin, is_gate)
         elif quantity == FLIPS:
-            yield _change_of_flips(before, after, margin, is_gate)
+            yield _change_of_flips(before, after, margin, is_gate, clusters)
         else:
-            yield _change_of_metric(find_metric(quantity), before, after, margin, is_gate)
+            tables = [_table_of(find_metric(quantity), row, clusters) for row in (before, after)]
+            yield _change_of_metric(find_metric(quantity), tables, after["name"], margin, is_gate)
 
 
 def _change_of_speed(
@@ -180,7 +184,11 @@ def judge_speed(before: RunRatio, after: RunRatio, margin: float) -> str:
 
 
 def _change_of_flips(
-    before: dict[str, Any], after: dict[str, Any], margin: float, is_gate: bool
+    before: dict[str, Any],
+    after: dict[str, Any],
+    margin: float,
+    is_gate: bool,
+    clusters: Clusters | None,
 ) -> Change | None:
     samples = [row.get("per_image") for row in (before, after)]
     if any(sample is None for sample in samples):
@@ -191,10 +199,10 @@ def _change_of_flips(
         raise ValueError("the flips of an image are no number")
 
     def statistic(weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-        return {FLIPS: weights @ differences / len(differences)}
+        return {FLIPS: weights @ differences / weights.sum(1)}
 
     value = float(differences.mean())
-    low, high = bootstrap_intervals(len(differences), statistic)[FLIPS]
+    low, high = bootstrap_intervals(len(differences), statistic, clusters)[FLIPS]
     verdict = judge(value, (low, high), margin, ("worse", "better"))
     return Change(
         after["name"],
@@ -210,10 +218,13 @@ def _change_of_flips(
 
 
 def _change_of_metric(
-    metric: Metric, before: dict[str, Any], after: dict[str, Any], margin: float, is_gate: bool
+    metric: Metric, tables: list[ScoreTable | None], name: str, margin: float, is_gate: bool
 ) -> Change | None:
-    """None where one of the rows has no values of it."""
-    tables = [_table_of(metric, row) for row in (before, after)]
+    """None where one of the rows has no values of it.
+
+    Args:
+        tables: Of both rows, the later one last.
+    """
     theirs, ours = tables
     if theirs is None or ours is None:
         return None
@@ -230,7 +241,7 @@ def _change_of_metric(
     verdict = judge(loss, (ends[0], ends[1]), margin, ("worse", "better"))
     text = " ".join((metric.format_change(value), f"({metric.format_change(low)}.."))
     return Change(
-        after["name"],
+        name,
         metric.name,
         metric.title,
         value,
@@ -242,20 +253,20 @@ def _change_of_metric(
     )
 
 
-def _table_of(metric: Metric, row: dict[str, Any]) -> ScoreTable | None:
+def _table_of(metric: Metric, row: dict[str, Any], clusters: Clusters | None) -> ScoreTable | None:
     sample = row.get("per_image")
     if sample is None:
         return None
     counts = np.asarray(sample["counts"], np.int64)
     if metric.is_pooled:
-        return ScoreTable(MetricSet((metric.name,)), counts)
+        return ScoreTable(MetricSet((metric.name,)), counts, clusters=clusters)
     if metric.name in sample["values"]:
         values = np.asarray(sample["values"][metric.name], np.float64)
     elif metric.from_counts is not None:
         values = metric.from_counts(counts)
     else:
         return None
-    return ScoreTable(MetricSet((metric.name,)), counts, {metric.name: values})
+    return ScoreTable(MetricSet((metric.name,)), counts, {metric.name: values}, clusters)
 
 
 def judge(loss: float, interval: Interval, margin: float, words: tuple[str, str]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from edgeseg.errors import UsageError
+from edgeseg.metrics.clusters import IMAGES
 from edgeseg.metrics.limits import KEEPS, MarginVerdict, judge_changes
 from edgeseg.metrics.metric import MAX_CHANGE
 from edgeseg.metrics.table import find_metric
@@ -15,13 +16,13 @@ from .report import Report
 
 
 def judge_row(
-    row: Mapping[str, Any], margins: Mapping[str, float], images: int
+    row: Mapping[str, Any], margins: Mapping[str, float], images: int, unit: str = IMAGES
 ) -> list[MarginVerdict]:
     """The verdict on each metric that has a margin and was scored.
 
     Args:
         margins: Allowed change by metric (`Metric.change`).
-        images: On how many the row was scored.
+        images, unit: On how many independent ones it was scored; see `independent_images`.
     """
     changes: dict[str, float] = {}
     intervals: dict[str, tuple[float, float]] = {}
@@ -31,7 +32,15 @@ def judge_row(
         if interval is not None:
             changes[name] = row[key][name]
             intervals[name] = (float(interval[0]), float(interval[1]))
-    return judge_changes(margins, changes, intervals, images)
+    return judge_changes(margins, changes, intervals, images, unit)
+
+
+def independent_images(data: Mapping[str, Any]) -> tuple[int, str]:
+    """Of a report's `data`: how many draws its intervals consist of, and what is drawn."""
+    clusters = data.get("clusters")
+    if clusters is None:
+        return data.get("images", 0), IMAGES
+    return clusters["count"], clusters["kind"]
 
 
 def with_verdicts(report: Report, margins: Mapping[str, float]) -> Report:
@@ -39,11 +48,11 @@ def with_verdicts(report: Report, margins: Mapping[str, float]) -> Report:
 
     Baselines have none, nor has an artefact on other numbers of threads, which is in it anyway.
     """
-    images = report.data["images"]
+    images = independent_images(report.data)
     rows = [
         row
         if row["is_baseline"] or row.get("is_sweep")
-        else {**row, "margins": [one.to_json() for one in judge_row(row, margins, images)]}
+        else {**row, "margins": [one.to_json() for one in judge_row(row, margins, *images)]}
         for row in report.rows
     ]
     return replace(report, rows=rows)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.contract import IGNORED
+from edgeseg.data.clusters import clusters_of
 from edgeseg.data.digest import images_digest
 from edgeseg.data.folder import FolderDataset
 from edgeseg.data.gallery import compare_masks, comparison_strip
@@ -82,6 +83,7 @@ def measure(
         for participant in participants
         if participant.key in accuracies
     ]
+    clusters = clusters_of(dataset)
     data = {
         "folder": dataset.root.name,
         "splits": list(dataset.splits),
@@ -90,6 +92,7 @@ def measure(
         "names": [pair.name for pair in dataset],
         "sha256": images_digest(dataset),
         "groups": read_groups(dataset),
+        **({} if clusters is None else {"clusters": clusters.to_json()}),
     }
     protocol = {"version": PROTOCOL_VERSION, **asdict(settings)}
     return Report(environment, data, reference, rows, list(failures.values()), protocol)
@@ -291,7 +294,7 @@ def _score(
     """
     accuracies: dict[str, Accuracy | None] = {}
     reference_rows = []
-    names = [pair.name for pair in dataset]
+    names, clusters = [pair.name for pair in dataset], clusters_of(dataset)
     references: dict[str, Reference] = {}
     for number, participant in enumerate(participants):
         key = participant.reference_key
@@ -303,7 +306,7 @@ def _score(
                 title, participant.reference, participant, dataset, path, progress
             )
             truth = true_labels(dataset, participant.inputs, outputs)
-            references[key] = Reference(reference_labels, truth, names, outputs)
+            references[key] = Reference(reference_labels, truth, names, outputs, clusters)
             own = references[key].compare(reference_labels)
             reference_rows.append(
                 {

@@ -29,7 +29,7 @@ METHOD = (
     "took turns with its FP32 baseline and the others; every other round in reverse order. A "
     "speed-up is the median of the rounds' ratios, its interval a bootstrap over rounds. Masks are "
     "compared with the FP32 reference on the same images; intervals are paired bootstraps over "
-    "images. All intervals are 95 %."
+    "images, or over the volumes or patients that images belong to. All intervals are 95 %."
 )
 
 PROFILE_METHOD = (
@@ -81,7 +81,8 @@ def _sections(reports: Sequence[Report], profiles: Sequence[dict[str, Any]]) -> 
     dates = sorted({str(report.environment.get("date", ""))[:10] for report in reports})
     images = sorted({f"{r.data.get('images')} of {r.data.get('folder')}" for r in reports})
     if reports:
-        told = f"{', '.join(filter(None, dates))} · images: {'; '.join(images)}"
+        belonging = [r.data["clusters"]["text"] for r in reports if "clusters" in r.data]
+        told = f"{', '.join(filter(None, dates))} · images: {'; '.join([*images, *belonging])}"
         yield f'<p class="quiet">{escape(told)}</p>'
     yield "</header><main>"
     yield verdict_section(reports)

@@ -13,6 +13,7 @@ from edgeseg.metrics.metric import Metric
 from edgeseg.metrics.table import all_metrics
 
 from ..growth import growth_texts
+from ..margins import independent_images
 from ..report import Report
 from .charts import Line, Point, axis_around, bars, lines, scatter, series_class
 from .verdicts import FASTER, SAME, SLOWER, change_interval, verdict_of
@@ -33,7 +34,7 @@ def verdict_section(reports: Sequence[Report]) -> str:
     cards = []
     judged = [(row, report) for report in reports for row in artifacts_of(report.rows)]
     for row, report in judged:
-        verdict = verdict_of(row, report.data.get("images", 0))
+        verdict = verdict_of(row, *independent_images(report.data))
         speed = row.get("speedup")
         times = f" than plain: {speed:.2f}×" if speed and verdict.speed != SAME else ""
         words = (

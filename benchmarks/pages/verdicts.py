@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from edgeseg.metrics.clusters import IMAGES
 from edgeseg.metrics.limits import KEEPS, LOSES, UNCLEAR, stated_margins
 from edgeseg.metrics.metric import Metric
 
@@ -28,13 +29,13 @@ class Verdict:
     reason: str
 
 
-def verdict_of(row: dict[str, Any], images: int) -> Verdict:
+def verdict_of(row: dict[str, Any], images: int, unit: str = IMAGES) -> Verdict:
     """The verdict on an artefact against its baseline and the FP32 reference.
 
     Args:
-        images: On how many it was scored.
+        images, unit: On how many independent ones it was scored.
     """
-    accuracy, reason = _accuracy_verdict(row, images)
+    accuracy, reason = _accuracy_verdict(row, images, unit)
     return Verdict(_speed_verdict(row), accuracy, reason)
 
 
@@ -46,8 +47,8 @@ def _speed_verdict(row: dict[str, Any]) -> str:
     return FASTER if low > 1 else SLOWER if high < 1 else SAME
 
 
-def _accuracy_verdict(row: dict[str, Any], images: int) -> tuple[str, str]:
-    verdicts = verdicts_of(row) or judge_row(row, stated_margins(), images)
+def _accuracy_verdict(row: dict[str, Any], images: int, unit: str) -> tuple[str, str]:
+    verdicts = verdicts_of(row) or judge_row(row, stated_margins(), images, unit)
     if not verdicts:
         return UNSCORED, ""
     for word in (LOSES, UNCLEAR):

@@ -76,6 +76,8 @@ def _print_record(request: EvaluateRequest, scores: dict[str, Any]) -> None:
 
     model = request.model
     print_result(f"{model} on {scores['images']} images of {scores['data']}, FP32 reference")
+    if "clusters" in scores:
+        print_result(f"{scores['clusters']['text']}.")
     if request.metrics is not None:
         _print_metrics(scores["metrics"], scores["source"])
     else:
@@ -104,7 +106,16 @@ def _print_groups(columns: dict[str, dict[str, Any]]) -> None:
             print_result(
                 f"  {name:18} {form(part['accuracy'][GROUP_METRIC])}  ({form(low)}..{form(high)})  "
                 f"{part['images']} image{'s' if part['images'] > 1 else ''}"
+                f"{_belonging(part)}"
             )
+
+
+def _belonging(part: dict[str, Any]) -> str:
+    """Such as " of 3 volumes"; empty where images are independent."""
+    from ..metrics.clusters import counted
+
+    clusters = part.get("clusters")
+    return f" of {counted(clusters['count'], clusters['kind'])}" if clusters else ""
 
 
 def _print_scores(

@@ -15,9 +15,13 @@ from numpy.typing import NDArray
 
 from ..contract import AXIAL, IGNORED, InputContract, MeanStd
 from ..errors import DataError, MissingBackendError
+from ..metrics.clusters import counted
 from ..progress import SILENT, Progress
+from .clusters import Key, cluster_keys
 from .depth import describe_depth
 from .folder import SPLITS, has_lists, read_list, split_without_lists
+from .groups import FILE as GROUPS_FILE
+from .groups import read_patients
 from .images import read_image
 from .layout import Layout, find_layout, name_of_line
 from .masks import read_mask
@@ -35,7 +39,7 @@ class Finding:
 
     Attributes:
         kind: "image", "mask", "missing mask", "size", "list", "duplicate", "empty mask",
-            "unused mask", "dark" or "split".
+            "unused mask", "patient", "dark" or "split".
         file: What it concerns, below the data folder where it lies there.
         message: A sentence, and what to do.
     """
@@ -160,6 +164,7 @@ class _Checker:
         for names in self.by_content.values():
             if len(names) > 1:
                 self._tell_duplicates(names, split_of)
+        self._tell_patients(split_of)
         self._tell_masks()
         used = {mask for name in self.layout.images for mask in self.layout.find_masks(name)}
         for mask in sorted(set(self.layout.masks.values()) - used):
@@ -270,6 +275,29 @@ class _Checker:
         else:
             message = f"One picture is there several times: {', '.join(where)}."
             self.notes.append(Finding("duplicate", self._short(path), message))
+
+    def _tell_patients(self, split_of: Mapping[str, str]) -> None:
+        """Patients whose images are in several splits; by their images, as they have no names."""
+        names = [name for name in self.layout.images if name in split_of]
+        try:
+            patients = read_patients(self.layout.root, names)
+        except DataError as error:
+            self.fault("patient", self.layout.root / GROUPS_FILE, str(error))
+            return
+        keys = cluster_keys([self.layout.images[name] for name in names], patients)
+        first: dict[Key, str] = {}
+        told: set[Key] = set()
+        for name, key in zip(names, keys, strict=True):
+            other = first.setdefault(key, name)
+            if split_of[other] != split_of[name] and key not in told:
+                told.add(key)
+                self.fault(
+                    "patient",
+                    self.layout.images[name],
+                    f"{other} ({split_of[other]}) and {name} ({split_of[name]}) are of one "
+                    f"{counted(1, key[0])[2:]}. Put all of its images into one split: a score on "
+                    "patients that were trained on says little of others.",
+                )
 
     def _read_lists(self) -> dict[str, set[str]] | None:
         """Names of the lists as far as they are right; None where there are none."""

@@ -9,7 +9,7 @@ is a pair then, and the whole file lies in one split.
 
 Without lists, folders named train, val and test decide. Without these, names are dealt to the
 splits by the hash of the name: 70 % train, 10 % val, 20 % test, the same on every machine and
-unchanged for old names when images are added.
+unchanged for old names when images are added. DICOM files are dealt by patient, not by name.
 """
 
 from __future__ import annotations
@@ -219,8 +219,11 @@ def has_lists(root: Path) -> bool:
 
 
 def split_without_lists(layout: Layout, name: str) -> str:
-    """Split of an image by the folder that it lies in, or by the hash of its name."""
-    return split_of_name(name) if layout.splits is None else layout.splits[name]
+    """Split of an image by the folder that it lies in, or by the hash of its name; DICOM files by
+    that of their patient, whose pictures are in one split."""
+    if layout.splits is not None:
+        return layout.splits[name]
+    return split_of_name(layout.patients.get(name, name))
 
 
 def read_lists(layout: Layout) -> dict[str, set[str] | None]:

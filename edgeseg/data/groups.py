@@ -5,14 +5,15 @@
     ISIC_0000012,face,IV
 
 The first column has the images' names; each other column is a grouping. An empty place is a group
-of its own, "not known".
+of its own, "not known". A column `patient` is no grouping: images with the same entry in it are of
+one patient, and not independent.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import DataError
@@ -20,6 +21,7 @@ from .folder import FolderDataset
 
 FILE = "groups.csv"
 NOT_KNOWN = "not known"
+PATIENT = "patient"
 MOST_GROUPS = 50  # of a column: names of patients are no groups
 Groups = dict[str, list[str]]  # group of each image, by column
 
@@ -42,14 +44,30 @@ def read_groups(dataset: FolderDataset) -> Groups:
             f"{path} has no line for {missing[0]}{others}. Add a line for each image; places may "
             "be left empty."
         )
-    groups = {column: [rows[name].get(column) or NOT_KNOWN for name in names] for column in columns}
+    groups = {
+        column: [rows[name].get(column) or NOT_KNOWN for name in names]
+        for column in columns
+        if column != PATIENT
+    }
     for column, values in groups.items():
         if len({*values}) > MOST_GROUPS:
             raise DataError(
                 f"The column {column} of {path} has {len({*values})} different values; a grouping "
-                f"has at most {MOST_GROUPS}. Put values into ranges, or take the column out."
+                f"has at most {MOST_GROUPS}. Put values into ranges, or take the column out; call "
+                f"it {PATIENT} where it tells which images are of one patient."
             )
     return groups
+
+
+def read_patients(root: Path, names: Sequence[str]) -> list[str]:
+    """What the column `patient` of groups.csv says of some images; empty where it says nothing.
+
+    Raises:
+        DataError: It is no such file.
+    """
+    path = root / FILE
+    rows = _read_rows(path)[0] if path.is_file() else {}
+    return [rows.get(name, {}).get(PATIENT, "") for name in names]
 
 
 def _read_rows(path: Path) -> tuple[Mapping[str, Mapping[str, str]], list[str]]:

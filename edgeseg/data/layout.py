@@ -5,13 +5,14 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 
 from ..errors import DataError
 from .decoding import IMAGE_SUFFIXES
 from .medical import dicom, readers
 from .medical.frames import frame_path, split_frame
+from .medical.patients import patient_keys
 
 OTHER_SUFFIXES = (".txt", ".csv", ".json", ".md", ".xml", ".zip", ".npy")  # not looked into
 SUFFIXES = (*IMAGE_SUFFIXES, *readers.SUFFIXES)
@@ -56,6 +57,18 @@ class Layout:
     masks: Mapping[str, Path]
     mask_folder: Path
     splits: Mapping[str, str] | None
+
+    @cached_property
+    def patients(self) -> Mapping[str, str]:
+        """A key for the images that are DICOM, by name, equal for those of one patient; see
+        `edgeseg.data.medical.patients`. It is written nowhere."""
+        names = [
+            name
+            for name, path in self.images.items()
+            if getattr(readers.reader_of(path), "kind", None) == "dicom"
+        ]
+        keys, kind = patient_keys([self.images[name] for name in names])
+        return {name: f"{kind} {key}" for name, key in zip(names, keys, strict=True) if key}
 
     def find_masks(self, name: str) -> list[Path]:
         """Masks that may be meant for an image: one, or none, or several."""

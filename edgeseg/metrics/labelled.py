@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..contract import InputContract, OutputContract
 from ..progress import Stage
 from .agreement import Predictor
+from .clusters import Clusters
 from .scores import MetricSet, ScoreTable, score_probabilities
 
 
@@ -43,7 +44,12 @@ def score_labelled(
     outputs: OutputContract,
     *sets: MetricSet,
     stage: Stage | None = None,
+    clusters: Clusters | None = None,
 ) -> tuple[ScoreTable, ...]:
-    """Scores of a predictor on labelled pairs, at the network's size: a table for each set."""
+    """Scores of a predictor on labelled pairs, at the network's size: a table for each set.
+
+    Args:
+        clusters: Of the pairs, for intervals; see `edgeseg.data.clusters.clusters_of`.
+    """
     predictions = predict_labelled(predict, dataset, inputs, outputs, stage)
-    return score_probabilities(predictions, outputs, *sets)
+    return score_probabilities(predictions, outputs, *sets, clusters=clusters)

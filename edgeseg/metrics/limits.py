@@ -15,10 +15,11 @@ from typing import Any
 
 from ..errors import UsageError
 from .bootstrap import Interval
+from .clusters import IMAGES, LEAST_CLUSTERS, counted
 from .metric import MAX_CHANGE, Metric
 from .table import all_metrics, find_metric
 
-LEAST_IMAGES = 8  # a bootstrap of fewer draws the same few again, and its interval is too narrow
+LEAST_IMAGES = LEAST_CLUSTERS
 MOST_TOLD = 10_000  # a number of images above that is no advice
 KEEPS, LOSES, UNCLEAR = "keeps", "loses", "cannot tell"
 
@@ -30,9 +31,10 @@ class MarginVerdict:
     allowed: The margin, in the metric's terms of change.
     change, interval: What changed, with its 95 % interval.
     verdict: "keeps", "loses" or "cannot tell".
-    images: On how many it was judged.
+    images: On how many it was judged: of images, or of what several belong to.
     images_needed: About how many of the kind would tell, where these cannot; None where no number
         would, as the change is the margin itself.
+    unit: What is counted, such as "volumes"; see `edgeseg.metrics.clusters`.
     """
 
     metric: str
@@ -42,6 +44,7 @@ class MarginVerdict:
     verdict: str
     images: int
     images_needed: int | None = None
+    unit: str = IMAGES
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -71,13 +74,17 @@ class MarginVerdict:
                 amount = f"more than {MOST_TOLD:,} would tell"
             else:
                 amount = f"about {needed} would tell"
-            images = "image" if self.images == 1 else "images"
-            text += f" on {self.images} {images}; {amount}"
+            text += f" on {counted(self.images, self.unit)}; {amount}"
         return text
 
 
 def judge_margin(
-    metric: Metric, change: float, interval: Interval, allowed: float, images: int
+    metric: Metric,
+    change: float,
+    interval: Interval,
+    allowed: float,
+    images: int,
+    unit: str = IMAGES,
 ) -> MarginVerdict:
     """The verdict on one metric.
 
@@ -85,19 +92,22 @@ def judge_margin(
         change: In the metric's terms (`Metric.change`).
         interval: 95 %, paired.
         allowed: How much may be lost, 0 or more, in the same terms.
-        images: On how many these were computed.
+        images: On how many independent ones these were computed.
+        unit: What these are, such as "volumes".
     """
     loss = metric.loss(change)
     low, high = sorted((metric.loss(interval[0]), metric.loss(interval[1])))
     if images < LEAST_IMAGES:
-        return MarginVerdict(metric.name, allowed, change, interval, UNCLEAR, images, LEAST_IMAGES)
+        return MarginVerdict(
+            metric.name, allowed, change, interval, UNCLEAR, images, LEAST_IMAGES, unit
+        )
     # An interval of no width at the margin itself is within it: that much was allowed.
     verdict = KEEPS if high <= allowed else LOSES if low > allowed else UNCLEAR
     needed = None
     if verdict == UNCLEAR:
         reach = high - loss if loss <= allowed else loss - low
         needed = images_that_tell(images, reach, abs(allowed - loss))
-    return MarginVerdict(metric.name, allowed, change, interval, verdict, images, needed)
+    return MarginVerdict(metric.name, allowed, change, interval, verdict, images, needed, unit)
 
 
 def images_that_tell(images: int, reach: float, distance: float) -> int | None:
@@ -155,14 +165,16 @@ def judge_changes(
     changes: Mapping[str, float],
     intervals: Mapping[str, Interval],
     images: int,
+    unit: str = IMAGES,
 ) -> list[MarginVerdict]:
     """The verdict on each metric that has a margin and an interval.
 
     Args:
         changes, intervals: By metric, each in its own terms (`Metric.change`).
+        images, unit: On how many independent ones, and what they are; see `judge_margin`.
     """
     return [
-        judge_margin(find_metric(name), changes[name], intervals[name], allowed, images)
+        judge_margin(find_metric(name), changes[name], intervals[name], allowed, images, unit)
         for name, allowed in margins.items()
         if name in changes and name in intervals
     ]

@@ -2,8 +2,8 @@
 
 Pooled scores come from the pixel counts of all images together, every other one is the mean over
 images of a score of each, so that an interval costs no second look at the pixels. Intervals are
-those of the percentile bootstrap over images; those of changes are paired: the compared and the
-reference see the same resample.
+those of the percentile bootstrap over images, or over what they belong to (`clusters`); those of
+changes are paired: the compared and the reference see the same resample.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..contract import OutputContract
 from ..errors import UnknownNameError
 from .bootstrap import Interval, bootstrap_intervals
+from .clusters import IMAGES, Clusters
 from .counts import count_classes
 from .metric import ClassCounts, Metric, ScoredImage
 from .table import METRICS, find_metric
@@ -121,17 +122,27 @@ class ScoreTable:
         counts: (images, classes, 3), background first.
         per_image: The values whose mean is the score, (images,), by name; pooled scores have
             none. Two artefacts are compared on the same images by the difference of theirs.
+        clusters: Of the images, over which intervals resample; None where images are independent.
     """
 
     metrics: MetricSet
     counts: ClassCounts
     per_image: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    clusters: Clusters | None = None
+
+    @property
+    def independent(self) -> tuple[int, str]:
+        """How many draws an interval consists of, and what is drawn."""
+        if self.clusters is None:
+            return len(self.counts), IMAGES
+        return self.clusters.count, self.clusters.kind
 
     def only(self, images: Sequence[int]) -> ScoreTable:
         """The table of some of the images, by their places."""
         places = list(images)
         values = {name: scores[places] for name, scores in self.per_image.items()}
-        return ScoreTable(self.metrics, self.counts[places], values)
+        clusters = None if self.clusters is None else self.clusters.only(places)
+        return ScoreTable(self.metrics, self.counts[places], values, clusters)
 
     def scores(self) -> Scores:
         """Value by name, in the order of the set."""
@@ -139,8 +150,8 @@ class ScoreTable:
         return {name: float(values[0]) for name, values in self._resampled(once).items()}
 
     def intervals(self) -> dict[str, Interval]:
-        """95 % percentile bootstrap interval over images of each score."""
-        return bootstrap_intervals(len(self.counts), self._resampled)
+        """95 % percentile bootstrap interval of each score."""
+        return bootstrap_intervals(len(self.counts), self._resampled, self.clusters)
 
     def differences(self, reference: ScoreTable) -> Scores:
         """Scores minus those of a reference on the same images, in the same order.
@@ -160,7 +171,7 @@ class ScoreTable:
             return {name: ours[name] - theirs[name] for name in ours}
 
         self._require_same_images(reference)
-        return bootstrap_intervals(len(self.counts), statistic)
+        return bootstrap_intervals(len(self.counts), statistic, self.clusters)
 
     def relative_changes(self, reference: ScoreTable) -> Scores:
         """Score / reference - 1 of each metric whose reference is not 0."""
@@ -182,7 +193,7 @@ class ScoreTable:
                 changes[name] = np.asarray(ratios - 1, np.float64)
             return changes
 
-        return bootstrap_intervals(len(self.counts), statistic)
+        return bootstrap_intervals(len(self.counts), statistic, self.clusters)
 
     def change_interval(self, reference: ScoreTable, metric: Metric) -> Interval:
         """95 % paired bootstrap interval of what a metric changed, in its own terms."""
@@ -235,14 +246,24 @@ class ScoreTable:
         return scores
 
 
-def gather_scores(images: Sequence[ImageScores], metrics: MetricSet) -> ScoreTable:
+def gather_scores(
+    images: Sequence[ImageScores], metrics: MetricSet, clusters: Clusters | None = None
+) -> ScoreTable:
     """Put the images' scores together.
 
+    Args:
+        clusters: See `ScoreTable`.
+
     Raises:
-        ValueError: There is no image.
+        ValueError: There is no image, or clusters are those of other images.
     """
     if not images:
         raise ValueError("There is no image to score. Name a split that has some.")
+    if clusters is not None and len(clusters.of_images) != len(images):
+        raise ValueError(
+            f"{len(images)} images were scored, and {len(clusters.of_images)} are in clusters. "
+            "Name the clusters of the same images."
+        )
     counts = np.stack([image.counts for image in images])
     per_image = {}
     for metric in metrics.metrics:
@@ -250,19 +271,21 @@ def gather_scores(images: Sequence[ImageScores], metrics: MetricSet) -> ScoreTab
             per_image[metric.name] = np.array([image.values[metric.name] for image in images])
         elif metric.from_counts is not None and not metric.is_pooled:
             per_image[metric.name] = metric.from_counts(counts)
-    return ScoreTable(metrics, counts, per_image)
+    return ScoreTable(metrics, counts, per_image, clusters)
 
 
 def score_probabilities(
     predictions: Iterable[tuple[NDArray[np.floating[Any]], Labels]],
     outputs: OutputContract,
     *sets: MetricSet,
+    clusters: Clusters | None = None,
 ) -> tuple[ScoreTable, ...]:
     """Score a network's output by some sets of metrics: a table for each.
 
     Args:
         predictions: Probabilities (1, C, H, W) and true class indices (H, W) of each image. It is
             read once.
+        clusters: See `ScoreTable`.
 
     Raises:
         MissingBackendError: A package that a set needs is not installed.
@@ -278,7 +301,8 @@ def score_probabilities(
             image = ScoredImage(outputs.labels(maps), truth, class_count, foreground)
             scored.append(score_image(image, metrics))
     return tuple(
-        gather_scores(scored, metrics) for metrics, scored in zip(sets, images, strict=True)
+        gather_scores(scored, metrics, clusters)
+        for metrics, scored in zip(sets, images, strict=True)
     )
 
 
@@ -288,6 +312,7 @@ class ReferenceScores:
     Args:
         labels, truth: Class indices, (images, h, w).
         class_count: Background included.
+        clusters: See `ScoreTable`.
 
     Attributes:
         table: The reference's own scores.
@@ -297,7 +322,14 @@ class ReferenceScores:
         ValueError: There is no image, or a metric needs probabilities.
     """
 
-    def __init__(self, labels: Labels, truth: Labels, class_count: int, metrics: MetricSet) -> None:
+    def __init__(
+        self,
+        labels: Labels,
+        truth: Labels,
+        class_count: int,
+        metrics: MetricSet,
+        clusters: Clusters | None = None,
+    ) -> None:
         self._labels = labels
         self._truth = truth
         self._class_count = class_count
@@ -305,7 +337,7 @@ class ReferenceScores:
             self._score(predicted, true, metrics)
             for predicted, true in zip(labels, truth, strict=True)
         ]
-        self.table = gather_scores(self._images, metrics)
+        self.table = gather_scores(self._images, metrics, clusters)
 
     def score(self, labels: Labels) -> ScoreTable:
         """Scores of other label maps of the same images; equal ones are not computed again.
@@ -320,7 +352,7 @@ class ReferenceScores:
                 labels, self._labels, self._truth, self._images, strict=True
             )
         ]
-        return gather_scores(images, metrics)
+        return gather_scores(images, metrics, self.table.clusters)
 
     def _score(
         self, predicted: NDArray[np.uint8], true: NDArray[np.uint8], metrics: MetricSet

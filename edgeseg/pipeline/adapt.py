@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..contract import InputContract, OutputContract
+from ..data.clusters import clusters_of
 from ..data.depth import tell_depth
 from ..data.folder import FolderDataset, Pair, open_folder
 from ..data.label_subset import forget_labels
@@ -274,14 +275,18 @@ def _compare(
     from ..training.predict import predict_overlap
 
     models = {model.spec.name: model for model in (original, twin)}
+    clusters = clusters_of(val)
     tables = {
-        name: predict_overlap(model.load_network(), val, model.spec.inputs, model.spec.outputs)
+        name: predict_overlap(
+            *(model.load_network(), val, model.spec.inputs, model.spec.outputs), clusters=clusters
+        )
         for name, model in models.items()
     }
     ours, theirs = tables[twin.spec.name], tables[original.spec.name]
     return {
         "truth": _truth(request, original.spec),
         "images": len(val),
+        **({} if clusters is None else {"clusters": clusters.to_json()}),
         "networks": {
             name: {
                 "weights_sha256": model.weights_sha256,

@@ -124,6 +124,8 @@ def run_bench(request: BenchRequest, progress: Progress = SILENT) -> Report:
 def _record(report: Report, bundles: list[Bundle]) -> None:
     """Add its rows to each bundle's manifest, without what only a comparison needs."""
     data = {name: value for name, value in report.data.items() if name not in ("names", "groups")}
+    if "clusters" in data:
+        data["clusters"] = {name: data["clusters"][name] for name in ("kind", "count", "text")}
     for bundle in bundles:
         bundle.with_measurements(
             {**without_samples(row), "environment": report.environment, "data": data}

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ..data.clusters import clusters_of
 from ..data.depth import tell_depth
 from ..data.folder import FolderDataset
 from ..data.groups import places_of, read_groups
@@ -134,9 +135,9 @@ def score_model(
         max_change: How much of each metric may be lost against it, by name.
 
     Returns:
-        JSON record: `model`, `source` (its paper), `data`, `images`; `accuracy` and
-        `accuracy_ci95` by metric; `groups` where the folder has a groups.csv, by column and group;
-        `metrics` where a set was asked for; `against` with the
+        JSON record: `model`, `source` (its paper), `data`, `images`; `clusters` where these are not
+        independent; `accuracy` and `accuracy_ci95` by metric; `groups` where the folder has a
+        groups.csv, by column and group; `metrics` where a set was asked for; `against` with the
         other network's scores and, as `difference` and `difference_ci95`, this network's minus
         those, also of the metrics of that set; and, as `margins`, whether it stays within them.
 
@@ -154,23 +155,22 @@ def score_model(
         reference = open_reference(model, stage.note)
         reference.answer(list(dataset)[:CHECKED_IMAGES])  # refuses unsound answers
         predict = reference.predictor()
+    clusters = clusters_of(dataset)  # which also tells what is wrong in groups.csv
+    ends = spec.inputs, spec.outputs
     with progress.stage("evaluate", total=len(dataset)) as stage:
-        tables = score_labelled(predict, dataset, spec.inputs, spec.outputs, *sets, stage=stage)
-    record = {
+        tables = score_labelled(predict, dataset, *ends, *sets, stage=stage, clusters=clusters)
+    record: dict[str, Any] = {
         "model": spec.name,
         "weights": model.weights.name,
         "source": spec.source,
         "data": dataset.root.name,
         "splits": list(dataset.splits),
         "images": len(dataset),
+        **({} if clusters is None else {"clusters": clusters.to_json()}),
         "accuracy": tables[0].scores(),
         "accuracy_ci95": tables[0].intervals(),
+        **_by_groups(tables[0], dataset),
     }
-    groups = read_groups(dataset)
-    if groups:
-        record["groups"] = {
-            column: score_groups(tables[0], values) for column, values in groups.items()
-        }
     if chosen is not None:
         record["metrics"] = _metrics_record(chosen, tables[1], [pair.name for pair in dataset])
     if against is not None:
@@ -187,6 +187,13 @@ def _require_same_classes(spec: ModelSpec, other: ModelSpec) -> None:
         )
 
 
+def _by_groups(table: ScoreTable, dataset: FolderDataset) -> dict[str, Any]:
+    """The record's `groups`; none without a groups.csv."""
+    groups = read_groups(dataset)
+    scored = {column: score_groups(table, values) for column, values in groups.items()}
+    return {"groups": scored} if scored else {}
+
+
 def score_groups(table: ScoreTable, values: list[str]) -> dict[str, Any]:
     """Number of images and scores with intervals of each group.
 
@@ -198,6 +205,7 @@ def score_groups(table: ScoreTable, values: list[str]) -> dict[str, Any]:
         part = table.only(places)
         scored[group] = {
             "images": len(places),
+            **({} if part.clusters is None else {"clusters": part.clusters.to_json()}),
             "accuracy": part.scores(),
             "accuracy_ci95": part.intervals(),
         }
@@ -221,7 +229,9 @@ def _compare_with(
     ]
     sets = [table.metrics for table in comparable]
     with progress.stage(f"evaluate {spec.name}", total=len(dataset)) as stage:
-        theirs = score_labelled(predict, dataset, spec.inputs, spec.outputs, *sets, stage=stage)
+        clusters = tables[0].clusters
+        ends = spec.inputs, spec.outputs
+        theirs = score_labelled(predict, dataset, *ends, *sets, stage=stage, clusters=clusters)
     accuracy, *others = (
         {
             "accuracy": other.scores(),
@@ -235,9 +245,7 @@ def _compare_with(
     if others:
         (record["metrics"],) = others
     if max_change:
-        record["margins"] = [
-            one.to_json() for one in _judge(max_change, comparable, theirs, len(dataset))
-        ]
+        record["margins"] = [one.to_json() for one in _judge(max_change, comparable, theirs)]
     return record
 
 
@@ -245,7 +253,6 @@ def _judge(
     margins: Mapping[str, float],
     ours: Sequence[ScoreTable],
     theirs: Sequence[ScoreTable],
-    images: int,
 ) -> list[MarginVerdict]:
     """Whether one network stays within margins of the other.
 
@@ -265,7 +272,7 @@ def _judge(
                 f"{MAX_CHANGE} names {name}, which was not compared. Add --metrics all, or name "
                 f"one of {', '.join(changes)}."
             )
-    return judge_changes(margins, changes, intervals, images)
+    return judge_changes(margins, changes, intervals, *ours[0].independent)
 
 
 def _metrics_record(chosen: ChosenMetrics, table: ScoreTable, names: list[str]) -> dict[str, Any]:

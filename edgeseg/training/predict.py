@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..contract import InputContract, OutputContract
+from ..metrics.clusters import Clusters
 from ..metrics.labelled import score_labelled
 from ..metrics.scores import OVERLAP, ScoreTable
 from ..models.logits import failing_network
@@ -25,8 +26,13 @@ def predict_overlap(
     *,
     device: torch.device | str = "cpu",
     stage: Stage | None = None,
+    clusters: Clusters | None = None,
 ) -> ScoreTable:
-    """Dice and IoU of a network on labelled pairs, at the network's size, with all threads."""
+    """Dice and IoU of a network on labelled pairs, at the network's size, with all threads.
+
+    Args:
+        clusters: Of the pairs, for intervals; see `edgeseg.data.clusters.clusters_of`.
+    """
     network.eval()
 
     def predict(image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -35,5 +41,7 @@ def predict_overlap(
         probabilities: NDArray[np.float32] = mask.float().cpu().numpy()
         return probabilities
 
-    (table,) = score_labelled(predict, dataset, inputs, outputs, OVERLAP, stage=stage)
+    (table,) = score_labelled(
+        predict, dataset, inputs, outputs, OVERLAP, stage=stage, clusters=clusters
+    )
     return table

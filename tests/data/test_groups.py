@@ -64,6 +64,6 @@ def test_names_of_patients_are_no_groups(dataset: FolderDataset) -> None:
     names = [f"image{index}" for index in range(60)]
     for name in names:
         add_pair(dataset.root, name)
-    write(dataset, "name,patient\n" + "".join(f"{n},{n}\n" for n in (*names, "a", "b", "c")))
+    write(dataset, "name,visit\n" + "".join(f"{n},{n}\n" for n in (*names, "a", "b", "c")))
     with pytest.raises(DataError, match=r"63 different values.*Put values into ranges"):
         read_groups(open_folder(dataset.root))

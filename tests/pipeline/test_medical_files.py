@@ -150,8 +150,12 @@ def test_volumes_are_learned_scored_measured_and_predicted(
     assert list(scored["groups"]["site"]) == ["b"]
     assert scored["accuracy"]["dice_pooled"] == 1
     build(run, "data")
+    assert scored["clusters"]["count"] == 1
+    assert scored["clusters"]["text"].startswith("3 slices of 1 volume; intervals resample")
     measured = json.loads(run("bench", "b", "--data", "data", "--runs", "5", "--json"))
-    assert measured
+    assert measured["data"]["clusters"]["of_images"] == [0, 0, 0, 1, 1, 1]
+    (margin,) = measured["rows"][-1]["margins"][:1]
+    assert (margin["verdict"], margin["images"], margin["unit"]) == ("cannot tell", 2, "volumes")
     told = json.loads(run("predict", "b", "data/images", "-o", "masks", "--json"))
     assert [Path(one["image"]).name for one in told["masks"][:2]] == [
         "v0.nii.gz#0",
@@ -251,10 +255,12 @@ def test_a_series_gives_the_masks_of_its_pictures_and_no_word_of_a_patient(
     for number in range(9):
         grey = np.rint(np.clip((hounsfield(number) + 160.0) / 400, 0, 1) * 65535)
         Image.fromarray(grey.astype(np.uint16)).save(folder / "png" / f"IM{number}.png")
-    said = [
-        run("evaluate", *MODEL, "--weights", "net.safetensors", "--data", "data"),
-        run("data", "check", "data"),
-    ]
+    said = [run("evaluate", *MODEL, "--weights", "net.safetensors", "--data", "data")]
+    assert "3 images of 1 series; intervals resample series, of which 1 is too few" in said[0]
+    checked = run_cli("data", "check", "data")
+    assert checked.returncode == 1  # one series lies in three splits
+    assert "IM0 (train) and IM4 (val) are of one series" in " ".join(checked.stdout.split())
+    said.append(checked.stdout)
     build(run, "data")
     said.append(run("bench", "b", "--data", "data", "--runs", "5", "--output", "report.json"))
     said.append(

@@ -170,11 +170,13 @@ def markdown_cell(text: str) -> str:
 
 def describe_run(environment: dict[str, Any], data: dict[str, Any]) -> str:
     where = f"{environment['device']}: " if "device" in environment else ""
+    clusters = data.get("clusters")
+    belonging = f" {clusters['text']}." if clusters else ""
     return (
         f"{where}{environment['cpu']}, {environment['threads']} thread(s), batch 1; speed-up with "
         f"95 % interval over interleaved rounds. Scored on {data['images']} images of "
         f"{data['folder']} ({'+'.join(data['splits'])}); difference to the FP32 reference with "
-        "95 % bootstrap interval."
+        f"95 % bootstrap interval.{belonging}"
     )
 
 

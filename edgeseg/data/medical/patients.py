@@ -1,0 +1,60 @@
+"""Which DICOM files are of one patient. Who that is is kept here and written nowhere."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from ...errors import DataError
+from ...lazy import is_installed
+from ...metrics.clusters import PATIENTS, SERIES, STUDIES
+from .parsing import MAGIC, MAGIC_PLACE, guarded
+
+TAGS = {PATIENTS: "PatientID", STUDIES: "StudyInstanceUID", SERIES: "SeriesInstanceUID"}
+LAST_TAG = 0x0020000E  # of those
+HEAD_BYTES = 2**24  # more come before the tags in no sound file
+
+
+def patient_keys(files: Sequence[Path]) -> tuple[list[str | None], str]:
+    """A key for each of some DICOM files, equal for files of one patient, and what it tells apart.
+
+    Where all are of one patient, as after numbers have been taken out, the studies tell them apart,
+    and where there is one study, the series.
+
+    Returns:
+        Keys, None for files that tell nothing; and of `edgeseg.metrics.clusters` the kind.
+    """
+    found = [_tags_of(file) for file in files]
+    told = [tags for tags in found if tags is not None]
+    for place, kind in enumerate(TAGS):
+        values = {tags[place] for tags in told}
+        if (len(values) > 1 or kind == SERIES) and "" not in values:
+            return [None if tags is None else tags[place] for tags in found], kind
+    return [None] * len(found), SERIES
+
+
+def _tags_of(file: Path) -> tuple[str, ...] | None:
+    """Values of `TAGS`; None where the file is not read, which is told elsewhere."""
+    if not is_installed("pydicom"):
+        return None
+    try:
+        state = file.stat()
+        with guarded(file):
+            return _read_tags(file, state.st_mtime_ns, state.st_size)
+    except (OSError, DataError):
+        return None
+
+
+@lru_cache(maxsize=100_000)
+def _read_tags(file: Path, _changed_ns: int, _size: int) -> tuple[str, ...]:
+    from pydicom.filereader import read_partial
+
+    with file.open("rb") as raw:
+        head = raw.read(HEAD_BYTES)
+    has_header = head[MAGIC_PLACE : MAGIC_PLACE + 4] == MAGIC
+    data = read_partial(
+        io.BytesIO(head), stop_when=lambda tag, _, __: tag > LAST_TAG, force=not has_header
+    )
+    return tuple(str(getattr(data, name, None) or "").strip() for name in TAGS.values())
