@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...contract import WHITE
 from ...errors import DataError
 from ..decoding import LARGEST_PIXELS
-from .encoded import stated_size, unpacked_length
+from .decoders import decode_frame
 from .parsing import (
     CONVERT,
     MAGIC,
@@ -248,60 +248,16 @@ class DicomFile:
 
     def _stored(self, index: int) -> NDArray[Any]:
         """Values of a frame as they are stored; colours as RGB."""
-        from pydicom.pixels import pixel_array
-
         if index >= self.frames:
             raise DataError(
                 f"{self.path} has {self.frames} frames, counted from 0; there is no frame {index}. "
                 "Name another one."
             )
-        self._require_decodable(index)
-        try:
-            stored: NDArray[Any] = pixel_array(self.data, index=index)
-        except RuntimeError:  # of decoders, all of which have failed
-            raise DataError(
-                f"Frame {index} of {self.path} is not decoded ({self._syntax()}): it is damaged, "
-                f"or of a form that the decoders here do not know. {CONVERT}"
-            ) from None
+        size = self.frames, self.rows, self.columns
+        stored = decode_frame(self.path, self.data, index, size)
         if stored.shape[:2] != (self.rows, self.columns) or stored.shape[2:] not in ((), (3,)):
             raise DataError(
                 f"A frame of {self.path} is {stored.shape} where the file says {self.rows} rows of "
                 f"{self.columns}. It is damaged; replace it."
             )
         return stored
-
-    def _syntax(self) -> str:
-        """Name of the compression."""
-        return str(self.data.file_meta.TransferSyntaxUID.name)[:60]
-
-    def _require_decodable(self, index: int) -> None:
-        """Refuse frames that no decoder is there for, or that would unpack to more than they say.
-
-        Raises:
-            DataError: Says which, and the way out.
-        """
-        syntax = self.data.file_meta.TransferSyntaxUID
-        if not syntax.is_compressed:
-            return
-        from pydicom.encaps import get_frame
-        from pydicom.pixels import get_decoder
-
-        name = self._syntax()
-        if not get_decoder(syntax).is_available:
-            raise DataError(
-                f"{self.path} is compressed as {name}, for which no decoder is installed. Install "
-                f"pip install 'edgeseg[dicom]' for JPEG 2000 and JPEG-LS. Else: {CONVERT}"
-            )
-        frame = get_frame(self.data.PixelData, index, number_of_frames=self.frames)
-        found = stated_size(frame)
-        samples = whole(self.data, "SamplesPerPixel", 1)
-        unpacked = self.rows * self.columns * samples * whole(self.data, "BitsAllocated") // 8
-        is_bomb = found is not None and found != (self.rows, self.columns)
-        if name.startswith("RLE") and unpacked_length(frame) > unpacked + 64 * 15:
-            is_bomb = True
-        if is_bomb:
-            raise DataError(
-                f"Frame {index} of {self.path} unpacks to another size than the {self.columns}x"
-                f"{self.rows} pixels of the file. It is damaged, or made to exhaust memory; "
-                "replace it."
-            )
