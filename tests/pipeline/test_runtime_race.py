@@ -164,7 +164,7 @@ def test_a_runtime_must_be_clearly_faster_than_the_own_one(
         return [[[medians_ms[name]] * 3] * ROUNDS for name in artifacts]
 
     monkeypatch.setattr(runtime_race, "_take_turns", take_turns)
-    pair = SimpleNamespace(read_image=lambda channels: np.zeros((channels, 4, 4), np.float32))
+    pair = SimpleNamespace(read_image=lambda inputs: np.zeros((inputs.channels, 4, 4), np.float32))
     spec = SimpleNamespace(inputs=SimpleNamespace(prepare=lambda image: image, channels=3))
     context: Any = SimpleNamespace(check_pairs=(pair,), spec=spec)
     artifacts: dict[str, Any] = dict.fromkeys(medians_ms)
