@@ -198,8 +198,8 @@ def _opened(path: Path, _changed_ns: int, _size: int) -> tuple[Any, Any, NDArray
         stored = stored[..., 0]
     if stored.ndim > 3 or stored.ndim < 2 or stored.dtype.kind not in "iuf":
         raise DataError(
-            f"{path} has the shape {image.shape} of {stored.dtype.kind!r} values; volumes of one "
-            "number a voxel are read. Save each channel or time as a file of its own."
+            f"{path} is no volume of one number a voxel: its shape is {image.shape}, of "
+            f"{stored.dtype} values. Save each channel or time as a file of its own."
         )
     stored = stored.reshape((*stored.shape, 1)[:3])
     turn = io_orientation(image.affine)
