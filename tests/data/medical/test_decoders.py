@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from medical_files import write_dicom
+from medical_files import dicom_bytes, with_frame
 
 from edgeseg.data.images import read_image
 from edgeseg.data.medical import decoders
@@ -23,12 +23,8 @@ def shipped(name: str) -> Path:
 
 def compressed_as(folder: Path, uid: str) -> Path:
     """A file that claims a compression; its frame is none."""
-    data = pydicom.dcmread(write_dicom(folder / "a.dcm", PIXELS))
-    data.file_meta.TransferSyntaxUID = uid
-    data.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8" + bytes(62)])
-    data["PixelData"].VR = "OB"
     path = folder / "compressed.dcm"
-    data.save_as(path)
+    path.write_bytes(with_frame(dicom_bytes(PIXELS), uid, b"\xff\xd8" + bytes(62)))
     return path
 
 

@@ -85,6 +85,20 @@ def dicom_bytes(values: NDArray[Any], syntax: str | None = None, **tags: Any) ->
     return stream.getvalue()
 
 
+def with_frame(content: bytes, syntax: str, frame: bytes) -> bytes:
+    """A DICOM file with a compressed frame instead of its pixels, whatever that is."""
+    from pydicom import dcmread
+    from pydicom.encaps import encapsulate
+
+    data = dcmread(io.BytesIO(content))
+    data.file_meta.TransferSyntaxUID = syntax
+    data.PixelData = encapsulate([frame])
+    data["PixelData"].VR = "OB"
+    stream = io.BytesIO()
+    data.save_as(stream)
+    return stream.getvalue()
+
+
 def write_dicom(path: Path, values: NDArray[Any], syntax: str | None = None, **tags: Any) -> Path:
     """See `dicom_bytes`."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,8 @@ from edgeseg.data.medical.segmentations import Origin, write_segmentation
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "helpers" / "pictures"))
 
-from medical_files import dicom_bytes, write_nifti
+from lossless_jpeg_files import encode_lossless
+from medical_files import dicom_bytes, with_frame, write_nifti
 
 Action = Callable[[], object]
 WINDOWS = (None, "file", (40.0, 400.0), (float("nan"), 1.0), ("a", "b"), {"centre": 1}, (1, 0))
@@ -49,6 +50,8 @@ class Dicoms:
             dicom_bytes(grey, jpeg_ls),
             dicom_bytes(np.stack([small] * 2), jpeg_ls),
         ]
+        lossless = encode_lossless(grey, 12, 4, restart_rows=5)
+        self.files.append(with_frame(self.files[0], "1.2.840.10008.1.2.4.70", lossless))
         self.files += [self._nested(self.files[0], depth) for depth in (3, 400, 20_000)]
 
     @staticmethod
