@@ -42,7 +42,7 @@ def predict(
         typer.Option(
             "--format",
             help="png, nifti or dicom-seg (default: as the image: NIfTI for NIfTI, a DICOM "
-            "segmentation for DICOM, PNG for others).",
+            "segmentation for DICOM, PNG for others). A DICOM series can become a NIfTI volume.",
         ),
     ] = None,
     overwrite: Overwrite = False,

@@ -17,9 +17,11 @@ from . import nifti
 from .frames import split_frame
 from .readers import list_frames, reader_of, spacing_of
 from .segmentations import Origin, series_of, write_segmentation
+from .series import grid_of, write_series_labels
 
 PNG, NIFTI, DICOM_SEG = FORMATS = ("png", "nifti", "dicom-seg")
-OWN_FORMATS = {"nifti": NIFTI, "dicom": DICOM_SEG}
+# By the kind of a file, its own first.
+FORMATS_OF = {"nifti": (NIFTI, PNG), "dicom": (DICOM_SEG, NIFTI, PNG)}
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,12 @@ class MaskFile:
     frames: tuple[Path, ...]
     axis: int = AXIAL
 
+    @property
+    def is_series(self) -> bool:
+        """Whether it is a mask of a whole DICOM series."""
+        reader = reader_of(self.sources[0])
+        return self.format != PNG and reader is not None and reader.kind == "dicom"
+
     def write(self, folder: Path, labels: Sequence[NDArray[np.uint8]], origin: Origin) -> None:
         """Write it.
 
@@ -52,6 +60,8 @@ class MaskFile:
         path = folder / self.name
         if self.format == DICOM_SEG:
             write_segmentation(path, self.sources, labels, origin)
+        elif self.format == NIFTI and self.is_series:
+            write_series_labels(path, self.sources, labels)
         elif self.format == NIFTI:
             nifti.NiftiFile(self.sources[0]).write_labels(path, list(labels), self.axis)
         else:
@@ -76,7 +86,7 @@ def plan_masks(paths: Sequence[Path], format_name: str | None, axis: int) -> lis
     series: dict[tuple[object, ...], int] = {}
     for path in paths:
         for plan in _plans_of(path, format_name, axis):
-            key = series_of(path) if plan.format == DICOM_SEG else None
+            key = series_of(path) if plan.is_series else None
             if key is None or len(plan.frames) > 1:
                 plans.append(plan)
             elif key in series:
@@ -87,16 +97,19 @@ def plan_masks(paths: Sequence[Path], format_name: str | None, axis: int) -> lis
             else:
                 series[key] = len(plans)
                 plans.append(plan)
+    for plan in plans:
+        if plan.format == NIFTI and plan.is_series:
+            grid_of(plan.sources)  # before anything is computed
     return plans
 
 
 def _plans_of(path: Path, format_name: str | None, axis: int) -> list[MaskFile]:
     file, index, _ = split_frame(path)
     reader = reader_of(file)
-    own = PNG if reader is None or index is not None else OWN_FORMATS[reader.kind]
-    chosen = format_name or own
-    if chosen not in (PNG, own):
-        kind = {NIFTI: "NIfTI volume", DICOM_SEG: "DICOM file"}[chosen]
+    able = (PNG,) if reader is None or index is not None else FORMATS_OF[reader.kind]
+    chosen = format_name or able[0]
+    if chosen not in able:
+        kind = {NIFTI: "NIfTI volume or DICOM file", DICOM_SEG: "DICOM file"}[chosen]
         raise DataError(
             f"{path} is no whole {kind}, which a mask of --format {chosen} needs: it takes its "
             "place in space from there. Use --format png."

@@ -68,7 +68,7 @@ def read_source(path: Path) -> Any:
         if missing:
             raise DataError(
                 f"{path} has no {missing[0]}: it does not say where in a patient its pixels lie, "
-                "and a DICOM segmentation must. Write its mask with --format png."
+                "and a segmentation in DICOM or NIfTI must. Write its mask with --format png."
             )
         for name in REPEATED:
             if name not in data:

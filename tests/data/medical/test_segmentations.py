@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from medical_files import PATIENT, write_dicom
 from numpy.typing import NDArray
+from PIL import Image
 from support import INSTALL_SCRIPT, UNTESTED, needs
 
 from edgeseg.data.masks import read_mask
@@ -140,8 +141,10 @@ def test_pictures_of_a_series_share_a_file_and_formats_are_refused(tmp_path: Pat
     assert [(plan.name, len(plan.frames)) for plan in plans] == [("slice0.dcm", 3), ("z.dcm", 1)]
     with pytest.raises(UsageError, match=r"none of png, nifti, dicom-seg\. Choose"):
         plan_masks(sources, "jpeg", 2)
-    with pytest.raises(DataError, match=r"no whole NIfTI volume.*Use --format png"):
-        plan_masks(sources, "nifti", 2)
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "p.png")
+    for format_name, kind in (("nifti", "NIfTI volume or DICOM file"), ("dicom-seg", "DICOM file")):
+        with pytest.raises(DataError, match=rf"no whole {kind}.*Use --format png"):
+            plan_masks([tmp_path / "p.png"], format_name, 2)
 
 
 def test_areas_are_in_square_millimetres(tmp_path: Path) -> None:
