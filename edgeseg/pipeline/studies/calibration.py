@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg.data.clusters import clusters_of
 from edgeseg.metrics.agreement import PER
 from edgeseg.metrics.bootstrap import bootstrap_intervals
+from edgeseg.metrics.clusters import Clusters
 from edgeseg.progress import SILENT, Progress
 from edgeseg.quantize import Quantizer
 from edgeseg.quantize.onnxruntime_ptq import quantize_by_onnxruntime
@@ -64,16 +66,21 @@ class StudyRow:
     title: str
     flips: NDArray[np.float64]
 
-    def to_json(self, default: StudyRow) -> dict[str, Any]:
+    def to_json(self, default: StudyRow, clusters: Clusters | None = None) -> dict[str, Any]:
+        """The row's record.
+
+        Args:
+            clusters: Of the images, over which intervals resample; see `edgeseg.data.clusters`.
+        """
         by_image, baseline = self.flips.mean(0), default.flips.mean(0)
 
         def statistic(weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-            means = weights @ by_image / len(by_image)
-            theirs = weights @ baseline / len(baseline)
+            drawn = weights.sum(1)
+            means, theirs = weights @ by_image / drawn, weights @ baseline / drawn
             ratio = np.divide(means, theirs, out=np.zeros(means.shape), where=theirs > 0)
             return {"flips": means, "ratio": ratio, "theirs": theirs}
 
-        intervals = bootstrap_intervals(len(by_image), statistic)
+        intervals = bootstrap_intervals(len(by_image), statistic, clusters)
         has_ratio = intervals["theirs"][0] > 0
         return {
             "calibration": self.title,
@@ -101,9 +108,9 @@ def study_calibration(
     with temporary_folder("study") as name:
         study = _Study(request, Path(name), progress)
         default = study.default_row()
-        yield default.to_json(default)
+        yield default.to_json(default, study.clusters)
         for row in study.rows():
-            yield row.to_json(default)
+            yield row.to_json(default, study.clusters)
 
 
 class _Study:
@@ -130,10 +137,11 @@ class _Study:
         self._candidate("distill", request.distill_options)
         self.builder = Builder(self.context, work / "builder", progress)
         val = open_split(request.data, "val", labelled=False, axis=self.context.spec.inputs.axis)
-        pairs = tuple(val)[: request.check_images]
+        checked = val.first(request.check_images)
+        self.clusters = clusters_of(checked)
         reference = self.context.reference
         with progress.stage("predictions of the FP32 reference"):
-            self.references: ReferenceImages = reference.answer(pairs)
+            self.references: ReferenceImages = reference.answer(checked)
         self.count = 0
 
     def default_row(self) -> StudyRow:

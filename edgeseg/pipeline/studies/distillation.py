@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeseg.data.clusters import clusters_of
 from edgeseg.data.folder import FolderDataset, open_folder
 from edgeseg.data.medical.frames import sha256_of_picture
 from edgeseg.distillation.settings import DistillSettings, find_method
@@ -173,7 +174,7 @@ def run_study(request: StudyRequest, progress: Progress = SILENT) -> list[StudyR
             scored.add(name, seed, student, run, progress)
             if not request.ablation:
                 before = [_Teacher(request.student, run, request.size)]
-    rows = summarize(scored.counts_by_row())
+    rows = summarize(scored.counts_by_row(), clusters_of(scored.dataset))
     scored.write(rows)
     return rows
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.metrics.bootstrap import bootstrap_intervals
+from edgeseg.metrics.clusters import Clusters
 from edgeseg.metrics.counts import Counts, dice_from_counts
 
 PLAIN = "labels only"  # the row that the others are compared with
@@ -44,12 +45,15 @@ class StudyRow:
     gains: tuple[float, ...] = ()
 
 
-def summarize(counts: Mapping[str, Sequence[Counts]]) -> list[StudyRow]:
+def summarize(
+    counts: Mapping[str, Sequence[Counts]], clusters: Clusters | None = None
+) -> list[StudyRow]:
     """Table of a study.
 
     Args:
         counts: For each row one array (images, foreground classes, 3) a seed, the same images
             throughout.
+        clusters: Of the images, over which intervals resample.
     """
     plain = np.stack(counts[PLAIN])
     rows = []
@@ -60,7 +64,7 @@ def summarize(counts: Mapping[str, Sequence[Counts]]) -> list[StudyRow]:
             rows.append(StudyRow(name, dice))
             continue
         gains = _pooled_dice(stacked) - _pooled_dice(plain)
-        interval = _gain_interval(stacked, plain)
+        interval = _gain_interval(stacked, plain, clusters)
         rows.append(
             StudyRow(
                 name, dice, float(gains.mean()), interval, tuple(float(gain) for gain in gains)
@@ -79,11 +83,13 @@ def _pooled_dice(
     return np.asarray(dice_from_counts(pooled).mean(-1))
 
 
-def _gain_interval(counts: NDArray[np.int64], plain: NDArray[np.int64]) -> tuple[float, float]:
+def _gain_interval(
+    counts: NDArray[np.int64], plain: NDArray[np.int64], clusters: Clusters | None
+) -> tuple[float, float]:
     """Interval of the mean gain over seeds; all runs see the same resample of images."""
 
     def statistic(weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
         gains = _pooled_dice(counts, weights) - _pooled_dice(plain, weights)
         return {"gain": gains.mean(-1)}
 
-    return bootstrap_intervals(counts.shape[1], statistic)["gain"]
+    return bootstrap_intervals(counts.shape[1], statistic, clusters)["gain"]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from support import needs
 
+from edgeseg.metrics.clusters import Clusters
 from edgeseg.pipeline.studies.calibration import StudyRow
 
 
@@ -25,6 +26,14 @@ def test_row_is_the_mean_over_seeds_and_images() -> None:
     assert record["ratio_interval"] == (0.5, 0.5)
     low, high = record["interval"]
     assert 5 <= low < 10 < high <= 15
+
+
+def test_intervals_resample_clusters() -> None:
+    default, learned = row("default", [10, 10, 10]), row("learned", [0, 4, 4])
+    record = learned.to_json(default, Clusters((0, 1, 1), "volumes"))
+    # Two volumes: the first twice, both, or the second twice.
+    assert record["interval"] == (0, 4)
+    assert record["ratio_interval"] == (0, 0.4)
 
 
 def test_there_is_no_ratio_where_the_default_flips_nothing() -> None:
