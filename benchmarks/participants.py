@@ -32,6 +32,7 @@ class Participant:
             A toolkit that fails is left out, and the run goes on.
         threads: CPU threads where they are not those of the run, as in a sweep over threads; 0 are
             the run's.
+        bundle_sha256: Identity of the bundle that it is; empty where it is none.
     """
 
     key: str
@@ -50,6 +51,7 @@ class Participant:
     device: str = ""
     toolkit: str = ""
     threads: int = 0
+    bundle_sha256: str = ""
 
     @property
     def is_baseline(self) -> bool:

@@ -217,6 +217,7 @@ def _what_was_measured(participant: Participant, settings: BenchSettings) -> dic
         "stand_in": participant.fallback_runtime,
         "device": participant.device,
         "toolkit": participant.toolkit,
+        "bundle_sha256": participant.bundle_sha256 or None,
     }
 
 

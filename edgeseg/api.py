@@ -108,19 +108,30 @@ class Bundle:
         pixels = self._read(image)
         return paint_overlay(pixels, self._predict(pixels))
 
-    def verify(self) -> Agreement:
-        """Compare every file with its checksum, and replay the golden pair.
+    def verify(self, key: AnyPath | None = None) -> Agreement:
+        """Compare every file with its checksum, and replay the golden pair on this machine.
 
-        Returns:
-            How the artefact agrees with its golden mask on this machine.
+        Args:
+            key: File of a public key, with which the signature of a release is checked first.
 
         Raises:
-            BundleError: A file is missing or changed, or the mask is too far off.
+            BundleError: A file is missing or changed, the mask is off, or the signature fails.
         """
         from .pipeline.verify import verify_bundle
 
-        _, agreement, _ = verify_bundle(self.folder)
+        _, agreement, _ = verify_bundle(self.folder, path_of(key))
         return agreement
+
+    def release(self, output: AnyPath, key: AnyPath, **settings: Any) -> Bundle:
+        """Write the bundle with its documents and sign all of it, as `edgeseg release`.
+
+        For `settings`, such as `bench`, see `edgeseg.pipeline.release.ReleaseRequest`.
+        """
+        from .pipeline.release import ReleaseRequest, release_bundle
+
+        given = settings_of({"output": output, "key": key, **settings})
+        release_bundle(ReleaseRequest(bundle=self.folder, **given))
+        return Bundle(output, threads=self._threads)
 
     def embed(self, surface: str, output: AnyPath, *, overwrite: bool = False) -> Path:
         """Write a kit for an app, "web", "cpp", "android", "ios" or "jetson", as `edgeseg embed`.
@@ -149,14 +160,7 @@ class Bundle:
 
 
 def load(folder: AnyPath, *, threads: int = 1) -> Bundle:
-    """Open a bundle that was built before.
-
-    Args:
-        threads: CPU threads of a prediction.
-
-    Raises:
-        BundleError: The folder holds no bundle, or its manifest is damaged.
-    """
+    """Open a bundle that was built before; see `Bundle`."""
     return Bundle(folder, threads=threads)
 
 

@@ -47,6 +47,10 @@ TOOLS = {
     "mlflow": ("mlflow-skinny", "mlflow"),
     "sqlalchemy": ("sqlalchemy", "mlflow"),
     "alembic": ("alembic", "mlflow"),
+    "yaml": ("PyYAML", "train"),
+    "cryptography": ("cryptography", "release"),
+    "model_signing": ("model-signing", "release"),
+    "cyclonedx": ("cyclonedx-python-lib", "release"),
 }
 
 # Import name -> how it is installed where pip's ordinary index has no wheel of it.

@@ -12,7 +12,9 @@ from .errors import UnknownNameError, UsageError
 
 WORDS = {"true": True, "false": False}
 AnyPath: TypeAlias = str | os.PathLike[str]
-PATHS = frozenset({"output", "weights", "data", "spec", "tuning", "against_weights"})
+PATHS = frozenset(
+    {"output", "weights", "data", "spec", "tuning", "against_weights", "key", "bench", "card"}
+)
 TEXTS = frozenset({"model", "target", "precision", "runtime", "method", "metrics", "against"})
 MAPPINGS = frozenset({"options", "method_options", "max_change"})
 

@@ -18,10 +18,10 @@ def is_onnx_file(model: str) -> bool:
 
 def short_name(model: str) -> str:
     """Name of a model for folders: that of the class or of the ONNX file, in small letters, for a
-    user's own."""
+    user's own, and that of the folder for one that lies in it."""
     if is_onnx_file(model):
         return Path(model).stem.lower()
-    return model.rpartition(":")[2].lower()
+    return model.rpartition(":")[2].rstrip("/").rpartition("/")[2].lower()
 
 
 def sha256_of_file(path: Path) -> str:

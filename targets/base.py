@@ -95,6 +95,7 @@ class Runtime(abc.ABC):
             What is not named is measured and not bounded.
         build_packages, run_packages: Import names that compiling and running need; quantisers
             name their own.
+        build_tools: Import names of others that have a hand in compiling where they are installed.
         backend_module: Module with the standalone class `Backend`.
         device_program: What runs artefacts on devices without Python, reached with adb; None where
             the runtime has no such program.
@@ -116,6 +117,7 @@ class Runtime(abc.ABC):
     quantized_precisions: ClassVar[tuple[str, ...]]
     build_packages: ClassVar[tuple[str, ...]]
     run_packages: ClassVar[tuple[str, ...]]
+    build_tools: ClassVar[tuple[str, ...]] = ()
     backend_module: ClassVar[str]
     device_program: ClassVar[DeviceProgram | None] = None
     profiler: ClassVar[str] = ""

@@ -6,6 +6,8 @@ golden/           an image and the mask that belongs to it
 runner/           numpy-only code that prepares, runs and finishes
 quantization/     the plan by which it was quantised, where a calibrator made one
 source/           float weights and ONNX graph: evidence for benchmarks, not for the device
+
+A release of edgeseg release is a bundle, too, with further files that release.json names.
 """
 
 from __future__ import annotations
@@ -31,10 +33,14 @@ from ..storage.reading import read_json
 from .golden import read_golden
 from .manifest import MANIFEST_NAME, SCHEMA_VERSION, FileRecord, Manifest, Role
 from .older_manifests import OLDER_VERSIONS, upgraded
+from .release_record import RELEASE_NAME, released_files
+from .signature import SIGNATURE_NAME
 
+UNLISTED = frozenset({RELEASE_NAME, SIGNATURE_NAME})  # files of a release that it cannot list
 SOURCE_WEIGHTS = "source/weights.safetensors"
 SOURCE_ONNX = "source/model.onnx"
 PLAN_FOLDER = "quantization"
+IDENTITY_LENGTH = 12
 ROLES: dict[str, Role] = {
     "artifact": "artifact",
     "golden": "golden",
@@ -87,6 +93,11 @@ class Bundle:
         files = sorted((file.path, file.sha256) for file in self.manifest.files)
         return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
+    @property
+    def short_identity(self) -> str:
+        """The identity as people read it: on pages, in reports, by the runner."""
+        return self.identity[:IDENTITY_LENGTH]
+
     def golden_pair(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Image (H, W, C) and probabilities (1, C, h, w).
 
@@ -105,8 +116,9 @@ class Bundle:
         Raises:
             BundleError: A file is missing, changed, or not named by the manifest.
         """
-        listed = {file.path for file in self.manifest.files} | {MANIFEST_NAME}
-        for file in self.manifest.files:
+        files = (*self.manifest.files, *released_files(self.folder))
+        listed = {file.path for file in files} | {MANIFEST_NAME, *UNLISTED}
+        for file in files:
             path = self.folder / file.path
             if not path.is_file() or path.is_symlink():
                 raise BundleError(
@@ -117,6 +129,8 @@ class Bundle:
                     f"{path} was changed after the bundle was built: its sha256 is not the "
                     "manifest's. Do not use it; copy the bundle again, or build it anew."
                 )
+        if not (self.folder / RELEASE_NAME).is_file():
+            listed -= UNLISTED
         for path in sorted(self.folder.rglob("*")):
             is_folder = path.is_dir() and not path.is_symlink()
             if not is_folder and path.relative_to(self.folder).as_posix() not in listed:

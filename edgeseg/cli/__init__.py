@@ -35,7 +35,7 @@ from . import (
     train,
     verify,
 )
-from .evidence import compare, profile, report
+from .evidence import compare, profile, release, report
 from .groups import data, plan
 from .studies import calibration as calibration_study
 from .studies import distillation as distill_study
@@ -60,6 +60,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": report.report,
     "sweep": sweep.sweep,
     "verify": verify.verify,
+    "release": release.release,
     "predict": predict.predict,
     "embed": embed.embed,
     "calibration-study": calibration_study.calibration_study,

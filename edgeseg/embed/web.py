@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..bundle.manifest import MANIFEST_NAME
+from ..bundle.bundle import IDENTITY_LENGTH
 from ..errors import TargetError
 from ..records import sha256_of_file
 from .browser import find_browser, report_of_page
@@ -24,7 +24,6 @@ LIBRARY = "edgeseg"  # the folder that other pages take over
 MODEL = "model"
 NODE_TEST = "node_test.js"
 SERVICE_WORKER = "sw.js"
-IDENTITY_LENGTH = 12
 CHECK_LIMIT_S = 60.0
 # What a page may load once: a service worker keeps what was used of these, and all else at once.
 LARGE = (".wasm", ".tflite", ".onnx", ".weights")
@@ -139,7 +138,7 @@ def describe(
         "name": manifest.model.name,
         "runtime": manifest.runtime,
         "precision": manifest.precision,
-        "identity": sha256_of_file(kit.bundle.folder / MANIFEST_NAME)[:IDENTITY_LENGTH],
+        "identity": kit.bundle.short_identity,
         "weights_licence": manifest.model.weights_licence or "not stated",
         "input_shape": kit.contract["input"]["tensor"]["shape"],
         "files": _renamed(files, names),

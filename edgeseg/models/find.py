@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import EdgesegError, UnknownNameError, UsageError
 from ..records import is_onnx_file
+from .foreign.monai_bundle import is_monai_bundle, read_monai_bundle
 from .foreign.onnx_file import read_onnx_model
 from .foreign.user import read_user_model
 from .registry import MODELS
@@ -23,7 +24,8 @@ def find_model(
 
     Args:
         name: Name of a registered model or of its edge variant (NAME-twin, NAME-twin-relu),
-            "package.module:Class" of a network of the user's own, or the path of an ONNX file.
+            "package.module:Class" of a network of the user's own, the path of an ONNX file, or the
+            folder of a trained bundle of MONAI.
         spec_path: TOML file that describes the user's own network.
         size: (height, width) of the input; None is the model's default.
 
@@ -72,6 +74,8 @@ def _find_spec(name: str, spec_path: Path | None) -> ModelSpec:
     if ":" in name:
         return read_user_model(name, spec_path)
     known = MODELS.names()
+    if name not in known and is_monai_bundle(name):
+        return read_monai_bundle(Path(name), spec_path)
     original, ending = (name, "") if name in known else split_variant_name(name)
     if original not in known:
         raise UnknownNameError("model", name, known)

@@ -33,21 +33,23 @@ class ShippedWeights:
     """Weights that a package carries; the model card lies beside the file as NAME.md.
 
     Attributes:
-        name: File name without its ending `.safetensors`.
+        name: File name without its ending.
         data: Data set that the weights were trained on.
         licence: SPDX name of the licence that binds whoever uses the weights.
         folder: Folder of the file; edgeseg's own unless another package ships the weights.
+        ending: Of the file, whose kind it tells.
     """
 
     name: str
     data: str
     licence: str
     folder: Path = WEIGHTS_FOLDER
+    ending: str = ".safetensors"
 
     @property
     def path(self) -> Path:
-        """The safetensors file."""
-        return self.folder / f"{self.name}.safetensors"
+        """The checkpoint."""
+        return self.folder / f"{self.name}{self.ending}"
 
 
 @dataclass(frozen=True)
@@ -248,9 +250,11 @@ class ModelSpec:
         if self.weights is None:
             raise UsageError(f"No weights are shipped for {self.name}. Give them with {option}.")
         if not self.weights.path.is_file():
+            is_own = self.weights.folder == WEIGHTS_FOLDER
+            again = "Reinstall edgeseg" if is_own else "Take again what ships them"
             raise WeightsError(
-                f"The shipped weights {self.weights.path} are missing. Reinstall edgeseg, or "
-                f"give your own with {option}."
+                f"The shipped weights {self.weights.path} are missing. {again}, or give your own "
+                f"with {option}."
             )
         return self.weights.path
 

@@ -136,6 +136,7 @@ class LiteRtRuntime(Runtime):
     quantized_precisions = ("int8",)
     build_packages = ("onnx2tf",)
     run_packages = ("ai_edge_litert",)
+    build_tools = ("tensorflow",)
     backend_module = "edgeseg.targets.runners.litert_backend"
     device_program = BenchmarkModel()
     profiler = "edgeseg.targets.profiling.litert:profile_layers"

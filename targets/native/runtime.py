@@ -106,6 +106,7 @@ class NativeRuntime(Runtime):
     quantized_precisions = ("int8",)
     build_packages = ("onnx", "onnx_ir", "onnxruntime")
     run_packages = ()
+    build_tools = ("ziglang",)
     backend_module = "edgeseg.targets.runners.native_backend"
     profiler = "edgeseg.targets.profiling.native:profile_layers"
     rewrites: ClassVar[Mapping[str, tuple[str, ...]]] = {

@@ -15,6 +15,7 @@ MASK.npy receives the class of each of its pixels, (H, W) uint8. In an applicati
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 import types
@@ -76,6 +77,12 @@ class Network:
         probabilities = self.backend.run(self.inputs.prepare(pixels))
         return self.outputs.restore(probabilities, pixels.shape[0], pixels.shape[1])
 
+    @property
+    def identity(self) -> str:
+        """The first 12 digits of the hash over names and checksums of the bundle's files."""
+        files = sorted([file["path"], file["sha256"]] for file in self.manifest["files"])
+        return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:12]
+
     def verify(self) -> tuple[bool, str]:
         """Replay the golden pair; returns whether it holds, and the numbers."""
         record = self.manifest["golden"]
@@ -113,7 +120,7 @@ def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     network = Network(HERE.parent, arguments.threads)
     if arguments.verify:
         holds, numbers = network.verify()
-        print(("ok: " if holds else "FAILED: ") + numbers)
+        print(f"{'ok' if holds else 'FAILED'}: {numbers}; bundle {network.identity}")
         return 0 if holds else 1
     if arguments.image is None or arguments.output is None:
         parser.error("give --verify, or an image and --output")

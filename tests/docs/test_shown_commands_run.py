@@ -147,6 +147,11 @@ def test_commands_of_the_usage_page(readme_folder: Path, run: RunShown) -> None:
     run_document(ROOT / "docs/usage.md", readme_folder, run)
 
 
+def test_commands_of_the_release_page(readme_folder: Path, run: RunShown) -> None:
+    run_document(ROOT / "docs/release.md", readme_folder, run)
+    assert (readme_folder / "release/model.sig").is_file()
+
+
 def test_a_network_of_your_own(
     tmp_path: Path, run: RunShown, request: pytest.FixtureRequest
 ) -> None:

@@ -89,7 +89,7 @@ def test_a_kit_holds_what_a_page_needs(page: Path, tmp_path: Path) -> None:
     named = {*model["files"]["plain"].values(), *model["files"]["relaxed"].values()}
     named.add(model["files"]["contract"])
     assert model["sha256"] == {name: sha256_of_file(folder / name) for name in named}
-    identity = sha256_of_file(tmp_path / "bundle" / "manifest.json")[:12]
+    identity = open_bundle(tmp_path / "bundle").short_identity
     assert model["identity"] == identity
     assert {path.name for path in folder.iterdir()} == {*named, "model.json"}  # nothing for Linux
     assert (page / "test" / "node_test.js").is_file()
@@ -153,7 +153,12 @@ def test_the_service_worker_names_each_file_once_and_knows_a_new_kit(
     assert not [name for name in kept if name.endswith((".wasm", ".weights", ".bin"))]
     same = write_page(tmp_path / "bundle", tmp_path / "same", check=False)
     assert version_of(same) == version_of(page)
-    other = native_bundle(tmp_path / "other", name="another")
+    other = native_bundle(tmp_path / "other")
+    changed = next((other / "artifact").glob("*.weights"))
+    changed.write_bytes(b"other weights")
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["files"] = [one.model_dump(mode="json") for one in list_files(other)]
+    (other / "manifest.json").write_text(json.dumps(manifest))
     assert version_of(write_page(other, tmp_path / "new", check=False)) != version_of(page)
 
 

@@ -273,12 +273,10 @@ def test_a_camera_that_was_stopped_can_start_again(open_page: Callable[..., Page
 def test_diagnostics_hold_what_helps_and_no_picture(
     web_bundle: Path, open_page: Callable[..., Page]
 ) -> None:
-    from edgeseg.records import sha256_of_file
-
     page = open_page()
     give_disc(page)
     record = diagnostics_of(page)
-    identity = sha256_of_file(web_bundle / "manifest.json")[:12]
+    identity = open_bundle(web_bundle).short_identity
     assert record["kit"]["identity"] == page.inner_text("#identity") == identity
     assert set(record["last"]["times_ms"]) == {"decode", "prepare", "infer", "restore"}
     assert record["first_mask_ms"] > 0

@@ -12,7 +12,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="Network: a name of edgeseg models, package.module:Cls, or FILE.onnx.",
+        help="Network: a name of edgeseg models, package.module:Cls, FILE.onnx or MONAI bundle.",
     ),
 ]
 Weights = Annotated[

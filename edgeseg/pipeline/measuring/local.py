@@ -171,6 +171,7 @@ def bundle_participant(
         artifact_bytes=bundle.artifact_bytes,
         baseline_key=baseline.key,
         fallback_runtime=find_runtime(manifest.runtime).fallback_runtime(),
+        bundle_sha256=bundle.identity,
     )
 
 

@@ -134,6 +134,7 @@ def device_participants(
             artifact_bytes=bundle.artifact_bytes,
             baseline_key=bundle_key(baseline) if baseline else "",
             device=device,
+            bundle_sha256=bundle.identity,
         )
         if participant.is_baseline:
             participant = replace(participant, name=f"{participant.name} (FP32 baseline)")

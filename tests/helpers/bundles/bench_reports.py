@@ -1,7 +1,10 @@
-"""Reports of benchmarks that were never run, with any speed and any masks."""
+"""Reports of benchmarks that were never run, with any speed and any masks, and of short ones."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,3 +71,15 @@ def report_of(
         protocol={"version": PROTOCOL_VERSION, "threads": 1, "runs": 200}
         | changes.get("protocol", {}),
     )
+
+
+def bench_shortly(bundles: Mapping[str, Path], folder: Path) -> Path:
+    """File with the report of a short `edgeseg bench` that allows a Dice loss of 0.03."""
+    from edgeseg.pipeline.bench import BenchRequest, run_bench
+
+    request = BenchRequest(
+        tuple(bundles.values()), images=6, runs=4, max_change={"dice_pooled": 0.03}
+    )
+    path = folder / "bench.json"
+    path.write_text(json.dumps(run_bench(request).to_json()))
+    return path

@@ -7,6 +7,7 @@ from edgeseg.lazy import is_installed
 from .bundles import CacheEntries, Golden, Journals, Manifests, Onnx, Plans, Runners, Tunings
 from .files import Checkpoints, Folders, Images, Masks
 from .graphs import Graphs
+from .releases import Keys, MonaiBundles, Signatures
 from .words import Arguments, Calls, Specs
 
 MEDICAL = ("pydicom", "highdicom", "nibabel")
@@ -28,8 +29,11 @@ KINDS = {
     "cache": CacheEntries,
     "arguments": Arguments,
     "calls": Calls,
+    "signatures": Signatures,
+    "keys": Keys,
+    "monai": MonaiBundles,
 }
-# Inputs of each kind in a run of 10,000.
+# Inputs of each kind in a run of 11,000.
 SHARES = {
     "images": 1_800,
     "masks": 800,
@@ -47,6 +51,9 @@ SHARES = {
     "cache": 300,
     "arguments": 600,
     "calls": 200,
+    "signatures": 400,
+    "keys": 300,
+    "monai": 300,
 }
 if all(map(is_installed, MEDICAL)):
     from .medical import Dicoms, Niftis

@@ -20,6 +20,8 @@ from edgeseg.targets.runners import openvino_backend
 BACKEND_FILES = sorted(RUNNERS.glob("*_backend.py"))
 CARRIED = [*sorted(RUNNERS.glob("[!_]*.py")), *map(Path, SHARED)]
 YOUNGER_THAN_3_10 = {"tomllib"}
+# sha256 of [["artifact/net.bin", "000..."]] as JSON: its first 12 digits.
+IDENTITY = "331b39a6d7ea"
 OWN_FILES = ("contract.py", "backend.py", "golden.py", "run.py", "device_bench.py")
 
 
@@ -108,6 +110,7 @@ def test_runner_verifies_its_golden_pair_without_edgeseg(bundle: Path) -> None:
     done = run_script(bundle, "run.py", "--verify")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("ok: largest difference 0.00e+00 (allowed 1e-03)")
+    assert done.stdout.endswith(f"; bundle {IDENTITY}\n")
 
 
 def test_runner_reports_a_golden_pair_that_does_not_hold(bundle: Path) -> None:

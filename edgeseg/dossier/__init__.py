@@ -1,0 +1,1 @@
+"""The documents of a release, and the signature over them."""

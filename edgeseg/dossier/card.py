@@ -1,0 +1,252 @@
+"""The model card: README.md with the front matter that model hubs read.
+
+Each number in it is in performance.json, traceability.json, manifest.json or acceptance.toml.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..metrics.limits import MarginVerdict
+from ..metrics.table import METRICS, find_metric
+from .contents import NO_DEVICE, NOT_STATED, Dossier
+
+CHECK = "python runner/run.py --verify"
+
+
+def card_text(dossier: Dossier) -> str:
+    """The card."""
+    parts = [*_front_matter(dossier), "", *_body(dossier)]
+    return "\n".join(parts) + "\n"
+
+
+def _front_matter(dossier: Dossier) -> Iterator[str]:
+    """YAML; JSON's strings are strings of it, too."""
+    manifest = dossier.bundle.manifest
+    licence = dossier.licence
+    yield "---"
+    yield "library_name: edgeseg"
+    yield "pipeline_tag: image-segmentation"
+    yield f"license: {licence.lower() if _is_hub_licence(licence) else 'other'}"
+    if not _is_hub_licence(licence):
+        yield f"license_name: {_quoted(licence or 'not stated')}"
+    yield "tags:"
+    for tag in ("medical", manifest.target, manifest.runtime, manifest.precision):
+        yield f"- {_quoted(tag)}"
+    accuracy = dossier.row.get("accuracy") or {}
+    if accuracy:
+        yield "model-index:"
+        yield f"- name: {_quoted(dossier.bundle.name)}"
+        yield "  results:"
+        yield "  - task:"
+        yield "      type: image-segmentation"
+        yield "    dataset:"
+        folder = _quoted(dossier.performance["data"].get("folder", "images"))
+        yield f"      name: {folder}"
+        yield f"      type: {folder}"
+        yield "    metrics:"
+        for name, value in accuracy.items():
+            yield f"    - type: {_quoted(name)}"
+            yield f"      value: {value!r}"
+    yield "---"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text)
+
+
+def _is_hub_licence(name: str) -> bool:
+    """Whether hubs know a licence by its SPDX name in small letters."""
+    return name.lower().startswith(("apache-", "mit", "bsd-", "cc-by", "cc0-"))
+
+
+def _body(dossier: Dossier) -> Iterator[str]:
+    bundle, manifest = dossier.bundle, dossier.bundle.manifest
+    yield f"# {_cell(dossier.title)}: {_cell(bundle.name)}"
+    yield ""
+    yield f"**{NO_DEVICE}**"
+    yield ""
+    yield f"- **Bundle:** `{bundle.short_identity}`"
+    yield f"- **Network:** {manifest.model.parameters:,} parameters; {_cell(manifest.model.source)}"
+    yield (
+        f"- **Runs on:** {_cell(manifest.target)}, by {_cell(manifest.runtime)}, in "
+        f"{_cell(manifest.precision)}"
+    )
+    yield f"- **Classes:** {_cell(', '.join(manifest.output['classes']))}"
+    yield ""
+    yield from _section("Intended use", dossier.told("Task"))
+    yield from _section("Data", dossier.told("Data"))
+    yield from _section("Licence of the weights", dossier.told("Licence"), dossier.licence)
+    yield from _heading("How it was compiled", _compiled(dossier))
+    yield from _heading("Accuracy as deployed", _accuracy(dossier))
+    yield from _heading("Subgroups", _subgroups(dossier.performance["subgroups"]))
+    yield from _heading("Limits held against", _verdicts(dossier))
+    yield from _heading("Speed", _speed(dossier))
+    yield from _section("Limits", dossier.told("Limits"))
+    yield from _heading("How to check it", _checking())
+
+
+def _cell(text: str) -> str:
+    """Text from elsewhere on one line, which opens no table, link, tag or code."""
+    plain = "".join(f"\\{sign}" if sign in "\\`*_[]<>|#" else sign for sign in text)
+    return " ".join(plain.split())
+
+
+def _section(title: str, *texts: str) -> Iterator[str]:
+    told = [text for text in texts if text and text != NOT_STATED]
+    yield from _heading(title, [" ".join(map(_prose, told)) or NOT_STATED])
+
+
+def _prose(text: str) -> str:
+    """A statement as a sentence; what could be a tag is none."""
+    plain = text.replace("<", "&lt;").strip()
+    plain = plain[:1].upper() + plain[1:]
+    return plain if plain.endswith((".", "!", "?")) else f"{plain}."
+
+
+def _heading(title: str, lines: Sequence[str] | Iterator[str]) -> Iterator[str]:
+    yield f"## {title}"
+    yield ""
+    yield from lines
+    yield ""
+
+
+def _compiled(dossier: Dossier) -> Iterator[str]:
+    trace = dossier.trace
+    rewrites = trace["rewrites"]
+    if rewrites:
+        worst = max(one["max_abs_diff"] for one in rewrites)
+        flips = max(one["flips_per_10k"] for one in rewrites)
+        yield (
+            f"- {len(rewrites)} exact rewrites of the graph; on the golden image a probability "
+            f"differs by {worst:.1e} at most, and {flips:.2f} of 10,000 pixels flip."
+        )
+    else:
+        yield f"- Rewrites: {trace['rewrites_note']}"
+    record = trace["quantization"]
+    if record is None:
+        yield "- Quantisation: none was recorded."
+    else:
+        yield (
+            f"- Quantised by {_cell(record['method'])} with {record['images']} calibration images, "
+            "whose digests traceability.json holds."
+        )
+    check = trace["artifact"]["agreement"]
+    if check is not None:
+        yield (
+            f"- Compared with PyTorch on {check['images']} images when it was built: "
+            f"{check['flips_per_10k']:.2f} of 10,000 pixels flip."
+        )
+
+
+def _accuracy(dossier: Dossier) -> Iterator[str]:
+    row, data = dossier.row, dossier.performance["data"]
+    if not row.get("accuracy"):
+        yield "Not measured: no report of `edgeseg bench` was given."
+        return
+    splits = ", ".join(map(_cell, data.get("splits") or ()))
+    yield (
+        f"On {data['images']} images of {_cell(str(data['folder']))} ({splits}), at the network's "
+        "resolution. Changes are those against the FP32 reference on the same images; intervals "
+        "are 95 %, by bootstrap over images."
+    )
+    yield ""
+    yield "| metric | score | change |"
+    yield "|---|---|---|"
+    for name, score in row["accuracy"].items():
+        cells = _title(name), _with_interval(row, "accuracy", name, score), _change(row, name)
+        yield f"| {' | '.join(cells)} |"
+    yield ""
+    yield f"{row['flips_per_10k']:.1f} of 10,000 pixels have another label than the reference's."
+
+
+def _title(name: str) -> str:
+    return find_metric(name).title if name in METRICS.names() else _cell(name)
+
+
+def _with_interval(row: Mapping[str, Any], key: str, name: str, value: float) -> str:
+    def told(number: float) -> str:
+        return find_metric(name).format_score(number) if name in METRICS.names() else repr(number)
+
+    interval = (row.get(f"{key}_ci95") or {}).get(name)
+    if interval is None:
+        return told(value)
+    return f"{told(value)} ({told(interval[0])}..{told(interval[1])})"
+
+
+def _change(row: Mapping[str, Any], name: str) -> str:
+    if name not in METRICS.names():
+        return ""
+    metric = find_metric(name)
+    key = "relative_change" if metric.is_change_relative else "delta"
+    value = (row.get(key) or {}).get(name)
+    interval = (row.get(f"{key}_ci95") or {}).get(name)
+    if value is None:
+        return ""
+    told = metric.format_change(value)
+    if interval is None:
+        return told
+    return f"{told} ({metric.format_change(interval[0])}..{metric.format_change(interval[1])})"
+
+
+def _subgroups(subgroups: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if not subgroups:
+        yield "Not measured."
+        return
+    yield "Mean Dice of each image, and its change against the FP32 reference."
+    for group in subgroups:
+        yield ""
+        yield f"| {_cell(group['title'])} | images | Dice | change |"
+        yield "|---|---|---|---|"
+        for part in group["parts"]:
+            low, high = part["dice_image_ci95"]
+            less, more = part["delta_dice_image_ci95"]
+            yield (
+                f"| {_cell(part['name'])} | {part['images']} "
+                f"| {part['dice_image']:.4f} ({low:.4f}..{high:.4f}) "
+                f"| {part['delta_dice_image']:+.4f} ({less:+.4f}..{more:+.4f}) |"
+            )
+
+
+def _verdicts(dossier: Dossier) -> Iterator[str]:
+    verdicts = dossier.row.get("margins") or ()
+    if not verdicts:
+        yield "None."
+    for record in verdicts:
+        yield f"- It {MarginVerdict.from_json(record).text}."
+
+
+def _speed(dossier: Dossier) -> Iterator[str]:
+    row, where = dossier.row, dossier.performance["environment"]
+    latency = row.get("latency_ms")
+    if not latency:
+        yield "Not measured."
+        return
+    place = _cell(str(row.get("device") or where.get("cpu") or "this machine"))
+    yield (
+        f"Median {latency['p50']:.2f} ms a picture on {place}, {row['threads']} thread(s), "
+        f"{row['runs']} runs."
+    )
+    if row.get("speedup") is not None and row.get("speedup_ci95"):
+        low, high = row["speedup_ci95"]
+        yield (
+            f"{row['speedup']:.2f} ({low:.2f}..{high:.2f}) times the speed of "
+            f"{_cell(row['baseline']['name'])}."
+        )
+    waited = row.get("waited_share")
+    if waited:
+        yield f"It waited {waited:.0%} of the time for its core, which other processes had."
+
+
+def _checking() -> Iterator[str]:
+    yield "```sh"
+    yield "edgeseg verify . --key PUBLIC.pem"
+    yield f"{CHECK}   # after the signature was checked: this runs code of the folder"
+    yield "```"
+    yield ""
+    yield (
+        "`runner/check_signature.py` checks the signature with Python and `cryptography` alone. "
+        "Take it, and the public key, from a place that you trust, and not from here."
+    )

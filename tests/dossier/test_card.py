@@ -1,0 +1,76 @@
+"""The model card says what the dossier holds, and nothing that could be something else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from card_numbers import numbers_of, unknown_numbers
+from dossiers import dossier_of
+
+from edgeseg.dossier.card import card_text
+from edgeseg.dossier.contents import read_card
+
+
+def test_a_measured_bundle(tmp_path: Path) -> None:
+    dossier = dossier_of(tmp_path / "bundle")
+    card = card_text(dossier)
+    for line in (
+        "- It keeps pooled Dice within 0.01: -0.0020 (-0.0040..+0.0010).",
+        "| pooled Dice | 0.9375 (0.9250..0.9475) | -0.0020 (-0.0040..+0.0010) |",
+        "| small \\| odd | 4 | 0.8750 (0.7500..0.9500) | -0.0125 (-0.0250..+0.0000) |",
+        "Median 3.25 ms a picture on a core, 1 thread(s), 24 runs.",
+        "12.5 of 10,000 pixels have another label than the reference's.",
+        f"- **Bundle:** `{dossier.bundle.short_identity}`",
+    ):
+        assert line in card.splitlines()
+    manifest = dossier.bundle.manifest.model_dump(mode="json")
+    assert unknown_numbers(card, [dossier.performance, dossier.trace, manifest]) == []
+    assert unknown_numbers(card, [dossier.trace, manifest]) != []
+
+
+def test_what_was_not_measured_or_stated_is_told(tmp_path: Path) -> None:
+    card = card_text(dossier_of(tmp_path / "bundle", is_measured=False, Task="", Limits=""))
+    assert "Not measured: no report of `edgeseg bench` was given." in card
+    assert "## Intended use\n\nNot stated.\n" in card
+    assert "license: other\n" in card
+    assert "model-index" not in card
+    assert "not a medical device" in card
+
+
+@pytest.mark.parametrize("text", ["<script>alert(1)</script>", "a\n## Heading\n---"])
+def test_statements_open_no_tag_and_no_heading(tmp_path: Path, text: str) -> None:
+    card = card_text(dossier_of(tmp_path / "bundle", Task=" ".join(text.split())))
+    assert "<script" not in card
+    assert "\n## Heading" not in card
+
+
+def test_statements_of_a_card() -> None:
+    text = """# Model card: x
+
+- **Network:** X, 53,374 parameters.
+- **Task:** outline of one lesion
+  in an image; one class.
+- **Made by:** `edgeseg train`.
+
+| a | b |
+|---|---|
+
+**Limits.** One seed.
+"""
+    assert read_card(text) == {
+        "Network": "X, 53,374 parameters.",
+        "Task": "outline of one lesion in an image; one class.",
+        "Made by": "`edgeseg train`.",
+        "Limits": "One seed.",
+    }
+    assert read_card("nothing") == {}
+
+
+def test_numbers_of_a_text_are_compared_as_they_are_rounded() -> None:
+    record = {"a": 0.96125, "b": -0.00112, "c": 0.3461, "d": [53374, "val, 220"], "e": 1.24e-5}
+    sound = "0.9613 (0.9612..-0.0011), 35%, 53,374 of 220, 1.2e-05 in 2"
+    assert unknown_numbers(sound, [record]) == []
+    for wrong in ("0.9614", "0.96..0.0012", "36%", "53,375", "221", "1.3e-05"):
+        assert unknown_numbers(wrong, [record]) != []
+    assert 220.0 in numbers_of(record)

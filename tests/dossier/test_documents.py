@@ -1,0 +1,201 @@
+"""What the documents of a real release say is so."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import socket
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bench_reports import bench_shortly
+from card_numbers import unknown_numbers
+from signed_folder import make_keys
+from support import needs
+
+from edgeseg.pipeline.release import Released, ReleaseRequest, release_bundle
+
+pytestmark = needs(
+    "torch", "onnx", "onnx_ir", "onnxruntime", "cryptography", "model_signing", "cyclonedx"
+)
+
+JSON_FILES = ("performance.json", "traceability.json", "manifest.json")
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return make_keys(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="module")
+def small_bench(small_bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report on both bundles."""
+    return bench_shortly(small_bundles, tmp_path_factory.mktemp("bench"))
+
+
+@pytest.fixture(scope="module")
+def made(
+    small_bundles: dict[str, Path],
+    small_bench: Path,
+    keys: tuple[Path, Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Released:
+    """The release of the INT8 bundle. Copy its folder to change it."""
+    folder = tmp_path_factory.mktemp("releases") / "release"
+    return release_bundle(ReleaseRequest(small_bundles["int8"], keys[0], folder, small_bench))
+
+
+@pytest.fixture
+def copied(made: Released, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made.folder, tmp_path / "release"))
+
+
+def read(folder: Path, name: str) -> Any:
+    return json.loads((folder / name).read_text(encoding="utf-8"))
+
+
+def test_every_number_of_the_card_is_in_the_json(made: Released) -> None:
+    card = (made.folder / "README.md").read_text(encoding="utf-8")
+    records = [read(made.folder, name) for name in JSON_FILES]
+    assert unknown_numbers(card, records) == []
+    measured = read(made.folder, "performance.json")["rows"][0]
+    score = f"{measured['accuracy']['dice_pooled']:.4f}"
+    assert score in card
+    wrong = card.replace(score, f"{float(score) - 0.0101:.4f}")
+    assert unknown_numbers(wrong, records) != []
+
+
+def test_the_card_says_what_it_must(made: Released) -> None:
+    card = (made.folder / "README.md").read_text(encoding="utf-8")
+    front, body = re.fullmatch(r"---\n(.*?)\n---\n(.*)", card, re.DOTALL).groups()  # type: ignore[union-attr]
+    yaml = pytest.importorskip("yaml")
+    record = yaml.safe_load(front)
+    assert record["license"] == "cc-by-nc-4.0"
+    assert record["pipeline_tag"] == "image-segmentation"
+    metrics = {
+        one["type"]: one["value"] for one in record["model-index"][0]["results"][0]["metrics"]
+    }
+    assert metrics == read(made.folder, "performance.json")["rows"][0]["accuracy"]
+    for words in (
+        "not a medical device",
+        "Outline of one skin lesion in a dermoscopic image",
+        "ISIC 2018 task 1 training set",
+        "CC BY-NC 4.0",
+        "mostly fair skin",
+        "## Subgroups",
+        made.bundle_sha256[:12],
+        "by min-max with 8 calibration images",
+    ):
+        assert words in body
+    assert "](" not in body  # it asks for no other file
+
+
+def test_the_bill_of_materials(made: Released) -> None:
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    text = (made.folder / "bom.cdx.json").read_text(encoding="utf-8")
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    record = json.loads(text)
+    model = record["metadata"]["component"]
+    assert (model["type"], model["version"]) == (
+        "machine-learning-model",
+        made.bundle_sha256[:12],
+    )
+    assert model["licenses"] == [{"license": {"id": "CC-BY-NC-4.0"}}]
+    known = {model["bom-ref"], *(one["bom-ref"] for one in record["components"])}
+    named = {one["ref"]: one["dependsOn"] for one in record["dependencies"]}
+    assert named.keys() == known
+    assert {ref for refs in named.values() for ref in refs} == known - {"model"}
+    libraries = {one["name"]: one for one in record["components"] if one["type"] == "library"}
+    assert libraries["onnxruntime"]["licenses"] == [{"license": {"id": "MIT"}}]
+
+
+def test_software_of_others(made: Released) -> None:
+    rows = list(csv.DictReader((made.folder / "soup.csv").open(encoding="utf-8")))
+    toolchain = read(made.folder, "manifest.json")["toolchain"]
+    device = {row["package"]: row for row in rows if row["place"] == "device"}
+    assert device.keys() == {"python", "numpy", "onnxruntime"}
+    assert device["onnxruntime"]["version"] == toolchain["onnxruntime"]
+    host = {row["package"] for row in rows if row["place"] == "build host"}
+    assert {"torch", "onnx", "onnx-ir", "onnxruntime"} <= host
+    assert "lightning-fabric" not in host
+    assert all(all(row.values()) for row in rows)
+
+
+def test_traces_lead_from_the_weights_to_the_device(made: Released) -> None:
+    trace = read(made.folder, "traceability.json")
+    manifest = read(made.folder, "manifest.json")
+    digests = {file["path"]: file["sha256"] for file in manifest["files"]}
+    assert trace["weights"]["sha256"] == manifest["model"]["weights_sha256"]
+    assert trace["onnx"]["file"]["sha256"] == digests["source/model.onnx"]
+    assert trace["quantization"]["calibration_sha256"] == [
+        image["sha256"] for image in manifest["quantization"]["images"]
+    ]
+    assert len(trace["quantization"]["calibration_sha256"]) == 8
+    artifact = {file["path"]: file["sha256"] for file in trace["artifact"]["files"]}
+    assert artifact == {
+        name: digest for name, digest in digests.items() if name.startswith("artifact/")
+    }
+    assert trace["golden"]["mask"]["sha256"] == digests["golden/mask.npy"]
+    assert trace["golden"]["replayed"]["flips_per_10k"] == 0
+    applied = {name: places for name, places in manifest["lowering"].items() if places}
+    assert {one["name"]: one["places"] for one in trace["rewrites"]} == applied
+    (result,) = trace["device_results"]
+    assert result["bundle_sha256"] == made.bundle_sha256
+    assert "ISIC_" not in json.dumps(trace)  # names of images may be those of patients
+
+
+def test_limits_and_verdicts(made: Released) -> None:
+    limits = tomllib.loads((made.folder / "acceptance.toml").read_text(encoding="utf-8"))
+    row = read(made.folder, "performance.json")["rows"][0]
+    assert limits["bundle_sha256"] == row["bundle_sha256"] == made.bundle_sha256
+    told = {one["name"]: (one["change"], one["verdict"]) for one in limits["metric"]}
+    assert told == {one["metric"]: (one["change"], one["verdict"]) for one in row["margins"]}
+    assert not any(one["required"] for one in limits["metric"])
+    allowed = {one["name"]: one["allowed_loss"] for one in limits["metric"]}
+    assert allowed["dice_pooled"] == 0.03  # as the measurement was asked
+
+
+def test_monai_verifies_the_metadata_without_a_network(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = pytest.importorskip("monai.bundle")
+
+    def refuse(*arguments: object, **named: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    configs = copied / "configs"
+    schema = configs / "metadata.schema.json"
+
+    def verify() -> None:
+        bundle.verify_metadata(meta_file=str(configs / "metadata.json"), filepath=str(schema))
+
+    verify()
+    record = read(configs, "metadata.json")
+    del record["network_data_format"]["inputs"]["image"]["num_channels"]
+    (configs / "metadata.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="num_channels"):
+        verify()
+
+
+def test_monai_reads_the_configuration(copied: Path) -> None:
+    bundle = pytest.importorskip("monai.bundle")
+    parser = bundle.ConfigParser()
+    parser.read_config(str(copied / "configs" / "inference.json"))
+    parser.read_meta(str(copied / "configs" / "metadata.json"))
+    parser["bundle_root"] = str(copied)
+    assert parser.get_parsed_content("network_def").name == "egeunet-onnxruntime-int8"
+    assert parser["_meta_#network_data_format#inputs#image#spatial_shape"] == [64, 64]
+
+
+def test_the_page_shows_no_picture_and_no_name_of_an_image(made: Released) -> None:
+    page = (made.folder / "report.html").read_text(encoding="utf-8")
+    assert "egeunet-onnxruntime-int8" in page
+    assert "ISIC_" not in page
+    assert "data:image" not in page

@@ -1,0 +1,335 @@
+"""A release holds the bundle and its documents, all signed, or is not there."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from bench_reports import bench_shortly
+from card_numbers import unknown_numbers
+from signed_folder import make_keys
+from support import needs
+
+import edgeseg
+from edgeseg.bundle.bundle import open_bundle
+from edgeseg.dossier.keys import PASSWORD
+from edgeseg.errors import BundleError, EdgesegError, OutputInUseError, UsageError
+from edgeseg.pipeline import release as release_module
+from edgeseg.pipeline.release import Released, ReleaseRequest, release_bundle
+from edgeseg.pipeline.verify import verify_bundle, verify_signature
+
+pytestmark = needs(
+    "torch", "onnx", "onnx_ir", "onnxruntime", "cryptography", "model_signing", "cyclonedx"
+)
+
+JSON_FILES = ("performance.json", "traceability.json", "manifest.json")
+DOCUMENTS = {
+    "README.md",
+    "acceptance.toml",
+    "bom.cdx.json",
+    "configs/inference.json",
+    "configs/metadata.json",
+    "configs/metadata.schema.json",
+    "model.sig",
+    "performance.json",
+    "release.json",
+    "report.html",
+    "runner/check_signature.py",
+    "soup.csv",
+    "traceability.json",
+}
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return make_keys(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="module")
+def small_bench(small_bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report on both bundles."""
+    return bench_shortly(small_bundles, tmp_path_factory.mktemp("bench"))
+
+
+@pytest.fixture(scope="module")
+def made(
+    small_bundles: dict[str, Path],
+    small_bench: Path,
+    keys: tuple[Path, Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Released:
+    """The release of the INT8 bundle. Copy its folder to change it."""
+    folder = tmp_path_factory.mktemp("releases") / "release"
+    return release_bundle(ReleaseRequest(small_bundles["int8"], keys[0], folder, small_bench))
+
+
+@pytest.fixture
+def copied(made: Released, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made.folder, tmp_path / "release"))
+
+
+def read(folder: Path, name: str) -> Any:
+    return json.loads((folder / name).read_text(encoding="utf-8"))
+
+
+def test_it_is_the_bundle_and_its_documents(made: Released, small_bundles: dict[str, Path]) -> None:
+    def files(folder: Path) -> dict[str, bytes]:
+        paths = (path for path in folder.rglob("*") if path.is_file())
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+    ours, theirs = files(made.folder), files(small_bundles["int8"])
+    assert ours.keys() == theirs.keys() | DOCUMENTS
+    assert {name: ours[name] for name in theirs} == theirs
+    assert made.files == len(ours) - 1
+    assert not [path for path in made.folder.parent.iterdir() if path != made.folder]
+
+
+def test_it_is_verified_and_used_as_a_bundle(made: Released, keys: tuple[Path, Path]) -> None:
+    check = verify_signature(made.folder, keys[1])
+    assert (check.files, check.key) == (made.files, made.key)
+    bundle, agreement, _ = verify_bundle(made.folder, keys[1])
+    assert agreement.flips_per_10k == 0
+    assert bundle.identity == made.bundle_sha256
+    assert edgeseg.load(made.folder).verify(keys[1]) == agreement
+
+
+def test_the_runner_and_the_small_verifier_work_in_it(
+    copied: Path, made: Released, keys: tuple[Path, Path]
+) -> None:
+    for words in (["run.py", "--verify"], ["check_signature.py", copied, keys[1]]):
+        command = [sys.executable, "-B", copied / "runner" / words[0], *words[1:]]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("ok: ")
+        if words[0] == "run.py":
+            assert done.stdout.endswith(f"; bundle {made.bundle_sha256[:12]}\n")
+    verify_signature(copied, keys[1])  # running it left no file behind
+
+
+def test_a_thousand_flipped_bits_are_found(copied: Path, keys: tuple[Path, Path]) -> None:
+    """In files by chance, and in each file at least once."""
+    random = Random(11)
+    paths = sorted(path for path in copied.rglob("*") if path.is_file())
+    chosen = [*paths, *(random.choice(paths) for _ in range(1000 - len(paths)))]
+    for path in chosen:
+        sound = path.read_bytes()
+        bit = random.randrange(8 * len(sound))
+        content = bytearray(sound)
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        with pytest.raises(BundleError, match="not use"):
+            verify_signature(copied, keys[1])
+        path.write_bytes(sound)
+    verify_signature(copied, keys[1])
+
+
+def test_nothing_is_parsed_or_run_before_the_signature_holds(
+    copied: Path, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("the bundle was opened")
+
+    monkeypatch.setattr("edgeseg.pipeline.verify.open_bundle", refuse)
+    (copied / "manifest.json").write_text("{")
+    with pytest.raises(BundleError, match=r"manifest\.json was changed after it was signed"):
+        verify_bundle(copied, keys[1])
+
+
+def test_a_limit_that_is_not_kept_is_not_signed(
+    small_bundles: dict[str, Path], small_bench: Path, keys: tuple[Path, Path], tmp_path: Path
+) -> None:
+    request = ReleaseRequest(
+        small_bundles["int8"],
+        keys[0],
+        tmp_path / "release",
+        small_bench,
+        max_change={"dice_pooled": 0.0},
+        check=False,
+    )
+    with pytest.raises(BundleError, match=r"was not signed: it .*pooled Dice.*more images"):
+        release_bundle(request)
+    assert list(tmp_path.iterdir()) == []
+    allowed = dataclasses.replace(request, max_change={"dice_pooled": 0.9})
+    assert release_bundle(allowed).verdicts[0].verdict == "keeps"
+    limits = tomllib.loads((tmp_path / "release" / "acceptance.toml").read_text())
+    required = {one["name"]: (one["required"], one["allowed_loss"]) for one in limits["metric"]}
+    assert required["dice_pooled"] == (True, 0.9)
+
+
+def test_without_a_measurement_it_says_so(
+    small_bundles: dict[str, Path], keys: tuple[Path, Path], tmp_path: Path
+) -> None:
+    request = ReleaseRequest(small_bundles["fp32"], keys[0], tmp_path / "release", check=False)
+    with pytest.raises(UsageError, match=r"--max-change needs a measurement.*with --bench"):
+        release_bundle(dataclasses.replace(request, max_change={"dice_pooled": 0.1}))
+    made = release_bundle(request)
+    card = (made.folder / "README.md").read_text()
+    assert "Not measured: no report of `edgeseg bench` was given." in card
+    assert unknown_numbers(card, [read(made.folder, name) for name in JSON_FILES]) == []
+    assert not (made.folder / "report.html").exists()
+    assert read(made.folder, "traceability.json")["golden"]["replayed"] is None
+    verify_bundle(made.folder, keys[1])
+
+
+def test_a_measurement_that_the_bundle_holds_is_taken(
+    small_bundles: dict[str, Path], small_bench: Path, keys: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(small_bundles["int8"], tmp_path / "bundle"))
+    report = json.loads(small_bench.read_text())
+    row = next(row for row in report["rows"] if row["precision"] == "int8")
+    kept = {name: value for name, value in row.items() if name != "per_image"}
+    record = {**kept, "environment": report["environment"], "data": report["data"]}
+    open_bundle(folder).with_measurements([record])
+    made = release_bundle(ReleaseRequest(folder, keys[0], tmp_path / "release", check=False))
+    measured = read(made.folder, "performance.json")
+    assert measured["rows"][0]["accuracy"] == row["accuracy"]
+    assert measured["subgroups"] == []
+    assert made.bundle_sha256 == open_bundle(small_bundles["int8"]).identity
+
+
+def test_a_card_of_your_own(
+    small_bundles: dict[str, Path], keys: tuple[Path, Path], tmp_path: Path
+) -> None:
+    card = tmp_path / "card.md"
+    card.write_text(
+        "# Ours\n\n- **Task:** shows moles <b>to\n  nurses</b>.\n\n**Limits.** Two sites.\n"
+    )
+    request = ReleaseRequest(
+        small_bundles["fp32"], keys[0], tmp_path / "release", card=card, check=False
+    )
+    body = (release_bundle(request).folder / "README.md").read_text()
+    assert "Shows moles &lt;b>to nurses&lt;/b>.\n" in body
+    assert "Two sites." in body
+    assert "ISIC 2018" not in body
+    card.write_text("nothing of the kind")
+    again = dataclasses.replace(request, overwrite=True)
+    with pytest.raises(UsageError, match=r"states nothing\. Write lines such as"):
+        release_bundle(again)
+    with pytest.raises(UsageError, match=r"cannot be read.*Name a file of Markdown"):
+        release_bundle(dataclasses.replace(again, card=tmp_path / "gone.md"))
+
+
+def test_what_makes_no_release(
+    small_bundles: dict[str, Path], small_bench: Path, keys: tuple[Path, Path], tmp_path: Path
+) -> None:
+    bundle = Path(shutil.copytree(small_bundles["fp32"], tmp_path / "bundle"))
+    sound = ReleaseRequest(bundle, keys[0], tmp_path / "release", check=False)
+    other = tmp_path / "other.json"
+    report = json.loads(small_bench.read_text())
+    report["rows"] = [row for row in report["rows"] if row["precision"] == "int8"]
+    other.write_text(json.dumps(report))
+    (tmp_path / "text.json").write_text("[]")
+    (tmp_path / "busy").mkdir()
+    (tmp_path / "busy" / "file").write_text("")
+    cases: list[tuple[dict[str, Any], type[EdgesegError], str]] = [
+        ({"bench": other}, UsageError, r"measures no bundle .*Measure this bundle"),
+        ({"bench": tmp_path / "gone"}, UsageError, r"No report at .*--json-file"),
+        ({"bench": tmp_path / "text.json"}, UsageError, r"no report of a benchmark"),
+        ({"output": tmp_path / "busy"}, OutputInUseError, r"Choose another --output"),
+        ({"output": bundle / "release"}, UsageError, r"lies in the bundle.*beside it"),
+        ({"key": keys[1]}, UsageError, r"is a public key"),
+        ({"bundle": tmp_path / "gone"}, BundleError, r"edgeseg build"),
+    ]
+    for changes, kind, words in cases:
+        with pytest.raises(kind, match=words):
+            release_bundle(dataclasses.replace(sound, **changes))
+    (bundle / "runner" / "run.py").write_text("raise SystemExit\n")
+    with pytest.raises(BundleError, match=r"run\.py was changed after the bundle was built"):
+        release_bundle(sound)
+    assert not (tmp_path / "release").exists()
+
+
+def test_nothing_half_written_stays(
+    small_bundles: dict[str, Path],
+    keys: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    request = ReleaseRequest(small_bundles["fp32"], keys[0], tmp_path / "release", check=False)
+    monkeypatch.setattr(release_module, "sign_folder", fail)
+    with pytest.raises(KeyboardInterrupt):
+        release_bundle(request)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    first = release_bundle(request)
+    with pytest.raises(OutputInUseError, match="Replace it with --overwrite"):
+        release_bundle(request)
+    monkeypatch.setattr(release_module, "sign_folder", fail)
+    with pytest.raises(KeyboardInterrupt):
+        release_bundle(dataclasses.replace(request, overwrite=True))
+    verify_signature(first.folder, keys[1])  # the old one is as it was
+    assert [path.name for path in tmp_path.iterdir()] == ["release"]
+
+
+def test_a_release_of_a_release(made: Released, tmp_path: Path) -> None:
+    """Signed anew by someone else: of the old one, only the bundle is taken."""
+    private, public = make_keys(tmp_path)
+    again = release_bundle(ReleaseRequest(made.folder, private, tmp_path / "again", check=False))
+    assert again.bundle_sha256 == made.bundle_sha256
+    verify_signature(again.folder, public)
+    assert not (again.folder / "report.html").exists()
+
+
+def test_the_command(
+    small_bundles: dict[str, Path],
+    small_bench: Path,
+    tmp_path: Path,
+    run_cli: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    private, output = tmp_path / "key.pem", tmp_path / "release"
+    monkeypatch.setenv(PASSWORD, "secret")
+    done = run_cli("release", "--new-key", private)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "key.pub.pem: public key, for edgeseg verify." in done.stdout
+    words = ["release", small_bundles["int8"], "--bench", small_bench, "-o", output, "--no-check"]
+    done = run_cli(*words, "--key", private, "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert "secret" not in done.stdout + done.stderr
+    public = tmp_path / "key.pub.pem"
+    done = run_cli("verify", output, "--key", public, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["signature"] == {"files": record["files"], "key": record["key"]}
+    assert told["bundle_sha256"] == record["bundle_sha256"]
+    done = run_cli("verify", output)
+    assert "--key PUBLIC.pem checks the signature" in done.stderr
+    assert f"; bundle {record['bundle_sha256'][:12]}" in done.stdout
+    monkeypatch.delenv(PASSWORD)
+    done = run_cli(*words, "--key", private, "--overwrite")
+    assert done.returncode == 2
+    assert f"Set its password in the environment as {PASSWORD}" in done.stderr
+    done = run_cli("release", small_bundles["int8"])
+    assert done.returncode == 2
+    assert "edgeseg release BUNDLE --key KEY -o FOLDER" in done.stderr
+    (output / "soup.csv").write_text("")
+    done = run_cli("verify", output, "--key", public)
+    assert done.returncode == 1
+    assert "soup.csv was changed after it was signed. Do not use this folder" in done.stderr
+    done = run_cli("verify", output, "--key", private)
+    assert done.returncode == 2
+    assert "The key is a private one" in done.stderr
+
+
+def test_python_takes_what_the_request_has(
+    small_bundles: dict[str, Path], keys: tuple[Path, Path], tmp_path: Path
+) -> None:
+    bundle = edgeseg.load(small_bundles["fp32"])
+    released = bundle.release(tmp_path / "release", keys[0], check=False)
+    assert released.name == bundle.name
+    assert released.verify(keys[1]).flips_per_10k == 0
+    with pytest.raises(TypeError, match="chek"):
+        bundle.release(tmp_path / "again", keys[0], chek=False)
