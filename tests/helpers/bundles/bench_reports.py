@@ -78,7 +78,7 @@ def bench_shortly(bundles: Mapping[str, Path], folder: Path) -> Path:
     from edgeseg.pipeline.bench import BenchRequest, run_bench
 
     request = BenchRequest(
-        tuple(bundles.values()), images=6, runs=4, max_change={"dice_pooled": 0.03}
+        tuple(bundles.values()), images=8, runs=4, max_change={"dice_pooled": 0.03}
     )
     path = folder / "bench.json"
     path.write_text(json.dumps(run_bench(request).to_json()))
