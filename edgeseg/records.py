@@ -128,18 +128,18 @@ class QuantizationRecord:
     Attributes:
         method: Registered name of the quantiser.
         settings: Its settings, all of them.
-        images: Name and sha256 of each calibration image, in the order of the hashes.
+        images: sha256 of each calibration image, in their order.
         layers: What is known of the result, such as how many operators became INT8.
     """
 
     method: str
     settings: dict[str, Any]
-    images: tuple[tuple[str, str], ...]
+    images: tuple[str, ...]
     layers: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         record = asdict(self)
-        record["images"] = [{"name": name, "sha256": digest} for name, digest in self.images]
+        record["images"] = [{"sha256": digest} for digest in self.images]
         return record
 
 

@@ -46,11 +46,6 @@ class CalibrationImages:
         """Name of the graph's input, which the images are given to."""
         return self.inputs.name
 
-    def identities(self) -> tuple[tuple[str, str], ...]:
-        """Name and sha256 of each image."""
-        names = (pair.name for pair in self.pairs)
-        return tuple(zip(names, self.digests, strict=True))
-
 
 def choose_calibration_images(
     dataset: FolderDataset, inputs: InputContract, count: int

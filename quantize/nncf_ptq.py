@@ -80,7 +80,7 @@ class NncfQuantizer(Quantizer):
             "fake_quantize": kinds.count("FakeQuantize"),
             "convolutions": sum("Convolution" in kind for kind in kinds),
         }
-        return made, QuantizationRecord(self.name, settings, images.identities(), layers)
+        return made, QuantizationRecord(self.name, settings, images.digests, layers)
 
 
 @contextlib.contextmanager

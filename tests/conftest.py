@@ -369,23 +369,24 @@ def adb_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_bundles(tmp_path_factory: pytest.TempPathFactory, shared_folder: Path) -> dict[str, Path]:
+def small_bundles(shared_folder: Path) -> dict[str, Path]:
     """Bundles of the shipped egeunet for runtime onnxruntime at 64x64, by precision."""
     for package in ("torch", "onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
     from edgeseg.pipeline.build import BuildRequest, build_bundle
 
-    folder = tmp_path_factory.mktemp("small")
-    made = {}
-    for precision in ("fp32", "int8"):
-        request = BuildRequest(
-            "egeunet",
-            "onnxruntime",
-            precision,
-            folder / precision,
-            size=(64, 64),
-            calibration_images=8,
-        )
-        with one_worker_at_a_time(shared_folder, f"small-{precision}"):
-            made[precision] = build_bundle(request)[0].folder
-    return made
+    def build(precision: str) -> Path:
+        def make(output: Path) -> None:
+            request = BuildRequest(
+                "egeunet",
+                "onnxruntime",
+                precision,
+                output,
+                size=(64, 64),
+                calibration_images=8,
+            )
+            build_bundle(request)
+
+        return make_once(shared_folder, f"small-{precision}", make)
+
+    return {precision: build(precision) for precision in ("fp32", "int8")}

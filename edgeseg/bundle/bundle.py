@@ -12,11 +12,10 @@ A release of edgeseg release is a bundle, too, with further files that release.j
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -31,6 +30,7 @@ from ..records import Artifact, sha256_of_file
 from ..storage.atomic import write_text
 from ..storage.reading import read_json
 from .golden import read_golden
+from .identity import IDENTITY_LENGTH, identity_of
 from .manifest import MANIFEST_NAME, SCHEMA_VERSION, FileRecord, Manifest, Role
 from .older_manifests import OLDER_VERSIONS, upgraded
 from .release_record import RELEASE_NAME, released_files
@@ -40,7 +40,6 @@ UNLISTED = frozenset({RELEASE_NAME, SIGNATURE_NAME})  # files of a release that 
 SOURCE_WEIGHTS = "source/weights.safetensors"
 SOURCE_ONNX = "source/model.onnx"
 PLAN_FOLDER = "quantization"
-IDENTITY_LENGTH = 12
 ROLES: dict[str, Role] = {
     "artifact": "artifact",
     "golden": "golden",
@@ -52,10 +51,16 @@ ROLES: dict[str, Role] = {
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle on disk whose manifest has been read; its files are not checked yet."""
+    """A bundle on disk whose manifest has been read; its files are not checked yet.
+
+    Attributes:
+        manifest: Of today's schema.
+        record: The same as it is on disk, which the identity is of.
+    """
 
     folder: Path
     manifest: Manifest
+    record: Mapping[str, Any] = field(repr=False, compare=False)
 
     @cached_property
     def inputs(self) -> InputContract:
@@ -87,11 +92,10 @@ class Bundle:
     def artifact_bytes(self) -> int:
         return sum(file.size_bytes for file in self.manifest.files if file.role == "artifact")
 
-    @property
+    @cached_property
     def identity(self) -> str:
-        """Hash of names and checksums of all files; measurements do not change it."""
-        files = sorted((file.path, file.sha256) for file in self.manifest.files)
-        return hashlib.sha256(json.dumps(files).encode()).hexdigest()
+        """See `edgeseg.bundle.identity`; measurements do not change it."""
+        return identity_of(self.record)
 
     @property
     def short_identity(self) -> str:
@@ -213,7 +217,7 @@ def open_bundle(folder: Path) -> Bundle:
         )
     try:
         manifest = Manifest.model_validate(upgraded(record))
-        bundle = Bundle(folder, manifest)
+        bundle = Bundle(folder, manifest, record)
         _ = bundle.inputs, bundle.outputs
     except (ValidationError, ValueError, KeyError, TypeError) as error:
         raise BundleError(

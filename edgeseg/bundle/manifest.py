@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SCHEMA_VERSION = 3
 MANIFEST_NAME = "manifest.json"
@@ -12,6 +12,8 @@ MANIFEST_NAME = "manifest.json"
 # A manifest that came with its bundle cannot allow a check more than this: NaN, or anything at all.
 MOST_ABS_DIFF = 1.0
 MOST_FLIPS_PER_10K = 100.0
+
+NAMES_OF_IMAGES = ("name", "worst_image")
 
 Role = Literal["artifact", "golden", "runner", "source"]
 
@@ -68,18 +70,30 @@ class GoldenRecord(Record):
     max_flips_per_10k: float = Field(ge=0, le=MOST_FLIPS_PER_10K)
 
 
-class AgreementRecord(Record):
+class NamelessRecord(Record):
+    """A record that names no image: the name of a file may be that of a patient.
+
+    Names in older manifests are not read.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_names(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {key: part for key, part in value.items() if key not in NAMES_OF_IMAGES}
+
+
+class AgreementRecord(NamelessRecord):
     """See `edgeseg.metrics.agreement.Agreement`."""
 
     images: int
     max_abs_diff: float
     mean_abs_diff: float
     flips_per_10k: float
-    worst_image: str
 
 
-class CalibrationImageRecord(Record):
-    name: str
+class CalibrationImageRecord(NamelessRecord):
     sha256: str
 
 
@@ -191,6 +205,8 @@ class Manifest(Record):
 
     Attributes:
         lowering: How often each rewrite changed the ONNX graph before it was compiled.
+        identity_covers: What the bundle's identity is a hash of, see `edgeseg.bundle.identity`:
+            "files" in older bundles.
         name: For people: MODEL-TARGET-PRECISION, with the runtime where it is not the device's own.
         target: The device that it is for, as the user named it.
         runtime: Name of the runtime that loads the artefact.
@@ -229,3 +245,4 @@ class Manifest(Record):
     toolchain: dict[str, str]
     files: tuple[FileRecord, ...]
     measurements: tuple[dict[str, Any], ...] = ()
+    identity_covers: Literal["files", "manifest"] = "files"

@@ -50,13 +50,13 @@ def trace_of(
             "card": dict(card),
             "file": _file(bundle, SOURCE_WEIGHTS),
         },
-        "onnx": {"file": _file(bundle, SOURCE_ONNX), "agreement": _without_names(checks, "onnx")},
+        "onnx": {"file": _file(bundle, SOURCE_ONNX), "agreement": checks.get("onnx")},
         "rewrites": list(rewrites),
         "rewrites_note": rewrites_note,
         "quantization": _quantization(bundle),
         "artifact": {
             "files": [_record(file) for file in manifest.files if file.role == "artifact"],
-            "agreement": _without_names(checks, "artifact"),
+            "agreement": checks.get("artifact"),
             "checked_by": manifest.checked_by,
         },
         "golden": {
@@ -78,14 +78,6 @@ def _file(bundle: Bundle, path: str) -> dict[str, Any] | None:
 
 def _record(file: FileRecord) -> dict[str, Any]:
     return {"path": file.path, "sha256": file.sha256, "size_bytes": file.size_bytes}
-
-
-def _without_names(checks: Mapping[str, dict[str, Any]], name: str) -> dict[str, Any] | None:
-    """A check without the name of an image, which may be a patient's."""
-    check = checks.get(name)
-    if check is None:
-        return None
-    return {key: value for key, value in check.items() if key != "worst_image"}
 
 
 def _quantization(bundle: Bundle) -> dict[str, Any] | None:

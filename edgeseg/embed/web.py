@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..bundle.bundle import IDENTITY_LENGTH
+from ..bundle.identity import IDENTITY_LENGTH
 from ..errors import TargetError
 from ..records import sha256_of_file
 from .browser import find_browser, report_of_page

@@ -128,7 +128,12 @@ def _record(report: Report, bundles: list[Bundle]) -> None:
         data["clusters"] = {name: data["clusters"][name] for name in ("kind", "count", "text")}
     for bundle in bundles:
         bundle.with_measurements(
-            {**without_samples(row), "environment": report.environment, "data": data}
+            {
+                **without_samples(row),
+                "worst_image": None,  # has a name, which may be a patient's
+                "environment": report.environment,
+                "data": data,
+            }
             for row in report.rows
             if row["key"] == str(bundle.folder.resolve())
         )

@@ -137,7 +137,7 @@ class RangeCalibrator(Calibrator):
             method=self.name,
             settings=self.settings(),
             graph_sha256=sha256_of_file(onnx_path),
-            images=tuple(sorted(images.identities(), key=lambda identity: identity[1])),
+            images=tuple(sorted(images.digests)),
         )
 
 

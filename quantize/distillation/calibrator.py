@@ -111,7 +111,7 @@ class DistillCalibrator(Calibrator):
             begin.provenance,
             method=self.name,
             settings=self.settings(),
-            images=tuple(sorted(images.identities(), key=lambda identity: identity[1])),
+            images=tuple(sorted(images.digests)),
             seed=self.options.seed,
             agreement=learner.agreement(),
         )

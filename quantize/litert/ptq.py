@@ -122,7 +122,7 @@ class LiteRtQuantizer(Quantizer):
         version = installed_version("ai_edge_quantizer") or "unknown"
         made = artifact.quantized(folder, ai_edge_quantizer=version)
         layers = count_layers(model, chosen, read_tflite(folder / artifact.files[0]))
-        return made, QuantizationRecord(self.name, self.settings(), images.identities(), layers)
+        return made, QuantizationRecord(self.name, self.settings(), images.digests, layers)
 
     def _quantized(
         self, path: Path, model: TfliteModel, chosen: Sequence[Operator], ranges: Ranges

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgeseg.errors import CalibrationError, UsageError
 from edgeseg.storage.atomic import adding_files
@@ -33,8 +33,16 @@ class _TensorRecord(_Record):
 
 
 class _ImageRecord(_Record):
-    name: str
+    """Older plans hold the name of the file as well, which is not read."""
+
     sha256: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_name(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {key: part for key, part in value.items() if key != "name"}
 
 
 class _ProvenanceRecord(_Record):
@@ -136,7 +144,7 @@ def _plan_from(record: _PlanRecord, tensors: dict[str, NDArray[Any]]) -> QuantPl
             method=origin.method,
             settings=origin.settings,
             graph_sha256=origin.graph_sha256,
-            images=tuple((image.name, image.sha256) for image in origin.images),
+            images=tuple(image.sha256 for image in origin.images),
             seed=origin.seed,
             agreement=origin.agreement,
         ),

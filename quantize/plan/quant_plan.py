@@ -75,7 +75,7 @@ class Provenance:
         method: Name of the calibrator.
         settings: All settings of the calibrator.
         graph_sha256: Digest of the ONNX file that the plan is for.
-        images: Name and sha256 of each calibration image.
+        images: sha256 of each calibration image; names of files may be those of patients.
         seed: Seed of the calibrator's random numbers; None if it draws none.
         agreement: Measures of agreement with the FP32 reference on held-back images, such as
             flips per 10,000 pixels; empty if they were not measured.
@@ -84,7 +84,7 @@ class Provenance:
     method: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     graph_sha256: str = ""
-    images: tuple[tuple[str, str], ...] = ()
+    images: tuple[str, ...] = ()
     seed: int | None = None
     agreement: Mapping[str, float] = field(default_factory=dict)
 
@@ -93,7 +93,7 @@ class Provenance:
             "method": self.method,
             "settings": dict(self.settings),
             "graph_sha256": self.graph_sha256,
-            "images": [{"name": name, "sha256": digest} for name, digest in self.images],
+            "images": [{"sha256": digest} for digest in self.images],
             "seed": self.seed,
             "agreement": dict(self.agreement),
         }

@@ -15,7 +15,6 @@ MASK.npy receives the class of each of its pixels, (H, W) uint8. In an applicati
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
 import types
@@ -43,6 +42,7 @@ def load_beside(name: str) -> Any:
 contract = load_beside("contract")
 backend = load_beside("backend")
 golden = load_beside("golden")
+identities = load_beside("identity")
 
 
 class Network:
@@ -79,9 +79,9 @@ class Network:
 
     @property
     def identity(self) -> str:
-        """The first 12 digits of the hash over names and checksums of the bundle's files."""
-        files = sorted([file["path"], file["sha256"]] for file in self.manifest["files"])
-        return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:12]
+        """The first 12 digits of the bundle's identity."""
+        identity: str = identities.identity_of(self.manifest)
+        return identity[: identities.IDENTITY_LENGTH]
 
     def verify(self) -> tuple[bool, str]:
         """Replay the golden pair; returns whether it holds, and the numbers."""

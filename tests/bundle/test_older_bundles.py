@@ -38,6 +38,8 @@ REWRITES = (
     "thin-pointwise-by-product",
 )
 # Name of each bundle as schema 3 tells it, and its runtime.
+# As reports of their time have them.
+IDENTITIES = {"plan": "63f19abb09de", "auto": "0571eb777d22", "intel": "7ff26901618c"}
 EXPECTED = {
     "plan": ("egeunet-onnxruntime-int8", "onnxruntime"),
     "auto": ("egeunet-onnxruntime-auto", "onnxruntime"),
@@ -72,6 +74,7 @@ def test_it_opens_and_its_files_are_checked(older: dict[str, Path], name: str) -
     assert (bundle.name, bundle.manifest.runtime) == EXPECTED[name]
     assert bundle.manifest.schema_version == 3
     written = json.loads((older[name] / "manifest.json").read_text())
+    assert bundle.short_identity == IDENTITIES[name]
     assert dict(bundle.artifact.settings) == written["artifact"]["runtime"]
     assert [file.model_dump() for file in bundle.manifest.files] == written["files"]
     assert (bundle.manifest.tuning is None) == (written.get("placement") is None)

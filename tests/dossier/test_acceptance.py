@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 from dossiers import VERDICT
 from small_bundle import write_small_bundle
 
-from edgeseg.bundle.bundle import Bundle, open_bundle
+from edgeseg.bundle.bundle import open_bundle
 from edgeseg.dossier.acceptance import acceptance_text
 
 
@@ -35,6 +36,6 @@ def test_names_are_text(tmp_path: Path) -> None:
     bundle = open_bundle(write_small_bundle(tmp_path / "bundle"))
     name = 'a "b"\n[golden]\x7f é \\'
     manifest = bundle.manifest.model_copy(update={"name": name})
-    record = tomllib.loads(acceptance_text(Bundle(bundle.folder, manifest), [], {}))
+    record = tomllib.loads(acceptance_text(replace(bundle, manifest=manifest), [], {}))
     assert record["bundle"] == name
     assert "metric" not in record

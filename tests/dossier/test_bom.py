@@ -11,7 +11,6 @@ import pytest
 from dossiers import ROW, dossier_of
 from support import needs
 
-from edgeseg.bundle.bundle import Bundle
 from edgeseg.dossier.bom import bom_text, describe, require_valid
 from edgeseg.dossier.contents import Dossier
 from edgeseg.errors import EdgesegError
@@ -24,7 +23,7 @@ def with_model(dossier: Dossier, **changes: Any) -> Dossier:
     bundle = dossier.bundle
     model = bundle.manifest.model.model_copy(update=changes)
     manifest = bundle.manifest.model_copy(update={"model": model})
-    return replace(dossier, bundle=Bundle(bundle.folder, manifest))
+    return replace(dossier, bundle=replace(bundle, manifest=manifest))
 
 
 def test_what_it_holds(tmp_path: Path) -> None:

@@ -12,12 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench_reports import bench_shortly
 from card_numbers import unknown_numbers
-from signed_folder import make_keys
+from small_release import SmallRelease, small_release_of
 from support import needs
-
-from edgeseg.pipeline.release import Released, ReleaseRequest, release_bundle
 
 pytestmark = needs(
     "torch", "onnx", "onnx_ir", "onnxruntime", "cryptography", "model_signing", "cyclonedx"
@@ -27,50 +24,37 @@ JSON_FILES = ("performance.json", "traceability.json", "manifest.json")
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return make_keys(tmp_path_factory.mktemp("keys"))
-
-
-@pytest.fixture(scope="module")
-def small_bench(small_bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report on both bundles."""
-    return bench_shortly(small_bundles, tmp_path_factory.mktemp("bench"))
-
-
-@pytest.fixture(scope="module")
-def made(
-    small_bundles: dict[str, Path],
-    small_bench: Path,
-    keys: tuple[Path, Path],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Released:
-    """The release of the INT8 bundle. Copy its folder to change it."""
-    folder = tmp_path_factory.mktemp("releases") / "release"
-    return release_bundle(ReleaseRequest(small_bundles["int8"], keys[0], folder, small_bench))
+def small_release(small_bundles: dict[str, Path], shared_folder: Path) -> SmallRelease:
+    return small_release_of(small_bundles, shared_folder)
 
 
 @pytest.fixture
-def copied(made: Released, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made.folder, tmp_path / "release"))
+def keys(small_release: SmallRelease) -> tuple[Path, Path]:
+    return small_release.keys
+
+
+@pytest.fixture
+def copied(small_release: SmallRelease, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(small_release.folder, tmp_path / "release"))
 
 
 def read(folder: Path, name: str) -> Any:
     return json.loads((folder / name).read_text(encoding="utf-8"))
 
 
-def test_every_number_of_the_card_is_in_the_json(made: Released) -> None:
-    card = (made.folder / "README.md").read_text(encoding="utf-8")
-    records = [read(made.folder, name) for name in JSON_FILES]
+def test_every_number_of_the_card_is_in_the_json(small_release: SmallRelease) -> None:
+    card = (small_release.folder / "README.md").read_text(encoding="utf-8")
+    records = [read(small_release.folder, name) for name in JSON_FILES]
     assert unknown_numbers(card, records) == []
-    measured = read(made.folder, "performance.json")["rows"][0]
+    measured = read(small_release.folder, "performance.json")["rows"][0]
     score = f"{measured['accuracy']['dice_pooled']:.4f}"
     assert score in card
     wrong = card.replace(score, f"{float(score) - 0.0101:.4f}")
     assert unknown_numbers(wrong, records) != []
 
 
-def test_the_card_says_what_it_must(made: Released) -> None:
-    card = (made.folder / "README.md").read_text(encoding="utf-8")
+def test_the_card_says_what_it_must(small_release: SmallRelease) -> None:
+    card = (small_release.folder / "README.md").read_text(encoding="utf-8")
     front, body = re.fullmatch(r"---\n(.*?)\n---\n(.*)", card, re.DOTALL).groups()  # type: ignore[union-attr]
     yaml = pytest.importorskip("yaml")
     record = yaml.safe_load(front)
@@ -79,7 +63,7 @@ def test_the_card_says_what_it_must(made: Released) -> None:
     metrics = {
         one["type"]: one["value"] for one in record["model-index"][0]["results"][0]["metrics"]
     }
-    assert metrics == read(made.folder, "performance.json")["rows"][0]["accuracy"]
+    assert metrics == read(small_release.folder, "performance.json")["rows"][0]["accuracy"]
     for words in (
         "not a medical device",
         "Outline of one skin lesion in a dermoscopic image",
@@ -87,24 +71,24 @@ def test_the_card_says_what_it_must(made: Released) -> None:
         "CC BY-NC 4.0",
         "mostly fair skin",
         "## Subgroups",
-        made.bundle_sha256[:12],
+        small_release.identity[:12],
         "by min-max with 8 calibration images",
     ):
         assert words in body
     assert "](" not in body  # it asks for no other file
 
 
-def test_the_bill_of_materials(made: Released) -> None:
+def test_the_bill_of_materials(small_release: SmallRelease) -> None:
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator
 
-    text = (made.folder / "bom.cdx.json").read_text(encoding="utf-8")
+    text = (small_release.folder / "bom.cdx.json").read_text(encoding="utf-8")
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     record = json.loads(text)
     model = record["metadata"]["component"]
     assert (model["type"], model["version"]) == (
         "machine-learning-model",
-        made.bundle_sha256[:12],
+        small_release.identity[:12],
     )
     assert model["licenses"] == [{"license": {"id": "CC-BY-NC-4.0"}}]
     known = {model["bom-ref"], *(one["bom-ref"] for one in record["components"])}
@@ -115,9 +99,9 @@ def test_the_bill_of_materials(made: Released) -> None:
     assert libraries["onnxruntime"]["licenses"] == [{"license": {"id": "MIT"}}]
 
 
-def test_software_of_others(made: Released) -> None:
-    rows = list(csv.DictReader((made.folder / "soup.csv").open(encoding="utf-8")))
-    toolchain = read(made.folder, "manifest.json")["toolchain"]
+def test_software_of_others(small_release: SmallRelease) -> None:
+    rows = list(csv.DictReader((small_release.folder / "soup.csv").open(encoding="utf-8")))
+    toolchain = read(small_release.folder, "manifest.json")["toolchain"]
     device = {row["package"]: row for row in rows if row["place"] == "device"}
     assert device.keys() == {"python", "numpy", "onnxruntime"}
     assert device["onnxruntime"]["version"] == toolchain["onnxruntime"]
@@ -127,9 +111,9 @@ def test_software_of_others(made: Released) -> None:
     assert all(all(row.values()) for row in rows)
 
 
-def test_traces_lead_from_the_weights_to_the_device(made: Released) -> None:
-    trace = read(made.folder, "traceability.json")
-    manifest = read(made.folder, "manifest.json")
+def test_traces_lead_from_the_weights_to_the_device(small_release: SmallRelease) -> None:
+    trace = read(small_release.folder, "traceability.json")
+    manifest = read(small_release.folder, "manifest.json")
     digests = {file["path"]: file["sha256"] for file in manifest["files"]}
     assert trace["weights"]["sha256"] == manifest["model"]["weights_sha256"]
     assert trace["onnx"]["file"]["sha256"] == digests["source/model.onnx"]
@@ -146,14 +130,20 @@ def test_traces_lead_from_the_weights_to_the_device(made: Released) -> None:
     applied = {name: places for name, places in manifest["lowering"].items() if places}
     assert {one["name"]: one["places"] for one in trace["rewrites"]} == applied
     (result,) = trace["device_results"]
-    assert result["bundle_sha256"] == made.bundle_sha256
-    assert "ISIC_" not in json.dumps(trace)  # names of images may be those of patients
+    assert result["bundle_sha256"] == small_release.identity
 
 
-def test_limits_and_verdicts(made: Released) -> None:
-    limits = tomllib.loads((made.folder / "acceptance.toml").read_text(encoding="utf-8"))
-    row = read(made.folder, "performance.json")["rows"][0]
-    assert limits["bundle_sha256"] == row["bundle_sha256"] == made.bundle_sha256
+def test_no_name_of_an_image_is_in_any_file(small_release: SmallRelease) -> None:
+    """It may be that of a patient."""
+    assert b"ISIC_" in small_release.bench.read_bytes()
+    files = [path for path in small_release.folder.rglob("*") if path.is_file()]
+    assert [path for path in files if b"ISIC_" in path.read_bytes()] == []
+
+
+def test_limits_and_verdicts(small_release: SmallRelease) -> None:
+    limits = tomllib.loads((small_release.folder / "acceptance.toml").read_text(encoding="utf-8"))
+    row = read(small_release.folder, "performance.json")["rows"][0]
+    assert limits["bundle_sha256"] == row["bundle_sha256"] == small_release.identity
     told = {one["name"]: (one["change"], one["verdict"]) for one in limits["metric"]}
     assert told == {one["metric"]: (one["change"], one["verdict"]) for one in row["margins"]}
     assert not any(one["required"] for one in limits["metric"])
@@ -194,8 +184,7 @@ def test_monai_reads_the_configuration(copied: Path) -> None:
     assert parser["_meta_#network_data_format#inputs#image#spatial_shape"] == [64, 64]
 
 
-def test_the_page_shows_no_picture_and_no_name_of_an_image(made: Released) -> None:
-    page = (made.folder / "report.html").read_text(encoding="utf-8")
+def test_the_page_shows_no_picture(small_release: SmallRelease) -> None:
+    page = (small_release.folder / "report.html").read_text(encoding="utf-8")
     assert "egeunet-onnxruntime-int8" in page
-    assert "ISIC_" not in page
     assert "data:image" not in page

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from dossiers import dossier_of
 
-from edgeseg.bundle.bundle import Bundle
 from edgeseg.contract import InputContract, MeanStd, OutputContract
 from edgeseg.dossier.metadata import INFERENCE, METADATA, SCHEMA, metadata_texts
 
@@ -20,7 +19,7 @@ jsonschema: Any = pytest.importorskip("jsonschema")
 def records_of(folder: Path, **contracts: Any) -> dict[str, Any]:
     dossier = dossier_of(folder)
     manifest = dossier.bundle.manifest.model_copy(update=contracts)
-    dossier = replace(dossier, bundle=Bundle(dossier.bundle.folder, manifest))
+    dossier = replace(dossier, bundle=replace(dossier.bundle, manifest=manifest))
     return {path: json.loads(text) for path, text in metadata_texts(dossier).items()}
 
 

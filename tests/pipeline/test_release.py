@@ -14,9 +14,9 @@ from random import Random
 from typing import Any
 
 import pytest
-from bench_reports import bench_shortly
 from card_numbers import unknown_numbers
 from signed_folder import make_keys
+from small_release import SmallRelease, small_release_of
 from support import needs
 
 import edgeseg
@@ -24,7 +24,7 @@ from edgeseg.bundle.bundle import open_bundle
 from edgeseg.dossier.keys import PASSWORD
 from edgeseg.errors import BundleError, EdgesegError, OutputInUseError, UsageError
 from edgeseg.pipeline import release as release_module
-from edgeseg.pipeline.release import Released, ReleaseRequest, release_bundle
+from edgeseg.pipeline.release import ReleaseRequest, release_bundle
 from edgeseg.pipeline.verify import verify_bundle, verify_signature
 
 pytestmark = needs(
@@ -50,60 +50,57 @@ DOCUMENTS = {
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return make_keys(tmp_path_factory.mktemp("keys"))
-
-
-@pytest.fixture(scope="module")
-def small_bench(small_bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report on both bundles."""
-    return bench_shortly(small_bundles, tmp_path_factory.mktemp("bench"))
-
-
-@pytest.fixture(scope="module")
-def made(
-    small_bundles: dict[str, Path],
-    small_bench: Path,
-    keys: tuple[Path, Path],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Released:
-    """The release of the INT8 bundle. Copy its folder to change it."""
-    folder = tmp_path_factory.mktemp("releases") / "release"
-    return release_bundle(ReleaseRequest(small_bundles["int8"], keys[0], folder, small_bench))
+def small_release(small_bundles: dict[str, Path], shared_folder: Path) -> SmallRelease:
+    return small_release_of(small_bundles, shared_folder)
 
 
 @pytest.fixture
-def copied(made: Released, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made.folder, tmp_path / "release"))
+def keys(small_release: SmallRelease) -> tuple[Path, Path]:
+    return small_release.keys
+
+
+@pytest.fixture
+def copied(small_release: SmallRelease, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(small_release.folder, tmp_path / "release"))
 
 
 def read(folder: Path, name: str) -> Any:
     return json.loads((folder / name).read_text(encoding="utf-8"))
 
 
-def test_it_is_the_bundle_and_its_documents(made: Released, small_bundles: dict[str, Path]) -> None:
+def test_it_is_the_bundle_and_its_documents(
+    small_release: SmallRelease, small_bundles: dict[str, Path]
+) -> None:
     def files(folder: Path) -> dict[str, bytes]:
         paths = (path for path in folder.rglob("*") if path.is_file())
         return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
-    ours, theirs = files(made.folder), files(small_bundles["int8"])
+    ours, theirs = files(small_release.folder), files(small_bundles["int8"])
     assert ours.keys() == theirs.keys() | DOCUMENTS
     assert {name: ours[name] for name in theirs} == theirs
-    assert made.files == len(ours) - 1
-    assert not [path for path in made.folder.parent.iterdir() if path != made.folder]
+    assert small_release.told["files"] == len(ours) - 1
+    assert {path.name for path in small_release.folder.parent.iterdir()} == {
+        "bench.json",
+        "key.pem",
+        "key.pub.pem",
+        "release",
+        "told.json",
+    }
 
 
-def test_it_is_verified_and_used_as_a_bundle(made: Released, keys: tuple[Path, Path]) -> None:
-    check = verify_signature(made.folder, keys[1])
-    assert (check.files, check.key) == (made.files, made.key)
-    bundle, agreement, _ = verify_bundle(made.folder, keys[1])
+def test_it_is_verified_and_used_as_a_bundle(
+    small_release: SmallRelease, keys: tuple[Path, Path]
+) -> None:
+    check = verify_signature(small_release.folder, keys[1])
+    assert (check.files, check.key) == (small_release.told["files"], small_release.told["key"])
+    bundle, agreement, _ = verify_bundle(small_release.folder, keys[1])
     assert agreement.flips_per_10k == 0
-    assert bundle.identity == made.bundle_sha256
-    assert edgeseg.load(made.folder).verify(keys[1]) == agreement
+    assert bundle.identity == small_release.identity
+    assert edgeseg.load(small_release.folder).verify(keys[1]) == agreement
 
 
 def test_the_runner_and_the_small_verifier_work_in_it(
-    copied: Path, made: Released, keys: tuple[Path, Path]
+    copied: Path, small_release: SmallRelease, keys: tuple[Path, Path]
 ) -> None:
     for words in (["run.py", "--verify"], ["check_signature.py", copied, keys[1]]):
         command = [sys.executable, "-B", copied / "runner" / words[0], *words[1:]]
@@ -111,7 +108,7 @@ def test_the_runner_and_the_small_verifier_work_in_it(
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("ok: ")
         if words[0] == "run.py":
-            assert done.stdout.endswith(f"; bundle {made.bundle_sha256[:12]}\n")
+            assert done.stdout.endswith(f"; bundle {small_release.identity[:12]}\n")
     verify_signature(copied, keys[1])  # running it left no file behind
 
 
@@ -145,13 +142,16 @@ def test_nothing_is_parsed_or_run_before_the_signature_holds(
 
 
 def test_a_limit_that_is_not_kept_is_not_signed(
-    small_bundles: dict[str, Path], small_bench: Path, keys: tuple[Path, Path], tmp_path: Path
+    small_bundles: dict[str, Path],
+    small_release: SmallRelease,
+    keys: tuple[Path, Path],
+    tmp_path: Path,
 ) -> None:
     request = ReleaseRequest(
         small_bundles["int8"],
         keys[0],
         tmp_path / "release",
-        small_bench,
+        small_release.bench,
         max_change={"dice_pooled": 0.0},
         check=False,
     )
@@ -181,10 +181,13 @@ def test_without_a_measurement_it_says_so(
 
 
 def test_a_measurement_that_the_bundle_holds_is_taken(
-    small_bundles: dict[str, Path], small_bench: Path, keys: tuple[Path, Path], tmp_path: Path
+    small_bundles: dict[str, Path],
+    small_release: SmallRelease,
+    keys: tuple[Path, Path],
+    tmp_path: Path,
 ) -> None:
     folder = Path(shutil.copytree(small_bundles["int8"], tmp_path / "bundle"))
-    report = json.loads(small_bench.read_text())
+    report = json.loads(small_release.bench.read_text())
     row = next(row for row in report["rows"] if row["precision"] == "int8")
     kept = {name: value for name, value in row.items() if name != "per_image"}
     record = {**kept, "environment": report["environment"], "data": report["data"]}
@@ -219,12 +222,15 @@ def test_a_card_of_your_own(
 
 
 def test_what_makes_no_release(
-    small_bundles: dict[str, Path], small_bench: Path, keys: tuple[Path, Path], tmp_path: Path
+    small_bundles: dict[str, Path],
+    small_release: SmallRelease,
+    keys: tuple[Path, Path],
+    tmp_path: Path,
 ) -> None:
     bundle = Path(shutil.copytree(small_bundles["fp32"], tmp_path / "bundle"))
     sound = ReleaseRequest(bundle, keys[0], tmp_path / "release", check=False)
     other = tmp_path / "other.json"
-    report = json.loads(small_bench.read_text())
+    report = json.loads(small_release.bench.read_text())
     report["rows"] = [row for row in report["rows"] if row["precision"] == "int8"]
     other.write_text(json.dumps(report))
     (tmp_path / "text.json").write_text("[]")
@@ -273,18 +279,20 @@ def test_nothing_half_written_stays(
     assert [path.name for path in tmp_path.iterdir()] == ["release"]
 
 
-def test_a_release_of_a_release(made: Released, tmp_path: Path) -> None:
+def test_a_release_of_a_release(small_release: SmallRelease, tmp_path: Path) -> None:
     """Signed anew by someone else: of the old one, only the bundle is taken."""
     private, public = make_keys(tmp_path)
-    again = release_bundle(ReleaseRequest(made.folder, private, tmp_path / "again", check=False))
-    assert again.bundle_sha256 == made.bundle_sha256
+    again = release_bundle(
+        ReleaseRequest(small_release.folder, private, tmp_path / "again", check=False)
+    )
+    assert again.bundle_sha256 == small_release.identity
     verify_signature(again.folder, public)
     assert not (again.folder / "report.html").exists()
 
 
 def test_the_command(
     small_bundles: dict[str, Path],
-    small_bench: Path,
+    small_release: SmallRelease,
     tmp_path: Path,
     run_cli: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
@@ -294,7 +302,15 @@ def test_the_command(
     done = run_cli("release", "--new-key", private)
     assert (done.returncode, done.stderr) == (0, "")
     assert "key.pub.pem: public key, for edgeseg verify." in done.stdout
-    words = ["release", small_bundles["int8"], "--bench", small_bench, "-o", output, "--no-check"]
+    words = [
+        "release",
+        small_bundles["int8"],
+        "--bench",
+        small_release.bench,
+        "-o",
+        output,
+        "--no-check",
+    ]
     done = run_cli(*words, "--key", private, "--json")
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)

@@ -82,7 +82,7 @@ def test_record_is_complete(made: Made) -> None:
     assert record["method"] == "nncf"
     assert record["settings"] == NncfQuantizer().settings()
     assert record["images"] == [
-        {"name": pair.name, "sha256": hashlib.sha256(pair.image_path.read_bytes()).hexdigest()}
+        {"sha256": hashlib.sha256(pair.image_path.read_bytes()).hexdigest()}
         for pair in made.images.pairs
     ]
     assert set(record["layers"]) == {"fake_quantize", "convolutions"}

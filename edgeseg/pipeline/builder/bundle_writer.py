@@ -152,4 +152,5 @@ def _describe(
         checks={name: AgreementRecord(**check.to_json()) for name, check in checks.items()},
         toolchain=cache.toolchain_versions(),
         files=list_files(bundle),
+        identity_covers="manifest",
     )

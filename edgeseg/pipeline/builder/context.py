@@ -158,7 +158,7 @@ class BuildContext:
             method = self.quantization(candidate.method, dict(candidate.method_options))
             quantization = {
                 "settings": method.settings(),
-                "images": self.calibration.identities(),
+                "images": self.calibration.digests,
             }
         return {
             **self.identity(),

@@ -14,6 +14,7 @@ def runner_files(runtime: Runtime) -> dict[str, Path]:
         "contract.py": "edgeseg.contract",
         "backend.py": runtime.backend_module,
         "golden.py": "edgeseg.bundle.golden",
+        "identity.py": "edgeseg.bundle.identity",
         "run.py": "edgeseg.targets.runners.run",
         "device_bench.py": "edgeseg.targets.runners.device_bench",
         **runtime.runner_modules,

@@ -62,6 +62,7 @@ def write_small_bundle(root: Path) -> Path:
         checks={},
         toolchain={"numpy": np.__version__},
         files=list_files(root),
+        identity_covers="manifest",
     )
     (root / "manifest.json").write_text(manifest_text(manifest))
     return root

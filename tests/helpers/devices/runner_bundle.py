@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import edgeseg.bundle.golden
+import edgeseg.bundle.identity
 import edgeseg.contract
 import edgeseg.targets.runners
 from edgeseg.contract import OutputContract
@@ -20,7 +21,11 @@ from edgeseg.models import find_model
 
 RUNNERS = Path(edgeseg.targets.runners.__path__[0])
 SIZE = 32
-SHARED = (edgeseg.contract.__file__, edgeseg.bundle.golden.__file__)
+SHARED = (
+    edgeseg.contract.__file__,
+    edgeseg.bundle.golden.__file__,
+    edgeseg.bundle.identity.__file__,
+)
 
 FAKE_BACKEND = """
 import numpy as np
@@ -37,7 +42,7 @@ def make_bundle(folder: Path, artifact: Mapping[str, Any], runner: Mapping[str, 
 
     Args:
         artifact: Its part of the manifest.
-        runner: Files beside run.py, contract.py and golden.py.
+        runner: Files beside run.py, contract.py, golden.py and identity.py.
     """
     for name in ("runner", "golden"):
         (folder / name).mkdir()

@@ -102,7 +102,7 @@ def test_provenance_is_complete(made: Made) -> None:
     assert provenance.method == "min-max"
     assert provenance.settings == MinMaxCalibrator().settings()
     assert provenance.graph_sha256 == sha256_of_file(made.source)
-    assert provenance.images == made.images.identities()
+    assert provenance.images == made.images.digests
     assert provenance.seed is None
 
 

@@ -110,7 +110,7 @@ def test_record_is_complete(made: Made) -> None:
     assert record["method"] == "ai-edge-quantizer"
     assert record["settings"] == LiteRtQuantizer().settings()
     assert record["images"] == [
-        {"name": pair.name, "sha256": hashlib.sha256(pair.image_path.read_bytes()).hexdigest()}
+        {"sha256": hashlib.sha256(pair.image_path.read_bytes()).hexdigest()}
         for pair in made.images.pairs
     ]
 

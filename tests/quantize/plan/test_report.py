@@ -12,7 +12,7 @@ PLAN = QuantPlan(
     {"x": 2.0, "r": 1.0},
     weights={"a": GRID},
     biases={"a": np.array([1, 3], np.float32)},
-    provenance=Provenance("mse", {"bins": 9}, images=(("one", "0a"), ("two", "0b"))),
+    provenance=Provenance("mse", {"bins": 9}, images=("0a", "0b")),
 )
 
 
@@ -20,10 +20,9 @@ def test_equal_plans_do_not_differ() -> None:
     assert compare_plans(PLAN, replace(PLAN)) == []
 
 
-def test_names_of_images_are_no_difference() -> None:
-    images = (("other", "0b"), ("names", "0a"))
-    renamed = replace(PLAN, provenance=replace(PLAN.provenance, images=images))
-    assert compare_plans(PLAN, renamed) == []
+def test_order_of_images_is_no_difference() -> None:
+    turned = replace(PLAN, provenance=replace(PLAN.provenance, images=("0b", "0a")))
+    assert compare_plans(PLAN, turned) == []
 
 
 def test_each_kind_of_difference_is_told() -> None:
@@ -34,7 +33,7 @@ def test_each_kind_of_difference_is_told() -> None:
         {"a": grid},
         {"a": np.array([1, 3.5], np.float32)},
         zero_points={"s": -128},
-        provenance=Provenance("mse", {"bins": 10}, images=(("two", "0b"),)),
+        provenance=Provenance("mse", {"bins": 10}, images=("0b",)),
     )
     assert compare_plans(PLAN, other) == [
         Difference("convolution", "a", "int8", "float"),

@@ -22,7 +22,7 @@ CARRIED = [*sorted(RUNNERS.glob("[!_]*.py")), *map(Path, SHARED)]
 YOUNGER_THAN_3_10 = {"tomllib"}
 # sha256 of [["artifact/net.bin", "000..."]] as JSON: its first 12 digits.
 IDENTITY = "331b39a6d7ea"
-OWN_FILES = ("contract.py", "backend.py", "golden.py", "run.py", "device_bench.py")
+OWN_FILES = ("contract.py", "backend.py", "golden.py", "identity.py", "run.py", "device_bench.py")
 
 
 def imports_of(path: Path) -> set[str]:

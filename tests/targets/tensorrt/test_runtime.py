@@ -266,7 +266,8 @@ def test_bundle_carries_the_kit(random_weights: Path, tmp_path: Path) -> None:
     )
     bundle, _ = build_bundle(request)
     runner = {path.name for path in (bundle.folder / "runner").iterdir()}
-    shared = {"contract.py", "backend.py", "golden.py", "run.py", "device_bench.py"}
+    shared = {"contract.py", "backend.py", "golden.py", "identity.py", "run.py"}
+    shared.add("device_bench.py")
     assert runner == {*shared, "kit.py"}
     assert bundle.manifest.options == {"workspace_mb": 512, "dla_core": -1}
     assert bundle.manifest.checked_by == FALLBACK
