@@ -14,6 +14,13 @@ from ..metrics.table import METRICS, find_metric
 from .contents import NO_DEVICE, NOT_STATED, Dossier
 
 CHECK = "python runner/run.py --verify"
+ASK_TASK = "Ask who made the network what it is for before you use it."
+ASK_DATA = "Ask who made the network which images it has seen, and whether yours are like them."
+ASK_LICENCE = (
+    "Ask who made the weights under which licence they may be used and passed on; until you know, "
+    "do neither."
+)
+ASK_LIMITS = "Nobody has written down where the network fails; that is not to say that it does not."
 
 
 def card_text(dossier: Dossier) -> str:
@@ -33,7 +40,8 @@ def _front_matter(dossier: Dossier) -> Iterator[str]:
     if not _is_hub_licence(licence):
         yield f"license_name: {_quoted(licence or 'not stated')}"
     yield "tags:"
-    for tag in ("medical", manifest.target, manifest.runtime, manifest.precision):
+    tags = ("medical", manifest.target, manifest.runtime, manifest.precision)
+    for tag in dict.fromkeys(tags):
         yield f"- {_quoted(tag)}"
     accuracy = dossier.row.get("accuracy") or {}
     if accuracy:
@@ -70,21 +78,29 @@ def _body(dossier: Dossier) -> Iterator[str]:
     yield ""
     yield f"- **Bundle:** `{bundle.short_identity}`"
     yield f"- **Network:** {manifest.model.parameters:,} parameters; {_cell(manifest.model.source)}"
+    yield f"- **Weights:** `{manifest.model.weights_sha256}`, {dossier.trace['weights']['form']}"
     yield (
-        f"- **Runs on:** {_cell(manifest.target)}, by {_cell(manifest.runtime)}, in "
+        f"- **Made for:** {_cell(manifest.target)}; runtime {_cell(manifest.runtime)}, precision "
         f"{_cell(manifest.precision)}"
     )
-    yield f"- **Classes:** {_cell(', '.join(manifest.output['classes']))}"
+    yield (
+        f"- **Takes:** pictures of any size, which become {bundle.inputs.height} by "
+        f"{bundle.inputs.width} pixels; manifest.json tells each step"
+    )
+    yield f"- **Gives:** a mask of {_cell(', '.join(manifest.output['classes']))}"
     yield ""
-    yield from _section("Intended use", dossier.told("Task"))
-    yield from _section("Data", dossier.told("Data"))
-    yield from _section("Licence of the weights", dossier.told("Licence"), dossier.licence)
+    told = dossier.card.get
+    yield from _section("Intended use", told("Task"), ask=ASK_TASK)
+    yield from _section("Data", told("Data") or manifest.model.weights_data, ask=ASK_DATA)
+    licence = told("Licence", "")
+    name = "" if _letters(dossier.licence) in _letters(licence) else dossier.licence
+    yield from _section("Licence of the weights", licence, name, ask=ASK_LICENCE)
     yield from _heading("How it was compiled", _compiled(dossier))
     yield from _heading("Accuracy as deployed", _accuracy(dossier))
     yield from _heading("Subgroups", _subgroups(dossier.performance["subgroups"]))
-    yield from _heading("Limits held against", _verdicts(dossier))
+    yield from _heading("What it was held against", _verdicts(dossier))
     yield from _heading("Speed", _speed(dossier))
-    yield from _section("Limits", dossier.told("Limits"))
+    yield from _section("Limits", told("Limits"), ask=ASK_LIMITS)
     yield from _heading("How to check it", _checking())
 
 
@@ -94,9 +110,14 @@ def _cell(text: str) -> str:
     return " ".join(plain.split())
 
 
-def _section(title: str, *texts: str) -> Iterator[str]:
-    told = [text for text in texts if text and text != NOT_STATED]
-    yield from _heading(title, [" ".join(map(_prose, told)) or NOT_STATED])
+def _section(title: str, *texts: str | None, ask: str) -> Iterator[str]:
+    """Statements under a heading; where there is none, that, and what to ask for."""
+    told = " ".join(_prose(text) for text in texts if text)
+    yield from _heading(title, [told or f"{NOT_STATED} {ask}"])
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text.lower()))
 
 
 def _prose(text: str) -> str:
@@ -136,9 +157,13 @@ def _compiled(dossier: Dossier) -> Iterator[str]:
     check = trace["artifact"]["agreement"]
     if check is not None:
         yield (
-            f"- Compared with PyTorch on {check['images']} images when it was built: "
+            f"- Compared with {_reference(dossier)} on {check['images']} images when it was built: "
             f"{check['flips_per_10k']:.2f} of 10,000 pixels flip."
         )
+
+
+def _reference(dossier: Dossier) -> str:
+    return "ONNX Runtime on the ONNX file" if dossier.is_onnx_file else "PyTorch"
 
 
 def _accuracy(dossier: Dossier) -> Iterator[str]:
@@ -226,8 +251,8 @@ def _speed(dossier: Dossier) -> Iterator[str]:
         return
     place = _cell(str(row.get("device") or where.get("cpu") or "this machine"))
     yield (
-        f"Median {latency['p50']:.2f} ms a picture on {place}, {row['threads']} thread(s), "
-        f"{row['runs']} runs."
+        f"Median {latency['p50']:.2f} ms a picture on {place}, {row['threads']} "
+        f"{'thread' if row['threads'] == 1 else 'threads'}, {row['runs']} runs."
     )
     if row.get("speedup") is not None and row.get("speedup_ci95"):
         low, high = row["speedup_ci95"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..bundle.bundle import Bundle
+from ..models.spec import ONNX_PLACE
 from .packages import Soup
 
 NOT_STATED = "Not stated."
@@ -15,6 +16,8 @@ NO_DEVICE = (
     "This is not a medical device. It was not evaluated on patients, and nothing that it gives is "
     "a diagnosis."
 )
+STATEMENTS = ("Task", "Data", "Licence", "Limits")  # that a card of weights should make
+SPDX = re.compile(r"[A-Za-z0-9.+-]+")  # what the name of a licence looks like
 KEYS = re.compile(r"\*\*(?P<key>[A-Z][a-z ]+)[:.]\*\* *(?P<text>.*?)(?=\n- \*\*|\n\n|\Z)", re.S)
 
 
@@ -42,8 +45,22 @@ class Dossier:
 
     @property
     def licence(self) -> str:
-        """SPDX name of the weights' licence, or nothing."""
-        return self.bundle.manifest.model.weights_licence or ""
+        """SPDX name of the weights' licence as the bundle or the card states it, or nothing."""
+        stated = self.card.get("Licence", "").rstrip(".")
+        return self.bundle.manifest.model.weights_licence or (
+            stated if SPDX.fullmatch(stated) else ""
+        )
+
+    @property
+    def unstated(self) -> tuple[str, ...]:
+        """What neither the bundle nor the card says of the weights, by heading."""
+        model = self.bundle.manifest.model
+        known = {"Data": model.weights_data, "Licence": model.weights_licence}
+        return tuple(one for one in STATEMENTS if not self.card.get(one) and not known.get(one))
+
+    @property
+    def is_onnx_file(self) -> bool:
+        return is_onnx_bundle(self.bundle)
 
     @property
     def title(self) -> str:
@@ -56,6 +73,11 @@ class Dossier:
         """The row of the bundle's measurement; empty where it was not measured."""
         rows = self.performance["rows"]
         return rows[0] if rows else {}
+
+
+def is_onnx_bundle(bundle: Bundle) -> bool:
+    """Whether a bundle's network was brought as an ONNX file."""
+    return str(bundle.manifest.model.spec.get("place", "")).startswith(f"{ONNX_PLACE}:")
 
 
 def read_card(text: str) -> dict[str, str]:

@@ -33,12 +33,13 @@ def describe(dossier: Dossier) -> dict[str, Any]:
     bundle = dossier.bundle
     toolchain = bundle.manifest.toolchain
     device = [one for one in dossier.soup if one.place == DEVICE and one.version != NOT_FIXED]
+    torch = "not used" if dossier.is_onnx_file else toolchain.get("torch", "not told")
     return {
         "schema": SCHEMA.rpartition("/")[2],
         "version": FORMAT_VERSION,
         "changelog": {FORMAT_VERSION: f"Bundle {bundle.short_identity}."},
         "monai_version": toolchain.get("monai", "not used"),
-        "pytorch_version": toolchain.get("torch", "not used"),
+        "pytorch_version": torch,
         "numpy_version": toolchain.get("numpy", "not told"),
         "required_packages_version": {one.module: one.version for one in device},
         "name": bundle.name,

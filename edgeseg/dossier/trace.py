@@ -9,6 +9,7 @@ from ..bundle.bundle import SOURCE_ONNX, SOURCE_WEIGHTS, Bundle
 from ..bundle.manifest import FileRecord
 from ..metrics.agreement import Agreement
 from ..records import VERSION
+from .contents import is_onnx_bundle
 
 TRACE_VERSION = 1
 
@@ -43,6 +44,8 @@ def trace_of(
         "built_by": f"edgeseg {manifest.edgeseg_version}",
         "released": created,
         "weights": {
+            # Of an ONNX file, which is the network and its weights, the hash of that very file.
+            "form": "ONNX file" if is_onnx_bundle(bundle) else "checkpoint",
             "sha256": manifest.model.weights_sha256,
             "parameters": manifest.model.parameters,
             "data": manifest.model.weights_data,

@@ -26,7 +26,7 @@ from ..bundle.release_record import RELEASE_NAME, ReleaseRecord
 from ..dossier.acceptance import acceptance_text
 from ..dossier.bom import bom_text
 from ..dossier.card import card_text
-from ..dossier.contents import Dossier, read_card
+from ..dossier.contents import Dossier, is_onnx_bundle, read_card
 from ..dossier.keys import SigningKey, read_signing_key
 from ..dossier.metadata import metadata_texts
 from ..dossier.packages import Soup, list_soup, soup_text
@@ -46,7 +46,7 @@ from .verify import verify_bundle
 
 CHECKER = "runner/check_signature.py"
 STAGING = ".release"
-EXPORT = ("python", "torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime")
+EXPORT = ("python", "onnx", "onnx_ir", "onnxscript", "onnxruntime")
 PERFORMANCE, TRACE = "performance.json", "traceability.json"
 BENCH = "Take the file that edgeseg bench --json-file has written, unchanged."
 NOTHING_MEASURED: dict[str, Any] = {
@@ -94,6 +94,7 @@ class Released:
     files: How many were signed.
     key: Fingerprint of the key.
     verdicts: On each metric that was judged.
+    unstated: What nobody has stated of the weights, such as "Licence"; the card says so.
     """
 
     folder: Path
@@ -102,6 +103,7 @@ class Released:
     files: int
     key: str
     verdicts: tuple[MarginVerdict, ...]
+    unstated: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         verdicts = [one.to_json() for one in self.verdicts]
@@ -141,6 +143,7 @@ def release_bundle(request: ReleaseRequest, progress: Progress = SILENT) -> Rele
         files=files,
         key=key.fingerprint,
         verdicts=tuple(MarginVerdict.from_json(one) for one in verdicts),
+        unstated=dossier.unstated,
     )
 
 
@@ -291,7 +294,9 @@ def _soup(bundle: Bundle, measured_with: Mapping[str, str]) -> list[Soup]:
     method = manifest.quantization.method if manifest.quantization else ""
     quantizer = METHODS.find(method).packages if method in METHODS.names() else ()
     on_device = ("python", "numpy", *runtime.run_packages)
-    host = (*EXPORT, *runtime.build_packages, *runtime.build_tools, *quantizer, "numpy", "pillow")
+    network = () if is_onnx_bundle(bundle) else ("torch",)
+    tools = (*runtime.build_packages, *runtime.build_tools, *quantizer)
+    host = (*EXPORT, *network, *tools, "numpy", "pillow")
     return list_soup(on_device, host, manifest.toolchain, measured_with)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ def test_a_measured_bundle(tmp_path: Path) -> None:
         "- It keeps pooled Dice within 0.01: -0.0020 (-0.0040..+0.0010).",
         "| pooled Dice | 0.9375 (0.9250..0.9475) | -0.0020 (-0.0040..+0.0010) |",
         "| small \\| odd | 4 | 0.8750 (0.7500..0.9500) | -0.0125 (-0.0250..+0.0000) |",
-        "Median 3.25 ms a picture on a core, 1 thread(s), 24 runs.",
+        "Median 3.25 ms a picture on a core, 1 thread, 24 runs.",
         "12.5 of 10,000 pixels have another label than the reference's.",
         f"- **Bundle:** `{dossier.bundle.short_identity}`",
     ):
@@ -32,7 +33,7 @@ def test_a_measured_bundle(tmp_path: Path) -> None:
 def test_what_was_not_measured_or_stated_is_told(tmp_path: Path) -> None:
     card = card_text(dossier_of(tmp_path / "bundle", is_measured=False, Task="", Limits=""))
     assert "Not measured: no report of `edgeseg bench` was given." in card
-    assert "## Intended use\n\nNot stated.\n" in card
+    assert "## Intended use\n\nNot stated. Ask who made the network what it is for" in card
     assert "license: other\n" in card
     assert "model-index" not in card
     assert "not a medical device" in card
@@ -74,3 +75,21 @@ def test_numbers_of_a_text_are_compared_as_they_are_rounded() -> None:
     for wrong in ("0.9614", "0.96..0.0012", "36%", "53,375", "221", "1.3e-05"):
         assert unknown_numbers(wrong, [record]) != []
     assert 220.0 in numbers_of(record)
+
+
+def test_a_licence_is_told_once_and_where_none_is_known_the_card_asks_for_it(
+    tmp_path: Path,
+) -> None:
+    dossier = dossier_of(tmp_path / "bundle")
+    assert dossier.unstated == ("Licence",)
+    card = card_text(dossier)
+    assert "## Licence of the weights\n\nNot stated. Ask who made the weights under" in card
+    assert 'license: other\nlicense_name: "not stated"\n' in card
+    stated = replace(dossier, card={**dossier.card, "Licence": "CC-BY-4.0."})
+    assert stated.unstated == ()
+    card = card_text(stated)
+    assert "license: cc-by-4.0\n" in card
+    assert "## Licence of the weights\n\nCC-BY-4.0.\n" in card
+    words = replace(dossier, card={**dossier.card, "Licence": "ours, for research only"})
+    assert 'license: other\nlicense_name: "not stated"\n' in card_text(words)
+    assert "Ours, for research only.\n" in card_text(words)

@@ -85,6 +85,12 @@ def release(
         return
     for verdict in made.verdicts:
         print_note(f"{made.name} {verdict.text}.")
+    if made.unstated:
+        named = ", ".join(name.lower() for name in made.unstated)
+        print_note(
+            f"Nobody has stated of the weights: {named}. The card says so. State it in a file of "
+            "Markdown, and give that with --card."
+        )
     print_result(
         f"{made.folder}: {made.files} files of bundle {made.bundle_sha256[:12]}, signed by "
         f"{made.key}"

@@ -235,7 +235,7 @@ class Builder:
 
         what = f"The {artifact.precision} artefact for {self.runtime.name}"
         references = self.context.references
-        with self.progress.stage("check the artefact against torch"):
+        with self.progress.stage("check the artefact against the FP32 reference"):
             agreement = references.compare(run, self.spec.outputs, what)
             tolerance = self.runtime.tolerances.get(artifact.precision)
             if tolerance is not None and not self.runtime.is_half(artifact.settings):
