@@ -26,6 +26,8 @@ WEIGHTS_FOLDER = Path(__file__).parent / "shipped"
 ONNX_PLACE = "onnx"  # in `import_path`, before the name of a file that is no code
 # The class around the original of an edge variant, see `edgeseg.models.twin`.
 TWIN_PATH = "edgeseg.models.twin:Twin"
+# The class around a network that MONAI trained on turned pictures.
+TURNED_PATH = "edgeseg.models.foreign.turned:Turned"
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ class ModelSpec:
         if self.graph is not None:
             return None  # all of it is in the file, whose bytes count as weights
         path = self.import_path
-        if path == TWIN_PATH:
+        if path in (TWIN_PATH, TURNED_PATH):
             path = self.arguments["place"]
         top_name = path.partition(":")[0].partition(".")[0]
         if top_name == __name__.partition(".")[0]:

@@ -19,7 +19,7 @@ from ...errors import UsageError, reason_of
 from ...lazy import require
 from ...storage.reading import parse_json, read_text_file
 from ..construction import NONE, PLACE
-from ..spec import ModelSpec, ShippedWeights
+from ..spec import TURNED_PATH, ModelSpec, ShippedWeights
 
 CONFIGS, WEIGHTS, METADATA = "configs", "models", "metadata.json"
 NAMES = ("inference.json", "inference.yaml", "inference.yml")
@@ -29,6 +29,8 @@ DEEPEST = 32  # references that lead to each other
 RANGES = {(0.0, 1.0): 1.0, (0.0, 255.0): 1 / 255}  # of an image's values: standard deviation
 STRETCH = ("ScaleIntensity", "ScaleIntensityd", "ScaleIntensityD", "ScaleIntensityDict")
 BY_RANGE = tuple(name.replace("Intensity", "IntensityRange") for name in STRETCH)
+LOADERS = ("LoadImage", "LoadImaged", "LoadImageD", "LoadImageDict")
+SHAPING = re.compile(r"Crop|Pad|Flip|Rotat|Transpose|Spacing|Orientation|Zoom|Affine|Grid|Lambda")
 INTENSITY = re.compile(r"Intensity|Normaliz|Standard|Histogram")  # transforms that change values
 OTHER_KEYS = frozenset({"_target_", "_desc_", "_disabled_", "_requires_", "_mode_"})
 
@@ -63,8 +65,11 @@ def read_monai_bundle(folder: Path, spec_path: Path | None = None) -> ModelSpec:
             "Take a bundle whose spatial_dims is 2."
         )
     metadata = _read_record(folder / CONFIGS / METADATA)
+    arguments = {key: _plain(value) for key, value in arguments.items()}
     try:
-        inputs, outputs = _contracts(metadata["network_data_format"], config)
+        transforms = _transforms(config, path)
+        is_turned = _is_turned(transforms)
+        inputs, outputs = _contracts(metadata["network_data_format"], transforms, is_turned)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
             f"{folder / CONFIGS / METADATA} does not tell the network's images and classes "
@@ -73,7 +78,7 @@ def read_monai_bundle(folder: Path, spec_path: Path | None = None) -> ModelSpec:
     name = re.sub(r"[^\w-]+", "-", folder.resolve().name).strip("-").lower() or "monai"
     spec = ModelSpec(
         name=name,
-        import_path=place,
+        import_path=TURNED_PATH if is_turned else place,
         title=_text(metadata, "name", name),
         source=_text(metadata, "authors", "a bundle of MONAI"),
         parameters=0,
@@ -87,7 +92,7 @@ def read_monai_bundle(folder: Path, spec_path: Path | None = None) -> ModelSpec:
             folder=folder / WEIGHTS,
             ending=".pt",
         ),
-        arguments={key: _plain(value) for key, value in arguments.items()},
+        arguments={"place": place, "arguments": arguments} if is_turned else arguments,
         returns="logits",
     )
     return spec.counted()
@@ -163,12 +168,13 @@ class _Resolver:
         if isinstance(value, list):
             return [self.value(one, depth + 1) for one in value]
         if isinstance(value, str) and value.startswith(("@", "$@")):
-            return self.value(self._referred(value.lstrip("$")[1:]), depth + 1)
+            return self.value(self.referred(value.lstrip("$")[1:]), depth + 1)
         if isinstance(value, str) and value.startswith(("$", "%")):
             self._refuse(value)
         return value
 
-    def _referred(self, name: str) -> Any:
+    def referred(self, name: str) -> Any:
+        """What "@name" means; a "#" or "::" leads into it."""
         found: Any = self.config
         try:
             for part in re.split(r"::|#", name):
@@ -204,9 +210,12 @@ def _plain(value: Any) -> Any:
 
 
 def _contracts(
-    record: Mapping[str, Any], config: Mapping[str, Any]
+    record: Mapping[str, Any], transforms: list[dict[str, Any]], is_turned: bool
 ) -> tuple[InputContract, OutputContract]:
     """What the network takes and gives, from `network_data_format` of the metadata.
+
+    Args:
+        is_turned: The metadata have the columns of a picture first, as MONAI reads it.
 
     Raises:
         LookupError, TypeError, ValueError, AttributeError: It does not tell, or tells what EdgeSeg
@@ -216,10 +225,11 @@ def _contracts(
     channels = image["num_channels"]
     if channels not in COLORS:
         raise ValueError(f"images have {channels} channels, and not one of {[*COLORS]}")
-    height, width = image["spatial_shape"]
+    sides = image["spatial_shape"]
+    width, height = sides if is_turned else reversed(sides)
     if type(height) is not int or type(width) is not int:
         raise ValueError(f"spatial_shape {image['spatial_shape']} is no height and width in pixels")
-    normalization = _normalization(image["value_range"], channels, config)
+    normalization = _normalization(image["value_range"], channels, transforms)
     count = mask["num_channels"]
     names = [str(mask["channel_def"][str(place)]) for place in range(count)]
     if count == 1:
@@ -229,7 +239,38 @@ def _contracts(
     return inputs, OutputContract(tuple(names), count)
 
 
-def _normalization(value_range: Any, channels: int, config: Mapping[str, Any]) -> MinMax | MeanStd:
+def _transforms(config: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
+    """The transforms before the network, each with `_target_` as the bare name of its class."""
+    preparing = config.get("preprocessing")
+    found = preparing.get("transforms", ()) if isinstance(preparing, dict) else ()
+    if isinstance(found, str) and found.startswith("@"):
+        found = _Resolver(config, path).referred(found[1:])
+    told = [one for one in found if isinstance(one, dict) and not one.get("_disabled_")]
+    return [{**one, "_target_": str(one.get("_target_")).rpartition(".")[2]} for one in told]
+
+
+def _is_turned(transforms: list[dict[str, Any]]) -> bool:
+    """Whether the network sees pictures with columns first, as all readers of MONAI give them.
+
+    Raises:
+        ValueError: Transforms do more to the shape of a picture, or the reader is made by code.
+    """
+    for one in transforms:
+        name = one["_target_"]
+        if SHAPING.search(name):
+            raise ValueError(f"its transform {name} changes the shape of pictures")
+        if name in LOADERS and not isinstance(one.get("reader"), (str, type(None))):
+            raise ValueError(f"the reader of {name} is no name")
+        if name in LOADERS and str(one.get("reader")).startswith("$"):
+            raise ValueError(f"the reader of {name} is code, which is not run")
+    return not any(
+        one["_target_"] in LOADERS and one.get("reverse_indexing") is False for one in transforms
+    )
+
+
+def _normalization(
+    value_range: Any, channels: int, transforms: list[dict[str, Any]]
+) -> MinMax | MeanStd:
     """How values become the network's, by the transforms of the configuration.
 
     Raises:
@@ -237,16 +278,13 @@ def _normalization(value_range: Any, channels: int, config: Mapping[str, Any]) -
     """
     low, high = map(float, value_range)
     by_pixel = MeanStd((0.0,) * channels, (RANGES.get((low, high), 1.0),) * channels)
-    preparing = config.get("preprocessing")
-    transforms = preparing.get("transforms", ()) if isinstance(preparing, dict) else ()
-    told = [one for one in transforms if isinstance(one, dict) and not one.get("_disabled_")]
-    changing = [one for one in told if INTENSITY.search(str(one.get("_target_")))]
+    changing = [one for one in transforms if INTENSITY.search(one["_target_"])]
     if not changing:
         if (low, high) not in RANGES:
             raise ValueError(f"value_range {[low, high]} is neither [0, 1] nor [0, 255]")
         return by_pixel
     (one,) = changing
-    name = str(one["_target_"]).rpartition(".")[2]
+    name = one["_target_"]
     if name in STRETCH and one.get("factor") is None and not one.get("channel_wise"):
         return MinMax(float(one.get("minv", 0.0)), float(one.get("maxv", 1.0)))
     ends = tuple(one.get(key) for key in ("a_min", "a_max", "b_min", "b_max"))

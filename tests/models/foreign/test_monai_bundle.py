@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from support import draw_pair, needs
 
 from edgeseg.contract import MeanStd, MinMax
@@ -35,6 +36,7 @@ CONFIG: dict[str, Any] = {
     "classes": {"count": 2},
     "network": "$@network_def.to(@device)",
 }
+SHAPE = "network_data_format.inputs.image.spatial_shape"
 RANGE = {"a_min": 0, "a_max": 255, "b_min": 0, "b_max": 1}
 METADATA: dict[str, Any] = {
     "name": "Two shapes",
@@ -42,11 +44,16 @@ METADATA: dict[str, Any] = {
     "copyright": "CC-BY-4.0",
     "network_data_format": {
         "inputs": {
-            "image": {"num_channels": 3, "spatial_shape": [48, 32], "value_range": [0, 1]},
+            # Columns first, as MONAI reads pictures.
+            "image": {"num_channels": 3, "spatial_shape": [32, 48], "value_range": [0, 1]},
         },
         "outputs": {"pred": {"num_channels": 2, "channel_def": {"0": "background", "1": "disc"}}},
     },
 }
+
+
+def reader_of(reader: Any) -> dict[str, Any]:
+    return {"transforms": [{"_target_": "monai.transforms.LoadImage", "reader": reader}]}
 
 
 @pytest.fixture
@@ -96,8 +103,63 @@ def test_the_network_computes_what_monai_computes(folder: Path) -> None:
     theirs = ConfigParser({**CONFIG, "device": "cpu"}).get_parsed_content("network_def")
     theirs.load_state_dict(torch.load(model.weights, weights_only=True))
     with torch.inference_mode():
-        expected = theirs.eval()(image).softmax(1).numpy()
+        expected = theirs.eval()(image.transpose(2, 3)).softmax(1).transpose(2, 3).numpy()
         assert np.allclose(model.load_network()(image).numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("loader", [{}, {"reverse_indexing": False}, {"reader": "PILReader"}])
+def test_a_picture_gets_the_mask_that_monai_gives_it(
+    folder: Path, tmp_path: Path, loader: dict[str, Any]
+) -> None:
+    """Read, prepared and predicted by MONAI alone, from a file that is wider than high."""
+    import torch
+    from monai.bundle import ConfigParser
+    from monai.data import PILReader
+
+    transforms = [
+        {"_target_": "LoadImaged", "keys": "image", **loader},
+        {"_target_": "EnsureChannelFirstd", "keys": "image"},
+        {"_target_": "ScaleIntensityRanged", "keys": "image", **RANGE},
+    ]
+    config = {**CONFIG, "preprocessing": {"_target_": "Compose", "transforms": transforms}}
+    is_turned = loader.get("reverse_indexing", True)
+    width, height = 48, 32
+    sides = [width, height] if is_turned else [height, width]
+    write(folder, config, change(METADATA, SHAPE, sides))
+    pixels = np.random.default_rng(3).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    parser = ConfigParser({**config, "device": "cpu"})
+    theirs = parser.get_parsed_content("network_def").eval()
+    theirs.load_state_dict(torch.load(folder / "models" / "model.pt", weights_only=True))
+    read = parser.get_parsed_content("preprocessing")
+    image = read({"image": str(tmp_path / "picture.png")})["image"]
+    assert list(image.shape[1:]) == sides
+    with torch.inference_mode():
+        mask = theirs(image[None].as_tensor())[0].argmax(0).numpy()
+    upright = mask.T if is_turned else mask
+    model = TrainedModel.find(str(folder))
+    inputs = model.spec.inputs
+    assert (inputs.height, inputs.width) == (height, width)
+    with torch.inference_mode():
+        ours = model.load_network()(torch.from_numpy(inputs.prepare(pixels)))
+    assert upright.any()
+    assert (ours[0].argmax(0).numpy() == upright).all()
+    # MONAI's reader is what turns.
+    assert PILReader().get_data(Image.fromarray(pixels))[0].shape[:2] == (width, height)
+
+
+def test_maps_beside_the_mask_are_turned_too(folder: Path) -> None:
+    import torch
+
+    from edgeseg.models.foreign.turned import Turned
+
+    turned = Turned("torch.nn:Identity")
+    image = torch.arange(6.0).reshape(1, 1, 2, 3)
+    assert torch.equal(turned(image), image)
+    turned.network.forward = lambda x: {"out": [x, 2 * x], "name": "net"}  # type: ignore[method-assign]
+    first, second = turned(image)["out"]
+    assert torch.equal(first, image)
+    assert torch.equal(second, 2 * image)
 
 
 def test_yaml_is_read_as_well(folder: Path) -> None:
@@ -118,6 +180,7 @@ def test_yaml_is_read_as_well(folder: Path) -> None:
     ("transforms", "expected"),
     [
         ([{"_target_": "LoadImaged"}], MeanStd()),
+        ("@lists#first", MinMax(0, 1)),
         ([{"_target_": "ScaleIntensityd", "keys": "image"}], MinMax(0, 1)),
         ([{"_target_": "monai.transforms.ScaleIntensityd", "minv": -1}], MinMax(-1, 1)),
         (
@@ -128,9 +191,11 @@ def test_yaml_is_read_as_well(folder: Path) -> None:
     ],
 )
 def test_transforms_tell_the_values(
-    folder: Path, transforms: list[dict[str, Any]], expected: MeanStd | MinMax
+    folder: Path, transforms: list[dict[str, Any]] | str, expected: MeanStd | MinMax
 ) -> None:
-    write(folder, {**CONFIG, "preprocessing": {"transforms": transforms}}, METADATA)
+    lists = {"first": [{"_target_": "ScaleIntensityd"}]}
+    config = {**CONFIG, "preprocessing": {"transforms": transforms}, "lists": lists}
+    write(folder, config, METADATA)
     assert find_model(str(folder)).inputs.normalization == expected
 
 
@@ -159,6 +224,15 @@ def test_a_range_of_bytes_is_not_divided(folder: Path) -> None:
         ("network_def", None, r"has no network.*package\.module:Class"),
         ("network_def.chanels", [1], r"does not start with the arguments"),
         ("preprocessing", {"transforms": [{"_target_": "NormalizeIntensityd"}]}, r"NormalizeInten"),
+        ("preprocessing", {"transforms": [{"_target_": "CropForegroundd"}]}, r"CropF.* the shape"),
+        (
+            "preprocessing",
+            {"transforms": [{"_target_": "Rotate90d"}]},
+            r"Rotate90d changes the shape",
+        ),
+        ("preprocessing", {"transforms": "@gone"}, r"refers to @gone"),
+        ("preprocessing", reader_of("$monai.data.PILReader()"), r"reader of LoadImage is code"),
+        ("preprocessing", reader_of({"_target_": "PILReader"}), r"reader of LoadImage is no name"),
     ],
 )
 def test_configurations_that_are_refused(
@@ -185,6 +259,7 @@ def test_texts_that_look_like_code_stay_texts(folder: Path) -> None:
     [
         ("inputs.image.num_channels", 7),
         ("inputs.image.spatial_shape", ["16*n", "16*n"]),
+        ("inputs.image.spatial_shape", 64),
         ("inputs.image.spatial_shape", [64, 64, 64]),
         ("inputs.image.value_range", [-1000, 1000]),
         ("outputs.pred.channel_def", {}),
