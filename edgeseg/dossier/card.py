@@ -9,11 +9,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..metrics.limits import MarginVerdict
+from ..bundle.identity import IDENTITY_LENGTH
+from ..metrics.limits import UNCLEAR, MarginVerdict
 from ..metrics.table import METRICS, find_metric
 from .contents import NO_DEVICE, NOT_STATED, Dossier
 
-CHECK = "python runner/run.py --verify"
 ASK_TASK = "Ask who made the network what it is for before you use it."
 ASK_DATA = "Ask who made the network which images it has seen, and whether yours are like them."
 ASK_LICENCE = (
@@ -78,7 +78,8 @@ def _body(dossier: Dossier) -> Iterator[str]:
     yield ""
     yield f"- **Bundle:** `{bundle.short_identity}`"
     yield f"- **Network:** {manifest.model.parameters:,} parameters; {_cell(manifest.model.source)}"
-    yield f"- **Weights:** `{manifest.model.weights_sha256}`, {dossier.trace['weights']['form']}"
+    digest = manifest.model.weights_sha256[:IDENTITY_LENGTH]
+    yield f"- **Weights:** `{digest}`, {dossier.trace['weights']['form']}"
     yield (
         f"- **Made for:** {_cell(manifest.target)}; runtime {_cell(manifest.runtime)}, precision "
         f"{_cell(manifest.precision)}"
@@ -101,6 +102,7 @@ def _body(dossier: Dossier) -> Iterator[str]:
     yield from _heading("What it was held against", _verdicts(dossier))
     yield from _heading("Speed", _speed(dossier))
     yield from _section("Limits", told("Limits"), ask=ASK_LIMITS)
+    yield from _heading("How to use it", _using())
     yield from _heading("How to check it", _checking())
 
 
@@ -188,7 +190,10 @@ def _accuracy(dossier: Dossier) -> Iterator[str]:
 
 
 def _title(name: str) -> str:
-    return find_metric(name).title if name in METRICS.names() else _cell(name)
+    if name not in METRICS.names():
+        return _cell(name)
+    metric = find_metric(name)
+    return f"{metric.title} ({metric.unit})" if metric.unit else metric.title
 
 
 def _with_interval(row: Mapping[str, Any], key: str, name: str, value: float) -> str:
@@ -238,9 +243,11 @@ def _subgroups(subgroups: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _verdicts(dossier: Dossier) -> Iterator[str]:
     verdicts = dossier.row.get("margins") or ()
     if not verdicts:
-        yield "None."
+        yield "Nothing."
     for record in verdicts:
-        yield f"- It {MarginVerdict.from_json(record).text}."
+        verdict = MarginVerdict.from_json(record)
+        subject = "The measurement" if verdict.verdict == UNCLEAR else "It"
+        yield f"- {subject} {verdict.text}."
 
 
 def _speed(dossier: Dossier) -> Iterator[str]:
@@ -265,13 +272,28 @@ def _speed(dossier: Dossier) -> Iterator[str]:
         yield f"It waited {waited:.0%} of the time for its core, which other processes had."
 
 
-def _checking() -> Iterator[str]:
+def _using() -> Iterator[str]:
+    yield "In this folder, with EdgeSeg, or with Python, NumPy and the runtime alone:"
+    yield ""
     yield "```sh"
-    yield "edgeseg verify . --key PUBLIC.pem"
-    yield f"{CHECK}   # after the signature was checked: this runs code of the folder"
+    yield "edgeseg predict . ../picture.jpg --output ../masks"
+    yield "python runner/run.py ../picture.npy --output ../mask.npy"
     yield "```"
     yield ""
     yield (
-        "`runner/check_signature.py` checks the signature with Python and `cryptography` alone. "
-        "Take it, and the public key, from a place that you trust, and not from here."
+        "The second runs code of this folder: check the signature first. Write nothing into the "
+        "folder, which would no longer be what was signed."
+    )
+
+
+def _checking() -> Iterator[str]:
+    yield "```sh"
+    yield "edgeseg verify . --key PUBLIC.pem"
+    yield "```"
+    yield ""
+    yield (
+        "It checks the signature over every file, and then that a picture gives the mask that it "
+        "gave when the bundle was built. `runner/check_signature.py` checks the signature with "
+        "Python and `cryptography` alone. Take it, and the public key, from a place that you "
+        "trust, and not from here."
     )

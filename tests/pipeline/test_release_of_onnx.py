@@ -50,7 +50,7 @@ def test_documents_name_the_file_itself(network: Path, bundle: Path, tmp_path: P
     digest = sha256_of_file(network)
     assert (weights["form"], weights["sha256"]) == ("ONNX file", digest)
     card = (made.folder / "README.md").read_text(encoding="utf-8")
-    assert f"- **Weights:** `{digest}`, ONNX file\n" in card
+    assert f"- **Weights:** `{digest[:12]}`, ONNX file\n" in card
     assert "Compared with ONNX Runtime on the ONNX file on 8 images" in card
     assert "PyTorch" not in card
     assert "under which licence they may be used and passed on" in card
