@@ -98,6 +98,16 @@ def test_it_is_verified_and_used_as_a_bundle(
     assert edgeseg.load(small_release.folder).verify(keys[1]) == agreement
 
 
+def test_each_row_of_a_benchmark_tells_the_identity(
+    small_release: SmallRelease, small_bundles: dict[str, Path]
+) -> None:
+    rows = json.loads(small_release.bench.read_text())["rows"]
+    told = {row["bundle_sha256"] for row in rows if not row["is_baseline"]}
+    assert told == {open_bundle(folder).identity for folder in small_bundles.values()}
+    assert len(told) == 2
+    assert {row["bundle_sha256"] for row in rows if row["is_baseline"]} == {None}
+
+
 def test_the_runner_and_the_small_verifier_work_in_it(
     copied: Path, small_release: SmallRelease, keys: tuple[Path, Path]
 ) -> None:

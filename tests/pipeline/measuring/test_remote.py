@@ -84,6 +84,8 @@ def test_rows_are_those_of_a_local_bench(
     assert (fp32["precision"], fp32["is_baseline"], fp32["speedup"]) == ("fp32", True, 1.0)
     assert (int8["precision"], int8["is_baseline"]) == ("int8", False)
     assert int8["baseline"]["name"] == fp32["name"]
+    identities = [open_bundle(small_bundles[name]).identity for name in ("fp32", "int8")]
+    assert [fp32["bundle_sha256"], int8["bundle_sha256"]] == identities
     for row in remote["rows"]:
         (twin,) = (one for one in local["rows"] if one["key"] == row["key"])
         # The baseline of a device is a bundle; that of this machine is none.
