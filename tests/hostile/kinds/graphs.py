@@ -88,7 +88,9 @@ class Graphs:
             content = model.SerializeToString()
         self.path.write_bytes(content)
         pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
-        pair = SimpleNamespace(name="a", read_image=lambda channels: pixels[..., :channels])
+        pair = SimpleNamespace(
+            name="a", read_image=lambda contract: pixels[..., : contract.channels]
+        )
 
         def use() -> None:
             reference = OnnxReference(read_onnx_model(self.path, self.spec))
