@@ -41,8 +41,8 @@ def predict(
         str | None,
         typer.Option(
             "--format",
-            help="png, nifti or dicom-seg (default: as the image: NIfTI for NIfTI, a DICOM "
-            "segmentation for DICOM, PNG for others). A DICOM series can become a NIfTI volume.",
+            help="Format of the masks: png, nifti (of NIfTI and of DICOM series) or dicom-seg (of "
+            "DICOM; default: NIfTI for NIfTI, dicom-seg for DICOM, else PNG).",
         ),
     ] = None,
     overwrite: Overwrite = False,

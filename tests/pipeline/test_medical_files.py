@@ -274,7 +274,12 @@ def test_a_series_gives_the_masks_of_its_pictures_and_no_word_of_a_patient(
         both = [(folder / place / f"IM{number}.png").read_bytes() for place in ("masks", "of-png")]
         assert both[0] == both[1]
     said.append(run("predict", "b", "data/images", "-o", "labels", "--format", "nifti"))
-    assert [path.suffix for path in (folder / "labels").iterdir()] == [".gz"]
+    assert [path.name for path in (folder / "labels").iterdir()] == ["IM0.nii.gz"]
+    some = [f"data/images/IM{number}" for number in (0, 1, 3)]
+    refused = run_cli("predict", "b", *some, "-o", "n", "--format", "nifti")
+    assert refused.returncode == 1
+    assert "several distances" in refused.stderr
+    said.append(refused.stderr)
     written = [
         path
         for path in folder.rglob("*")
