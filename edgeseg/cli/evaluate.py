@@ -77,7 +77,11 @@ def _print_record(request: EvaluateRequest, scores: dict[str, Any]) -> None:
     model = request.model
     print_result(f"{model} on {scores['images']} images of {scores['data']}, FP32 reference")
     if "clusters" in scores:
-        print_result(f"{scores['clusters']['text']}.")
+        clusters = scores["clusters"]
+        print_result(f"{clusters['text']}.")
+        print_result(f"Mean over {clusters['kind']}, each as a whole")
+        _print_scores(clusters["accuracy"], clusters["accuracy_ci95"])
+        print_result("Images")
     if request.metrics is not None:
         _print_metrics(scores["metrics"], scores["source"])
     else:

@@ -144,6 +144,20 @@ class ScoreTable:
         clusters = None if self.clusters is None else self.clusters.only(places)
         return ScoreTable(self.metrics, self.counts[places], values, clusters)
 
+    def of_clusters(self) -> ScoreTable | None:
+        """The table of clusters, each scored as a whole, such as volumes; None without clusters.
+
+        It has those metrics that are a mean of scores of counts.
+        """
+        if self.clusters is None:
+            return None
+        shape = self.clusters.count, *self.counts.shape[1:]
+        counts = np.zeros(shape, self.counts.dtype)
+        np.add.at(counts, list(self.clusters.of_images), self.counts)
+        means = [one for one in self.metrics.metrics if one.from_counts and not one.is_pooled]
+        values = {one.name: one.from_counts(counts) for one in means if one.from_counts}
+        return ScoreTable(MetricSet(tuple(values)), counts, values)
+
     def scores(self) -> Scores:
         """Value by name, in the order of the set."""
         once = np.ones((1, len(self.counts)), np.int64)

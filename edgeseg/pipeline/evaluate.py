@@ -136,10 +136,11 @@ def score_model(
 
     Returns:
         JSON record: `model`, `source` (its paper), `data`, `images`; `clusters` where these are not
-        independent; `accuracy` and `accuracy_ci95` by metric; `groups` where the folder has a
-        groups.csv, by column and group; `metrics` where a set was asked for; `against` with the
-        other network's scores and, as `difference` and `difference_ci95`, this network's minus
-        those, also of the metrics of that set; and, as `margins`, whether it stays within them.
+        independent, with scores of each as a whole; `accuracy` and `accuracy_ci95` by metric;
+        `groups` where the folder has a groups.csv, by column and group; `metrics` where a set was
+        asked for; `against` with the other network's scores and, as `difference` and
+        `difference_ci95`, this network's minus those, also of the metrics of that set; and, as
+        `margins`, whether it stays within them.
 
     Raises:
         UsageError: The other network looks for other classes, or a margin names a metric that is
@@ -166,7 +167,7 @@ def score_model(
         "data": dataset.root.name,
         "splits": list(dataset.splits),
         "images": len(dataset),
-        **({} if clusters is None else {"clusters": clusters.to_json()}),
+        **_of_clusters(tables[0]),
         "accuracy": tables[0].scores(),
         "accuracy_ci95": tables[0].intervals(),
         **_by_groups(tables[0], dataset),
@@ -185,6 +186,15 @@ def _require_same_classes(spec: ModelSpec, other: ModelSpec) -> None:
             f"{other.name} knows {theirs} classes, {spec.name} {ours}. Compare networks of the "
             "same classes."
         )
+
+
+def _of_clusters(table: ScoreTable) -> dict[str, Any]:
+    """The record's `clusters`, with scores of each as a whole; empty without any."""
+    wholes = table.of_clusters()
+    if wholes is None or table.clusters is None:
+        return {}
+    scored = {"accuracy": wholes.scores(), "accuracy_ci95": wholes.intervals()}
+    return {"clusters": {**table.clusters.to_json(), **scored}}
 
 
 def _by_groups(table: ScoreTable, dataset: FolderDataset) -> dict[str, Any]:

@@ -86,6 +86,19 @@ def test_parts_of_the_images_keep_what_belongs_together() -> None:
     assert table.only([0, 1, 4]).clusters is None
 
 
+def test_a_cluster_is_scored_as_a_whole() -> None:
+    # A slice without an object, found empty, has Dice 1: volumes have no such slices.
+    table = table_of([[10, 0, 10], [0, 0, 0], [0, 0, 0], [0, 5, 5], [5, 0, 0]], (0, 0, 0, 1, 1))
+    wholes = table.of_clusters()
+    assert wholes is not None
+    assert wholes.per_image["dice_image"] == pytest.approx([2 / 3, 0.5])
+    assert wholes.scores()["dice_image"] == pytest.approx((2 / 3 + 0.5) / 2)
+    assert {*wholes.scores()} == {"dice_image", "iou_image"}
+    assert wholes.intervals()["dice_image"] == pytest.approx((0.5, 2 / 3))
+    assert wholes.clusters is None
+    assert table_of([[1, 0, 0]], None).of_clusters() is None
+
+
 def test_clusters_of_other_images_are_refused() -> None:
     with pytest.raises(ValueError, match=r"3 images were scored.*Name the clusters of the same"):
         table_of([[1, 0, 0]] * 3, (0, 0))

@@ -151,6 +151,7 @@ def test_volumes_are_learned_scored_measured_and_predicted(
     assert scored["accuracy"]["dice_pooled"] == 1
     build(run, "data")
     assert scored["clusters"]["count"] == 1
+    assert scored["clusters"]["accuracy"] == {"dice_image": 1, "iou_image": 1}
     assert scored["clusters"]["text"].startswith("3 slices of 1 volume; intervals resample")
     measured = json.loads(run("bench", "b", "--data", "data", "--runs", "5", "--json"))
     assert measured["data"]["clusters"]["of_images"] == [0, 0, 0, 1, 1, 1]
@@ -257,6 +258,7 @@ def test_a_series_gives_the_masks_of_its_pictures_and_no_word_of_a_patient(
         Image.fromarray(grey.astype(np.uint16)).save(folder / "png" / f"IM{number}.png")
     said = [run("evaluate", *MODEL, "--weights", "net.safetensors", "--data", "data")]
     assert "3 images of 1 series; intervals resample series, of which 1 is too few" in said[0]
+    assert "Mean over series, each as a whole" in said[0]
     checked = run_cli("data", "check", "data")
     assert checked.returncode == 1  # one series lies in three splits
     assert "IM0 (train) and IM4 (val) are of one series" in " ".join(checked.stdout.split())
