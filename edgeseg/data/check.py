@@ -25,7 +25,7 @@ from .groups import read_patients
 from .images import read_image
 from .layout import Layout, find_layout, name_of_line
 from .masks import read_mask
-from .medical.frames import sha256_of_picture
+from .medical.frames import file_of, sha256_of_picture
 from .medical.readers import is_medical, list_frames, open_medical
 from .medical.windows import Window
 
@@ -143,7 +143,7 @@ class _Checker:
             self.fault("image", path, str(error))
         else:
             self.by_content[digest].append(name)
-        masks = self.layout.find_masks(name)
+        masks = self._find_masks(name)
         if not self.layout.masks:
             return  # is told once
         if not masks:
@@ -166,7 +166,7 @@ class _Checker:
                 self._tell_duplicates(names, split_of)
         self._tell_patients(split_of)
         self._tell_masks()
-        used = {mask for name in self.layout.images for mask in self.layout.find_masks(name)}
+        used = {file_of(mask) for name in self.layout.images for mask in self._find_masks(name)}
         for mask in sorted(set(self.layout.masks.values()) - used):
             message = f"The mask {mask.name} belongs to no image."
             self.notes.append(Finding("unused mask", self._short(mask), message))
@@ -185,6 +185,15 @@ class _Checker:
         if self.lists is not None and unlisted:
             message = f"{unlisted} of {len(self.layout.images)} images are in none of the lists."
             self.notes.append(Finding("split", self._short(self.layout.root), message))
+
+    def _find_masks(self, name: str) -> list[Path]:
+        """See `Layout.find_masks`; a damaged segmentation is told once."""
+        try:
+            return self.layout.find_masks(name)
+        except (DataError, MissingBackendError) as error:
+            if str(error) not in {fault.message for fault in self.faults}:
+                self.fault("mask", self.layout.mask_folder, str(error))
+            return []
 
     def look_at_depth(self) -> None:
         """Whether the images use their 16 bits."""

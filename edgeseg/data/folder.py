@@ -29,7 +29,7 @@ from .images import picture_shape, read_image
 from .layout import Layout, find_layout, name_of_line
 from .masks import read_mask
 from .medical.frames import split_frame
-from .medical.readers import list_frames
+from .medical.readers import list_frames, mask_frames
 
 SPLITS = ("train", "val", "test")
 SAMPLE_FOLDER = Path(__file__).parent / "isic2016_cc0"
@@ -170,7 +170,7 @@ def _pairs_of(name: str, image: Path, mask: Path | None, axis: int) -> list[Pair
         return [Pair(name, image, mask)]
     masks: Sequence[Path | None] = [None] * len(images)
     if mask is not None:
-        masks = list_frames(mask, axis)
+        masks = mask_frames(mask, len(images), axis)
     if len(masks) != len(images):
         raise DataError(
             f"{image} holds {len(images)} pictures, and its mask {mask} {len(masks)}. Give each "

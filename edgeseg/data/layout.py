@@ -13,6 +13,7 @@ from .decoding import IMAGE_SUFFIXES
 from .medical import dicom, readers
 from .medical.frames import frame_path, split_frame
 from .medical.patients import patient_keys
+from .medical.segmented import masks_of_instances
 
 OTHER_SUFFIXES = (".txt", ".csv", ".json", ".md", ".xml", ".zip", ".npy")  # not looked into
 SUFFIXES = (*IMAGE_SUFFIXES, *readers.SUFFIXES)
@@ -62,16 +63,26 @@ class Layout:
     def patients(self) -> Mapping[str, str]:
         """A key for the images that are DICOM, by name, equal for those of one patient; see
         `edgeseg.data.medical.patients`. It is written nowhere."""
-        names = [
-            name
-            for name, path in self.images.items()
-            if getattr(readers.reader_of(path), "kind", None) == "dicom"
-        ]
-        keys, kind = patient_keys([self.images[name] for name in names])
-        return {name: f"{kind} {key}" for name, key in zip(names, keys, strict=True) if key}
+        files = _dicom_files(self.images)
+        keys, kind = patient_keys(list(files.values()))
+        return {name: f"{kind} {key}" for name, key in zip(files, keys, strict=True) if key}
+
+    @cached_property
+    def _segmented(self) -> Mapping[str, list[Path]]:
+        """Masks that DICOM segmentations hold of images, by the images' names."""
+        masks = _dicom_files(self.masks)
+        return masks_of_instances(_dicom_files(self.images), list(masks.values())) if masks else {}
 
     def find_masks(self, name: str) -> list[Path]:
-        """Masks that may be meant for an image: one, or none, or several."""
+        """Masks that may be meant for an image: one, or none, or several.
+
+        A segmentation says itself which images it is of; others are known by their names.
+
+        Raises:
+            DataError: A segmentation is damaged.
+        """
+        if name in self._segmented:
+            return self._segmented[name]
         for stem in _stems(name):
             found = [self.masks[stem + end] for end in MASK_ENDINGS if stem + end in self.masks]
             if found:
@@ -206,6 +217,12 @@ def name_of_line(line: str, known: Collection[str]) -> str:
     text = without_suffix(text)
     inner = text.partition("/")[2] if text.partition("/")[0].lower() in IMAGE_FOLDERS else text
     return next((one for one in (text, inner, PurePosixPath(text).name) if one in known), text)
+
+
+def _dicom_files(files: Mapping[str, Path]) -> dict[str, Path]:
+    return {
+        name: path for name, path in files.items() if readers.reader_of(path) is dicom.DicomFile
+    }
 
 
 def _stems(name: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -304,6 +305,14 @@ def test_a_series_gives_the_masks_of_its_pictures_and_no_word_of_a_patient(
     )
     masks = [np.asarray(Image.open(folder / "masks" / f"IM{one}.png")) // 255 for one in range(9)]
     assert np.array_equal(frames, np.stack(masks))
+    # What it found is a truth that it agrees with: one file holds the masks of all pictures.
+    shutil.copytree(folder / "data" / "images", folder / "again" / "images")
+    shutil.copytree(folder / "seg", folder / "again" / "masks")
+    (folder / "again" / "test.txt").write_text("\n".join(path.name for path in paths))
+    scored = json.loads(
+        run(*("evaluate", *MODEL, "--weights", "net.safetensors"), "--data", "again", "--json")
+    )
+    assert scored["accuracy"]["dice_pooled"] == 1
 
 
 @pytest.mark.parametrize(

@@ -24,11 +24,11 @@ from .parsing import (
     parse,
     whole,
 )
+from .segmented import SEGMENTATION, SegmentedSlices, segmented_slices
 from .windows import FROM_FILE, Window, spread
 
 COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 GREYS = ("MONOCHROME1", "MONOCHROME2")
-SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 
 
 class DicomFile:
@@ -89,9 +89,10 @@ class DicomFile:
     def count(self, axis: int) -> int:
         """Number of pictures; frames lie as they are stored, along whatever axis.
 
-        The frames of a segmentation are segments of one picture: see `values`.
+        Those of a segmentation are the pictures that it is of: see `values`.
         """
-        return 1 if self.is_segmentation else self.frames
+        with guarded(self.path):
+            return self._slices().count if self.is_segmentation else self.frames
 
     def shape(self, axis: int) -> tuple[int, int]:
         """Rows and columns."""
@@ -110,15 +111,16 @@ class DicomFile:
             return rows, columns
 
     def values(self, index: int, axis: int) -> NDArray[Any]:
-        """Stored values of a frame, (H, W), as masks have them; of a segmentation, the segments.
+        """Stored values of a frame, (H, W), as masks have them; of a segmentation, the segments
+        of the picture that it is of.
 
         Raises:
-            DataError: The frame is coloured, or is not decoded; a segmentation of several slices,
-                or of shares.
+            DataError: The frame is coloured, or is not decoded; a segmentation of shares.
         """
         with guarded(self.path):
             if self.is_segmentation:
-                return self._segments()
+                size = self.rows, self.columns
+                return self._slices().labels(index, size, self._stored, self.path)
             stored = self._stored(index)
             if stored.ndim != 2:
                 raise DataError(
@@ -127,23 +129,8 @@ class DicomFile:
                 )
             return stored
 
-    def _segments(self) -> NDArray[np.uint16]:
-        """Number of the segment of each pixel, 0 where there is none."""
-        places, labels = set(), np.zeros((self.rows, self.columns), np.uint16)
-        is_binary = str(self.data.SegmentationType) == "BINARY"
-        for index in range(self.frames):
-            position = macro(self.data, index, "PlanePositionSequence")
-            places.add(str(getattr(position, "ImagePositionPatient", "")))
-            if len(places) > 1 or not is_binary:
-                raise DataError(
-                    f"The segmentation {self.path} holds several slices, or shares of pixels. As "
-                    "a mask, save it as NIfTI or as a PNG for each slice."
-                )
-            segment = whole(
-                macro(self.data, index, "SegmentIdentificationSequence"), "ReferencedSegmentNumber"
-            )
-            labels[self._stored(index) > 0] = segment
-        return labels
+    def _slices(self) -> SegmentedSlices:
+        return segmented_slices(self.data, self.frames, self.path)
 
     def picture(
         self, index: int, axis: int, window: Window | str | None, white: int | None

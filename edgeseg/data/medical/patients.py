@@ -1,4 +1,4 @@
-"""Which DICOM files are of one patient. Who that is is kept here and written nowhere."""
+"""Which DICOM files are of one patient, and which file is which. It is written nowhere."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ...metrics.clusters import PATIENTS, SERIES, STUDIES
 from .parsing import MAGIC, MAGIC_PLACE, guarded
 
 TAGS = {PATIENTS: "PatientID", STUDIES: "StudyInstanceUID", SERIES: "SeriesInstanceUID"}
+OWN_TAGS = ("SOPClassUID", "SOPInstanceUID")
 LAST_TAG = 0x0020000E  # of those
 HEAD_BYTES = 2**24  # more come before the tags in no sound file
 
@@ -26,7 +27,8 @@ def patient_keys(files: Sequence[Path]) -> tuple[list[str | None], str]:
     Returns:
         Keys, None for files that tell nothing; and of `edgeseg.metrics.clusters` the kind.
     """
-    found = [_tags_of(file) for file in files]
+    every = [_tags_of(file) for file in files]
+    found = [None if tags is None else tags[len(OWN_TAGS) :] for tags in every]
     told = [tags for tags in found if tags is not None]
     for place, kind in enumerate(TAGS):
         values = {tags[place] for tags in told}
@@ -35,8 +37,14 @@ def patient_keys(files: Sequence[Path]) -> tuple[list[str | None], str]:
     return [None] * len(found), SERIES
 
 
+def instance_of(file: Path) -> tuple[str, str]:
+    """UIDs of a DICOM file's kind and of the file itself; empty where they are not told."""
+    tags = _tags_of(file)
+    return ("", "") if tags is None else (tags[0], tags[1])
+
+
 def _tags_of(file: Path) -> tuple[str, ...] | None:
-    """Values of `TAGS`; None where the file is not read, which is told elsewhere."""
+    """Values of `OWN_TAGS` and `TAGS`; None where the file is not read, which is told elsewhere."""
     if not is_installed("pydicom"):
         return None
     try:
@@ -57,4 +65,6 @@ def _read_tags(file: Path, _changed_ns: int, _size: int) -> tuple[str, ...]:
     data = read_partial(
         io.BytesIO(head), stop_when=lambda tag, _, __: tag > LAST_TAG, force=not has_header
     )
-    return tuple(str(getattr(data, name, None) or "").strip() for name in TAGS.values())
+    return tuple(
+        str(getattr(data, name, None) or "").strip() for name in (*OWN_TAGS, *TAGS.values())
+    )

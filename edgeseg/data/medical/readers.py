@@ -103,6 +103,19 @@ def list_frames(file: Path, axis: int = AXIAL) -> list[Path]:
     return [frame_path(file, index, axis) for index in range(count)]
 
 
+def mask_frames(mask: Path, count: int, axis: int) -> list[Path]:
+    """Names of the masks in a file that is the mask of one of `count` pictures.
+
+    A segmentation does not tell of pictures behind the last in which something was found.
+
+    Raises:
+        DataError: A medical file that is damaged.
+    """
+    if getattr(open_medical(mask), "is_segmentation", False):
+        return [frame_path(mask, index, axis) for index in range(count)]
+    return list_frames(mask, axis)
+
+
 def chosen_frame(path: Path, opened: MedicalFile) -> tuple[int, int]:
     """Index and axis of the picture that a path names.
 

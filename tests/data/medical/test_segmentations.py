@@ -56,8 +56,10 @@ def test_a_segmentation_of_one_picture_is_a_mask(tmp_path: Path) -> None:
     write_segmentation(tmp_path / "one.dcm", sources[:1], masks[:1], ORIGIN)
     assert np.array_equal(read_mask(tmp_path / "one.dcm", 3), masks[0])
     write_segmentation(tmp_path / "all.dcm", sources, masks, ORIGIN)
-    with pytest.raises(DataError, match=r"several slices.*save it as NIfTI or as a PNG"):
+    with pytest.raises(DataError, match=r"holds 3 frames.*Name it, such as all.dcm#0"):
         read_mask(tmp_path / "all.dcm", 3)
+    for index, mask in enumerate(masks):
+        assert np.array_equal(read_mask(tmp_path / f"all.dcm#{index}", 3), mask)
 
 
 def test_empty_masks_read_back_equal(tmp_path: Path) -> None:

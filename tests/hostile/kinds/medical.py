@@ -52,7 +52,19 @@ class Dicoms:
         ]
         lossless = encode_lossless(grey, 12, 4, restart_rows=5)
         self.files.append(with_frame(self.files[0], "1.2.840.10008.1.2.4.70", lossless))
+        self.files.append(self._segmentation())
         self.files += [self._nested(self.files[0], depth) for depth in (3, 400, 20_000)]
+
+    def _segmentation(self) -> bytes:
+        """Of three pictures of a series."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        draw, paths = np.random.default_rng(1), []
+        for number in range(3):
+            paths.append(self.folder / f"source{number}.dcm")
+            paths[-1].write_bytes(dicom_bytes(np.zeros((20, 24), np.uint8), number=number))
+        labels = [draw.integers(0, 2, (20, 24)).astype(np.uint8) for _ in paths]
+        write_segmentation(self.folder / "seg.dcm", paths, labels, ORIGIN)
+        return (self.folder / "seg.dcm").read_bytes()
 
     @staticmethod
     def _nested(content: bytes, depth: int) -> bytes:
