@@ -249,6 +249,7 @@ def test_a_series_gives_the_masks_of_its_pictures_and_no_word_of_a_patient(
     folder: Path, run: Callable[..., str], run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import highdicom
+    import pydicom
     from pydicom import dcmread
 
     monkeypatch.setenv("EDGESEG_CACHE_DIR", str(folder / "cache"))
@@ -294,6 +295,13 @@ def test_a_series_gives_the_masks_of_its_pictures_and_no_word_of_a_patient(
     contents["names"] = "\n".join(map(str, written)).encode()
     for word in patient_words():
         assert [name for name, content in contents.items() if word in content] == [], word
+    # An archive's folder holds reports and segmentations beside the pictures.
+    shutil.copytree(folder / "data" / "images", folder / "disc")
+    tests = Path(pydicom.__file__).parent / "data" / "test_files"
+    shutil.copy(tests / "reportsi.dcm", folder / "disc" / "SR1")
+    done = run_cli("predict", "b", "disc", "-o", "of-disc", "--format", "png")
+    assert "1 DICOM file in disc is no picture" in done.stderr
+    assert len(list((folder / "of-disc").iterdir())) == 9
     # A segmentation is the patient's: its purpose.
     run("predict", "b", "data/images", "-o", "seg")
     made = highdicom.seg.segread(folder / "seg" / "IM0.dcm")

@@ -24,7 +24,8 @@ from .parsing import (
     parse,
     whole,
 )
-from .segmented import SEGMENTATION, SegmentedSlices, segmented_slices
+from .patients import SEGMENTATION
+from .segmented import SegmentedSlices, segmented_slices
 from .windows import FROM_FILE, Window, spread
 
 COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")

@@ -12,9 +12,10 @@ from ...lazy import is_installed
 from ...metrics.clusters import PATIENTS, SERIES, STUDIES
 from .parsing import MAGIC, MAGIC_PLACE, guarded
 
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 TAGS = {PATIENTS: "PatientID", STUDIES: "StudyInstanceUID", SERIES: "SeriesInstanceUID"}
-OWN_TAGS = ("SOPClassUID", "SOPInstanceUID")
-LAST_TAG = 0x0020000E  # of those
+OWN_TAGS = ("SOPClassUID", "SOPInstanceUID", "Rows")
+LAST_TAG = 0x00280010  # of those
 HEAD_BYTES = 2**24  # more come before the tags in no sound file
 
 
@@ -43,6 +44,20 @@ def instance_of(file: Path) -> tuple[str, str]:
     return ("", "") if tags is None else (tags[0], tags[1])
 
 
+def shows_picture(file: Path) -> bool:
+    """Whether a DICOM file is a picture to look at: no report, no list of files, no segmentation.
+
+    A damaged file counts as one: what is wrong with it is told where it is used.
+    """
+    tags = _tags_of(file)
+    if tags is None or tags[0] == SEGMENTATION:
+        return tags is None
+    from pydicom.uid import UID
+
+    # Of a picture that is cut short there is the kind, and no number of rows.
+    return tags[2] != "" or tags[0] == "" or "Image" in UID(tags[0]).name
+
+
 def _tags_of(file: Path) -> tuple[str, ...] | None:
     """Values of `OWN_TAGS` and `TAGS`; None where the file is not read, which is told elsewhere."""
     if not is_installed("pydicom"):
@@ -65,6 +80,7 @@ def _read_tags(file: Path, _changed_ns: int, _size: int) -> tuple[str, ...]:
     data = read_partial(
         io.BytesIO(head), stop_when=lambda tag, _, __: tag > LAST_TAG, force=not has_header
     )
-    return tuple(
-        str(getattr(data, name, None) or "").strip() for name in (*OWN_TAGS, *TAGS.values())
-    )
+    names = (*OWN_TAGS, *TAGS.values())
+    kind, *others = (str(getattr(data, name, None) or "").strip() for name in names)
+    meta = getattr(data, "file_meta", None)  # of a DICOMDIR, it alone tells the kind
+    return kind or str(getattr(meta, "MediaStorageSOPClassUID", "")), *others

@@ -16,6 +16,7 @@ from ...contract import AXIAL, InputContract
 from ...errors import DataError
 from . import dicom, nifti
 from .frames import frame_path, split_frame
+from .patients import shows_picture
 from .windows import Window, require_window
 
 SUFFIXES = (*nifti.NiftiFile.suffixes, *dicom.DicomFile.suffixes)
@@ -83,6 +84,11 @@ def open_medical(path: Path) -> MedicalFile | None:
     file = split_frame(path)[0]
     reader = reader_of(file)
     return None if reader is None else reader(file)
+
+
+def is_shown(file: Path) -> bool:
+    """Whether an image file is to be looked at: a DICOM file may be a report or a segmentation."""
+    return reader_of(file) is not dicom.DicomFile or shows_picture(file)
 
 
 def list_frames(file: Path, axis: int = AXIAL) -> list[Path]:

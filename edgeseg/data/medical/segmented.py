@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from ...errors import DataError
 from .frames import frame_path
 from .parsing import guarded, macro, number, parse, whole
-from .patients import instance_of
+from .patients import SEGMENTATION, instance_of
 
-SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 BINARY = "BINARY"
 
 

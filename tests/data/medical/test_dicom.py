@@ -15,7 +15,7 @@ from support import needs
 from edgeseg.contract import InputContract, MeanStd
 from edgeseg.data.images import read_image
 from edgeseg.data.masks import read_mask
-from edgeseg.data.medical.readers import list_frames, spacing_of
+from edgeseg.data.medical.readers import is_shown, list_frames, spacing_of
 from edgeseg.errors import DataError
 
 pytestmark = needs("pydicom")
@@ -205,6 +205,20 @@ def test_a_message_never_quotes_the_file(tmp_path: Path, capfd: pytest.CaptureFi
     assert told
     shown = "".join([*told, *capfd.readouterr()])
     assert not any(word in shown for word in ("Zebulon", "Quirrel", "PID-", "1941", "Wobble"))
+
+
+def test_reports_lists_and_segmentations_are_no_pictures(tmp_path: Path) -> None:
+    assert is_shown(shipped("CT_small.dcm"))
+    for name in ("reportsi.dcm", "rtplan.dcm", "dicomdirtests/DICOMDIR", "test-SR.dcm"):
+        assert not is_shown(shipped(name)), name
+    picture = write_dicom(tmp_path / "a.dcm", RAMP.astype(np.uint8))
+    assert is_shown(picture)
+    segmentation = "1.2.840.10008.5.1.4.1.1.66.4"
+    made = write_dicom(tmp_path / "b.dcm", RAMP.astype(np.uint8), SOPClassUID=segmentation)
+    assert not is_shown(made)
+    for length in (140, 400, 700):  # what is cut short is not passed over
+        (tmp_path / "c.dcm").write_bytes(picture.read_bytes()[:length])
+        assert is_shown(tmp_path / "c.dcm")
 
 
 def test_files_without_header_are_read_by_their_ending_and_others_are_told(tmp_path: Path) -> None:
