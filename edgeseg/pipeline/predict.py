@@ -19,7 +19,6 @@ from ..errors import BundleError, reason_of
 from ..lazy import require
 from .builder.bundle_reference import reference_runner
 
-SHOWN_IDENTITY = 12  # characters of a bundle's identity that people compare
 
 
 def load_bundle(bundle: Bundle, *, threads: int = 1) -> Backend:
@@ -89,7 +88,7 @@ def origin_of(bundle: Bundle) -> Origin:
         classes=bundle.outputs.classes,
         model=manifest.model.name,
         bundle=manifest.name,
-        identity=bundle.identity[:SHOWN_IDENTITY],
+        identity=bundle.short_identity,
         version=manifest.edgeseg_version,
     )
 
