@@ -20,7 +20,6 @@ from ..lazy import require
 from .builder.bundle_reference import reference_runner
 
 
-
 def load_bundle(bundle: Bundle, *, threads: int = 1) -> Backend:
     """Load a bundle's artefact.
 
