@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgeseg.data.groups import places_of
 from edgeseg.errors import UsageError
 from edgeseg.metrics.bootstrap import bootstrap_intervals
+from edgeseg.metrics.clusters import Clusters
 from edgeseg.metrics.counts import dice_from_counts
 
 from ..report import Report, without_samples
@@ -62,12 +63,20 @@ def evidence_of(report: Report, rows: Sequence[dict[str, Any]]) -> dict[str, Any
     return {
         "environment": report.environment,
         "protocol": report.protocol,
-        "data": {name: part for name, part in report.data.items() if name not in NAMES_OF_IMAGES},
+        "data": _data(report),
         "reference": [_told(row) for row in reference],
         "baselines": [_told(row) for row in report.rows if row["name"] in names - {first["name"]}],
         "rows": [_told(row) for row in rows],
         "subgroups": subgroups_of(report, first, reference),
     }
+
+
+def _data(report: Report) -> dict[str, Any]:
+    """What is told of the images: not which of them belong together, but how many do."""
+    told = {name: part for name, part in report.data.items() if name not in NAMES_OF_IMAGES}
+    if "clusters" in told:
+        told["clusters"] = {**told["clusters"], "of_images": None}
+    return told
 
 
 def _told(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,11 +104,14 @@ def subgroups_of(
     for column, values in (report.data.get("groups") or {}).items():
         groupings[column] = places_of(values)
     own, other = _dice_of(ours), _dice_of(theirs)
+    clusters = Clusters.from_json(report.data.get("clusters"))
+
+    def part(name: str, at: Sequence[int]) -> dict[str, Any]:
+        belonging = None if clusters is None else clusters.only(at)
+        return _part(name, own[list(at)], other[list(at)], belonging)
+
     return [
-        {
-            "title": title,
-            "parts": [_part(name, own[list(at)], other[list(at)]) for name, at in places.items()],
-        }
+        {"title": title, "parts": [part(name, at) for name, at in places.items()]}
         for title, places in groupings.items()
     ]
 
@@ -110,17 +122,23 @@ def _dice_of(sample: Mapping[str, Any]) -> NDArray[np.float64]:
     return np.asarray(dice_from_counts(counts[:, 1:]).mean(-1), np.float64)
 
 
-def _part(name: str, own: NDArray[np.float64], other: NDArray[np.float64]) -> dict[str, Any]:
+def _part(
+    name: str,
+    own: NDArray[np.float64],
+    other: NDArray[np.float64],
+    clusters: Clusters | None,
+) -> dict[str, Any]:
     """One part: Dice and its change to the reference's, each with its 95 % interval."""
 
     def statistic(weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
         means = {"dice": own, "delta": own - other}
-        return {key: weights @ values / len(values) for key, values in means.items()}
+        return {key: weights @ values / weights.sum(1) for key, values in means.items()}
 
-    intervals = bootstrap_intervals(len(own), statistic)
+    intervals = bootstrap_intervals(len(own), statistic, clusters)
     return {
         "name": name,
         "images": len(own),
+        "independent": len(own) if clusters is None else clusters.count,
         "dice_image": float(own.mean()),
         "dice_image_ci95": list(intervals["dice"]),
         "delta_dice_image": float((own - other).mean()),

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..bundle.identity import IDENTITY_LENGTH
+from ..metrics.clusters import IMAGES
 from ..metrics.limits import UNCLEAR, MarginVerdict
 from ..metrics.table import METRICS, find_metric
 from .contents import NO_DEVICE, NOT_STATED, Dossier
@@ -173,12 +174,16 @@ def _accuracy(dossier: Dossier) -> Iterator[str]:
     if not row.get("accuracy"):
         yield "Not measured: no report of `edgeseg bench` was given."
         return
+    independent = data.get("clusters")
     splits = ", ".join(map(_cell, data.get("splits") or ()))
     yield (
         f"On {data['images']} images of {_cell(str(data['folder']))} ({splits}), at the network's "
         "resolution. Changes are those against the FP32 reference on the same images; intervals "
-        "are 95 %, by bootstrap over images."
+        f"are 95 %, by bootstrap over {independent['kind'] if independent else IMAGES}."
     )
+    if independent:
+        yield ""
+        yield f"{_prose(independent['text'])}"
     yield ""
     yield "| metric | score | change |"
     yield "|---|---|---|"

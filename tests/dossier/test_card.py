@@ -11,6 +11,7 @@ from dossiers import dossier_of
 
 from edgeseg.dossier.card import card_text
 from edgeseg.dossier.contents import read_card
+from edgeseg.metrics.clusters import VOLUMES, Clusters
 
 
 def test_a_measured_bundle(tmp_path: Path) -> None:
@@ -28,6 +29,16 @@ def test_a_measured_bundle(tmp_path: Path) -> None:
     manifest = dossier.bundle.manifest.model_dump(mode="json")
     assert unknown_numbers(card, [dossier.performance, dossier.trace, manifest]) == []
     assert unknown_numbers(card, [dossier.trace, manifest]) != []
+
+
+def test_what_intervals_are_drawn_from(tmp_path: Path) -> None:
+    dossier = dossier_of(tmp_path / "bundle")
+    assert "95 %, by bootstrap over images." in card_text(dossier)
+    clusters = Clusters((0, 0, 1, 1, 1), VOLUMES).to_json()
+    data = {**dossier.performance["data"], "clusters": clusters}
+    card = card_text(replace(dossier, performance={**dossier.performance, "data": data}))
+    assert "95 %, by bootstrap over volumes.\n" in card
+    assert "\n5 slices of 2 volumes; intervals resample volumes, of which 2 are too few" in card
 
 
 def test_what_was_not_measured_or_stated_is_told(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from bench_reports import IMAGES, report_of
 from edgeseg.benchmarks.pages.evidence import evidence_of, rows_of, subgroups_of, without_pictures
 from edgeseg.benchmarks.report import Report
 from edgeseg.errors import UsageError
+from edgeseg.metrics.clusters import VOLUMES, Clusters
 
 NAME = "net-intel-fp32"
 
@@ -74,6 +75,29 @@ def test_parts_of_the_images_by_hand() -> None:
     low, high = second["dice_image_ci95"]
     assert low == pytest.approx(0.5)
     assert high == pytest.approx(1.0)
+
+
+def test_slices_of_a_volume_are_drawn_together() -> None:
+    """Eight slices, four of each of two volumes: all of one volume's are 0.5, all others 1."""
+    hits = np.array([5] * 4 + [10] * 4)
+    missed = 10 - hits
+    foreground = np.stack([hits, missed, missed], -1)
+    counts = np.stack([foreground * 0, foreground], 1).tolist()
+    row = {"name": "net", "per_image": {"counts": counts}}
+    clusters = Clusters((0, 0, 0, 0, 1, 1, 1, 1), VOLUMES).to_json()
+    data = {"images": 8, "groups": {"site": ["a"] * 8}}
+
+    def part(**more: Any) -> dict[str, Any]:
+        (part,) = subgroups_of(Report({}, {**data, **more}, [], []), row, [row])[-1]["parts"]
+        return dict(part)
+
+    together, alone = part(clusters=clusters), part()
+    assert together["dice_image_ci95"] == pytest.approx([0.5, 1.0])
+    assert alone["dice_image_ci95"][0] > 0.55
+    assert (together["independent"], alone["independent"]) == (2, 8)
+    told = evidence_of(Report({}, {**data, "clusters": clusters}, [], [row]), [row])
+    assert told["data"]["clusters"]["of_images"] is None
+    assert told["data"]["clusters"]["count"] == 2
 
 
 def test_without_single_images_there_are_no_parts() -> None:
