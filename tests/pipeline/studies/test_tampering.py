@@ -17,10 +17,10 @@ pytestmark = needs(
 )
 
 
-@pytest.mark.parametrize("flips", [60, pytest.param(1000, marks=pytest.mark.slow)])
-def test_every_flipped_bit_is_found(small_bundles: dict[str, Path], flips: int) -> None:
-    result = tamper(small_bundles["int8"], flips)
-    assert (result.found, result.flips, result.missed) == (flips, flips, ())
+@pytest.mark.slow
+def test_every_flipped_bit_is_found(small_bundles: dict[str, Path]) -> None:
+    result = tamper(small_bundles["int8"])
+    assert (result.found, result.flips, result.missed) == (1000, 1000, ())
     assert result.files > 20
 
 
