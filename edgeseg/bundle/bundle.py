@@ -31,7 +31,7 @@ from ..storage.atomic import write_text
 from ..storage.reading import read_json
 from .golden import read_golden
 from .identity import IDENTITY_LENGTH, identity_of
-from .manifest import MANIFEST_NAME, SCHEMA_VERSION, FileRecord, Manifest, Role
+from .manifest import MANIFEST_NAME, NAMES_OF_IMAGES, SCHEMA_VERSION, FileRecord, Manifest, Role
 from .older_manifests import OLDER_VERSIONS, upgraded
 from .release_record import RELEASE_NAME, released_files
 from .signature import SIGNATURE_NAME
@@ -101,6 +101,18 @@ class Bundle:
     def short_identity(self) -> str:
         """The identity as people read it: on pages, in reports, by the runner."""
         return self.identity[:IDENTITY_LENGTH]
+
+    @property
+    def names_images(self) -> bool:
+        """Whether the manifest names images, as those of older versions do."""
+        quantization = self.record.get("quantization") or {}
+        told = [
+            *quantization.get("images", ()),
+            *self.record["checks"].values(),
+            *(row.get("worst_image") for row in self.manifest.measurements),
+        ]
+        told = [one for one in told if isinstance(one, dict)]
+        return any(one.get(name) for one in told for name in NAMES_OF_IMAGES)
 
     def golden_pair(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Image (H, W, C) and probabilities (1, C, h, w).

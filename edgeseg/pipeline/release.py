@@ -95,6 +95,7 @@ class Released:
     key: Fingerprint of the key.
     verdicts: On each metric that was judged.
     unstated: What nobody has stated of the weights, such as "Licence"; the card says so.
+    names_images: The manifest, of an older version, names calibration images.
     """
 
     folder: Path
@@ -104,6 +105,7 @@ class Released:
     key: str
     verdicts: tuple[MarginVerdict, ...]
     unstated: tuple[str, ...] = ()
+    names_images: bool = False
 
     def to_json(self) -> dict[str, Any]:
         verdicts = [one.to_json() for one in self.verdicts]
@@ -144,6 +146,7 @@ def release_bundle(request: ReleaseRequest, progress: Progress = SILENT) -> Rele
         key=key.fingerprint,
         verdicts=tuple(MarginVerdict.from_json(one) for one in verdicts),
         unstated=dossier.unstated,
+        names_images=bundle.names_images,
     )
 
 

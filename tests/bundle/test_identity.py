@@ -88,3 +88,19 @@ def test_measurements_are_added_without_changing_it(tmp_path: Path) -> None:
     measured = bundle.with_measurements([{"latency_ms": 0.1 + 0.2}])
     assert measured.manifest.measurements != bundle.manifest.measurements
     assert measured.identity == bundle.identity
+
+
+def test_only_older_manifests_name_images(tmp_path: Path) -> None:
+    folder = write_small_bundle(tmp_path / "bundle")
+    assert not open_bundle(folder).names_images
+    record = json.loads((folder / "manifest.json").read_text())
+    check = {"images": 1, "max_abs_diff": 0, "mean_abs_diff": 0, "flips_per_10k": 0}
+    for changes in (
+        {"checks": {"onnx": {**check, "worst_image": "anna"}}},
+        {"measurements": [{"worst_image": {"name": "anna", "delta_dice": 0}}]},
+    ):
+        (folder / "manifest.json").write_text(json.dumps(record | changes))
+        assert open_bundle(folder).names_images
+    sound = {"checks": {"onnx": check}, "measurements": [{"worst_image": None}]}
+    (folder / "manifest.json").write_text(json.dumps(record | sound))
+    assert not open_bundle(folder).names_images

@@ -75,6 +75,7 @@ def test_it_opens_and_its_files_are_checked(older: dict[str, Path], name: str) -
     assert bundle.manifest.schema_version == 3
     written = json.loads((older[name] / "manifest.json").read_text())
     assert bundle.short_identity == IDENTITIES[name]
+    assert bundle.names_images
     assert dict(bundle.artifact.settings) == written["artifact"]["runtime"]
     assert [file.model_dump() for file in bundle.manifest.files] == written["files"]
     assert (bundle.manifest.tuning is None) == (written.get("placement") is None)

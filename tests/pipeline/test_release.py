@@ -30,6 +30,7 @@ pytestmark = needs(
     "torch", "onnx", "onnx_ir", "onnxruntime", "cryptography", "model_signing", "cyclonedx"
 )
 
+RunCli = Callable[..., Any]
 JSON_FILES = ("performance.json", "traceability.json", "manifest.json")
 DOCUMENTS = {
     "README.md",
@@ -286,7 +287,7 @@ def test_the_command(
     small_bundles: dict[str, Path],
     small_release: SmallRelease,
     tmp_path: Path,
-    run_cli: Callable[..., Any],
+    run_cli: RunCli,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     private, output = tmp_path / "key.pem", tmp_path / "release"
@@ -330,6 +331,23 @@ def test_the_command(
     done = run_cli("verify", output, "--key", private)
     assert done.returncode == 2
     assert "The key is a private one" in done.stderr
+
+
+def test_an_older_bundle_that_names_images_is_told_of(
+    small_bundles: dict[str, Path], keys: tuple[Path, Path], tmp_path: Path, run_cli: RunCli
+) -> None:
+    bundle = Path(shutil.copytree(small_bundles["fp32"], tmp_path / "bundle"))
+    record = read(bundle, "manifest.json")
+    record["checks"]["onnx"]["worst_image"] = "anna"
+    (bundle / "manifest.json").write_text(json.dumps(record))
+    words = ["--key", keys[0], "--no-check", "-o"]
+    done = run_cli("release", bundle, *words, tmp_path / "release")
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stderr.split())
+    assert "names images, which may be names of patients. Build the bundle anew" in told
+    done = run_cli("release", small_bundles["fp32"], *words, tmp_path / "again", "--json")
+    assert json.loads(done.stdout)["names_images"] is False
+    assert "patients" not in done.stderr
 
 
 def test_python_takes_what_the_request_has(

@@ -91,6 +91,11 @@ def release(
             f"Nobody has stated of the weights: {named}. The card says so. State it in a file of "
             "Markdown, and give that with --card."
         )
+    if made.names_images:
+        print_note(
+            "manifest.json was written by an older version and names images, which may be names of "
+            "patients. Build the bundle anew to leave them out."
+        )
     print_result(
         f"{made.folder}: {made.files} files of bundle {made.bundle_sha256[:12]}, signed by "
         f"{made.key}"
