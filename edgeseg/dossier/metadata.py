@@ -97,11 +97,18 @@ def _output(dossier: Dossier) -> dict[str, Any]:
 
 
 def inference() -> dict[str, Any]:
-    """A configuration with which MONAI's parser gives the bundle, ready to predict."""
+    """A configuration by which MONAI predicts: the mask of `image` becomes the picture `mask`.
+
+    The picture is given by its path, and not as a tensor: MONAI's readers would turn it, and its
+    resizing is another than the one that the network was measured with.
+    """
     return {
-        "imports": ["$import edgeseg"],
+        "imports": ["$import edgeseg", "$from PIL import Image"],
         "bundle_root": ".",
+        "image": "picture.png",
+        "mask": "mask.png",
         "network_def": {"_target_": "edgeseg.load", "folder": "@bundle_root"},
+        "run": ["$Image.fromarray(@network_def.predict(@image)).save(@mask)"],
     }
 
 

@@ -11,10 +11,14 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from card_numbers import unknown_numbers
+from PIL import Image
 from small_release import SmallRelease, small_release_of
-from support import needs
+from support import draw_pair, needs
+
+import edgeseg
 
 pytestmark = needs(
     "torch", "onnx", "onnx_ir", "onnxruntime", "cryptography", "model_signing", "cyclonedx"
@@ -182,6 +186,24 @@ def test_monai_reads_the_configuration(copied: Path) -> None:
     parser["bundle_root"] = str(copied)
     assert parser.get_parsed_content("network_def").name == "egeunet-onnxruntime-int8"
     assert parser["_meta_#network_data_format#inputs#image#spatial_shape"] == [64, 64]
+
+
+def test_monai_runs_it(small_release: SmallRelease, tmp_path: Path) -> None:
+    bundle = pytest.importorskip("monai.bundle")
+    picture, _ = draw_pair((50, 70), seed=3)
+    Image.fromarray(picture).save(tmp_path / "picture.png")
+    bundle.run(
+        config_file=str(small_release.folder / "configs" / "inference.json"),
+        meta_file=str(small_release.folder / "configs" / "metadata.json"),
+        bundle_root=str(small_release.folder),
+        image=str(tmp_path / "picture.png"),
+        mask=str(tmp_path / "mask.png"),
+    )
+    with Image.open(tmp_path / "mask.png") as mask:
+        told = np.asarray(mask)
+    assert told.shape == (50, 70)
+    expected = edgeseg.load(small_release.folder).predict(tmp_path / "picture.png")
+    assert np.array_equal(told, expected)
 
 
 def test_the_page_shows_no_picture(small_release: SmallRelease) -> None:
