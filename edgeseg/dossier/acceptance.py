@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..bundle.bundle import Bundle
+from ..metrics.clusters import IMAGES
+from ..metrics.table import METRICS, find_metric
 
 
 def acceptance_text(
@@ -34,14 +36,21 @@ def acceptance_text(
             "",
             "[[metric]]",
             f"name = {_text(verdict['metric'])}",
+            f"is_relative = {str(_is_relative(verdict['metric'])).lower()}",
             f"allowed_loss = {float(verdict['allowed'])!r}",
             f"required = {str(verdict['metric'] in asked).lower()}",
             f"change = {float(verdict['change'])!r}",
             f"change_ci95 = [{float(low)!r}, {float(high)!r}]",
-            f"images = {int(verdict['images'])}",
+            f"counted = {int(verdict['images'])}",
+            f"unit = {_text(verdict.get('unit', IMAGES))}",
             f"verdict = {_text(verdict['verdict'])}",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _is_relative(name: str) -> bool:
+    """Whether changes of a metric are shares of the reference's score, and not differences."""
+    return name in METRICS.names() and find_metric(name).is_change_relative
 
 
 def _text(value: object) -> str:
