@@ -78,6 +78,12 @@ def read_signing_key(path: Path, password: str | None = None) -> SigningKey:
     return SigningKey(path, secret, *_public_half(key, path))
 
 
+def is_exposed(path: Path) -> bool:
+    """Whether other users of this machine can read a private key that is not encrypted."""
+    is_open = os.name == "posix" and bool(path.stat().st_mode & 0o077)
+    return is_open and not _is_encrypted(read_key_file(path))
+
+
 def _is_encrypted(pem: bytes) -> bool:
     return b"ENCRYPTED" in pem
 

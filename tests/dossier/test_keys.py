@@ -14,6 +14,7 @@ from edgeseg.bundle.signature import fingerprint_of, read_public_key
 from edgeseg.dossier.keys import (
     PASSWORD,
     PasswordNeededError,
+    is_exposed,
     make_key_pair,
     public_path,
     read_signing_key,
@@ -110,3 +111,13 @@ def test_files_that_are_no_private_key(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=words):
             read_signing_key(path)
     assert read_signing_key(write_key(tmp_path / "p384.pem", new_key("SECP384R1"))).fingerprint
+
+
+def test_a_key_that_others_can_read_is_exposed(tmp_path: Path) -> None:
+    private, _ = make_keys(tmp_path)
+    assert not is_exposed(private)
+    private.chmod(0o640)
+    assert is_exposed(private)
+    make_key_pair(tmp_path / "locked.pem", password="secret")
+    (tmp_path / "locked.pem").chmod(0o644)
+    assert not is_exposed(tmp_path / "locked.pem")

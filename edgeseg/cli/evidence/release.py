@@ -60,6 +60,7 @@ def release(
     performance, with one signature over every file, which edgeseg verify --key checks. A password
     of the key is taken from EDGESEG_KEY_PASSWORD, or asked for.
     """
+    from ...dossier.keys import is_exposed
     from ...pipeline.release import ReleaseRequest
 
     if new_key is not None:
@@ -90,6 +91,10 @@ def release(
         print_note(
             f"Nobody has stated of the weights: {named}. The card says so. State it in a file of "
             "Markdown, and give that with --card."
+        )
+    if is_exposed(key):
+        print_note(
+            f"{key} is not encrypted, and others can read it. Keep it to yourself: chmod 600 {key}"
         )
     if made.names_images:
         print_note(
