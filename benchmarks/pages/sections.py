@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeseg.bundle.identity import IDENTITY_LENGTH
 from edgeseg.metrics.limits import KEEPS, LOSES
 from edgeseg.metrics.metric import Metric
 from edgeseg.metrics.table import all_metrics
@@ -73,7 +74,9 @@ def table_section(rows: Sequence[dict[str, Any]]) -> str:
 
 def _cells(row: dict[str, Any], metrics: Sequence[Metric]) -> Iterable[str]:
     latency = row.get("latency_ms") or {}
-    yield f'<th scope="row">{escape(row["name"])}</th>'
+    identity = str(row.get("bundle_sha256") or "")[:IDENTITY_LENGTH]
+    told = f'<br><span class="range">{escape(identity)}</span>' if identity else ""
+    yield f'<th scope="row">{escape(row["name"])}{told}</th>'
     yield f'<td class="text">{escape(str(row["target"]))}</td>'
     yield f'<td class="text">{escape(str(row["precision"]))}</td>'
     yield _number(latency.get("p50"), 2)

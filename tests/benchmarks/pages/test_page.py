@@ -84,6 +84,14 @@ def test_profiles_alone_have_a_page_without_empty_parts() -> None:
         assert title not in page
 
 
+def test_the_table_tells_identities() -> None:
+    report = full_report(2)
+    assert '<th scope="row">net-1</th>' in report_page([report], [])  # as in older reports
+    known = [{**row, "bundle_sha256": "a1" * 32} for row in report.rows]
+    page = report_page([replace(report, rows=known)], [])
+    assert '<th scope="row">net-1<br><span class="range">a1a1a1a1a1a1</span></th>' in page
+
+
 def test_names_are_escaped() -> None:
     page = report_page([full_report(model=EVIL)], [{**PROFILE, "name": EVIL}])
     assert EVIL not in page
