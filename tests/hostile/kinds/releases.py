@@ -110,7 +110,11 @@ class MonaiBundles:
             "features": [4, 4, 4, 4, 4, 4],
             "norm": ["instance", {"affine": True}],
         },
-        "preprocessing": {"transforms": [{"_target_": "ScaleIntensityd", "keys": "image"}]},
+        "lists": [
+            {"_target_": "LoadImaged", "reader": "PILReader", "reverse_indexing": True},
+            {"_target_": "ScaleIntensityd", "keys": "image"},
+        ],
+        "preprocessing": {"transforms": "@lists"},
     }
     METADATA: dict[str, Any] = {
         "name": "shapes",
@@ -142,7 +146,7 @@ class MonaiBundles:
     def make(self, random: Random) -> Action:
         self._fresh()
         config, metadata = json.loads(json.dumps(self.CONFIG)), self.METADATA
-        kind = random.randrange(6)
+        kind = random.randrange(7)
         network = config["network_def"]
         if kind == 0:
             network["_target_"] = random.choice(self.TARGETS)
@@ -152,6 +156,9 @@ class MonaiBundles:
             network["norm"] = {"_target_": random.choice(self.TARGETS), "x": [self.CODE[0]]}
         elif kind == 3:
             config = mutate_json(config, random)
+        elif kind == 4:
+            loader = config["lists"][0]
+            loader[random.choice([*loader])] = random.choice((*self.CODE, *HOSTILE_VALUES))
         else:
             metadata = mutate_json(metadata, random)
         texts = {"inference.json": config, "metadata.json": metadata}
