@@ -69,7 +69,7 @@ def _input(dossier: Dossier) -> dict[str, Any]:
         "format": "magnitude",
         "modality": "n/a",
         "num_channels": inputs.channels,
-        "spatial_shape": [inputs.height, inputs.width],
+        "spatial_shape": [inputs.width, inputs.height],  # as MONAI reads pictures
         "dtype": "float32",
         "value_range": [min(ends), max(ends)],
         "is_patch_data": False,
@@ -88,7 +88,7 @@ def _output(dossier: Dossier) -> dict[str, Any]:
         "type": "probabilities",
         "format": "segmentation",
         "num_channels": outputs.channels,
-        "spatial_shape": [inputs.height, inputs.width],
+        "spatial_shape": [inputs.width, inputs.height],  # as MONAI reads pictures
         "dtype": "float32",
         "value_range": [0, 1],
         "is_patch_data": False,
@@ -99,16 +99,20 @@ def _output(dossier: Dossier) -> dict[str, Any]:
 def inference() -> dict[str, Any]:
     """A configuration by which MONAI predicts: the mask of `image` becomes the picture `mask`.
 
-    The picture is given by its path, and not as a tensor: MONAI's readers would turn it, and its
-    resizing is another than the one that the network was measured with.
+    The picture is given by its path: MONAI resizes in another way than the one that the network was
+    measured with. `network_def` takes tensors that somebody has prepared.
     """
     return {
         "imports": ["$import edgeseg", "$from PIL import Image"],
         "bundle_root": ".",
         "image": "picture.png",
         "mask": "mask.png",
-        "network_def": {"_target_": "edgeseg.load", "folder": "@bundle_root"},
-        "run": ["$Image.fromarray(@network_def.predict(@image)).save(@mask)"],
+        "bundle": {"_target_": "edgeseg.load", "folder": "@bundle_root"},
+        "network_def": {
+            "_target_": "edgeseg.pipeline.predict.torch_module",
+            "folder": "@bundle_root",
+        },
+        "run": ["$Image.fromarray(@bundle.predict(@image)).save(@mask)"],
     }
 
 

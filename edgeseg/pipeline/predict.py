@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,16 @@ from numpy.typing import NDArray
 from edgeseg.benchmarks.settings import require_cores
 from edgeseg.targets import Backend, find_runtime
 
-from ..bundle.bundle import SOURCE_WEIGHTS, Bundle
+from ..bundle.bundle import SOURCE_WEIGHTS, Bundle, open_bundle
 from ..data.images import read_image
 from ..data.medical.segmentations import Origin
 from ..errors import BundleError, reason_of
 from ..lazy import require
+from ..options import AnyPath, require_path
 from .builder.bundle_reference import reference_runner
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def load_bundle(bundle: Bundle, *, threads: int = 1) -> Backend:
@@ -34,14 +39,25 @@ def load_bundle(bundle: Bundle, *, threads: int = 1) -> Backend:
 def compute_mask(
     bundle: Bundle, backend: Backend, image: NDArray[np.uint8] | NDArray[np.uint16]
 ) -> NDArray[np.float32]:
-    """Probabilities (1, C, h, w) of an image (H, W, 3), at the network's size.
+    """Probabilities (1, C, h, w) of an image (H, W, 3), at the network's size; see `run_prepared`.
+
+    Raises:
+        BundleError: As `run_prepared`, or the manifest describes other images.
+    """
+    return run_prepared(bundle, backend, lambda: bundle.inputs.prepare(image))
+
+
+def run_prepared(
+    bundle: Bundle, backend: Backend, prepare: Callable[[], NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """Probabilities (1, C, h, w) of what `prepare` gives, (1, C, h, w).
 
     Raises:
         BundleError: The artefact fails on it, or gives a mask of another shape than the manifest
             says.
     """
     try:
-        mask = np.asarray(backend.run(bundle.inputs.prepare(image)), np.float32)
+        mask = np.asarray(backend.run(prepare()), np.float32)
     except Exception as error:  # each runtime has exceptions of its own
         raise BundleError(
             f"The artefact of {bundle.folder} fails on an image: {reason_of(error)}. Its manifest "
@@ -78,6 +94,38 @@ def predict_image(
             f"{bundle.folder} gives NaN or infinity for {what}. Build with another --precision."
         )
     return bundle.outputs.restore(probabilities, *image.shape[:2])
+
+
+def torch_module(folder: AnyPath, threads: int = 1) -> nn.Module:
+    """A bundle as a torch module, for what evaluates such modules, as MONAI does.
+
+    Its images have their columns first, (N, C, W, H), as MONAI's readers give them, and values as
+    the contract of the bundle prepares them; its probabilities, (N, C, W, H), are laid out alike.
+    Nothing of it can be trained.
+
+    Raises:
+        BundleError: The folder holds no bundle; in `forward`, the artefact fails on an image.
+        TargetError, MissingBackendError: The runtime does not load the artefact, or PyTorch is not
+            installed.
+    """
+    require("torch", purpose="A bundle as a torch module")
+    import torch
+    from torch import nn
+
+    bundle = open_bundle(require_path(folder))
+    backend = load_bundle(bundle, threads=threads)
+
+    def probabilities_of(image: NDArray[np.float32]) -> NDArray[np.float32]:
+        return run_prepared(bundle, backend, lambda: image[None])
+
+    class BundleModule(nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            upright = image.detach().to("cpu", torch.float32).transpose(2, 3).contiguous().numpy()
+            maps = np.concatenate([probabilities_of(one) for one in upright])
+            result = torch.from_numpy(maps).transpose(2, 3).contiguous()
+            return result.to(image.device)
+
+    return BundleModule()
 
 
 def origin_of(bundle: Bundle) -> Origin:

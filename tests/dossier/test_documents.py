@@ -19,6 +19,8 @@ from small_release import SmallRelease, small_release_of
 from support import draw_pair, needs
 
 import edgeseg
+from edgeseg.bundle.bundle import open_bundle
+from edgeseg.pipeline.predict import compute_mask, load_bundle
 
 pytestmark = needs(
     "torch", "onnx", "onnx_ir", "onnxruntime", "cryptography", "model_signing", "cyclonedx"
@@ -184,8 +186,35 @@ def test_monai_reads_the_configuration(copied: Path) -> None:
     parser.read_config(str(copied / "configs" / "inference.json"))
     parser.read_meta(str(copied / "configs" / "metadata.json"))
     parser["bundle_root"] = str(copied)
-    assert parser.get_parsed_content("network_def").name == "egeunet-onnxruntime-int8"
+    assert parser.get_parsed_content("bundle").name == "egeunet-onnxruntime-int8"
     assert parser["_meta_#network_data_format#inputs#image#spatial_shape"] == [64, 64]
+
+
+def test_monai_runs_tensors_through_the_network(small_release: SmallRelease) -> None:
+    monai = pytest.importorskip("monai.bundle")
+    import torch
+
+    configs = small_release.folder / "configs"
+    monai.verify_net_in_out(
+        net_id="network_def",
+        config_file=str(configs / "inference.json"),
+        meta_file=str(configs / "metadata.json"),
+        device="cpu",
+        bundle_root=str(small_release.folder),
+    )
+    parser = monai.ConfigParser()
+    parser.read_config(str(configs / "inference.json"))
+    parser["bundle_root"] = str(small_release.folder)
+    network = parser.get_parsed_content("network_def")
+    bundle = open_bundle(small_release.folder)
+    picture = draw_pair((50, 70), seed=3)[0]
+    upright = torch.from_numpy(bundle.inputs.prepare(picture))
+    both = torch.cat([upright, upright.flip(1)]).transpose(2, 3)
+    maps = network(both)
+    assert maps.shape == (2, 1, 64, 64)
+    expected = compute_mask(bundle, load_bundle(bundle), picture)
+    assert np.array_equal(maps[:1].transpose(2, 3).numpy(), expected)
+    assert not np.array_equal(maps[1], maps[0])
 
 
 def test_monai_runs_it(small_release: SmallRelease, tmp_path: Path) -> None:

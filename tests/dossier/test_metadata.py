@@ -41,7 +41,7 @@ def test_grey_images_of_several_classes(tmp_path: Path) -> None:
     jsonschema.validate(records[METADATA], records[SCHEMA])
     formats = records[METADATA]["network_data_format"]
     image = formats["inputs"]["image"]
-    assert (image["num_channels"], image["spatial_shape"]) == (1, [16, 24])
+    assert (image["num_channels"], image["spatial_shape"]) == (1, [24, 16])
     assert image["value_range"] == [-2, 2]
     assert formats["outputs"]["pred"]["channel_def"] == {"0": "background", "1": "a", "2": "b"}
 
