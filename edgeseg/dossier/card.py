@@ -143,15 +143,17 @@ def _compiled(dossier: Dossier) -> Iterator[str]:
     if rewrites:
         worst = max(one["max_abs_diff"] for one in rewrites)
         flips = max(one["flips_per_10k"] for one in rewrites)
+        differs = f"a probability differs by {worst:.1e} at most" if worst else "nothing differs"
         yield (
-            f"- {len(rewrites)} exact rewrites of the graph; on the golden image a probability "
-            f"differs by {worst:.1e} at most, and {flips:.2f} of 10,000 pixels flip."
+            f"- {len(rewrites)} exact {'rewrite' if len(rewrites) == 1 else 'rewrites'} of the "
+            f"graph; on the golden image {differs}, and {flips:.2f} of 10,000 pixels flip."
         )
     else:
         yield f"- Rewrites: {trace['rewrites_note']}"
     record = trace["quantization"]
     if record is None:
-        yield "- Quantisation: none was recorded."
+        is_quantised = dossier.bundle.manifest.precision == "int8"
+        yield f"- {'Quantisation: none was recorded.' if is_quantised else 'Not quantised.'}"
     else:
         yield (
             f"- Quantised by {_cell(record['method'])} with {record['images']} calibration images, "

@@ -31,6 +31,21 @@ def test_a_measured_bundle(tmp_path: Path) -> None:
     assert unknown_numbers(card, [dossier.trace, manifest]) != []
 
 
+@pytest.mark.parametrize(
+    ("worst", "words"),
+    [
+        (0.0, "1 exact rewrite of the graph; on the golden image nothing differs, and 0.00 of"),
+        (2.4e-7, "1 exact rewrite of the graph; on the golden image a probability differs by 2.4e"),
+    ],
+)
+def test_rewrites_are_told(tmp_path: Path, worst: float, words: str) -> None:
+    dossier = dossier_of(tmp_path / "bundle")
+    rewrite = {"name": "a", "places": 3, "max_abs_diff": worst, "flips_per_10k": 0.0}
+    card = card_text(replace(dossier, trace={**dossier.trace, "rewrites": [rewrite]}))
+    assert f"- {words}" in card
+    assert "- Not quantised.\n" in card
+
+
 def test_what_intervals_are_drawn_from(tmp_path: Path) -> None:
     dossier = dossier_of(tmp_path / "bundle")
     assert "95 %, by bootstrap over images." in card_text(dossier)
