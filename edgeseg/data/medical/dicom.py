@@ -25,7 +25,7 @@ from .parsing import (
     whole,
 )
 from .patients import SEGMENTATION
-from .segmented import SegmentedSlices, segmented_slices
+from .segmented import SegmentedSlices, slices_of_file
 from .windows import FROM_FILE, Window, spread
 
 COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
@@ -131,7 +131,8 @@ class DicomFile:
             return stored
 
     def _slices(self) -> SegmentedSlices:
-        return segmented_slices(self.data, self.frames, self.path)
+        state = self.path.stat()
+        return slices_of_file(self.path, state.st_mtime_ns, state.st_size)
 
     def picture(
         self, index: int, axis: int, window: Window | str | None, white: int | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +80,9 @@ def masks_of_instances(images: Mapping[str, Path], masks: Sequence[Path]) -> dic
     for mask in masks:
         if instance_of(mask)[0] != SEGMENTATION:
             continue
-        data = parse(mask, pixels=False)
         with guarded(mask):
-            slices = segmented_slices(data, whole(data, "NumberOfFrames", 1), mask)
+            state = mask.stat()
+            slices = slices_of_file(mask, state.st_mtime_ns, state.st_size)
         for place, uid in enumerate(slices.instances):
             own = mask if slices.is_of_frames or slices.count == 1 else frame_path(mask, place)
             found.setdefault(uid, []).append(own)
@@ -89,6 +90,17 @@ def masks_of_instances(images: Mapping[str, Path], masks: Sequence[Path]) -> dic
         return {}
     uids = {name: instance_of(image)[1] for name, image in images.items()}
     return {name: found[uid] for name, uid in uids.items() if uid in found}
+
+
+@lru_cache(maxsize=1_000)
+def slices_of_file(path: Path, _changed_ns: int, _size: int) -> SegmentedSlices:
+    """See `segmented_slices`; once for all pictures of a series.
+
+    Raises:
+        DataError: See `segmented_slices`.
+    """
+    data = parse(path, pixels=False)
+    return segmented_slices(data, whole(data, "NumberOfFrames", 1), path)
 
 
 def segmented_slices(data: Any, frame_count: int, path: Path) -> SegmentedSlices:
