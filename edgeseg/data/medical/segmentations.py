@@ -6,8 +6,9 @@ which is its purpose. Nothing else that edgeseg writes has them.
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,12 +71,24 @@ def read_source(path: Path) -> Any:
                 f"{path} has no {missing[0]}: it does not say where in a patient its pixels lie, "
                 "and a segmentation in DICOM or NIfTI must. Write its mask with --format png."
             )
-        for name in REPEATED:
+        for name in (*REPEATED, "SliceThickness"):
             if name not in data:
                 setattr(data, name, "")
         if data.PatientSex not in SEXES:
             data.PatientSex = "O"
+        _blank_wrong_dates(data)
     return data
+
+
+def _blank_wrong_dates(data: Any) -> None:
+    """Empty dates and times that are none, as some programs for anonymising leave them."""
+    from pydicom.valuerep import DA, TM
+
+    for name, kind in (("PatientBirthDate", DA), ("StudyDate", DA), ("StudyTime", TM)):
+        try:
+            kind(str(getattr(data, name)))
+        except (ValueError, TypeError):
+            setattr(data, name, "")
 
 
 def series_of(path: Path) -> tuple[Any, ...]:
@@ -107,7 +120,7 @@ def write_segmentation(
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
     data = [read_source(source) for source in sources]
-    with guarded(sources[0]):
+    with guarded(sources[0]), _fitting(sources[0]):
         labels = np.stack(frames)
         made = highdicom.seg.Segmentation(
             source_images=data,
@@ -130,6 +143,22 @@ def write_segmentation(
         content = io.BytesIO()
         made.save_as(content)
     write_bytes(path, content.getvalue())
+
+
+@contextlib.contextmanager
+def _fitting(source: Path) -> Iterator[None]:
+    """What of a source's tags highdicom refuses, without its words, which may quote them.
+
+    Raises:
+        DataError: It refused one.
+    """
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"The tags of {source} lack what a DICOM segmentation takes from them, or contradict "
+            f"each other ({type(error).__name__}). Write its mask with --format png."
+        ) from None
 
 
 def _describe(origin: Origin) -> list[Any]:

@@ -84,6 +84,38 @@ def test_it_tells_what_made_it_and_whose_it_is(tmp_path: Path) -> None:
     assert made.PatientID == PATIENT["PatientID"]
 
 
+def test_gaps_and_faults_of_a_header_do_not_matter(tmp_path: Path) -> None:
+    """As anonymised files and those of some scanners have them."""
+    import highdicom
+    from pydicom import dcmread
+
+    source = write_dicom(
+        tmp_path / "a.dcm",
+        np.zeros((12, 16), np.uint8),
+        **dict.fromkeys(("SliceThickness", "PatientSex", "StudyID", "AccessionNumber")),
+    )
+    content = source.read_bytes()
+    assert content.count(b"19410203") == content.count(b"101112") == 1
+    source.write_bytes(content.replace(b"19410203", b"XX/00/00").replace(b"101112", b"99:99x"))
+    assert dcmread(source).PatientBirthDate == "XX/00/00"
+    write_segmentation(tmp_path / "seg.dcm", [source], labels(1), ORIGIN)
+    made = highdicom.seg.segread(tmp_path / "seg.dcm")
+    assert (made.PatientBirthDate, made.StudyTime) == ("", "")
+    assert str(made.PatientName) == PATIENT["PatientName"]
+
+
+def test_tags_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    sources = series(tmp_path, 2)
+    sources[1] = write_dicom(
+        tmp_path / "other.dcm",
+        np.zeros((12, 16), np.uint16),
+        number=2,
+        StudyInstanceUID="1.2.9",
+    )
+    with pytest.raises(DataError, match=r"contradict each other.*Write its mask with --format png"):
+        write_segmentation(tmp_path / "seg.dcm", sources, labels(2), ORIGIN)
+
+
 def test_an_enhanced_file_of_many_frames_reads_back_equal(tmp_path: Path) -> None:
     import highdicom
     from pydicom import dcmread
