@@ -18,6 +18,7 @@ from ..reference.torch_reference import TorchReference
 from ..storage.cache import cache_root, kept_results
 
 TRAIN_PACKAGES = ("torch", "monai", "lightning_fabric")
+DICOM_PACKAGES = ("pydicom", "highdicom")
 
 
 def diagnose() -> dict[str, Any]:
@@ -28,6 +29,8 @@ def diagnose() -> dict[str, Any]:
         "parts": [
             _part("export", TorchReference.packages),
             _part("training", TRAIN_PACKAGES),
+            _part("DICOM", DICOM_PACKAGES),
+            _part("NIfTI", ("nibabel",)),
         ],
         "runtimes": [_runtime(name).to_json() for name in RUNTIMES.names()],
         "devices": {name: list(find_device(name).runtimes) for name in device_names()},
