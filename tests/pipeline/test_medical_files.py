@@ -245,6 +245,7 @@ def patient_words() -> list[bytes]:
     return [word.encode() for word in sorted({*words, SERIES, STUDY, PLACE})]
 
 
+@needs("lightning_fabric", "monai")
 def test_a_series_gives_the_masks_of_its_pictures_and_no_word_of_a_patient(
     folder: Path, run: Callable[..., str], run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,6 +266,7 @@ def test_a_series_gives_the_masks_of_its_pictures_and_no_word_of_a_patient(
     assert checked.returncode == 1  # one series lies in three splits
     assert "IM0 (train) and IM4 (val) are of one series" in " ".join(checked.stdout.split())
     said.append(checked.stdout)
+    said.append(run("train", *MODEL, "--data", "data", "--epochs", "1", "--batch-size", "2"))
     build(run, "data")
     said.append(run("bench", "b", "--data", "data", "--runs", "5", "--output", "report.json"))
     said.append(
