@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..contract import InputContract, OutputContract
 from ..errors import UsageError
 
 # Names under which networks of common packages return the map that is meant.
@@ -179,37 +178,6 @@ def resize_to_image(maps: Tensor, image: Tensor) -> Tensor:
     if maps.shape[2:] == image.shape[2:]:
         return maps
     return F.interpolate(maps, image.shape[2:], mode="bilinear", align_corners=False)
-
-
-def contract_of_maps(
-    shape: tuple[int, ...], inputs: InputContract, outputs: OutputContract, name: str
-) -> OutputContract:
-    """The contract of a network whose forward gives maps of that shape.
-
-    Maps with a half, a quarter, ... of the image's rows and columns are resized in the graph.
-
-    Raises:
-        UsageError: The shape is another one.
-    """
-    wanted = (1, outputs.channels, inputs.height, inputs.width)
-    if shape == wanted:
-        return outputs
-    if len(shape) == 4 and shape[:2] == wanted[:2] and _is_fraction(shape[2:], wanted[2:]):
-        return replace(outputs, resized_from=(shape[2], shape[3]))
-    raise UsageError(
-        f"{name} gives {shape} where the spec says {wanted}: one image, channels, height, width. "
-        "Correct channels in the spec, or let forward return maps of the image's size, or of a "
-        "half, a quarter, ... of it."
-    )
-
-
-def _is_fraction(size: tuple[int, ...], whole: tuple[int, ...]) -> bool:
-    """Whether both sides are the same fraction of the whole ones, rounded alike."""
-    return any(
-        size == tuple(side // factor for side in whole)
-        or size == tuple(-(-side // factor) for side in whole)
-        for factor in range(2, max(whole) + 1)
-    )
 
 
 class _ProbabilityTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]

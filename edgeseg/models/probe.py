@@ -15,12 +15,12 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from ..contract import InputContract, OutputContract
 from ..errors import UsageError
+from ..formats.map_sizes import contract_of_maps
 from .complexity import count_parameters, try_forward
 from .foreign_code import foreign_code
 from .logits import failing_network
 from .outputs import (
     choose_output,
-    contract_of_maps,
     count_sources,
     ends_in_probabilities,
     pick_output,

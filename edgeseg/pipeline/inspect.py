@@ -15,11 +15,13 @@ from ..formats.onnx_files.reading import (
     Port,
     image_input,
     layout_of,
+    open_session,
     ports,
     read_graph,
 )
-from ..lazy import require
+from ..models.foreign.onnx_file import read_onnx_model
 from ..storage.atomic import write_text
+from ..storage.temporary import temporary_folder
 
 USUAL_SIDE = 256
 STRIDES = (1, 2, 4, 8, 16, 32, 64)
@@ -131,11 +133,12 @@ def inspect_onnx(path: Path, size: tuple[int, int] | None = None) -> Inspection:
     chosen = _mask_of(outputs, layout, path)
     index = outputs.index(chosen)
     maps = np.stack([run(*wanted, seed)[index] for seed in range(PROBES)]).astype(np.float64)
+    _require_sound(path, chosen, maps, run(*wanted)[index])
     is_first = layout == "NCHW" or len(chosen.sizes) < 4
     count = 1 if len(chosen.sizes) == 3 else chosen.sizes[1 if is_first else 3]
     assert count is not None
     axis = 2 if is_first else 4
-    return Inspection(
+    found = Inspection(
         image,
         layout,
         *wanted,
@@ -147,6 +150,39 @@ def inspect_onnx(path: Path, size: tuple[int, int] | None = None) -> Inspection:
         float(maps.min()),
         float(maps.max()),
     )
+    _require_buildable(path, found)
+    return found
+
+
+def _require_sound(path: Path, port: Port, maps: NDArray[Any], again: NDArray[Any]) -> None:
+    """Refuse maps that are no numbers, and a file that answers one image in two ways.
+
+    Args:
+        maps: For random images.
+        again: For the first of them.
+    """
+    if not np.isfinite(maps).all():
+        raise UsageError(
+            f"Output {port.name} of {path} holds NaN or infinity for random images. Export the "
+            "network with its trained weights."
+        )
+    if not np.array_equal(maps[0], again):
+        raise UsageError(
+            f"{path} answers one image in two ways. Take out of the network what is random, as "
+            "dropout in training mode, and export it again."
+        )
+
+
+def _require_buildable(path: Path, found: Inspection) -> None:
+    """Refuse what `edgeseg build` would, with the description that is written.
+
+    Raises:
+        UsageError: See `edgeseg.models.foreign.onnx_file.read_onnx_model`.
+    """
+    with temporary_folder("inspect") as name:
+        spec = Path(name) / "spec.toml"
+        write_text(spec, found.spec_text)
+        read_onnx_model(path, spec)
 
 
 def write_spec(inspection: Inspection, path: Path) -> None:
@@ -161,17 +197,7 @@ def write_spec(inspection: Inspection, path: Path) -> None:
 
 
 def _runner(path: Path, image: Port, layout: str, channels: int) -> Any:
-    onnxruntime = require("onnxruntime", purpose="Running an ONNX file")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(
-            str(path), sess_options=options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:
-        raise UsageError(
-            f"ONNX Runtime does not open {path} ({reason_of(error)}). Export it again."
-        ) from error
+    session = open_session(path, is_plain=False)
 
     def run(height: int, width: int, seed: int = 0) -> list[NDArray[Any]]:
         shape = (channels, height, width) if layout == "NCHW" else (height, width, channels)

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from ..contract import resize_plane
 from ..errors import UsageError, reason_of
+from ..formats.map_sizes import contract_of_maps
 from ..formats.onnx_files.contract_graph import contract_graph, output_layout
 from ..formats.onnx_files.reading import (
     Port,
     choose_output,
     image_input,
     layout_of,
+    open_session,
     read_graph,
 )
 from ..lazy import require
@@ -58,23 +60,11 @@ class OnnxReference:
 
     def predictor(self) -> Predictor:
         """Runs the file as it is; prepared image (1, C, H, W) to probabilities (1, C, H, W)."""
-        onnxruntime = require("onnxruntime", purpose="Running an ONNX file")
         model = read_graph(self.path)
         source = image_input(model, self.path)
         target = choose_output(model, self.spec.output, self.path)
         layout, _ = layout_of(source, self.path)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        # As the file says it, not as optimisations would have it.
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        try:
-            session = onnxruntime.InferenceSession(
-                str(self.path), sess_options=options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:
-            raise UsageError(
-                f"ONNX Runtime does not open {self.path} ({reason_of(error)}). Export it again."
-            ) from error
+        session = open_session(self.path, is_plain=True)
 
         def predict(image: NDArray[np.float32]) -> NDArray[np.float32]:
             fed = image if layout == "NCHW" else image.transpose(0, 2, 3, 1)
@@ -101,6 +91,7 @@ class OnnxReference:
             maps = maps[:, None]
         if where == "NHWC":
             maps = maps.transpose(0, 3, 1, 2)
+        contract_of_maps(maps.shape, inputs, outputs, str(self.path))
         if maps.shape[2:] != (inputs.height, inputs.width):
             planes = resize_plane(maps[0].transpose(1, 2, 0), inputs.height, inputs.width)
             maps = planes.transpose(2, 0, 1)[None]
@@ -111,7 +102,7 @@ class OnnxReference:
     def write_graph(self, path: Path) -> None:
         """Write it in the form that targets start from."""
         spec = self.spec
-        model = contract_graph(self.path, spec.inputs, spec.outputs, spec.returns, spec.output)
+        model, _ = contract_graph(self.path, spec.inputs, spec.outputs, spec.returns, spec.output)
         write_bytes(path, model.SerializeToString())
 
     def save_weights(self, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -12,10 +13,14 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 from onnx_files import (
+    broken_net,
+    cropped_net,
     flat_net,
+    half_net,
     half_size_net,
     last_channels_net,
     model_of,
+    random_net,
     save,
     small_net,
     two_outputs_net,
@@ -53,6 +58,7 @@ def strided_net(stride: int = 4) -> onnx.ModelProto:
         (last_channels_net, "NHWC", (32, 32), 1, "logits"),
         (half_size_net, "NCHW", (32, 32), 1, "logits"),
         (flat_net, "NCHW", (32, 32), 1, "logits"),
+        (half_net, "NCHW", (32, 32), 1, "logits"),
         (lambda: small_net(channels=3), "NCHW", (32, 32), 3, "logits"),
         (lambda: small_net(sizes=(1, 3, "h", "w")), "NCHW", (256, 256), 1, "logits"),
         (strided_net, "NCHW", (256, 256), 1, "probabilities"),
@@ -97,6 +103,36 @@ def test_a_network_that_does_not_segment_is_refused(tmp_path: Path) -> None:
     path = save(model_of(nodes, model.graph.input, outputs, model.graph.initializer), tmp_path)
     with pytest.raises(UsageError, match=r"no map of the image. A network that segments is wanted"):
         inspect_onnx(path)
+
+
+def decided_net() -> onnx.ModelProto:
+    model = small_net(names=("pixels", "map"))
+    zero = numpy_helper.from_array(np.float32(0), "zero")
+    node = helper.make_node("Greater", ["map", "zero"], ["mask"], "/threshold")
+    outputs = [value("mask", (1, 1, 32, 32), onnx.TensorProto.BOOL)]
+    constants = [*model.graph.initializer, zero]
+    return model_of([*model.graph.node, node], model.graph.input, outputs, constants)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (broken_net, "holds NaN or infinity for random images. Export"),
+        (random_net, "answers one image in two ways. Take out"),
+        (decided_net, "mask bool (1, 1, 32, 32), the numbers of the classes"),
+        (cropped_net, "of a half, a quarter"),
+    ],
+)
+def test_what_a_build_would_refuse_is_refused(
+    make: Callable[[], onnx.ModelProto], reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=re.escape(reason)):
+        inspect_onnx(save(make(), tmp_path))
+
+
+def test_a_file_that_is_missing_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"Cannot read .*none.onnx .*Check its name"):
+        inspect_onnx(tmp_path / "none.onnx")
 
 
 def test_a_description_is_never_replaced(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ import onnx
 import pytest
 from onnx_files import (
     SPEC,
+    cropped_net,
     flat_net,
+    half_net,
     half_size_net,
     last_channels_net,
     save,
@@ -40,6 +42,7 @@ FORMS: dict[str, Callable[[], onnx.ModelProto]] = {
     "channels last": last_channels_net,
     "half the size": half_size_net,
     "no channels": flat_net,
+    "half precision": half_net,
 }
 
 
@@ -71,6 +74,22 @@ def test_the_graph_computes_what_the_file_does(form: str, tmp_path: Path) -> Non
     assert "" not in names
     assert model.spec.parameters == 4 * 27 + 4 + 4
     assert model.spec.macs == 32 * 32 * (4 * 27 + 4)
+
+
+def test_a_map_that_was_cropped_is_not_stretched(tmp_path: Path) -> None:
+    path = save(cropped_net(), tmp_path)
+    with pytest.raises(UsageError, match=r"gives \(1, 1, 30, 30\).*of a half, a quarter"):
+        find_model(str(path), tmp_path / "spec.toml")
+
+
+def test_a_smaller_map_is_told_in_the_contract(tmp_path: Path) -> None:
+    path = save(half_size_net(), tmp_path)
+    assert find_model(str(path), tmp_path / "spec.toml").outputs.resized_from == (16, 16)
+    free = half_size_net()
+    for port in (*free.graph.input, *free.graph.output):
+        port.type.tensor_type.shape.dim[2].dim_param = "h"
+    path = save(free, tmp_path)
+    assert find_model(str(path), tmp_path / "spec.toml").outputs.resized_from == (16, 16)
 
 
 def test_modules_are_those_of_the_names_of_nodes(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ...contract import InputContract, OutputContract
 from ...errors import UsageError, reason_of
 from ...lazy import require
+from ..map_sizes import contract_of_maps
 from ..onnx import CONTRACT, MODULE, contract_text
 from .reading import (
     PURPOSE,
@@ -40,8 +41,8 @@ def contract_graph(
     outputs: OutputContract,
     returns: str,
     output: str | int | None,
-) -> ModelProto:
-    """The graph of a file in the form above.
+) -> tuple[ModelProto, OutputContract]:
+    """The graph of a file in the form above, and the contract with the size of its maps.
 
     Args:
         path: The file.
@@ -68,8 +69,12 @@ def contract_graph(
     _name_nodes(model)
     given = ports(model.graph.output)[0]
     map_layout = output_layout(given, layout, outputs, path)
+    rows, columns = _map_sizes(given, map_layout)
+    if rows is not None and columns is not None:  # else the file's answers tell
+        shape = 1, outputs.channels, rows, columns
+        outputs = contract_of_maps(shape, inputs, outputs, str(path))
     _rename_ends(model, inputs, outputs)
-    _add_ends(model, source, given, layout, map_layout, inputs, outputs, returns)
+    _add_ends(model, given, layout, map_layout, inputs, outputs, returns)
     model = _without_identities(model)
     model.metadata_props.add(key=CONTRACT, value=contract_text(inputs, outputs))
     del model.graph.value_info[:]
@@ -80,7 +85,7 @@ def contract_graph(
             f"{path} cannot be brought to one image of {inputs.height}x{inputs.width} "
             f"({reason_of(error)}). Export it for that size."
         ) from error
-    return model
+    return model, outputs
 
 
 def require_channels(path: Path, source: Port, channels: int, inputs: InputContract) -> None:
@@ -259,7 +264,6 @@ def _rename_ends(model: ModelProto, inputs: InputContract, outputs: OutputContra
 
 def _add_ends(
     model: ModelProto,
-    source: Port,
     given: Port,
     layout: str,
     map_layout: str,
@@ -279,8 +283,6 @@ def _add_ends(
     after: list[NodeProto] = []
     if layout == "NHWC":
         value = ends.make(before, "Transpose", [value], perm=TO_LAST)
-    if source.element == "float16":
-        value = ends.make(before, "Cast", [value], to=ends.onnx.TensorProto.FLOAT16)
     ends.make(before, "Identity", [value], name=own_input)
     value = own_output
     if given.element != "float32":

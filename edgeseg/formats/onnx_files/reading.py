@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import UsageError, reason_of
 from ...lazy import require
 from ...records import sha256_of_file
+from .widening import is_half, widen
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
@@ -53,7 +54,7 @@ class Port:
 
 
 def read_graph(path: Path) -> ModelProto:
-    """The model in a file, with functions written out.
+    """The model in a file, with functions written out and float16 as float32.
 
     Raises:
         UsageError: It is no ONNX file, of an opset that is not known, quantised already, or holds
@@ -70,9 +71,36 @@ def read_graph(path: Path) -> ModelProto:
     if model.functions:
         inlined: ModelProto = onnx.inliner.inline_local_functions(model)
         model = inlined
+    if is_half(model):
+        widen(model)
     _require_float(model, path)
     _require_standard(model, path)
     return model
+
+
+def open_session(path: Path, *, is_plain: bool) -> Any:
+    """A session of ONNX Runtime on the file itself; on the widened graph where it is float16.
+
+    Args:
+        is_plain: Compute it as the file says it, not as optimisations would have it.
+
+    Raises:
+        UsageError: ONNX Runtime does not open it.
+    """
+    onnxruntime = require("onnxruntime", purpose="Running an ONNX file")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    if is_plain:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    source = read_graph(path).SerializeToString() if is_half(_load(path)) else str(path)
+    try:
+        return onnxruntime.InferenceSession(
+            source, sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:
+        raise UsageError(
+            f"ONNX Runtime does not open {path} ({reason_of(error)}). Export it again."
+        ) from error
 
 
 def _load(path: Path) -> ModelProto:
@@ -88,7 +116,7 @@ def _load(path: Path) -> ModelProto:
         onnx.checker.check_model(model)
     except OSError as error:
         reason = error.strerror or reason_of(error)
-        raise UsageError(f"Cannot read {path} ({reason}). Check --onnx.") from error
+        raise UsageError(f"Cannot read {path} ({reason}). Check its name.") from error
     except UsageError:
         raise
     except Exception as error:  # protobuf and the checker raise errors of their own
@@ -96,6 +124,8 @@ def _load(path: Path) -> ModelProto:
             f"{path} is no ONNX file that can be read ({reason_of(error)}). Export it again, with "
             "its external data beside it."
         ) from error
+    if not model.graph.output:
+        raise UsageError(f"{path} has no outputs. Export the network with its mask as one.")
     if not model.graph.node:
         raise UsageError(f"{path} holds no operators. Export the network again.")
     return model
@@ -256,8 +286,6 @@ def choose_output(model: ModelProto, name: str | int | None, path: Path) -> Port
     """
     outputs = ports(model.graph.output)
     texts = ", ".join(port.text for port in outputs)
-    if not outputs:
-        raise UsageError(f"{path} has no outputs. Export the network with its mask as one.")
     if name is None and len(outputs) == 1:
         return outputs[0]
     if isinstance(name, int) and -len(outputs) <= name < len(outputs):

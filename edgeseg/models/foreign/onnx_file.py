@@ -7,6 +7,7 @@ The TOML file is that of `edgeseg.models.foreign.user`. `arguments` has no meani
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,8 @@ def read_onnx_model(
     spec = spec.of_graph(path)
     if size is not None:
         spec = spec.at_size(*size)
-    graph = contract_graph(path, spec.inputs, spec.outputs, spec.returns, spec.output)
+    graph, outputs = contract_graph(path, spec.inputs, spec.outputs, spec.returns, spec.output)
+    spec = replace(spec, outputs=outputs)
     return spec.with_counts(parameters_of(graph), products_of_graph(graph))
 
 

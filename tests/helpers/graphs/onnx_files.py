@@ -115,3 +115,44 @@ def save(model: onnx.ModelProto, folder: Path, name: str = "net.onnx", spec: str
     onnx.save(model, path)
     (folder / "spec.toml").write_text(spec)
     return path
+
+
+def cropped_net() -> onnx.ModelProto:
+    """Its first convolution has no padding, so that its mask lacks a margin of one pixel."""
+    model = small_net()
+    del model.graph.node[0].attribute[:]
+    model.graph.output[0].CopyFrom(value("logits", (1, 1, 30, 30)))
+    return model
+
+
+def half_net() -> onnx.ModelProto:
+    """The small network in float16, its image and mask too."""
+    model = small_net()
+    for tensor in model.graph.initializer:
+        tensor.CopyFrom(
+            numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name)
+        )
+    for end in (*model.graph.input, *model.graph.output):
+        end.type.tensor_type.elem_type = TensorProto.FLOAT16
+    return model
+
+
+def random_net() -> onnx.ModelProto:
+    """It adds noise to its mask, as dropout does that was left on."""
+    model = small_net(names=("pixels", "map"))
+    nodes = [
+        helper.make_node("RandomNormalLike", ["map"], ["noise"], "/noise"),
+        helper.make_node("Add", ["map", "noise"], ["logits"], "/add"),
+    ]
+    outputs = [value("logits", (1, 1, 32, 32))]
+    nodes = [*model.graph.node, *nodes]
+    return model_of(nodes, model.graph.input, outputs, model.graph.initializer)
+
+
+def broken_net() -> onnx.ModelProto:
+    """One of its weights is no number."""
+    model = small_net()
+    kernel = numpy_helper.to_array(model.graph.initializer[0]).copy()
+    kernel[0] = np.nan
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(kernel, "w1"))
+    return model
