@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import EdgesegError, UnknownNameError, UsageError
+from ..errors import EdgesegError, UnknownNameError
 from ..records import is_onnx_file
 from .foreign.monai_bundle import is_monai_bundle, read_monai_bundle
 from .foreign.onnx_file import read_onnx_model
-from .foreign.user import read_user_model
+from .foreign.user import read_user_model, with_images_of
 from .registry import MODELS
 from .spec import ModelSpec
 from .variants import describe_variant, split_variant_name, variant_of
@@ -26,7 +26,8 @@ def find_model(
         name: Name of a registered model or of its edge variant (NAME-twin, NAME-twin-relu),
             "package.module:Class" of a network of the user's own, the path of an ONNX file, or the
             folder of a trained bundle of MONAI.
-        spec_path: TOML file that describes the user's own network.
+        spec_path: TOML file that describes the user's own network; of a registered one, how images
+            are read.
         size: (height, width) of the input; None is the model's default.
 
     Raises:
@@ -79,12 +80,9 @@ def _find_spec(name: str, spec_path: Path | None) -> ModelSpec:
     original, ending = (name, "") if name in known else split_variant_name(name)
     if original not in known:
         raise UnknownNameError("model", name, known)
-    if spec_path is not None:
-        raise UsageError(
-            f"--spec describes networks of your own; {name} is registered. Leave it out."
-        )
     spec = _registered(original)
-    return variant_of(spec, ending) if ending else spec
+    spec = variant_of(spec, ending) if ending else spec
+    return spec if spec_path is None else with_images_of(spec, spec_path)
 
 
 def _registered(name: str) -> ModelSpec:

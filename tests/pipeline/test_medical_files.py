@@ -20,6 +20,7 @@ from PIL import Image
 from support import needs
 
 import edgeseg
+from edgeseg.data.images import read_image
 from edgeseg.errors import DataError, UsageError
 from edgeseg.models import find_model
 
@@ -323,6 +324,23 @@ def test_a_series_gives_the_masks_of_its_pictures_and_no_word_of_a_patient(
         run(*("evaluate", *MODEL, "--weights", "net.safetensors"), "--data", "again", "--json")
     )
     assert scored["accuracy"]["dice_pooled"] == 1
+
+
+def test_a_registered_network_sees_a_scanner_through_a_window(
+    folder: Path, run: Callable[..., str], run_cli: RunCli
+) -> None:
+    """EGE-UNet is of photographs; with a window it reads a scanner's values."""
+    write_series(folder)
+    (folder / "ct.toml").write_text(SPEC[SPEC.index("[window]") :])
+    words = ("evaluate", "--model", "egeunet", "--data", "data", "--json")
+    scored = json.loads(run(*words, "--spec", "ct.toml"))
+    assert scored["images"] == 3
+    windowed, plain = find_model("egeunet", Path("ct.toml")), find_model("egeunet")
+    path = folder / "data" / "images" / "IM0"
+    seen, raw = (read_image(path, spec.inputs) for spec in (windowed, plain))
+    expected = np.rint(np.clip((hounsfield(0) + 160.0) / 400, 0, 1) * 65535)
+    assert np.array_equal(seen[..., 0], expected)
+    assert not np.array_equal(seen, raw)
 
 
 @pytest.mark.parametrize(

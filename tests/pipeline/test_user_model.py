@@ -371,10 +371,8 @@ def test_a_network_that_is_written_anew_is_another_one(
         helper.unlink()
 
 
-def test_a_network_of_the_user_needs_a_spec_and_ours_take_none(tmp_path: Path) -> None:
+def test_a_network_of_the_user_needs_a_spec(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="give that with --spec"):
         find_model("my_package.nets:TinyNet")
     with pytest.raises(UsageError, match="Check the path"):
         find_model("my_package.nets:TinyNet", tmp_path / "none.toml")
-    with pytest.raises(UsageError, match="Leave it out"):
-        find_model("egeunet", tmp_path / "none.toml")

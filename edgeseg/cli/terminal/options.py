@@ -21,7 +21,12 @@ Weights = Annotated[
 StartWeights = Annotated[
     Path | None, typer.Option("--weights", help="Checkpoint to start from (default: random).")
 ]
-Spec = Annotated[Path | None, typer.Option(help="TOML file that describes a network of your own.")]
+Spec = Annotated[
+    Path | None,
+    typer.Option(
+        help="TOML file that describes a network of your own, or how a named one reads images."
+    ),
+]
 Size = Annotated[str | None, typer.Option(help="Input size, HxW (default: the network's).")]
 Data = Annotated[
     Path | None,

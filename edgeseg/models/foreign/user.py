@@ -47,10 +47,8 @@ from ..construction import require_plain
 from ..spec import ModelSpec
 
 REQUIRED = ("classes", "channels", "returns", "height", "width", "stride", "normalization")
-OPTIONAL = (
-    *("title", "arguments", "output", "input_channels", "white", "ignore"),
-    *("window", "volume"),
-)
+OF_IMAGES = ("window", "volume", "white", "ignore")
+OPTIONAL = ("title", "arguments", "output", "input_channels", *OF_IMAGES)
 AXES = {"axial": AXIAL, 0: 0, 1: 1, 2: 2}
 LARGEST_STD = 2.0  # of pixels in 0..1; 0.5 is the largest that any pixels have
 NORMALIZATIONS: dict[str, type[MinMax] | type[MeanStd]] = {"mean_std": MeanStd, "min_max": MinMax}
@@ -89,6 +87,38 @@ def read_description(import_path: str, spec_path: Path) -> ModelSpec:
         UsageError: The file is missing or does not make sense.
     """
     return _described(import_path, spec_path, _read_toml(spec_path))
+
+
+def with_images_of(spec: ModelSpec, spec_path: Path) -> ModelSpec:
+    """A registered network that sees images as a TOML file says.
+
+    Args:
+        spec_path: TOML file with some of `OF_IMAGES` and nothing else.
+
+    Raises:
+        UsageError: It holds something else, or does not make sense.
+    """
+    record = _parse_toml(spec_path)
+    others = [name for name in record if name not in OF_IMAGES]
+    if others:
+        raise UsageError(
+            f"{spec_path} has {', '.join(others)}, which {spec.name} states itself. Of a network "
+            f"that edgeseg has, --spec tells how images are read: leave {', '.join(OF_IMAGES)}."
+        )
+    try:
+        _require_whole_numbers(record)
+        inputs = replace(
+            spec.inputs,
+            white=record.get("white", spec.inputs.white),
+            window=_read_window(record),
+            axis=_read_axis(record),
+        )
+        outputs = replace(spec.outputs, ignore=record.get("ignore", spec.outputs.ignore))
+        return replace(spec, inputs=inputs, outputs=outputs)
+    except ValueError as error:
+        raise UsageError(
+            f"{spec_path} does not say how images are read: {error} Correct that entry."
+        ) from error
 
 
 def _described(import_path: str, spec_path: Path, record: dict[str, Any]) -> ModelSpec:
@@ -140,13 +170,17 @@ def _is_one_number(inputs: InputContract) -> bool:
     return isinstance(how, MinMax) or len({*zip(how.mean, how.std, strict=True)}) == 1
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _parse_toml(path: Path) -> dict[str, Any]:
     try:
-        record = tomllib.loads(read_text_file(path))
+        return tomllib.loads(read_text_file(path))
     except OSError as error:
         raise UsageError(f"Cannot read {path} ({error.strerror}). Check the path.") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is no TOML: {reason_of(error)}. Correct it.") from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    record = _parse_toml(path)
     missing = [name for name in REQUIRED if name not in record]
     unknown = [name for name in record if name not in (*REQUIRED, *OPTIONAL)]
     faults = [f"lacks {', '.join(missing)}"] if missing else []
@@ -177,9 +211,7 @@ def _require_kinds(record: dict[str, Any]) -> None:
         value = record.get(name, 3)
         if type(value) is not int or value < 1:  # True would count as 1
             raise ValueError(f"{name} is {value!r}, which is not a whole number above zero.")
-    for name in ("white", "ignore"):
-        if type(record.get(name, 0)) is not int:
-            raise ValueError(f"{name} is {record[name]!r}, which is not a whole number.")
+    _require_whole_numbers(record)
     classes = record["classes"]
     if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
         raise ValueError(f"classes is {classes!r}, which is not a list of names.")
@@ -198,6 +230,12 @@ def _require_kinds(record: dict[str, Any]) -> None:
         if not isinstance(record.get(name, {}), dict):
             raise ValueError(f"{name} is {record[name]!r}, which is not a table, [{name}].")
     require_plain(record.get("arguments", {}), "arguments")
+
+
+def _require_whole_numbers(record: dict[str, Any]) -> None:
+    for name in ("white", "ignore"):
+        if type(record.get(name, 0)) is not int:
+            raise ValueError(f"{name} is {record[name]!r}, which is not a whole number.")
 
 
 def _read_normalization(settings: dict[str, Any]) -> MinMax | MeanStd:
