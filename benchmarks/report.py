@@ -145,6 +145,8 @@ def without_samples(row: Mapping[str, Any]) -> dict[str, Any]:
     if kept.get("worst_image"):
         worst = kept["worst_image"]
         kept["worst_image"] = {name: worst[name] for name in worst if name != "picture"}
+    if kept.get("margins"):  # the name of a file may be that of a patient
+        kept["margins"] = [{**verdict, "image": ""} for verdict in kept["margins"]]
     return kept
 
 

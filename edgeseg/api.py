@@ -180,8 +180,9 @@ def build(
     options: Mapping[str, str] | None = None,
     size: tuple[int, int] | None = None,
     search_seconds: float = 240.0,
-    max_change: Mapping[str, float] | None = None,
+    max_change: Mapping[str, float | None] | None = None,
     min_agreement: float | None = None,
+    accept_uncertain: bool = False,
     tuning: AnyPath | None = None,
     device: str | DeviceSettings | None = None,
     overwrite: bool = False,
@@ -196,8 +197,8 @@ def build(
         precision: Such as "int8"; None measures ("auto") where the runtime runs, or on `device`.
         output: Folder of the bundle; None takes bundles/MODEL-TARGET-PRECISION.
         size: (height, width) of the input.
-        max_change: Largest loss of each metric that auto accepts, such as {"dice_pooled": 0.005};
-            the other metrics keep their defaults (`edgeseg build --help`).
+        max_change: Largest loss of each metric that auto accepts, such as {"dice_pooled": 0.005,
+            "worst_flips": None}; None takes a limit away (`edgeseg build --help` has all).
         device: Where auto measures, "ssh://user@host" or `DeviceSettings`; None measures here.
         progress: Show on the terminal, or below a notebook's cell, how far the build is.
 

@@ -229,6 +229,11 @@ class Runtime(abc.ABC):
             for name, value in variant.items()
         )
 
+    def is_exact(self, artifact: Artifact) -> bool:
+        """Whether an artefact passes its check only where each probability is within a tolerance of
+        PyTorch's."""
+        return artifact.precision in self.tolerances and not self.is_half(artifact.settings)
+
     def finish_variant(self, artifact: Artifact) -> None:  # noqa: B027
         """Bring what a variant's settings say into the files of an artefact."""
 

@@ -13,9 +13,10 @@ from edgeseg.errors import UsageError
 from edgeseg.metrics.bootstrap import bootstrap_intervals
 from edgeseg.metrics.clusters import Clusters
 from edgeseg.metrics.counts import dice_from_counts
+from edgeseg.metrics.paired import SIZES
 
 from ..report import Report, without_samples
-from .strata import SIZES, thirds_by_size
+from .strata import thirds_by_size
 
 BY_SIZE = "size of the object"
 NAMES_OF_IMAGES = ("names", "groups")

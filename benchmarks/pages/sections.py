@@ -14,7 +14,7 @@ from edgeseg.metrics.metric import Metric
 from edgeseg.metrics.table import all_metrics
 
 from ..growth import growth_texts
-from ..margins import independent_images
+from ..margins import build_limits_text, independent_images
 from ..report import Report
 from .charts import Line, Point, axis_around, bars, lines, scatter, series_class
 from .verdicts import FASTER, SAME, SLOWER, change_interval, verdict_of
@@ -49,6 +49,9 @@ def verdict_section(reports: Sequence[Report]) -> str:
         )
         if verdict.accuracy == "not scored":
             said = ""
+        limits = build_limits_text(row)
+        if limits:
+            reason += f'<br><span class="range">{escape(limits)}</span>'
         cards.append(f"<li><strong>{escape(row['name'])}</strong>{words}{said}{reason}</li>")
     return f'<h2>Verdicts</h2><ul class="cards">{"".join(cards)}</ul>' if cards else ""
 

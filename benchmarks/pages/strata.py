@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from edgeseg.data.groups import places_of
 from edgeseg.metrics.counts import dice_from_counts
+from edgeseg.metrics.paired import SIZES, thirds_of
 
 from ..report import Report
 
-SIZES = ("small", "medium", "large")
 BY_SIZE = (
     "Mean Dice of the images in each third by the number of true foreground pixels, and its change "
     "to the FP32 reference."
@@ -43,8 +43,7 @@ def thirds_by_size(counts: NDArray[np.int64]) -> dict[str, list[int]]:
         counts: (images, classes, 3), see `edgeseg.metrics.counts`.
     """
     true_pixels = (counts[:, 1:, 0] + counts[:, 1:, 2]).sum(-1)
-    parts = np.array_split(np.argsort(true_pixels, kind="stable"), len(SIZES))
-    return {name: part.tolist() for name, part in zip(SIZES, parts, strict=True)}
+    return thirds_of(true_pixels)
 
 
 def _section(report: Report, title: str, text: str, strata: Strata) -> str:

@@ -15,6 +15,7 @@ MOST_FLIPS_PER_10K = 100.0
 
 NAMES_OF_IMAGES = ("name", "worst_image")
 
+LimitState = Literal["holds", "broken", "open"]
 Role = Literal["artifact", "golden", "runner", "source"]
 
 
@@ -111,6 +112,37 @@ class QuantizationManifest(Record):
     compared: dict[str, float] = {}
 
 
+class MarginRecord(Record):
+    """See `edgeseg.metrics.limits.MarginVerdict`. `image` is told by its checksum: the name of a
+    file may be that of a patient."""
+
+    metric: str
+    allowed: float
+    change: float
+    interval: tuple[float, float]
+    verdict: Literal["keeps", "loses", "cannot tell"]
+    images: int
+    images_needed: int | None
+    unit: str = "images"
+    part: str = ""
+    image: str = ""
+
+
+class LimitsRecord(Record):
+    """Whether masks keep the limits on what they may lose against the FP32 reference.
+
+    `state` is "holds", "broken", or "open" where the images cannot tell; `verdicts` has each limit
+    with its interval. `images` of the val split were looked at, of which `labelled` have a true
+    mask. `is_accepted` says that the user took what was open (`--accept-uncertain`).
+    """
+
+    state: LimitState
+    images: int
+    labelled: int
+    is_accepted: bool
+    verdicts: tuple[MarginRecord, ...]
+
+
 class TrialRecord(Record):
     """One candidate.
 
@@ -121,7 +153,9 @@ class TrialRecord(Record):
     it changed of the FP32 reference's scores, by metric and in its terms (empty without labels;
     see `edgeseg.metrics.metric.Metric`), both on the images of the search.
     `verdict` is "leads" when it became the one to beat, "slower" or "refused", and `reason` says
-    why it was refused. `layers`: see `edgeseg.records.QuantizationRecord`.
+    why it was refused. `layers`: see `edgeseg.records.QuantizationRecord`. `limits` says what is
+    known of its masks: "holds", "broken" or "open", on all images; empty where it did not come to
+    that, and in older bundles.
     """
 
     name: str
@@ -139,6 +173,7 @@ class TrialRecord(Record):
     artifact_bytes: int | None
     peak_rss_bytes: int | None
     layers: dict[str, int]
+    limits: str = ""
 
 
 class FinalRecord(Record):
@@ -157,6 +192,7 @@ class ConstraintsRecord(Record):
 
     max_change: dict[str, float]
     min_agreement: float | None
+    accept_uncertain: bool = False
 
 
 class TuningRecord(Record):
@@ -166,7 +202,8 @@ class TuningRecord(Record):
     `measured_on` the address of that where it was a device; `search_seconds` are then its own,
     `constraints` what was allowed, `images` how many there were, `plain` the size and memory of the
     plain export. The scores are those of the candidate on all images, and `violation` is what it
-    breaks where nothing kept the limits on size and memory.
+    breaks where nothing kept the limits on size and memory. `limits` judges its masks; None in
+    older bundles.
     """
 
     candidate: dict[str, Any]
@@ -183,6 +220,7 @@ class TuningRecord(Record):
     skipped: int
     search_seconds: float
     measured_on: str = ""
+    limits: LimitsRecord | None = None
 
 
 class RuntimeRecord(Record):
@@ -214,6 +252,8 @@ class Manifest(Record):
         precision: As it was asked for: "auto" where tuning chose.
         race: The runtimes that were compared, the bundle's own first; empty where one was named.
         tuning: How it chose; None where a precision was named.
+        limits: Whether the masks keep the limits; None for a named precision that was compared
+            with PyTorch probability by probability, and in older bundles.
         contract: `input` and `output` in words, a sentence or two a step; empty in older bundles.
         checked_by: What computed the artefact for its check and its golden mask: the target's
             own runtime, or what stood in for it.
@@ -239,6 +279,7 @@ class Manifest(Record):
     quantization: QuantizationManifest | None
     options: dict[str, Any]
     tuning: TuningRecord | None = None
+    limits: LimitsRecord | None = None
     race: tuple[RuntimeRecord, ...] = ()
     checked_by: str
     checks: dict[str, AgreementRecord]

@@ -27,7 +27,18 @@ from .terminal.device_options import (
     Timeout,
     device_settings,
 )
-from .terminal.metric_options import parse_max_change
+from .terminal.limit_options import (
+    AcceptUncertain,
+    MaxChange,
+    MaxDiceDrop,
+    MaxFlips,
+    MaxHd95Growth,
+    MaxWorstDiceDrop,
+    MaxWorstFlips,
+    MinAgreement,
+    describe_choice,
+    parse_limits,
+)
 from .terminal.options import (
     AsJson,
     Cache,
@@ -108,31 +119,14 @@ def build(
             f"{DEFAULT_SEARCH_SECONDS})."
         ),
     ] = None,
-    max_dice_drop: Annotated[
-        float | None,
-        typer.Option(help="Largest loss of pooled Dice that auto accepts (default: 0.005)."),
-    ] = None,
-    max_hd95_growth: Annotated[
-        float | None,
-        typer.Option(
-            help="Largest share by which HD95 may grow in auto (default: 0.02 where MONAI is "
-            "installed)."
-        ),
-    ] = None,
-    max_change: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="METRIC=VALUE, the largest loss of any metric that auto accepts; see the list "
-            "below; may be repeated."
-        ),
-    ] = None,
-    min_agreement: Annotated[
-        float | None,
-        typer.Option(
-            help="Share of pixels on which auto must agree with the FP32 reference (default: 0.99 "
-            "where val images have no masks)."
-        ),
-    ] = None,
+    max_dice_drop: MaxDiceDrop = None,
+    max_hd95_growth: MaxHd95Growth = None,
+    max_flips: MaxFlips = None,
+    max_worst_dice_drop: MaxWorstDiceDrop = None,
+    max_worst_flips: MaxWorstFlips = None,
+    max_change: MaxChange = None,
+    min_agreement: MinAgreement = None,
+    accept_uncertain: AcceptUncertain = False,
     tuning: Annotated[
         Path | None,
         typer.Option(
@@ -188,10 +182,18 @@ def build(
         options=parse_options(option or []),
         size=parse_size(size),
         search_seconds=DEFAULT_SEARCH_SECONDS if search_seconds is None else search_seconds,
-        max_change=parse_max_change(
-            max_change or [], {"dice_pooled": max_dice_drop, "hd95_px": max_hd95_growth}
+        max_change=parse_limits(
+            max_change or [],
+            {
+                "dice_pooled": max_dice_drop,
+                "hd95_px": max_hd95_growth,
+                "flips": max_flips,
+                "worst_dice": max_worst_dice_drop,
+                "worst_flips": max_worst_flips,
+            },
         ),
         min_agreement=min_agreement,
+        accept_uncertain=accept_uncertain,
         tuning=tuning,
         device=device_settings(device, device_python, device_program, timeout),
         overwrite=overwrite,
@@ -212,6 +214,8 @@ def build(
         f"Checked against the FP32 reference on {check.images} images: probabilities differ by at "
         f"most {check.max_abs_diff:.1e}, {check.flips_per_10k:.1f} of 10,000 pixels flip."
     )
+    for line in describe_choice(bundle):
+        print_note(line)
     if manifest.checked_by != manifest.runtime:
         print_note(
             f"The check ran on {manifest.checked_by}, because {manifest.runtime} does not run on "
@@ -318,6 +322,9 @@ def _build_all(request: BuildRequest, *, as_json: bool) -> None:
                 str(cell.bundle.folder),
             )
         print_table(table)
+        for cell in cells:
+            for line in describe_choice(cell.bundle) if cell.bundle is not None else ():
+                print_note(line)
     if all(cell.bundle is None for cell in cells):
         raise TargetError(
             f"No target builds {request.model} in {precision} here. See edgeseg doctor."

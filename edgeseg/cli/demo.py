@@ -37,6 +37,7 @@ def demo(
         return
     _print_table(result)
     for line in (
+        *_uncertain(result),
         describe_run(result.report.environment, result.report.data),
         *(f"Warning: {warning}" for warning in row_warnings(result.report.rows)),
         *(f"{device} is left out; add it with: {how}" for device, how in result.missing.items()),
@@ -46,6 +47,19 @@ def demo(
     print_result(f"bundles  {result.bundles[0].folder.parent}: {names}")
     print_result(f"figures  {result.report_path}")
     print_result(f"picture  {result.gallery_path}")
+
+
+def _uncertain(result: DemoResult) -> list[str]:
+    """One line on the devices where the few images of the sample leave a faster form out."""
+    from ..tuning.explain import untaken
+
+    names = [one.manifest.target for one in result.bundles if untaken(one.manifest.tuning)]
+    if not names:
+        return []
+    return [
+        f"On {', '.join(names)} a faster form was left out: the val images of the sample are too "
+        "few to tell what it loses. edgeseg build --explain names it."
+    ]
 
 
 def _print_table(result: DemoResult) -> None:

@@ -26,6 +26,7 @@ def verify(
     from ..bundle.golden import limit_text
     from ..bundle.signature import SIGNATURE_NAME
     from ..pipeline.verify import verify_bundle, verify_signature
+    from .terminal.limit_options import describe_limits
 
     signed = None if key is None else verify_signature(bundle, key)
     with make_progress().stage("verify"):
@@ -54,3 +55,5 @@ def verify(
         f"{agreement.flips_per_10k:.2f} of 10,000 pixels flip "
         f"(allowed {limits.max_flips_per_10k:g}); bundle {opened.short_identity}"
     )
+    for line in describe_limits(opened.name, opened.manifest.limits):
+        print_note(line)

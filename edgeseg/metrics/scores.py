@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..contract import OutputContract
 from ..errors import UnknownNameError
-from .bootstrap import Interval, bootstrap_intervals
+from .bootstrap import Interval, bootstrap_intervals, judging_interval
 from .clusters import IMAGES, Clusters
 from .counts import count_classes
 from .metric import ClassCounts, Metric, ScoredImage
@@ -210,11 +210,19 @@ class ScoreTable:
         return bootstrap_intervals(len(self.counts), statistic, self.clusters)
 
     def change_interval(self, reference: ScoreTable, metric: Metric) -> Interval:
-        """95 % paired bootstrap interval of what a metric changed, in its own terms."""
+        """95 % paired interval of what a metric changed, in its own terms, as limits are judged by
+        (`judging_interval`). The metric is among those of `changes`."""
+        self._require_same_images(reference)
         own, other = (replace(one, metrics=MetricSet((metric.name,))) for one in (self, reference))
-        if metric.is_change_relative:
-            return own.relative_change_intervals(other)[metric.name]
-        return own.difference_intervals(other)[metric.name]
+
+        def statistic(weights: NDArray[np.int64]) -> NDArray[np.float64]:
+            ours, theirs = (one._resampled(weights)[metric.name] for one in (own, other))
+            if not metric.is_change_relative:
+                return ours - theirs
+            # Not a number where the reference is 0.
+            return ours / np.where(theirs == 0, np.nan, theirs) - 1
+
+        return judging_interval(len(self.counts), statistic, self.clusters)
 
     def changes(self, reference: ScoreTable) -> Scores:
         """What each metric changed, in its own terms (`Metric.change`); none for a share of 0."""

@@ -14,7 +14,13 @@ from edgeseg.storage.temporary import temporary_folder
 from edgeseg.targets import Runtime
 from edgeseg.targets.devices import Device
 
-from ..bundle.manifest import ConstraintsRecord, FinalRecord, TrialRecord, TuningRecord
+from ..bundle.manifest import (
+    ConstraintsRecord,
+    FinalRecord,
+    LimitsRecord,
+    TrialRecord,
+    TuningRecord,
+)
 from ..errors import TargetError, UsageError
 from ..lazy import installed_version
 from ..lower.rewrites import rewrite_names, statistics_rewrites
@@ -33,6 +39,7 @@ from .builder.context import BuildContext
 from .evaluator.contest import THREADS
 from .evaluator.local_evaluator import LocalEvaluator
 from .evaluator.validation import ValidationSet
+from .evaluator.verdict import limits_record
 from .measuring.device_evaluator import DeviceEvaluator
 from .measuring.device_link import DeviceLink, link_to, tried_of
 
@@ -93,6 +100,7 @@ def tune(
             request.min_agreement,
             len(context.spec.outputs.classes),
             has_labels=validation.has_labels,
+            accept_uncertain=request.accept_uncertain,
         )
         # Made before the search, so that its bar shows the time of the search alone.
         _ = context.references, context.exported, validation.reference_labels
@@ -119,7 +127,8 @@ def tune(
         outcome = _search(context, space, evaluator, constraints, timing_cache, progress)
     where = "" if request.device is None else request.device.device
     seconds = timing_cache.seconds
-    return _record(outcome, identity, machine, where, constraints, images, seconds)
+    limits = limits_record(constraints, outcome.score, len(validation.labelled))
+    return _record(outcome, identity, machine, where, constraints, limits, images, seconds)
 
 
 def _search(
@@ -254,6 +263,7 @@ def _record(
     machine: dict[str, Any],
     measured_on: str,
     constraints: Constraints,
+    limits: LimitsRecord,
     images: dict[str, Any],
     seconds: float,
 ) -> TuningRecord:
@@ -271,7 +281,11 @@ def _record(
         flips_per_10k=outcome.score.flips_per_10k,
         changes=dict(outcome.score.changes),
         violation=outcome.violation,
-        trials=tuple(_trial_record(trial) for trial in outcome.trials),
+        limits=limits,
+        trials=tuple(
+            _trial_record(trial, state)
+            for trial, state in zip(outcome.trials, outcome.states, strict=True)
+        ),
         final=tuple(
             FinalRecord(
                 name=candidate.name,
@@ -289,7 +303,7 @@ def _record(
     )
 
 
-def _trial_record(trial: Trial) -> TrialRecord:
+def _trial_record(trial: Trial, state: str) -> TrialRecord:
     evaluation, ratio = trial.evaluation, trial.ratio
     was_made = not evaluation.refusal
     verdict = "refused" if trial.violation else "leads" if trial.leads else "slower"
@@ -309,4 +323,5 @@ def _trial_record(trial: Trial) -> TrialRecord:
         artifact_bytes=evaluation.artifact_bytes if was_made else None,
         peak_rss_bytes=evaluation.peak_rss_bytes if was_made else None,
         layers=dict(evaluation.layers),
+        limits=state,
     )

@@ -15,7 +15,7 @@ from ..contract import AXIAL
 from ..data.depth import tell_depth
 from ..data.groups import read_groups
 from ..errors import UsageError
-from ..metrics.limits import require_label_metrics, stated_margins
+from ..metrics.limits import require_label_metrics, stated_limits
 from ..progress import SILENT, Progress
 from .builder.baselines import PLAIN
 from .builder.device_settings import DeviceSettings
@@ -44,7 +44,8 @@ class BenchRequest:
         sustain_s: Seconds that each artefact runs without a pause afterwards.
         sweep_threads: Other numbers of threads that each artefact is measured on as well.
         max_change: How much of each metric an artefact may lose against the FP32 reference, by
-            name; metrics that are not named are judged by what auto may lose of them.
+            name; metrics that are not named, flips and the worst image are judged by what auto may
+            lose of them.
     """
 
     bundles: tuple[Path, ...]
@@ -86,7 +87,7 @@ def run_bench(request: BenchRequest, progress: Progress = SILENT) -> Report:
         UsageError: A margin is no number, or names a metric that was not scored.
         EdgesegError: As `bench_bundles` and `bench_on_device` tell.
     """
-    margins = stated_margins(request.max_change)
+    margins = stated_limits(request.max_change)
     require_label_metrics(request.max_change)
     settings = BenchSettings(
         threads=request.threads,

@@ -15,12 +15,12 @@ from edgeseg.targets.devices import find_device
 from ..bundle.bundle import Bundle, open_bundle, require_free_output
 from ..bundle.manifest import RuntimeRecord, TuningRecord
 from ..errors import EdgesegError, TargetError, UsageError
-from ..metrics.table import find_metric
+from ..metrics.quantities import options_of
 from ..progress import SILENT, Progress
 from ..storage import cache
 from ..storage.atomic import writing_folder
 from ..tuning.candidate import Candidate
-from ..tuning.constraints import MIN_AGREEMENT
+from ..tuning.constraints import ACCEPT_UNCERTAIN, MIN_AGREEMENT
 from .builder import second_load
 from .builder.builder import Builder
 from .builder.context import BuildContext
@@ -28,6 +28,7 @@ from .builder.earlier_tuning import read_tuning_record, require_same_build, warn
 from .builder.method_choice import MethodChoice, choose_method
 from .builder.request import AUTO, BuildRequest, completed, open_split
 from .evaluator.runtime_race import rank_runtimes
+from .evaluator.verdict import NamedPrecision
 
 NATIVE = "native"
 __all__ = ["BuildRequest", "build_bundle", "open_split"]
@@ -51,13 +52,22 @@ class _Plan:
     race: tuple[RuntimeRecord, ...] = ()
     compared: Mapping[str, float] = field(default_factory=dict)
 
+    def named_precision(self) -> NamedPrecision:
+        """What judges the artefact where no search has."""
+        return NamedPrecision(self.context, self.builder.work / "judged", self.builder.progress)
+
     def record(self) -> dict[str, Any]:
         """Everything that decides the content of the bundle, as JSON."""
-        tuning = None if self.tuning is None else self.tuning.model_dump(mode="json")
+        tuning, judged = None, None
+        if self.tuning is not None:
+            tuning = self.tuning.model_dump(mode="json")
+        else:
+            judged = self.named_precision().identity(self.candidate.precision)
         return {
             **self.context.record(self.candidate),
             "precision": self.context.precision,
             "tuning": tuning,
+            "judged": judged,
             "compared": dict(self.compared),
             "race": [row.model_dump(mode="json") for row in self.race],
         }
@@ -191,6 +201,7 @@ def _compare_with_native(plan: _Plan, bundle: Bundle, work: Path, progress: Prog
                 tuning=None,
                 max_change={},
                 min_agreement=None,
+                accept_uncertain=False,
             )
             context = BuildContext(request, SILENT)
             builder = Builder(context, work / NATIVE)
@@ -267,14 +278,16 @@ def _require_search(request: BuildRequest) -> None:
             f"--device says where --precision auto measures, and --precision {request.precision} "
             "measures nothing. Leave one of them out; edgeseg bench --device measures the bundle."
         )
-    named = [find_metric(name).limit_option for name in request.max_change]
+    named = options_of(request.max_change)
     if request.min_agreement is not None:
         named.append(MIN_AGREEMENT)
+    if request.accept_uncertain:
+        named.append(ACCEPT_UNCERTAIN)
     if named and request.precision != AUTO:
         raise UsageError(
             f"{named[0]} limits what --precision auto may choose, and --precision "
-            f"{request.precision} leaves no choice. Leave one of them out; edgeseg bench tells "
-            "what it costs."
+            f"{request.precision} leaves no choice. Leave one of them out; what it costs is told "
+            "all the same, and edgeseg bench judges it on your images."
         )
     if request.method is not None or request.method_options:
         named.append("--method")
@@ -291,7 +304,9 @@ def _build(plan: _Plan, folder: Path, progress: Progress) -> None:
 
     bundle = folder / "bundle"
     built = plan.builder.make(plan.candidate, bundle / "artifact")
-    write_bundle(plan.context, built, plan.tuning, plan.race, plan.compared, bundle)
+    tuning = plan.tuning
+    limits = plan.named_precision().judge(built) if tuning is None else tuning.limits
+    write_bundle(plan.context, built, tuning, limits, plan.race, plan.compared, bundle)
     with progress.stage("load it again in another process"):
         inputs = plan.context.references.inputs
         second_load.require_sound_bundle(open_bundle(bundle), inputs, built.masks)

@@ -139,7 +139,7 @@ class CachedEvaluator:
             lambda: asdict(measure()),
             keeps=lambda found: not found["is_accident"],
         )
-        return Evaluation(**answer)
+        return Evaluation.from_json(answer)
 
 
 def _question(command: str, *candidates: Candidate | None) -> dict[str, Any]:

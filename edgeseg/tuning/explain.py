@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..bundle.manifest import RuntimeRecord, TrialRecord, TuningRecord
+from ..metrics.limits import OPEN
 from ..metrics.metric import Metric
 from ..metrics.table import METRICS, find_metric
 
@@ -16,7 +19,7 @@ LONGEST_REASON = 240
 def titles(record: TuningRecord) -> list[str]:
     """Headings of `rows`: each metric that a candidate was compared by has a column."""
     changes = [f"{_title(name)} change" for name in _compared(record)]
-    return ["candidate", "speed-up", "flips/10k", *changes, "kB", "MB", "verdict"]
+    return ["candidate", "speed-up", "flips/10k", *changes, "kB", "MB", "limits", "verdict"]
 
 
 def rows(record: TuningRecord) -> list[list[str]]:
@@ -29,6 +32,7 @@ def rows(record: TuningRecord) -> list[list[str]]:
             *(_change(name, trial.changes) for name in _compared(record)),
             _number(trial.artifact_bytes, ".0f", 1e3),
             _number(trial.peak_rss_bytes, ".1f", 1e6),
+            trial.limits,
             verdict(trial),
         ]
         for trial in record.trials
@@ -61,7 +65,8 @@ def verdict(trial: TrialRecord) -> str:
     """Why a candidate leads, or does not."""
     if trial.verdict == "refused":
         # Converters quote tensors; the manifest has all of it.
-        return f"refused: {textwrap.shorten(trial.reason, LONGEST_REASON, placeholder=' ...')}"
+        word = OPEN if trial.limits == OPEN else "refused"
+        return f"{word}: {textwrap.shorten(trial.reason, LONGEST_REASON, placeholder=' ...')}"
     if trial.speedup is None or trial.speedup_ci95 is None:
         return trial.verdict
     low, high = trial.speedup_ci95
@@ -71,6 +76,26 @@ def verdict(trial: TrialRecord) -> str:
         return f"leads: {ratio}{', and fewer pixels flip' if by_masks else ''}"
     why = ratio if high < 1 or low <= 1 else f"{ratio}, which is too little"
     return f"{why}{_conversions(trial)}"
+
+
+def untaken(record: TuningRecord | None) -> list[str]:
+    """The fastest form that was left out because the images cannot tell what it loses, if it is
+    faster than the chosen one: a sentence, or none."""
+    if record is None:
+        return []
+    speed = {_key(trial.candidate): trial.speedup_over_plain or 0.0 for trial in record.trials}
+    chosen = speed.get(_key(record.candidate), 0.0)
+    undecided = [trial for trial in record.trials if trial.limits == OPEN and trial.reason]
+    faster = [one for one in undecided if (one.speedup_over_plain or 0.0) > chosen > 0]
+    if not faster:
+        return []
+    best = max(faster, key=lambda one: one.speedup_over_plain or 0.0)
+    ratio = (best.speedup_over_plain or 0.0) / chosen
+    return [f"Not taken: {best.name}, {ratio:.2f} times as fast as the chosen form: {best.reason}."]
+
+
+def _key(candidate: Mapping[str, Any]) -> str:
+    return json.dumps(candidate, sort_keys=True)
 
 
 def summary(record: TuningRecord) -> list[str]:
@@ -111,7 +136,7 @@ def summary(record: TuningRecord) -> list[str]:
                 f"Beside it: {row.name}, {row.speedup_over_first:.2f} ({low:.2f}..{high:.2f}) "
                 f"times as fast as {record.final[0].name}."
             )
-    lines += _int8_lines(record)
+    lines += [*untaken(record), *_int8_lines(record)]
     if record.skipped:
         lines.append(
             f"{record.skipped} candidates were left out for want of time. Raise --search-seconds "

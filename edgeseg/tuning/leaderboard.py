@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ..errors import DeviceError, DeviceTimeoutError, EdgesegError
+from ..metrics.limits import BROKEN
 from .candidate import Candidate
 from .constraints import Constraints, Evaluation
 from .evaluator import Evaluator, Ratio
@@ -18,7 +19,12 @@ NEARER, FEWER_FLIPS = 0.8, 0.5
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate and what became of it; see `edgeseg.bundle.manifest.TrialRecord`."""
+    """One candidate and what became of it; see `edgeseg.bundle.manifest.TrialRecord`.
+
+    Attributes:
+        evaluation: On the images that reject a candidate.
+        score: On all images; None where it did not come to that, as it is slower.
+    """
 
     candidate: Candidate
     stage: str
@@ -29,6 +35,7 @@ class Trial:
     ratio: Ratio | None
     over_plain: float | None
     leads: bool
+    score: Evaluation | None = None
 
 
 class Leaderboard:
@@ -70,6 +77,8 @@ class Leaderboard:
     ) -> Trial | None:
         """Examine a candidate and let it race with the leader; a known one is not tried again.
 
+        Who would lead is looked at on all images first: what keeps no limit leads nobody astray.
+
         Args:
             stage, region: For the record.
             until: Skip it when so many seconds are used; None must be tried.
@@ -82,12 +91,16 @@ class Leaderboard:
         if until is not None and self.is_out_of_time(until):
             return None
         evaluation = self.evaluator.evaluate(candidate)
-        violation = self.constraints.relaxed().violation(evaluation, self.plain)
+        violation = self.constraints.hopelessness(evaluation, self.plain)
         against = self.leader if self.leaders else None
-        ratio, leads, over_plain = None, False, None
+        ratio, leads, over_plain, score = None, False, None, None
         if not violation:
             try:
                 ratio, leads = self._race(candidate, evaluation, against)
+                if leads:
+                    score = self.evaluator.score(candidate)
+                    violation = self.constraints.violation(score, self.plain)
+                    leads = not violation
             except EdgesegError as error:
                 if isinstance(error, DeviceError) and not isinstance(error, DeviceTimeoutError):
                     raise  # nothing can be raced
@@ -96,7 +109,16 @@ class Leaderboard:
             known = self.trials[against].over_plain if against is not None else None
             over_plain = ratio.speedup * (known or 1.0)
         trial = Trial(
-            candidate, stage, region, evaluation, violation, against, ratio, over_plain, leads
+            candidate,
+            stage,
+            region,
+            evaluation,
+            violation,
+            against,
+            ratio,
+            over_plain,
+            leads,
+            score,
         )
         self.trials[candidate] = trial
         if leads:
@@ -112,12 +134,18 @@ class Leaderboard:
 
     def meets_constraints(self, candidate: Candidate) -> Evaluation | None:
         """Scores on all images; None where it must not be chosen, which its trial then tells."""
-        score = self.evaluator.score(candidate)
+        trial = self.trials[candidate]
+        score = trial.score or self.evaluator.score(candidate)
         violation = self.constraints.violation(score, self.plain)
-        if not violation:
-            return score
-        self.trials[candidate] = replace(self.trials[candidate], violation=violation)
-        return None
+        self.trials[candidate] = replace(trial, violation=violation, score=score)
+        return None if violation else score
+
+    def state(self, trial: Trial) -> str:
+        """Whether a trial's masks keep the limits: "holds", "broken" or "open"; empty where that is
+        not known, as only few images were looked at, or none."""
+        if trial.score is not None:
+            return "" if trial.score.refusal else self.constraints.state(trial.score)
+        return BROKEN if self.constraints.state(trial.evaluation) == BROKEN else ""
 
     def by_speed(self) -> list[Candidate]:
         """All that were timed, the fastest first."""

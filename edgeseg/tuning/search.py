@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import TargetError
+from ..metrics.limits import BROKEN, OPEN
 from .candidate import Candidate
 from .constraints import Constraints, Evaluation
 from .evaluator import Evaluator, FinalTiming
@@ -34,6 +35,7 @@ class TuningResult:
         violation: What it breaks, where nothing keeps the limits on size and memory.
         plain: Of the plain export.
         trials: All candidates, in the order in which they were tried.
+        states: What is known of the limits of each trial, see `Leaderboard.state`.
         final: Those of the last run, the winner among them.
         skipped: Candidates for which no seconds were left.
     """
@@ -43,6 +45,7 @@ class TuningResult:
     violation: str
     plain: Evaluation
     trials: tuple[Trial, ...]
+    states: tuple[str, ...]
     final: tuple[tuple[Candidate, FinalTiming], ...]
     skipped: int
 
@@ -172,9 +175,14 @@ class Search:
         """INT8 by a plan whose masks are not good enough, if no INT8 is good otherwise."""
         tried = [one for one in self.leaderboard.trials.values() if one.candidate.method]
         plans = [one for one in tried if self.space.makes_plan(one.candidate.method)]
-        poor = [one for one in plans if self.constraints.accuracy_violation(one.evaluation)]
-        good = [one for one in tried if not self.constraints.accuracy_violation(one.evaluation)]
+        poor = [one for one in plans if self._is_poor(one)]
+        good = [one for one in tried if not self._is_poor(one)]
         return poor[0].candidate if poor and all(one.violation for one in good) else None
+
+    def _is_poor(self, trial: Trial) -> bool:
+        """Whether its masks break a limit, or are not known to keep it and would have to be."""
+        state = self.leaderboard.state(trial)
+        return state == BROKEN or (state == OPEN and bool(trial.violation))
 
     def _leading_plan(self) -> Candidate | None:
         """The leader if it is INT8 by a plan, else the fastest such if it is INT8 as fast."""
@@ -194,7 +202,9 @@ class Search:
         self, candidate: Candidate, stage: str, *, until: float | None = None
     ) -> Trial | None:
         trial = self.leaderboard.enter(candidate, stage, until=until)
-        if trial is not None and trial.ratio is not None and trial.ratio.speedup >= HOPELESS:
+        if trial is None or trial.violation:
+            return trial  # a variant computes the same
+        if trial.ratio is not None and trial.ratio.speedup >= HOPELESS:
             for variant in self.space.variants.get(candidate.precision, ()):
                 other = replace(candidate, variant=variant)
                 self.leaderboard.enter(other, "variant", until=self.budget_s)
@@ -336,9 +346,9 @@ class Search:
                 candidate, score = rival, rival_score
                 break
         trials = tuple(leaderboard.trials.values())
-        return TuningResult(
-            candidate, score, violation, leaderboard.plain, trials, final, leaderboard.skipped
-        )
+        states = tuple(leaderboard.state(trial) for trial in trials)
+        plain, skipped = leaderboard.plain, leaderboard.skipped
+        return TuningResult(candidate, score, violation, plain, trials, states, final, skipped)
 
     def _outruns(self, rival: Candidate, timing: FinalTiming, evaluation: Evaluation) -> bool:
         """Whether a rival is faster than the winner, clearly so where its masks are farther."""

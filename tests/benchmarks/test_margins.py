@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from edgeseg.benchmarks.margins import (
+    build_limits_text,
     keeps_margins,
     require_scored,
     verdicts_of,
@@ -13,6 +15,7 @@ from edgeseg.benchmarks.margins import (
 )
 from edgeseg.benchmarks.report import Report
 from edgeseg.errors import UsageError
+from edgeseg.metrics.limits import stated_limits
 
 ROW: dict[str, Any] = {
     "name": "net",
@@ -62,3 +65,56 @@ def test_older_reports_have_no_verdicts(report: Report) -> None:
     assert verdicts_of(report.rows[1]) == []
     without = replace(report, rows=[{**ROW, "delta": None, "delta_ci95": None}])
     assert verdicts_of(with_verdicts(without, {"dice_pooled": 0.1}).rows[0]) == []
+
+
+def scored(flips: Sequence[float], hit: Sequence[int]) -> dict[str, Any]:
+    """What single images gave: of 100 true pixels so many are found."""
+    counts = [[[900, 100 - found, 0], [found, 0, 100 - found]] for found in hit]
+    return {"counts": counts, "values": {}, "flips_per_10k": list(flips)}
+
+
+def judged_by_images(hit: Sequence[int], flips: Sequence[float]) -> dict[tuple[str, str], str]:
+    count = len(hit)
+    reference = {"reference_key": "net", "per_image": scored([0.0] * count, [100] * count)}
+    row = {**ROW, "reference_key": "net", "per_image": scored(flips, hit)}
+    data = {"images": count, "names": [f"image{place}" for place in range(count)]}
+    report = with_verdicts(Report({}, data, [reference], [row]), stated_limits({}))
+    return {(one.metric, one.part): one.verdict for one in verdicts_of(report.rows[0])}
+
+
+def test_images_are_judged_as_auto_judges_them() -> None:
+    """One of 30 images loses 0.13 of Dice: the mean cannot tell, the worst image can."""
+    verdicts = judged_by_images([100] * 29 + [77], [0.0] * 29 + [230.0])
+    assert verdicts["worst_dice", ""] == "loses"
+    assert verdicts["worst_flips", ""] == verdicts["flips", ""] == "keeps"
+    assert verdicts["dice_pooled", ""] == "cannot tell"
+    # Of parts of the images only what is broken is told.
+    assert {part for _, part in verdicts} == {""}
+    assert judged_by_images([100] * 30, [100.0] * 30)["flips", "small"] == "loses"
+
+
+def test_limits_on_masks_can_be_asked_for() -> None:
+    limits = stated_limits({"flips": 10.0})
+    assert (limits["flips"], limits["worst_flips"], limits["dice_pooled"]) == (10.0, 300.0, 0.005)
+    report = Report({}, {"images": 40}, [], [ROW])
+    with pytest.raises(UsageError, match="names flips, of which this run has no change"):
+        require_scored(with_verdicts(report, limits), {"flips": 10.0})
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        (None, ""),
+        ({"state": "holds", "images": 11, "is_accepted": True}, ""),
+        (
+            {"state": "broken", "images": 11, "is_accepted": False},
+            "breaks a limit on its masks",
+        ),
+        ({"state": "open", "images": 11, "is_accepted": False}, "val images of its build cannot t"),
+        ({"state": "open", "images": 11, "is_accepted": True}, "and was taken by --accept-uncert"),
+    ],
+)
+def test_a_bundle_that_is_uncertain_is_told(limits: dict[str, Any] | None, words: str) -> None:
+    text = build_limits_text({**ROW, "limits": limits})
+    assert words in text
+    assert bool(words) == bool(text)

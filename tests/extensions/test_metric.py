@@ -17,6 +17,7 @@ from edgeseg.cli.terminal.bench_table import bench_titles
 from edgeseg.cli.terminal.metric_options import parse_max_change
 from edgeseg.contract import OutputContract
 from edgeseg.errors import UsageError
+from edgeseg.metrics.findings import Finding
 from edgeseg.metrics.table import METRICS, find_metric
 from edgeseg.pipeline.builder.context import BuildContext
 from edgeseg.pipeline.builder.request import BuildRequest
@@ -115,8 +116,9 @@ def test_bench_shows_it(small_bundles: dict[str, Path], tmp_path: Path, run_cli:
 
 @needs("torch", "onnx", "onnxscript", "onnxruntime")
 def test_auto_limits_it(make_data_folder: Callable[..., Path], tmp_path: Path) -> None:
-    data = make_data_folder(3)
-    for split, names in (("train", "pair0"), ("val", "pair1\npair2"), ("test", "")):
+    data = make_data_folder(9)
+    val = "\n".join(f"pair{index}" for index in range(1, 9))
+    for split, names in (("train", "pair0"), ("val", val), ("test", "")):
         (data / f"{split}.txt").write_text(names)
     asked = parse_max_change(["area_error=0.05"], {})
     request = BuildRequest(
@@ -131,20 +133,19 @@ def test_auto_limits_it(make_data_folder: Callable[..., Path], tmp_path: Path) -
     def violation(labels: np.ndarray) -> str:
         change = validation.compare(labels)
         assert {"dice_pooled", "tversky", "area_error"} <= change.changes.keys()
-        evaluation = Evaluation("", 100, 100, change.flips_per_10k, change.changes, 2)
-        return constraints.violation(evaluation, plain)
+        return constraints.violation(Evaluation("", 100, findings=change.findings), plain)
 
     validation.reference_labels[:] = validation.truth  # a reference without an error
     assert violation(validation.truth) == ""
     everywhere = np.ones_like(validation.truth)
     assert "pooled Dice falls by" in violation(everywhere)
-    grown = Evaluation("", 100, 100, 0.0, {"area_error": 0.06}, 2)
+    grown = Evaluation("", 100, findings=(Finding("area_error", 0.06, (0.055, 0.07), 8),))
     assert constraints.violation(grown, plain) == (
-        "area error grows by 0.0600 on 2 images, and at most 0.05 is allowed"
+        "area error grows by 0.0600 (0.0550..0.0700) on 8 images, and at most 0.05 is allowed"
     )
-    lost = Evaluation("", 100, 100, 0.0, {"tversky": -0.02}, 2)
+    lost = Evaluation("", 100, findings=(Finding("tversky", -0.02, (-0.03, -0.015), 8),))
     assert constraints.violation(lost, plain) == (
-        "Tversky index falls by 0.0200 on 2 images, and at most 0.01 is allowed"
+        "Tversky index falls by 0.0200 (0.0150..0.0300) on 8 images, and at most 0.01 is allowed"
     )
     assert "--max-change tversky" in constraints.options
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from edgeseg.metrics.findings import Finding
 from edgeseg.tuning.candidate import Candidate
 from edgeseg.tuning.constraints import Constraints, Evaluation
 from edgeseg.tuning.evaluator import FinalTiming, Ratio
@@ -42,7 +43,7 @@ class FakeEvaluator:
         self,
         latency_ms: Callable[[Candidate], float],
         evaluation: Callable[[Candidate], Evaluation] = lambda candidate: Evaluation(
-            "", 100, 100, 1.0, {"dice_pooled": 0.0}, 4
+            "", 100, 100, 1.0, {"dice_pooled": 0.0}, 40
         ),
         ineffective: tuple[str, ...] = (),
     ) -> None:
@@ -99,12 +100,27 @@ class FakeEvaluator:
 
 
 LIMITS = Constraints({"dice_pooled": 0.005})
-GOOD = Evaluation("", 100, 100, 1.0, {"dice_pooled": 0.0}, 4)
+GOOD = Evaluation("", 100, 100, 1.0, {"dice_pooled": 0.0}, 40)
 
 
-def dropping(drop: float, **changes: Any) -> Evaluation:
+def finding(
+    name: str, change: float, reach: float = 0.0, images: int = 40, **place: str
+) -> Finding:
+    """What was found of a metric, with an interval that reaches so far to both sides."""
+    return Finding(name, change, (change - reach, change + reach), images, **place)
+
+
+def dropping(drop: float, reach: float = 0.0, **changes: Any) -> Evaluation:
     """One that loses so much of pooled Dice."""
-    return replace(GOOD, changes={"dice_pooled": -drop}, **changes)
+    images = changes.get("images", GOOD.images)
+    found = (finding("dice_pooled", -drop, reach, images),)
+    return replace(GOOD, changes={"dice_pooled": -drop}, findings=found, **changes)
+
+
+def flipping(flips: float, reach: float = 0.0) -> Evaluation:
+    """One of whose pixels so many of 10,000 flip."""
+    found = (finding("flips", flips, reach),)
+    return replace(GOOD, changes={}, flips_per_10k=flips, findings=found)
 
 
 def search(

@@ -13,9 +13,12 @@ from edgeseg.metrics.limits import (
     images_that_tell,
     judge_changes,
     judge_margin,
+    judge_worst,
     require_label_metrics,
+    stated_limits,
     stated_margins,
 )
+from edgeseg.metrics.quantities import find_limited
 from edgeseg.metrics.table import find_metric
 
 DICE = find_metric("dice_pooled")
@@ -119,3 +122,45 @@ def test_unknown_metrics_are_named() -> None:
 
 def test_metrics_without_an_interval_are_not_judged() -> None:
     assert judge_changes({"dice_pooled": 0.1}, {}, {}, 3) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "images", "verdict", "words"),
+    [
+        (-0.13, 220, "loses", "loses more than 0.05 of Dice of any image: -0.1300 at worst"),
+        (-0.13, 1, "loses", "at worst, on ISIC_7"),  # one image is proof
+        (-0.05, 220, "keeps", "keeps Dice of any image within 0.05: -0.0500 at worst"),
+        (-0.01, 7, "cannot tell", "on 7 images; at least 8 are needed"),
+    ],
+)
+def test_what_must_hold_on_each_image(change: float, images: int, verdict: str, words: str) -> None:
+    quantity = find_limited("worst_dice")
+    judged = judge_worst(quantity, change, 0.05, images, "ISIC_7")
+    assert judged.verdict == verdict
+    assert words in judged.text
+    assert MarginVerdict.from_json(judged.to_json()) == judged
+
+
+def test_flips_are_told_in_words_of_their_own() -> None:
+    flips = find_limited("flips")
+    lost = judge_margin(flips, 101.0, (90.0, 112.5), 50.0, 60, "small")
+    assert lost.text == (
+        "does not keep the share of flips of small objects within 50 in 10,000: 101.0 (90.0..112.5)"
+    )
+    assert (lost.state, lost.is_within) == ("broken", False)
+    assert judge_margin(flips, 12.0, (9.0, 15.0), 50.0, 60).text == (
+        "keeps the share of flips within 50 in 10,000: 12.0 (9.0..15.0)"
+    )
+
+
+@pytest.mark.parametrize("change", [math.nan, math.inf])
+def test_what_is_no_number_is_lost_on_any_number_of_images(change: float) -> None:
+    assert judge_margin(HD95, change, (change, change), 0.02, 2).verdict == "loses"
+
+
+def test_limits_on_masks_stand_beside_those_on_metrics() -> None:
+    limits = stated_limits({"flips": 9.0, "iou_image": 0.1})
+    assert limits["flips"] == 9.0
+    assert (limits["worst_flips"], limits["worst_dice"], limits["iou_image"]) == (300.0, 0.05, 0.1)
+    assert limits["dice_pooled"] == 0.005
+    require_label_metrics(["flips", "worst_dice"])

@@ -17,7 +17,7 @@ import pytest
 from support import needs
 
 from edgeseg.bundle.bundle import Bundle, open_bundle
-from edgeseg.errors import DataError, TargetError, UsageError
+from edgeseg.errors import TargetError, UsageError
 from edgeseg.pipeline import auto
 from edgeseg.pipeline.build import BuildRequest, build_bundle
 from edgeseg.pipeline.builder.earlier_tuning import read_tuning_record
@@ -83,8 +83,16 @@ def test_a_bundle_says_how_it_was_chosen(automatic: Bundle) -> None:
     }
     assert tuning.constraints.max_change["dice_pooled"] == 0.005
     assert tuning.constraints.min_agreement is None
-    assert tuning.changes.keys() == tuning.constraints.max_change.keys()
+    masks = {"flips", "worst_flips", "worst_dice"}
+    assert tuning.changes.keys() == tuning.constraints.max_change.keys() - masks
     assert tuning.changes["dice_pooled"] >= -0.005
+    assert tuning.limits == manifest.limits
+    assert tuning.limits is not None
+    assert (tuning.limits.state, tuning.limits.labelled) == ("holds", 11)
+    whole = [one for one in tuning.limits.verdicts if not one.part]
+    assert {one.metric for one in whole} == tuning.constraints.max_change.keys()
+    for trial in tuning.trials:
+        assert trial.verdict != "leads" or trial.limits == "holds"
     assert any(one.candidate == tuning.candidate for one in tuning.final)
 
 
@@ -183,6 +191,21 @@ def test_a_device_measures_what_this_machine_cannot() -> None:
         (("-p", "auto", "--search-seconds", "nan"), "--search-seconds nan is no time"),
         (("-p", "auto", "--tuning", "nowhere.json"), "nowhere.json holds no tuning"),
         (("-p", "auto", "--max-dice-drop", "2"), "--max-dice-drop 2 is not between 0 and 1"),
+        (("-p", "auto", "--max-dice-drop", "few"), "--max-dice-drop few is no number. Write"),
+        (("-p", "auto", "--max-flips", "-3"), "--max-flips -3 is not between 0 and 10000"),
+        (
+            ("-p", "int8", "--max-worst-flips", "9"),
+            "--max-worst-flips limits what",
+        ),
+        (("-p", "int8", "--accept-uncertain"), "--accept-uncertain limits what --precision auto"),
+        (
+            ("-p", "auto", "--max-flips", "9", "--max-change", "flips=9"),
+            "--max-change flips and --max-flips limit the same metric",
+        ),
+        (
+            ("-p", "auto", "--max-flips", "9", "--min-agreement", "0.9"),
+            "limit the same pixels. Give one of them.",
+        ),
         (("-p", "auto", "--search-seconds", "-1"), "--search-seconds"),
         (("-p", "auto", "-t", "jetson"), "Name a precision: fp32"),
         (("-t", "all", "--tuning", "here"), "belong to one target"),
@@ -205,7 +228,7 @@ def test_a_bundle_of_one_precision_has_no_tuning(small_bundles: dict[str, Path])
         read_tuning_record(small_bundles["fp32"])
 
 
-def test_masks_of_some_images_only_are_refused(
+def test_images_without_a_mask_count_for_flips(
     make_data_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     from edgeseg.pipeline.builder.context import BuildContext
@@ -216,10 +239,22 @@ def test_masks_of_some_images_only_are_refused(
     (data / "val.txt").write_text("pair0\npair1\npair2")
     (data / "train.txt").write_text("pair3")
     context = BuildContext(request_for(tmp_path, data=data), SILENT)
-    assert ValidationSet(context, tmp_path, SILENT).has_labels
+    whole = ValidationSet(context, tmp_path, SILENT)
+    assert len(whole.labelled) == 3
+    identity = whole.identity()
     next((data / "masks").glob("pair1.*")).unlink()
-    with pytest.raises(DataError, match=r"2 val images have a mask and 1 have none, pair1\."):
-        ValidationSet(context, tmp_path, SILENT)
+    (tmp_path / "part").mkdir()
+    part = ValidationSet(context, tmp_path / "part", SILENT)
+    names = [part.dataset.pairs[place].name for place in part.labelled]
+    assert sorted(names) == ["pair0", "pair2"]
+    assert part.identity() != identity
+    all_images = [one for one in part.compare(part.reference_labels).findings if not one.part]
+    assert {one.name: one.images for one in all_images if one.name != "hd95_px"} == {
+        "flips": 3,
+        "dice_pooled": 2,
+        "worst_flips": 3,
+        "worst_dice": 2,
+    }
 
 
 def test_a_process_that_was_killed_is_started_anew(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from edgeseg.bundle.manifest import FinalRecord, TrialRecord, TuningRecord
 from edgeseg.tuning.candidate import Candidate
-from edgeseg.tuning.explain import rows, summary, titles, verdict
+from edgeseg.tuning.explain import rows, summary, titles, untaken, verdict
 
 FLOAT = Candidate("fp32", ("fold",))
 INT8 = Candidate("int8", method="mse")
@@ -92,7 +92,22 @@ def test_a_refusal_gives_its_reason_and_no_numbers() -> None:
         INT8, verdict="refused", reason="it has collapsed", changes={}, **speed, **costs
     )
     _, cells = rows(record(trial(FLOAT), refused))
-    assert cells[1:] == ["", "", "", "", "", "refused: it has collapsed"]
+    assert cells[1:] == ["", "", "", "", "", "", "refused: it has collapsed"]
+
+
+def test_what_was_left_out_as_uncertain_is_told_with_its_gain() -> None:
+    reason = "cannot tell; --accept-uncertain takes it"
+    undecided = slower_int8(verdict="refused", reason=reason, limits="open", speedup_over_plain=3.0)
+    tuning = record(trial(FLOAT, limits="holds"), undecided)
+    _, cells = (dict(zip(titles(tuning), row, strict=True)) for row in rows(tuning))
+    assert cells["limits"] == "open"
+    assert cells["verdict"] == f"open: {reason}"
+    (line,) = untaken(tuning)
+    assert line == f"Not taken: int8 by mse, 2.00 times as fast as the chosen form: {reason}."
+    assert line in summary(tuning)
+    slower = slower_int8(verdict="refused", reason=reason, limits="open", speedup_over_plain=1.0)
+    assert untaken(record(trial(FLOAT), slower)) == []
+    assert untaken(None) == []
 
 
 def test_a_small_gain_is_called_too_little() -> None:

@@ -219,9 +219,13 @@ def describe_metrics(reference: list[dict[str, Any]], rows: list[dict[str, Any]]
 def row_warnings(rows: list[dict[str, Any]]) -> list[str]:
     """What a reader must know before trusting the rows."""
     from edgeseg.benchmarks.latency import MOST_WAITING
+    from edgeseg.benchmarks.margins import build_limits_text
 
     warnings = []
     for row in rows:
+        limits = build_limits_text(row)
+        if limits:
+            warnings.append(f"{row['name']} {limits}.")
         if row["accuracy"] is None:
             # Older reports have none of toolkits, which were not asked for any.
             if row["device"]:

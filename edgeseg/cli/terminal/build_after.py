@@ -11,7 +11,8 @@ from edgeseg.errors import TargetError
 if TYPE_CHECKING:
     from edgeseg.pipeline.sweep import Cell
 
-from .console import make_progress, print_result
+from .console import make_progress, print_note, print_result
+from .limit_options import describe_choice
 
 BUNDLES = "bundles"
 
@@ -75,6 +76,8 @@ def build_after(
                 f"{cell.bundle.artifact_bytes / 1e3:.0f} kB, {check.flips_per_10k:.1f} of 10,000 "
                 "pixels flip"
             )
+            for line in describe_choice(cell.bundle):
+                print_note(line)
     return cells
 
 

@@ -30,24 +30,32 @@ def parse_max_change(
         UsageError: A word of another form, no number, or a metric that is named twice.
     """
     from edgeseg.metrics.metric import MAX_CHANGE
-    from edgeseg.metrics.table import find_metric
+    from edgeseg.metrics.quantities import find_limited
 
     allowed = {name: value for name, value in by_option.items() if value is not None}
     for word, text in parse_options(words, MAX_CHANGE).items():
         name = SHORT_NAMES.get(word, word)
-        metric = find_metric(name)
+        metric = find_limited(name)
         if name in allowed:
             raise UsageError(
-                f"{MAX_CHANGE} {name} and {metric.option} limit the same metric. Give one of them."
+                f"{MAX_CHANGE} {name} and {metric.limit_option} limit the same metric. Give one of "
+                "them."
             )
-        try:
-            share = 100 if text.endswith("%") else 1
-            allowed[name] = float(text.removesuffix("%")) / share
-        except ValueError as error:
+        value = parse_number(text)
+        if value is None:
             raise UsageError(
                 f"{MAX_CHANGE} {name}={text} is no number. Write {MAX_CHANGE} {name}=0.01."
-            ) from error
+            )
+        allowed[name] = value
     return allowed
+
+
+def parse_number(text: str) -> float | None:
+    """A number, or a share in percent; None where it is neither."""
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        return None
 
 
 class _ListingCommand(CapturedCommand):

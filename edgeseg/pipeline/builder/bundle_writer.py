@@ -23,6 +23,7 @@ from edgeseg.bundle.manifest import (
     AgreementRecord,
     ArtifactRecord,
     GoldenRecord,
+    LimitsRecord,
     Manifest,
     ModelRecord,
     QuantizationManifest,
@@ -48,6 +49,7 @@ def write_bundle(
     context: BuildContext,
     made: BuiltArtifact,
     tuning: TuningRecord | None,
+    limits: LimitsRecord | None,
     race: Sequence[RuntimeRecord],
     compared: Mapping[str, float],
     bundle: Path,
@@ -61,7 +63,7 @@ def write_bundle(
     context.reference.save_weights(bundle / SOURCE_WEIGHTS)
     _write_runner(context, bundle / "runner")
     golden = _write_golden(context, made, bundle / "golden")
-    manifest = _describe(context, made, tuning, race, compared, golden, bundle)
+    manifest = _describe(context, made, tuning, limits, race, compared, golden, bundle)
     (bundle / MANIFEST_NAME).write_text(manifest_text(manifest), encoding="utf-8")
 
 
@@ -105,6 +107,7 @@ def _describe(
     context: BuildContext,
     made: BuiltArtifact,
     tuning: TuningRecord | None,
+    limits: LimitsRecord | None,
     race: Sequence[RuntimeRecord],
     compared: Mapping[str, float],
     golden: GoldenRecord,
@@ -147,6 +150,7 @@ def _describe(
         else None,
         options=context.runtime.options.to_json(),
         tuning=tuning,
+        limits=limits,
         race=tuple(race),
         checked_by=made.checked_by,
         checks={name: AgreementRecord(**check.to_json()) for name, check in checks.items()},

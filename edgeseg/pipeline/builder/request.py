@@ -43,9 +43,12 @@ class BuildRequest:
         search_seconds: For "auto": from then on it only asks what it must know. With a device they
             are seconds of its time.
         max_change: For "auto": how much of a metric may be lost, by its name in
-            `edgeseg.metrics.table`; of others the default holds.
-        min_agreement: For "auto": share of pixels with the FP32 reference's label; None asks for it
-            only without labels.
+            `edgeseg.metrics.table`, or of a quantity of `edgeseg.metrics.quantities`; None takes
+            the limit away, and of others the default holds.
+        min_agreement: For "auto": share of pixels with the FP32 reference's label, in place of the
+            limit on flips.
+        accept_uncertain: For "auto": take a form whose limits the images cannot tell, if what they
+            show lies within.
         tuning: For "auto": a bundle or file whose tuning is taken, so that nothing is
             measured.
         device: For "auto": where candidates take turns; None measures them here.
@@ -67,8 +70,9 @@ class BuildRequest:
     options: Mapping[str, str] = field(default_factory=dict)
     size: tuple[int, int] | None = None
     search_seconds: float = 240.0
-    max_change: Mapping[str, float] = field(default_factory=dict)
+    max_change: Mapping[str, float | None] = field(default_factory=dict)
     min_agreement: float | None = None
+    accept_uncertain: bool = False
     tuning: Path | None = None
     device: DeviceSettings | None = None
     overwrite: bool = False

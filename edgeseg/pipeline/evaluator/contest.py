@@ -236,6 +236,8 @@ class Contest(abc.ABC):
             change.changes,
             images,
             made.layers,
+            findings=change.findings,
+            is_exact=self.context.runtime.is_exact(made.artifact),
         )
 
     def _make(self, candidate: Candidate | None) -> Made:

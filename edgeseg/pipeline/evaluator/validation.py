@@ -12,10 +12,14 @@ import numpy as np
 
 from edgeseg.benchmarks.accuracy import true_labels
 from edgeseg.contract import OutputContract
-from edgeseg.data.folder import SAMPLE_CLASSES, FolderDataset
+from edgeseg.data.clusters import clusters_of
+from edgeseg.data.folder import SAMPLE_CLASSES, FolderDataset, Pair
 from edgeseg.data.medical.frames import sha256_of_picture
-from edgeseg.errors import DataError, ParityError
-from edgeseg.metrics.agreement import PER, has_collapsed
+from edgeseg.errors import ParityError
+from edgeseg.metrics.agreement import has_collapsed
+from edgeseg.metrics.clusters import Clusters
+from edgeseg.metrics.findings import Finding
+from edgeseg.metrics.paired import pair_labels
 from edgeseg.metrics.scores import Labels, MetricSet, ReferenceScores
 from edgeseg.progress import Progress
 from edgeseg.records import sha256_of_file
@@ -29,6 +33,7 @@ from ..builder.request import open_split
 FEW = 24  # reject a candidate
 MANY = 256  # decide about the last ones: HD95 needs many, one outlier among few decides it
 TIMED = 4
+NAMED = 12  # digits of its checksum tell an image: its name may be that of a patient
 LABELS_NAME, IMAGES_NAME = "labels.npy", "images.npy"
 
 
@@ -39,46 +44,53 @@ class AccuracyChange:
     changes: What changed of the reference's scores, by metric and in its terms
         (`edgeseg.metrics.metric.Metric.change`). Empty without labels; where only some of the
         images were asked for, metrics that one of them may decide are missing.
+    findings: What limits judge.
     """
 
     flips_per_10k: float
     changes: dict[str, float]
+    findings: tuple[Finding, ...] = ()
 
 
 class ValidationSet:
     """Images of the val split, spread over it, the first few a sample of all.
 
+    Args:
+        most: At most so many of them.
+        is_quick: Whether metrics that need many images, and packages that load for seconds, are
+            left out.
+
     Attributes:
         dataset: What they are.
+        labelled: Places of those that have a true mask; the others count for flips.
     """
 
-    def __init__(self, context: BuildContext, folder: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        context: BuildContext,
+        folder: Path,
+        progress: Progress,
+        most: int = MANY,
+        *,
+        is_quick: bool = False,
+    ) -> None:
         self._context = context
         self._folder = folder
         self._progress = progress
         val = open_split(context.request.data, "val", labelled=False, axis=context.spec.inputs.axis)
         self._references: dict[int, ReferenceScores] = {}
-        self.dataset = FolderDataset(val.root, val.splits, spread(val.pairs, MANY))
+        self.dataset = FolderDataset(val.root, val.splits, spread(val.pairs, most))
         # The sample's masks say nothing about a network that looks for something else.
         is_apt = context.request.data is not None or self._outputs.classes == SAMPLE_CLASSES
-        self.has_labels = is_apt and self._count_masks() > 0
-        self._metrics = limited_metrics(context.request.max_change, len(self._outputs.classes))
+        masks = [pair.mask_path for pair in self.dataset] if is_apt else []
+        self.labelled = tuple(place for place, mask in enumerate(masks) if mask is not None)
+        limited = limited_metrics(context.request.max_change, len(self._outputs.classes))
+        self._metrics = [one for one in limited if not (is_quick and one.needs_many_images)]
 
-    def _count_masks(self) -> int:
-        """How many of the images have a mask.
-
-        Raises:
-            DataError: Some, but not all.
-        """
-        without = [pair for pair in self.dataset if pair.mask_path is None]
-        count = len(self.dataset) - len(without)
-        if without and count:
-            raise DataError(
-                f"{count} val images have a mask and {len(without)} have none, "
-                f"{without[0].image_path.name} the first. Add the masks to {self.dataset.root}, or "
-                "take these images out of val.txt."
-            )
-        return count
+    @property
+    def has_labels(self) -> bool:
+        """Whether any of the images has a true mask."""
+        return bool(self.labelled)
 
     @property
     def _outputs(self) -> OutputContract:
@@ -95,9 +107,10 @@ class ValidationSet:
 
     def identity(self) -> dict[str, Any]:
         """Which images, and whether with labels, as JSON."""
-        masks = [pair.mask_path for pair in self.dataset] if self.has_labels else []
+        masks = [pair.mask_path for pair in self._labelled_pairs()]
         return {
             "images": list(self.digests),
+            "labelled": list(self.labelled),
             "masks": [sha256_of_picture(path) for path in masks if path is not None],
             "metrics": [metric.name for metric in self._metrics],
         }
@@ -149,41 +162,66 @@ class ValidationSet:
         labels: Labels = np.load(folder / LABELS_NAME)
         return labels
 
+    def _clusters(self, places: Sequence[int]) -> Clusters | None:
+        """Which of some of the images belong together, such as slices of one volume."""
+        every = self._all_clusters
+        return None if every is None else every.only(places)
+
+    @cached_property
+    def _all_clusters(self) -> Clusters | None:
+        return clusters_of(self.dataset)
+
+    def _labelled_pairs(self) -> tuple[Pair, ...]:
+        return tuple(self.dataset.pairs[place] for place in self.labelled)
+
     @cached_property
     def truth(self) -> Labels:
-        return true_labels(self.dataset, self._context.spec.inputs, self._outputs)
+        """True label maps of the images that have one."""
+        pairs = self._labelled_pairs()
+        labelled = FolderDataset(self.dataset.root, self.dataset.splits, pairs)
+        return true_labels(labelled, self._context.spec.inputs, self._outputs)
 
-    def compare(self, labels: Labels) -> AccuracyChange:
+    def compare(self, labels: Labels, *, may_collapse: bool = False) -> AccuracyChange:
         """Compare label maps of the first images, as many as are given.
 
+        Args:
+            may_collapse: Whether one may be empty where the FP32 reference finds something.
+
         Raises:
-            ParityError: One is empty where the FP32 reference finds something.
+            ParityError: One is, and must not be.
         """
-        expected_labels = self.reference_labels[: len(labels)]
-        for pair, own, expected in zip(self.dataset, labels, expected_labels, strict=False):
-            if has_collapsed(expected, own):
+        count = len(labels)
+        expected_labels = self.reference_labels[:count]
+        names = [f"image {digest[:NAMED]}" for digest in self.digests[:count]]
+        for name, own, expected in zip(names, labels, expected_labels, strict=True):
+            if not may_collapse and has_collapsed(expected, own):
                 raise ParityError(
-                    f"It finds only background in {pair.name}, where the FP32 reference finds "
+                    f"It finds only background in {name}, where the FP32 reference finds "
                     f"{(expected > 0).mean():.0%} foreground: it has collapsed."
                 )
-        flips = float((labels != expected_labels).mean()) * PER
-        if not self.has_labels:
-            return AccuracyChange(flips, {})
-        reference = self._reference(len(labels))
-        return AccuracyChange(flips, reference.score(labels).changes(reference.table))
+        places = [place for place in self.labelled if place < count]
+        reference = self._reference(count) if places else None
+        clusters = self._clusters(range(count))
+        sample = pair_labels(names, labels, expected_labels, reference, places, clusters)
+        changes = {}
+        if sample.ours is not None and sample.theirs is not None:
+            changes = sample.ours.changes(sample.theirs)
+        return AccuracyChange(float(sample.flips.mean()), changes, sample.findings())
 
     def _reference(self, count: int) -> ReferenceScores:
-        """Scores of the FP32 reference on the first images."""
+        """Scores of the FP32 reference on those of the first images that have a true mask."""
         if count not in self._references:
             is_whole = count == len(self.dataset)
             names = [
                 metric.name for metric in self._metrics if is_whole or not metric.needs_many_images
             ]
+            places = [place for place in self.labelled if place < count]
             self._references[count] = ReferenceScores(
-                self.reference_labels[:count],
-                self.truth[:count],
+                self.reference_labels[places],
+                self.truth[: len(places)],
                 len(self._outputs.classes),
                 MetricSet(tuple(names)),
+                self._clusters(places),
             )
         return self._references[count]
 

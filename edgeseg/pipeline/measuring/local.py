@@ -113,11 +113,18 @@ def _baselines(
 
 
 def note_candidates(report: Report, bundles: Sequence[Bundle]) -> None:
-    """Add `candidate` to each row: what `--precision auto` chose, None for other precisions."""
-    tunings = {bundle_key(bundle): bundle.manifest.tuning for bundle in bundles}
+    """Add to each row what its bundle says of itself.
+
+    `candidate` is what `--precision auto` chose, None for other precisions; `limits` whether the
+    val images of the build kept the limits on its masks, None where that was not judged.
+    """
+    manifests = {bundle_key(bundle): bundle.manifest for bundle in bundles}
     for row in report.rows:
-        tuning = tunings.get(row["key"])
+        manifest = manifests.get(row["key"])
+        tuning = None if manifest is None else manifest.tuning
+        limits = None if manifest is None else manifest.limits
         row["candidate"] = tuning.candidate if tuning is not None else None
+        row["limits"] = None if limits is None else limits.model_dump(exclude={"verdicts"})
 
 
 def name_bundles(bundles: Sequence[Bundle]) -> dict[str, str]:

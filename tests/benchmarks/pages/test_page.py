@@ -64,6 +64,15 @@ def full_report(cells: int = 3, model: str = "net") -> Report:
     return replace(one, rows=rows, reference=reference, failures=failures)
 
 
+def test_an_uncertain_bundle_is_marked() -> None:
+    report = full_report()
+    limits = {"state": "open", "images": 11, "labelled": 11, "is_accepted": True}
+    marked = replace(report, rows=[*report.rows[:-1], {**report.rows[-1], "limits": limits}])
+    words = "the 11 val images of its build cannot tell, and was taken by --accept-uncertain"
+    assert report_page([marked], []).count(words) == 1
+    assert words not in report_page([report], [])
+
+
 def test_the_page_has_all_parts_and_needs_no_other_file() -> None:
     page = report_page([full_report()], [PROFILE])
     for title in (

@@ -45,6 +45,13 @@ def test_a_whole_row_fills_every_cell() -> None:
     assert row_warnings([ROW]) == []
 
 
+def test_an_uncertain_bundle_is_told() -> None:
+    limits = {"state": "open", "images": 11, "labelled": 11, "is_accepted": True}
+    (warning,) = row_warnings([{**ROW, "limits": limits}])
+    assert warning.startswith("net-android-int8 is not known to keep the limits on its masks")
+    assert row_warnings([{**ROW, "limits": {**limits, "state": "holds"}}]) == []
+
+
 def test_a_busy_machine_is_told() -> None:
     assert row_warnings([{**ROW, "waited_share": 0.1}]) == []
     (warning,) = row_warnings([{**ROW, "waited_share": 0.345}])

@@ -116,8 +116,9 @@ class Arguments:
         "--weights", "--spec", "--data", "--threads", "--runs", "--images", "--json", "--prune",
         "--check", "--overwrite", "--option", "--method", "--method-option", "--split", "--labels",
         "--epochs", "--batch-size", "--tuning", "--toolkit", "--device", "--gallery", "--compare",
-        "--json-file", "--max-change", "--min-agreement", "--search-seconds", "--metrics",
-        "--calibration-images", "--resume", "--student", "--teacher", "--runtime", "--seed",
+        "--json-file", "--max-change", "--max-flips", "--min-agreement", "--search-seconds",
+        "--metrics", "--accept-uncertain", "--calibration-images", "--resume",
+        "--student", "--teacher", "--runtime", "--seed",
     )  # fmt: skip
     # With these the work would be in earnest, or asks another machine.
     NEEDS_DATA = ("build", "sweep", "calibration-study", "train", "distill", "distill-study",
