@@ -12,6 +12,7 @@ from result_tables import AUTO_FILES, SWEEP_FILE, read_reports, table_of
 from support import ROOT
 
 from edgeseg.cli import app
+from edgeseg.pipeline.studies.limits import table_lines
 from edgeseg.quantize import METHODS
 from edgeseg.targets import RUNTIMES
 from edgeseg.targets.devices import device_names
@@ -155,3 +156,14 @@ def test_result_files_that_pages_point_to_are_all() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_the_table_of_certified_limits_is_that_of_its_records() -> None:
+    text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    records = sorted((ROOT / "docs/results").glob("limits_*.json"))
+    assert records
+    for path in records:
+        lines = table_lines(json.loads(path.read_text(encoding="utf-8")))
+        assert [line for line in lines[2:] if line not in text] == []
+        assert lines[0] in text
+        assert f"(results/{path.name})" in text

@@ -143,7 +143,7 @@ def test_what_must_hold_on_each_image(change: float, images: int, verdict: str, 
 
 def test_flips_are_told_in_words_of_their_own() -> None:
     flips = find_limited("flips")
-    lost = judge_margin(flips, 101.0, (90.0, 112.5), 50.0, 60, "small")
+    lost = judge_margin(flips, 101.0, (90.0, 112.5), 50.0, 60, part="small")
     assert lost.text == (
         "does not keep the share of flips of small objects within 50 in 10,000: 101.0 (90.0..112.5)"
     )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edgeseg.metrics.clusters import VOLUMES, Clusters
 from edgeseg.metrics.findings import Finding, deciding, judge_findings, state_of
 from edgeseg.metrics.paired import PairedSample, pair_labels
 from edgeseg.metrics.quantities import QUANTITIES, find_limited, is_worst
@@ -130,3 +131,41 @@ def test_limits_are_set_on_metrics_and_on_masks() -> None:
     assert [is_worst(name) for name in ("hd95_px", *QUANTITIES)] == [False, False, True, True]
     flips = find_limited("flips")
     assert (flips.format_change(12.34), flips.format_limit(50)) == ("12.3", "50 in 10,000")
+
+
+def test_slices_of_few_volumes_tell_less_than_as_many_images() -> None:
+    """30 slices of 6 volumes, each as good as the others: of fewer than 8 nothing can be told."""
+    truth = squares(30)
+    labels = truth.copy()
+    labels[:, 0, 0] = 0
+    names = [f"image{index}" for index in range(30)]
+    metrics = MetricSet(("dice_pooled",))
+
+    def judged(clusters: Clusters | None) -> PairedSample:
+        reference = ReferenceScores(truth, truth, 2, metrics, clusters)
+        return pair_labels(names, labels, truth, reference, range(30), clusters)
+
+    volumes = Clusters(tuple(index // 5 for index in range(30)), VOLUMES)
+    assert state(judged(None)) == "holds"
+    sample = judged(volumes)
+    assert state(sample) == "open"
+    verdict = deciding(judge_findings(sample.findings(), LIMITS))
+    assert verdict is not None
+    assert verdict.text.endswith("on 6 volumes; at least 8 are needed")
+    many = Clusters(tuple(index // 3 for index in range(30)), VOLUMES)
+    whole, clustered = found(judged(None), "dice_pooled"), found(judged(many), "dice_pooled")
+    assert (clustered.images, clustered.unit) == (10, VOLUMES)
+    width, wider = (high - low for low, high in (whole.interval, clustered.interval))
+    assert wider > 1.5 * width  # small objects lose more, and each volume has one size
+
+
+def test_a_slice_that_loses_breaks_a_limit_whatever_it_belongs_to() -> None:
+    truth = squares(4)
+    labels = truth.copy()
+    labels[3] = 0
+    sample = pair_labels(
+        ["a", "b", "c", "d"], labels, truth, None, (), Clusters((0, 0, 1, 1), VOLUMES)
+    )
+    verdict = deciding(judge_findings(sample.findings(), {"worst_flips": 300.0}))
+    assert verdict is not None
+    assert (verdict.state, verdict.image, verdict.unit) == ("broken", "d", VOLUMES)
