@@ -145,9 +145,14 @@ def without_samples(row: Mapping[str, Any]) -> dict[str, Any]:
     if kept.get("worst_image"):
         worst = kept["worst_image"]
         kept["worst_image"] = {name: worst[name] for name in worst if name != "picture"}
-    if kept.get("margins"):  # the name of a file may be that of a patient
-        kept["margins"] = [{**verdict, "image": ""} for verdict in kept["margins"]]
-    return kept
+    return without_image_of_margins(kept)
+
+
+def without_image_of_margins(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row whose verdicts do not name the worst image: it may be the name of a patient."""
+    if not row.get("margins"):
+        return dict(row)
+    return {**row, "margins": [{**verdict, "image": ""} for verdict in row["margins"]]}
 
 
 @dataclass

@@ -15,7 +15,7 @@ from edgeseg.metrics.clusters import Clusters
 from edgeseg.metrics.counts import dice_from_counts
 from edgeseg.metrics.paired import SIZES
 
-from ..report import Report, without_samples
+from ..report import Report, without_image_of_margins, without_samples
 from .strata import thirds_by_size
 
 BY_SIZE = "size of the object"
@@ -149,7 +149,7 @@ def _part(
 
 def without_pictures(report: Report) -> Report:
     """The same for a page that others may see: without pictures and names of single images."""
-    rows = [{**row, "worst_image": None} for row in report.rows]
+    rows = [{**without_image_of_margins(row), "worst_image": None} for row in report.rows]
     data = {name: part for name, part in report.data.items() if name != "names"}
     return Report(
         report.environment, data, report.reference, rows, report.failures, report.protocol

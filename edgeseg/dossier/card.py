@@ -11,7 +11,7 @@ from typing import Any
 
 from ..bundle.identity import IDENTITY_LENGTH
 from ..metrics.clusters import IMAGES
-from ..metrics.limits import UNCLEAR, MarginVerdict
+from ..metrics.limits import BROKEN, OPEN, UNCLEAR, MarginVerdict
 from ..metrics.table import METRICS, find_metric
 from .contents import NO_DEVICE, NOT_STATED, Dossier
 
@@ -21,6 +21,10 @@ ASK_LICENCE = (
     "Ask who made the weights under which licence they may be used and passed on; until you know, "
     "do neither."
 )
+BUILT = {
+    BROKEN: "showed that it breaks a limit on its masks",
+    OPEN: "could not tell whether its masks keep the limits",
+}
 ASK_LIMITS = "Nobody has written down where the network fails; that is not to say that it does not."
 
 
@@ -249,7 +253,12 @@ def _subgroups(subgroups: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _verdicts(dossier: Dossier) -> Iterator[str]:
     verdicts = dossier.row.get("margins") or ()
-    if not verdicts:
+    limits = dossier.bundle.manifest.limits
+    told = BUILT.get(limits.state) if limits is not None else None
+    if limits is not None and told is not None:
+        taken = ", and it was taken by --accept-uncertain" if limits.is_accepted else ""
+        yield f"- When it was built, {limits.images} val images {told}{taken}."
+    if not verdicts and told is None:
         yield "Nothing."
     for record in verdicts:
         verdict = MarginVerdict.from_json(record)

@@ -104,7 +104,7 @@ class MarginVerdict:
     def _found(self, limited: Limited) -> str:
         change = limited.format_change(self.change)
         if is_worst(self.metric):
-            return f"{change} at worst, on {self.image}"
+            return f"{change} at worst{f', on {self.image}' if self.image else ''}"
         low, high = (limited.format_change(end) for end in self.interval)
         return f"{change} ({low}..{high})"
 

@@ -67,7 +67,7 @@ class Quantity:
         return f"{change:{sign}.4f}" if self.better == "higher" else f"{change:.1f}"
 
     def format_limit(self, limit: float) -> str:
-        return f"{limit:g}" if self.better == "higher" else f"{limit:g} in {PER:,}"
+        return f"{limit:g}" if self.better == "higher" else f"{limit:g} of {PER:,} pixels"
 
 
 QUANTITIES = {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support import ROOT
 
-from edgeseg.benchmarks.report import Failure, Report, upgraded_row
+from edgeseg.benchmarks.report import Failure, Report, upgraded_row, without_samples
 from edgeseg.cli.terminal.bench_table import describe_metrics, row_cells
 from edgeseg.errors import UsageError
 
@@ -87,3 +87,9 @@ def test_something_else_is_refused(rows: Any) -> None:
         Report.from_json(record)
     with pytest.raises(UsageError, match=r"no report of a benchmark \(KeyError"):
         Report.from_json({"rows": []})
+
+
+def test_verdicts_of_a_manifest_name_no_image() -> None:
+    verdict = {"metric": "worst_dice", "image": "mueller_anna"}
+    kept = without_samples({"name": "net", "margins": [verdict]})
+    assert kept["margins"] == [{"metric": "worst_dice", "image": ""}]

@@ -9,6 +9,7 @@ import pytest
 from card_numbers import numbers_of, unknown_numbers
 from dossiers import dossier_of
 
+from edgeseg.bundle.manifest import LimitsRecord
 from edgeseg.dossier.card import card_text
 from edgeseg.dossier.contents import read_card
 from edgeseg.metrics.clusters import VOLUMES, Clusters
@@ -54,6 +55,25 @@ def test_what_intervals_are_drawn_from(tmp_path: Path) -> None:
     card = card_text(replace(dossier, performance={**dossier.performance, "data": data}))
     assert "95 %, by bootstrap over volumes.\n" in card
     assert "\n5 slices of 2 volumes; intervals resample volumes, of which 2 are too few" in card
+
+
+@pytest.mark.parametrize(
+    ("state", "is_accepted", "line"),
+    [
+        ("holds", False, ""),
+        ("broken", False, "11 val images showed that it breaks a limit on its masks."),
+        ("open", True, "and it was taken by --accept-uncertain."),
+    ],
+)
+def test_what_the_build_could_not_tell_is_told(
+    tmp_path: Path, state: str, is_accepted: bool, line: str
+) -> None:
+    dossier = dossier_of(tmp_path / "bundle")
+    limits = LimitsRecord(state=state, images=11, labelled=11, is_accepted=is_accepted, verdicts=())
+    manifest = dossier.bundle.manifest.model_copy(update={"limits": limits})
+    card = card_text(replace(dossier, bundle=replace(dossier.bundle, manifest=manifest)))
+    assert ("When it was built" in card) == bool(line)
+    assert line in card
 
 
 def test_what_was_not_measured_or_stated_is_told(tmp_path: Path) -> None:

@@ -145,11 +145,12 @@ def test_flips_are_told_in_words_of_their_own() -> None:
     flips = find_limited("flips")
     lost = judge_margin(flips, 101.0, (90.0, 112.5), 50.0, 60, part="small")
     assert lost.text == (
-        "does not keep the share of flips of small objects within 50 in 10,000: 101.0 (90.0..112.5)"
+        "does not keep the share of flips of small objects within 50 of 10,000 pixels: 101.0 "
+        "(90.0..112.5)"
     )
     assert (lost.state, lost.is_within) == ("broken", False)
     assert judge_margin(flips, 12.0, (9.0, 15.0), 50.0, 60).text == (
-        "keeps the share of flips within 50 in 10,000: 12.0 (9.0..15.0)"
+        "keeps the share of flips within 50 of 10,000 pixels: 12.0 (9.0..15.0)"
     )
 
 

@@ -130,7 +130,7 @@ def test_limits_are_set_on_metrics_and_on_masks() -> None:
     assert find_limited("hd95_px").limit_option == "--max-hd95-growth"
     assert [is_worst(name) for name in ("hd95_px", *QUANTITIES)] == [False, False, True, True]
     flips = find_limited("flips")
-    assert (flips.format_change(12.34), flips.format_limit(50)) == ("12.3", "50 in 10,000")
+    assert (flips.format_change(12.34), flips.format_limit(50)) == ("12.3", "50 of 10,000 pixels")
 
 
 def test_slices_of_few_volumes_tell_less_than_as_many_images() -> None:

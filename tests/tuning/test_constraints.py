@@ -101,10 +101,10 @@ def test_borders_may_move_a_little(growth: float | None, violation: str) -> None
         (
             finding("worst_flips", 1000.0, image="ISIC_1"),
             "broken",
-            "1000.0 of 10,000 pixels flip on ISIC_1, one of 40 images, and at most 300 in 10,000",
+            "1000.0 of 10,000 pixels flip on ISIC_1, one of 40 images, and at most 300 of 10",
         ),
         (finding("flips", 40.0, 11.0), "open", "40.0 of 10,000 pixels flip (29.0..51.0) on 40"),
-        (finding("flips", 60.0, 9.0), "broken", "and at most 50 in 10,000 is allowed"),
+        (finding("flips", 60.0, 9.0), "broken", "and at most 50 of 10,000 pixels is allowed"),
     ],
 )
 def test_a_limit_holds_is_broken_or_is_open(found: Finding, state: str, words: str) -> None:

@@ -130,8 +130,8 @@ def test_agreement_counts_where_it_is_asked_for() -> None:
     assert outcome.candidate.precision == "fp32"
     (refused, *_) = [trial for trial in outcome.trials if trial.violation]
     assert refused.violation == (
-        "101.0 of 10,000 pixels flip (101.0..101.0) on 40 images, and at most 100 in 10,000 is "
-        "allowed"
+        "101.0 of 10,000 pixels flip (101.0..101.0) on 40 images, and at most 100 of 10,000 pixels "
+        "is allowed"
     )
 
 

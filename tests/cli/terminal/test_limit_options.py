@@ -83,7 +83,7 @@ def test_what_is_open_says_how_many_images_would_tell() -> None:
     (line,) = describe_limits("net", limits("open", VERDICT))
     assert line == (
         "Warning: 11 val images do not tell whether net keeps the limits on its masks: it cannot "
-        "tell whether the share of flips stays within 50 in 10,000: 40.0 (20.0..60.0) on 11 "
+        "tell whether the share of flips stays within 50 of 10,000 pixels: 40.0 (20.0..60.0) on 11 "
         "images; about 44 would tell."
     )
     (line,) = describe_limits("net", limits("open", VERDICT, is_accepted=True))
