@@ -59,9 +59,7 @@ def test_labels_are_judged_by_the_float_network_and_by_masks(
     assert validation.compare(flipped).flips_per_10k == 5000
     assert validation.compare(flipped[:1]).flips_per_10k == 10_000
     validation.reference_labels[0, :16] = 1
-    with pytest.raises(
-        ParityError, match=r"in image [0-9a-f]{12}, .*it has collapsed"
-    ):
+    with pytest.raises(ParityError, match=r"in image [0-9a-f]{12}, .*it has collapsed"):
         validation.compare(np.zeros_like(validation.reference_labels))
     assert "hd95_px" not in validation.compare(flipped[:1]).changes
     if masks and all(map(is_installed, PACKAGES)):
