@@ -61,7 +61,7 @@ class _Plan:
         tuning, judged = None, None
         if self.tuning is not None:
             tuning = self.tuning.model_dump(mode="json")
-        else:
+        if self.tuning is None or self.tuning.limits is None:  # as in older bundles
             judged = self.named_precision().identity(self.candidate.precision)
         return {
             **self.context.record(self.candidate),
@@ -305,7 +305,9 @@ def _build(plan: _Plan, folder: Path, progress: Progress) -> None:
     bundle = folder / "bundle"
     built = plan.builder.make(plan.candidate, bundle / "artifact")
     tuning = plan.tuning
-    limits = plan.named_precision().judge(built) if tuning is None else tuning.limits
+    limits = None if tuning is None else tuning.limits
+    if limits is None:
+        limits = plan.named_precision().judge(built)
     write_bundle(plan.context, built, tuning, limits, plan.race, plan.compared, bundle)
     with progress.stage("load it again in another process"):
         inputs = plan.context.references.inputs

@@ -77,7 +77,8 @@ class Leaderboard:
     ) -> Trial | None:
         """Examine a candidate and let it race with the leader; a known one is not tried again.
 
-        Who would lead is looked at on all images first: what keeps no limit leads nobody astray.
+        What would lead in reduced precision is looked at on all images first: what keeps no limit
+        leads nobody astray. An exact form is looked at when it is chosen.
 
         Args:
             stage, region: For the record.
@@ -97,7 +98,7 @@ class Leaderboard:
         if not violation:
             try:
                 ratio, leads = self._race(candidate, evaluation, against)
-                if leads:
+                if leads and not evaluation.is_exact:
                     score = self.evaluator.score(candidate)
                     violation = self.constraints.violation(score, self.plain)
                     leads = not violation
@@ -143,9 +144,11 @@ class Leaderboard:
     def state(self, trial: Trial) -> str:
         """Whether a trial's masks keep the limits: "holds", "broken" or "open"; empty where that is
         not known, as only few images were looked at, or none."""
-        if trial.score is not None:
-            return "" if trial.score.refusal else self.constraints.state(trial.score)
-        return BROKEN if self.constraints.state(trial.evaluation) == BROKEN else ""
+        known = trial.score or trial.evaluation
+        if known.refusal:
+            return ""
+        state = self.constraints.state(known)
+        return state if trial.score is not None or known.is_exact or state == BROKEN else ""
 
     def by_speed(self) -> list[Candidate]:
         """All that were timed, the fastest first."""

@@ -175,6 +175,22 @@ def test_the_uncertain_is_taken_where_the_user_says_so() -> None:
     assert broken.candidate.precision == "fp32"
 
 
+def test_exact_forms_are_looked_at_on_all_images_when_they_are_chosen() -> None:
+    """Networks are slow, and val images many: only the winner is worth it."""
+    times = {"fp32": 10.0, "bf16": 20.0, "int8": 20.0}
+    evaluator = FakeEvaluator(
+        lambda candidate: times[candidate.precision] - len(candidate.rewrites),
+        lambda candidate: replace(GOOD, is_exact=candidate.precision == "fp32"),
+    )
+    outcome = search(evaluator)
+    scored = [question for question in evaluator.asked if question.startswith("score")]
+    assert scored == [f"score {outcome.candidate.name}"]
+    told = zip(outcome.trials, outcome.states, strict=True)
+    leading = [state for trial, state in told if trial.leads]
+    assert len(leading) > 1
+    assert set(leading) == {"holds"}
+
+
 def test_the_point_alone_decides_nothing() -> None:
     within = made_of(chosen=dropping(0.0049, 0.0002))
     beyond = made_of(chosen=dropping(0.0046, 0.0004))
