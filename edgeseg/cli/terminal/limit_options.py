@@ -144,6 +144,11 @@ def describe_limits(name: str, limits: LimitsRecord | None) -> list[str]:
             f"Warning: {images} do not tell whether {name} keeps the limits on its masks{taken}"
             f"{why}."
         ]
+    elif verdict is not None:  # an exact form, of which so few images alone tell nothing
+        lines = [
+            f"{name} keeps the limits on its masks: each probability lies within a tolerance of "
+            "the FP32 reference's."
+        ]
     else:
         lines = [f"{name} keeps the limits on its masks, by the 95 % intervals on {images}."]
     if not limits.labelled:

@@ -92,7 +92,7 @@ def test_what_is_open_says_how_many_images_would_tell() -> None:
 
 def test_an_exact_form_on_few_images_is_not_called_uncertain() -> None:
     (line,) = describe_limits("net", limits("holds", VERDICT))
-    assert line.startswith("net keeps the limits")
+    assert line.startswith("net keeps the limits on its masks: each probability lies within a tol")
 
 
 def test_without_masks_dice_is_open_and_said_so() -> None:
