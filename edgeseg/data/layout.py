@@ -151,11 +151,11 @@ def find_mask_file(image_path: Path) -> Path | None:
                 holder = folder if place is None else place
                 is_there = holder.is_dir()
                 files = _known_files(holder, holder.stat().st_mtime_ns) if is_there else {}
+                masks = _masks_beside(files) if place is None else files
+                name = normal(without_suffix(path.relative_to(folder).as_posix()))
+                found = Layout(folder.parent, {name: path}, masks, folder, None).find_masks(name)
             except DataError:
                 return None
-            masks = _masks_beside(files) if place is None else files
-            layout = Layout(folder.parent, {}, masks, folder, None)
-            found = layout.find_masks(normal(without_suffix(path.relative_to(folder).as_posix())))
             mask = found[0] if len(found) == 1 else None
             return mask if mask is None or index is None else frame_path(mask, index, axis)
     return None

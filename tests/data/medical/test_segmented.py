@@ -13,6 +13,7 @@ from support import needs
 
 from edgeseg.data.check import check_folder
 from edgeseg.data.folder import open_folder
+from edgeseg.data.gallery import find_truth
 from edgeseg.data.medical.segmentations import Origin, write_segmentation
 from edgeseg.errors import DataError
 
@@ -60,6 +61,9 @@ def test_slices_find_theirs_in_one_segmentation(tmp_path: Path) -> None:
     expected = dict(zip((source.name for source in sources), masks, strict=True))
     for pair in dataset:
         assert np.array_equal(pair.read_labels(3), expected[pair.name])
+        truth = find_truth(pair.image_path, 3)
+        assert truth is not None
+        assert np.array_equal(truth, expected[pair.name])
     checked = check_folder(tmp_path, class_count=3)
     assert {fault.kind for fault in checked.faults} <= {"patient", "split"}
     assert "unused mask" not in {note.kind for note in checked.notes}
