@@ -18,6 +18,7 @@ from edgeseg.benchmarks.comparison import Change, Comparison, Margins, RunRatio
 from edgeseg.benchmarks.latency import quick_ratio
 from edgeseg.benchmarks.report import Report
 from edgeseg.errors import UnknownNameError, UsageError
+from edgeseg.metrics.clusters import Clusters
 
 GATES = {"speed": 0.05, "dice_pooled": 0.005, "flips": 10.0}
 
@@ -62,6 +63,20 @@ def test_what_became_faster_does_not_fail() -> None:
 def test_noise_is_said_to_be_noise() -> None:
     change = changes_of(report_of(noise=0.3, seed=1), report_of(noise=0.3, seed=2))["speed"]
     assert change.verdict == "cannot tell"
+
+
+@pytest.mark.parametrize("is_known", [(True, True), (False, True), (True, False)])
+def test_intervals_resample_volumes_where_a_report_knows_them(is_known: tuple[bool, bool]) -> None:
+    """One of six volumes has 24 more flips a slice; older reports know of no volumes."""
+    clusters = Clusters(tuple(number // 10 for number in range(IMAGES)), "volumes").to_json()
+    old, new = (report_of(seed=1, data={"clusters": clusters} if one else {}) for one in is_known)
+    sample = new.rows[1]["per_image"]
+    flips = np.array(sample["flips_per_10k"]) + 24.0 * (np.arange(IMAGES) < 10)
+    row = {**new.rows[1], "per_image": {**sample, "flips_per_10k": flips.tolist()}}
+    change = changes_of(old, replace(new, rows=[new.rows[0], row]))["flips"]
+    assert change.change == pytest.approx(4)
+    # Volumes: drawn 0 to 3 times of 6, mostly; slices alone would be within 2 to 6.5.
+    assert change.interval == pytest.approx((0, 12))
 
 
 def busy(report: Report, waited: float) -> Report:

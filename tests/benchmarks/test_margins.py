@@ -15,6 +15,7 @@ from edgeseg.benchmarks.margins import (
 )
 from edgeseg.benchmarks.report import Report
 from edgeseg.errors import UsageError
+from edgeseg.metrics.clusters import Clusters
 from edgeseg.metrics.limits import stated_limits
 
 ROW: dict[str, Any] = {
@@ -40,6 +41,15 @@ def test_each_metric_is_judged_in_its_own_terms(report: Report) -> None:
     verdicts = {one.metric: one.verdict for one in verdicts_of(row)}
     assert verdicts == {"dice_pooled": "keeps", "hd95_px": "cannot tell"}
     assert all(one.images == 40 for one in verdicts_of(row))
+
+
+def test_slices_of_a_few_volumes_tell_nothing(report: Report) -> None:
+    clusters = Clusters(tuple(number // 10 for number in range(40)), "volumes")
+    data = {**report.data, "clusters": clusters.to_json()}
+    _, row = with_verdicts(replace(report, data=data), MARGINS).rows
+    for one in verdicts_of(row):
+        assert (one.verdict, one.images, one.unit) == ("cannot tell", 4, "volumes")
+        assert "on 4 volumes; at least 8 are needed" in one.text
 
 
 def test_what_cannot_be_told_is_not_kept(report: Report) -> None:

@@ -147,6 +147,11 @@ class DicomFile:
             DataError: The frame is not decoded, or has no window where one is asked for.
         """
         with guarded(self.path):
+            if self.is_segmentation:
+                raise DataError(
+                    f"{self.path} is a segmentation: it shows what was found in pictures, and is "
+                    "none. Take it out, or put it into the folder of the masks."
+                )
             if self.photometric not in (*COLORS, *GREYS, "PALETTE COLOR"):
                 raise DataError(
                     f"{self.path} has the colours {self.photometric[:20]}, which are not read. "

@@ -10,7 +10,7 @@ from pathlib import Path
 from ...errors import DataError
 from ...lazy import is_installed
 from ...metrics.clusters import PATIENTS, SERIES, STUDIES
-from .parsing import MAGIC, MAGIC_PLACE, guarded
+from .parsing import DEFLATED, MAGIC, MAGIC_PLACE, guarded
 
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 TAGS = {PATIENTS: "PatientID", STUDIES: "StudyInstanceUID", SERIES: "SeriesInstanceUID"}
@@ -77,6 +77,8 @@ def _read_tags(file: Path, _changed_ns: int, _size: int) -> tuple[str, ...]:
     with file.open("rb") as raw:
         head = raw.read(HEAD_BYTES)
     has_header = head[MAGIC_PLACE : MAGIC_PLACE + 4] == MAGIC
+    if has_header and DEFLATED.encode() in head[:2_000]:
+        raise ValueError("deflated as a whole")  # pydicom would unpack it whatever its size
     data = read_partial(
         io.BytesIO(head), stop_when=lambda tag, _, __: tag > LAST_TAG, force=not has_header
     )

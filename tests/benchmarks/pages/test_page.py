@@ -19,6 +19,7 @@ from edgeseg.benchmarks.pages.page import report_page
 from edgeseg.benchmarks.pages.strata import thirds_by_size
 from edgeseg.benchmarks.pages.verdicts import verdict_of
 from edgeseg.benchmarks.report import Failure, Report
+from edgeseg.metrics.clusters import Clusters
 
 PROFILE = {
     "name": "net-intel-fp32",
@@ -82,6 +83,14 @@ def test_the_page_has_all_parts_and_needs_no_other_file() -> None:
         assert f"<h2>{title}</h2>" in page
     assert re.findall(r'(?:src|href)="(?!data:)', page) == []
     assert "default-src 'none'" in page
+
+
+def test_what_images_belong_to_is_told() -> None:
+    report = full_report()
+    assert "intervals resample" not in report_page([report], [])
+    clusters = Clusters(tuple(number // 20 for number in range(60)), "volumes").to_json()
+    page = report_page([replace(report, data={**report.data, "clusters": clusters})], [])
+    assert "60 slices of 3 volumes; intervals resample volumes, of which 3 are too few" in page
 
 
 def test_profiles_alone_have_a_page_without_empty_parts() -> None:

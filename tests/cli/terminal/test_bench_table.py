@@ -126,6 +126,10 @@ def test_a_run_on_a_device_names_it() -> None:
     environment = {"cpu": "Cortex-A78", "threads": 1}
     data = {"images": 30, "folder": "sample", "splits": ["val", "test"]}
     assert describe_run(environment, data).startswith("Cortex-A78, 1 thread(s)")
+    assert describe_run(environment, data).endswith("bootstrap interval.")
+    clusters = {"kind": "volumes", "count": 3, "text": "30 slices of 3 volumes"}
+    volumes = describe_run(environment, {**data, "clusters": clusters})
+    assert volumes.endswith("bootstrap interval. 30 slices of 3 volumes.")
     there = describe_run({**environment, "device": "ssh://pi@board"}, data)
     assert there.startswith("ssh://pi@board: Cortex-A78")
 

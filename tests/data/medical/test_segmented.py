@@ -14,6 +14,7 @@ from support import needs
 from edgeseg.data.check import check_folder
 from edgeseg.data.folder import open_folder
 from edgeseg.data.gallery import find_truth
+from edgeseg.data.images import read_image
 from edgeseg.data.medical.segmentations import Origin, write_segmentation
 from edgeseg.errors import DataError
 
@@ -100,6 +101,13 @@ def test_a_file_of_many_pictures_finds_its_own(tmp_path: Path) -> None:
     assert len(dataset) == 5
     for pair, mask in zip(dataset, masks, strict=True):
         assert np.array_equal(pair.read_labels(3), mask)
+
+
+def test_a_segmentation_is_no_picture(tmp_path: Path) -> None:
+    sources, masks = write_series(tmp_path), masks_of()
+    write_segmentation(tmp_path / "seg.dcm", sources, masks, ORIGIN)
+    with pytest.raises(DataError, match=r"is a segmentation.*into the folder of the masks"):
+        read_image(tmp_path / "seg.dcm#0")
 
 
 def test_two_segmentations_of_one_picture_are_refused(tmp_path: Path) -> None:
