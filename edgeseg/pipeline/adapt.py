@@ -110,6 +110,7 @@ class TaughtImages(Sequence[Any]):
     """Val images without labels, scored against a network."""
 
     def __init__(self, dataset: FolderDataset, teacher: Teacher) -> None:
+        self.dataset = dataset
         self.pairs = [TaughtPair(pair, teacher, teacher.spec.outputs) for pair in dataset]
 
     def __len__(self) -> int:
@@ -275,7 +276,7 @@ def _compare(
     from ..training.predict import predict_overlap
 
     models = {model.spec.name: model for model in (original, twin)}
-    clusters = clusters_of(val)
+    clusters = clusters_of(val.dataset if isinstance(val, TaughtImages) else val)
     tables = {
         name: predict_overlap(
             *(model.load_network(), val, model.spec.inputs, model.spec.outputs), clusters=clusters
