@@ -23,7 +23,7 @@ PLAN = QuantPlan(
     },
     {"stem": np.array([1, 2], np.float32)},
     {"image": -128},
-    Provenance("mse", {"bins": 9}, "ab" * 32, (("one", "0a"),), 3, {"flips_per_10k": 7.25}),
+    Provenance("mse", {"bins": 9}, "ab" * 32, ("0a",), 3, {"flips_per_10k": 7.25}),
 )
 
 
