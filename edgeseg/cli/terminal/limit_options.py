@@ -126,7 +126,7 @@ def describe_limits(name: str, limits: LimitsRecord | None) -> list[str]:
     judged."""
     from edgeseg.metrics.findings import deciding
     from edgeseg.metrics.limits import BROKEN, OPEN, MarginVerdict
-    from edgeseg.metrics.quantities import is_known
+    from edgeseg.metrics.quantities import find_limited, is_known
 
     if limits is None:
         return []
@@ -150,7 +150,8 @@ def describe_limits(name: str, limits: LimitsRecord | None) -> list[str]:
             "the FP32 reference's."
         ]
     else:
-        lines = [f"{name} keeps the limits on its masks, by the 95 % intervals on {images}."]
+        titles = ", ".join(find_limited(one.metric).title for one in verdicts if not one.part)
+        lines = [f"{name} keeps its limits by the 95 % intervals on {images}: {titles}."]
     if not limits.labelled:
         lines.append(
             "What its masks lose against true ones is open: no val image has a mask, and only the "

@@ -70,7 +70,7 @@ def test_what_is_no_limit_is_refused(
 def test_a_bundle_says_what_its_masks_keep() -> None:
     assert describe_limits("net", None) == []
     assert describe_limits("net", limits("holds", KEPT)) == [
-        "net keeps the limits on its masks, by the 95 % intervals on 11 val images."
+        "net keeps its limits by the 95 % intervals on 11 val images: the share of flips."
     ]
     (line,) = describe_limits("net", limits("broken", KEPT, BROKEN))
     assert line == (
