@@ -246,10 +246,7 @@ def _reference_of(
     predict = onnx_predictor(context.exported.path, outputs, inputs)
     with context.progress.stage(f"FP32 reference on {split}"):
         labels = np.stack(
-            [
-                outputs.labels(predict(inputs.prepare(pair.read_image(inputs.channels))))
-                for pair in dataset
-            ]
+            [outputs.labels(predict(inputs.prepare(pair.read_image(inputs)))) for pair in dataset]
         )
         names = tuple(metric.name for metric in limited_metrics({}, count))
         truth = true_labels(dataset, inputs, outputs)
@@ -267,10 +264,7 @@ def _paired(
 ) -> PairedSample:
     inputs, outputs = context.spec.inputs, context.spec.outputs
     labels = np.stack(
-        [
-            _label(backend, inputs.prepare(pair.read_image(inputs.channels)), outputs)
-            for pair in dataset
-        ]
+        [_label(backend, inputs.prepare(pair.read_image(inputs)), outputs) for pair in dataset]
     )
     names = [pair.name for pair in dataset]
     clusters = reference.table.clusters
