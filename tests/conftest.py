@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from edgeseg.models import ModelSpec
     from edgeseg.records import Artifact
 
+pytest_plugins = ("small_release",)
 # Before any test imports what reads it.
 prepare_environment()
 # OpenMP's threads wait by spinning: beside other work, tiny networks get a hundred times slower.

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from small_bundle import write_small_bundle
+from support import changed
 
 from edgeseg.bundle.bundle import open_bundle
 from edgeseg.bundle.identity import identity_of
@@ -19,17 +20,6 @@ def record(tmp_path: Path) -> dict[str, Any]:
     record: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
     assert open_bundle(folder).identity == identity_of(record)
     return record
-
-
-def changed(record: dict[str, Any], place: str, value: Any) -> dict[str, Any]:
-    """A copy with another value at "a.b"."""
-    copied: dict[str, Any] = json.loads(json.dumps(record))
-    *parents, last = place.split(".")
-    part = copied
-    for key in parents:
-        part = part[key]
-    part[last] = value
-    return copied
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shutil
 import socket
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from card_numbers import unknown_numbers
 from PIL import Image
-from small_release import SmallRelease, small_release_of
+from small_release import SmallRelease, read_record
 from support import draw_pair, needs
 
 import edgeseg
@@ -29,30 +27,11 @@ pytestmark = needs(
 JSON_FILES = ("performance.json", "traceability.json", "manifest.json")
 
 
-@pytest.fixture(scope="module")
-def small_release(small_bundles: dict[str, Path], shared_folder: Path) -> SmallRelease:
-    return small_release_of(small_bundles, shared_folder)
-
-
-@pytest.fixture
-def keys(small_release: SmallRelease) -> tuple[Path, Path]:
-    return small_release.keys
-
-
-@pytest.fixture
-def copied(small_release: SmallRelease, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(small_release.folder, tmp_path / "release"))
-
-
-def read(folder: Path, name: str) -> Any:
-    return json.loads((folder / name).read_text(encoding="utf-8"))
-
-
 def test_every_number_of_the_card_is_in_the_json(small_release: SmallRelease) -> None:
     card = (small_release.folder / "README.md").read_text(encoding="utf-8")
-    records = [read(small_release.folder, name) for name in JSON_FILES]
+    records = [read_record(small_release.folder, name) for name in JSON_FILES]
     assert unknown_numbers(card, records) == []
-    measured = read(small_release.folder, "performance.json")["rows"][0]
+    measured = read_record(small_release.folder, "performance.json")["rows"][0]
     score = f"{measured['accuracy']['dice_pooled']:.4f}"
     assert score in card
     wrong = card.replace(score, f"{float(score) - 0.0101:.4f}")
@@ -69,7 +48,7 @@ def test_the_card_says_what_it_must(small_release: SmallRelease) -> None:
     metrics = {
         one["type"]: one["value"] for one in record["model-index"][0]["results"][0]["metrics"]
     }
-    assert metrics == read(small_release.folder, "performance.json")["rows"][0]["accuracy"]
+    assert metrics == read_record(small_release.folder, "performance.json")["rows"][0]["accuracy"]
     for words in (
         "not a medical device",
         "Outline of one skin lesion in a dermoscopic image",
@@ -107,7 +86,7 @@ def test_the_bill_of_materials(small_release: SmallRelease) -> None:
 
 def test_software_of_others(small_release: SmallRelease) -> None:
     rows = list(csv.DictReader((small_release.folder / "soup.csv").open(encoding="utf-8")))
-    toolchain = read(small_release.folder, "manifest.json")["toolchain"]
+    toolchain = read_record(small_release.folder, "manifest.json")["toolchain"]
     device = {row["package"]: row for row in rows if row["place"] == "device"}
     assert device.keys() == {"python", "numpy", "onnxruntime"}
     assert device["onnxruntime"]["version"] == toolchain["onnxruntime"]
@@ -118,8 +97,8 @@ def test_software_of_others(small_release: SmallRelease) -> None:
 
 
 def test_traces_lead_from_the_weights_to_the_device(small_release: SmallRelease) -> None:
-    trace = read(small_release.folder, "traceability.json")
-    manifest = read(small_release.folder, "manifest.json")
+    trace = read_record(small_release.folder, "traceability.json")
+    manifest = read_record(small_release.folder, "manifest.json")
     digests = {file["path"]: file["sha256"] for file in manifest["files"]}
     assert trace["weights"]["sha256"] == manifest["model"]["weights_sha256"]
     assert trace["onnx"]["file"]["sha256"] == digests["source/model.onnx"]
@@ -148,7 +127,7 @@ def test_no_name_of_an_image_is_in_any_file(small_release: SmallRelease) -> None
 
 def test_limits_and_verdicts(small_release: SmallRelease) -> None:
     limits = tomllib.loads((small_release.folder / "acceptance.toml").read_text(encoding="utf-8"))
-    row = read(small_release.folder, "performance.json")["rows"][0]
+    row = read_record(small_release.folder, "performance.json")["rows"][0]
     assert limits["bundle_sha256"] == row["bundle_sha256"] == small_release.identity
     told = {one["name"]: (one["change"], one["verdict"]) for one in limits["metric"]}
     assert told == {one["metric"]: (one["change"], one["verdict"]) for one in row["margins"]}
@@ -158,7 +137,7 @@ def test_limits_and_verdicts(small_release: SmallRelease) -> None:
 
 
 def test_monai_verifies_the_metadata_without_a_network(
-    copied: Path, monkeypatch: pytest.MonkeyPatch
+    release_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = pytest.importorskip("monai.bundle")
 
@@ -166,26 +145,26 @@ def test_monai_verifies_the_metadata_without_a_network(
         raise AssertionError("a connection was opened")
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    configs = copied / "configs"
+    configs = release_copy / "configs"
     schema = configs / "metadata.schema.json"
 
     def verify() -> None:
         bundle.verify_metadata(meta_file=str(configs / "metadata.json"), filepath=str(schema))
 
     verify()
-    record = read(configs, "metadata.json")
+    record = read_record(configs, "metadata.json")
     del record["network_data_format"]["inputs"]["image"]["num_channels"]
     (configs / "metadata.json").write_text(json.dumps(record))
     with pytest.raises(ValueError, match="num_channels"):
         verify()
 
 
-def test_monai_reads_the_configuration(copied: Path) -> None:
+def test_monai_reads_the_configuration(release_copy: Path) -> None:
     bundle = pytest.importorskip("monai.bundle")
     parser = bundle.ConfigParser()
-    parser.read_config(str(copied / "configs" / "inference.json"))
-    parser.read_meta(str(copied / "configs" / "metadata.json"))
-    parser["bundle_root"] = str(copied)
+    parser.read_config(str(release_copy / "configs" / "inference.json"))
+    parser.read_meta(str(release_copy / "configs" / "metadata.json"))
+    parser["bundle_root"] = str(release_copy)
     assert parser.get_parsed_content("bundle").name == "egeunet-onnxruntime-int8"
     assert parser["_meta_#network_data_format#inputs#image#spatial_shape"] == [64, 64]
 

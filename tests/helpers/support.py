@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,3 +115,14 @@ def native_optimised(option: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiler, "COMPILE", words)
         yield
+
+
+def changed(record: dict[str, Any], place: str, value: Any) -> dict[str, Any]:
+    """A copy of a JSON record with another value at "a.b.c"."""
+    copied: dict[str, Any] = json.loads(json.dumps(record))
+    *parents, last = place.split(".")
+    part = copied
+    for key in parents:
+        part = part[key]
+    part[last] = value
+    return copied

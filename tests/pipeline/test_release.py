@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from card_numbers import unknown_numbers
 from signed_folder import make_keys
-from small_release import SmallRelease, small_release_of
+from small_release import SmallRelease, read_record
 from support import needs
 
 import edgeseg
@@ -49,25 +49,6 @@ DOCUMENTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def small_release(small_bundles: dict[str, Path], shared_folder: Path) -> SmallRelease:
-    return small_release_of(small_bundles, shared_folder)
-
-
-@pytest.fixture
-def keys(small_release: SmallRelease) -> tuple[Path, Path]:
-    return small_release.keys
-
-
-@pytest.fixture
-def copied(small_release: SmallRelease, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(small_release.folder, tmp_path / "release"))
-
-
-def read(folder: Path, name: str) -> Any:
-    return json.loads((folder / name).read_text(encoding="utf-8"))
-
-
 def test_it_is_the_bundle_and_its_documents(
     small_release: SmallRelease, small_bundles: dict[str, Path]
 ) -> None:
@@ -89,14 +70,14 @@ def test_it_is_the_bundle_and_its_documents(
 
 
 def test_it_is_verified_and_used_as_a_bundle(
-    small_release: SmallRelease, keys: tuple[Path, Path]
+    small_release: SmallRelease, release_keys: tuple[Path, Path]
 ) -> None:
-    check = verify_signature(small_release.folder, keys[1])
+    check = verify_signature(small_release.folder, release_keys[1])
     assert (check.files, check.key) == (small_release.told["files"], small_release.told["key"])
-    bundle, agreement, _ = verify_bundle(small_release.folder, keys[1])
+    bundle, agreement, _ = verify_bundle(small_release.folder, release_keys[1])
     assert agreement.flips_per_10k == 0
     assert bundle.identity == small_release.identity
-    assert edgeseg.load(small_release.folder).verify(keys[1]) == agreement
+    assert edgeseg.load(small_release.folder).verify(release_keys[1]) == agreement
 
 
 def test_each_row_of_a_benchmark_tells_the_identity(
@@ -110,39 +91,39 @@ def test_each_row_of_a_benchmark_tells_the_identity(
 
 
 def test_the_runner_and_the_small_verifier_work_in_it(
-    copied: Path, small_release: SmallRelease, keys: tuple[Path, Path]
+    release_copy: Path, small_release: SmallRelease, release_keys: tuple[Path, Path]
 ) -> None:
-    for words in (["run.py", "--verify"], ["check_signature.py", copied, keys[1]]):
-        command = [sys.executable, "-B", copied / "runner" / words[0], *words[1:]]
+    for words in (["run.py", "--verify"], ["check_signature.py", release_copy, release_keys[1]]):
+        command = [sys.executable, "-B", release_copy / "runner" / words[0], *words[1:]]
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("ok: ")
         if words[0] == "run.py":
             assert done.stdout.endswith(f"; bundle {small_release.identity[:12]}\n")
-    verify_signature(copied, keys[1])  # running it left no file behind
+    verify_signature(release_copy, release_keys[1])  # running it left no file behind
 
 
 def test_nothing_is_parsed_or_run_before_the_signature_holds(
-    copied: Path, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    release_copy: Path, release_keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*arguments: object) -> None:
         raise AssertionError("the bundle was opened")
 
     monkeypatch.setattr("edgeseg.pipeline.verify.open_bundle", refuse)
-    (copied / "manifest.json").write_text("{")
+    (release_copy / "manifest.json").write_text("{")
     with pytest.raises(BundleError, match=r"manifest\.json was changed after it was signed"):
-        verify_bundle(copied, keys[1])
+        verify_bundle(release_copy, release_keys[1])
 
 
 def test_a_limit_that_is_not_kept_is_not_signed(
     small_bundles: dict[str, Path],
     small_release: SmallRelease,
-    keys: tuple[Path, Path],
+    release_keys: tuple[Path, Path],
     tmp_path: Path,
 ) -> None:
     request = ReleaseRequest(
         small_bundles["int8"],
-        keys[0],
+        release_keys[0],
         tmp_path / "release",
         small_release.bench,
         max_change={"dice_pooled": 0.0},
@@ -159,24 +140,26 @@ def test_a_limit_that_is_not_kept_is_not_signed(
 
 
 def test_without_a_measurement_it_says_so(
-    small_bundles: dict[str, Path], keys: tuple[Path, Path], tmp_path: Path
+    small_bundles: dict[str, Path], release_keys: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    request = ReleaseRequest(small_bundles["fp32"], keys[0], tmp_path / "release", check=False)
+    request = ReleaseRequest(
+        small_bundles["fp32"], release_keys[0], tmp_path / "release", check=False
+    )
     with pytest.raises(UsageError, match=r"--max-change needs a measurement.*with --bench"):
         release_bundle(dataclasses.replace(request, max_change={"dice_pooled": 0.1}))
     made = release_bundle(request)
     card = (made.folder / "README.md").read_text()
     assert "Not measured: no report of `edgeseg bench` was given." in card
-    assert unknown_numbers(card, [read(made.folder, name) for name in JSON_FILES]) == []
+    assert unknown_numbers(card, [read_record(made.folder, name) for name in JSON_FILES]) == []
     assert not (made.folder / "report.html").exists()
-    assert read(made.folder, "traceability.json")["golden"]["replayed"] is None
-    verify_bundle(made.folder, keys[1])
+    assert read_record(made.folder, "traceability.json")["golden"]["replayed"] is None
+    verify_bundle(made.folder, release_keys[1])
 
 
 def test_a_measurement_that_the_bundle_holds_is_taken(
     small_bundles: dict[str, Path],
     small_release: SmallRelease,
-    keys: tuple[Path, Path],
+    release_keys: tuple[Path, Path],
     tmp_path: Path,
 ) -> None:
     folder = Path(shutil.copytree(small_bundles["int8"], tmp_path / "bundle"))
@@ -185,22 +168,24 @@ def test_a_measurement_that_the_bundle_holds_is_taken(
     kept = {name: value for name, value in row.items() if name != "per_image"}
     record = {**kept, "environment": report["environment"], "data": report["data"]}
     open_bundle(folder).with_measurements([record])
-    made = release_bundle(ReleaseRequest(folder, keys[0], tmp_path / "release", check=False))
-    measured = read(made.folder, "performance.json")
+    made = release_bundle(
+        ReleaseRequest(folder, release_keys[0], tmp_path / "release", check=False)
+    )
+    measured = read_record(made.folder, "performance.json")
     assert measured["rows"][0]["accuracy"] == row["accuracy"]
     assert measured["subgroups"] == []
     assert made.bundle_sha256 == open_bundle(small_bundles["int8"]).identity
 
 
 def test_a_card_of_your_own(
-    small_bundles: dict[str, Path], keys: tuple[Path, Path], tmp_path: Path
+    small_bundles: dict[str, Path], release_keys: tuple[Path, Path], tmp_path: Path
 ) -> None:
     card = tmp_path / "card.md"
     card.write_text(
         "# Ours\n\n- **Task:** shows moles <b>to\n  nurses</b>.\n\n**Limits.** Two sites.\n"
     )
     request = ReleaseRequest(
-        small_bundles["fp32"], keys[0], tmp_path / "release", card=card, check=False
+        small_bundles["fp32"], release_keys[0], tmp_path / "release", card=card, check=False
     )
     body = (release_bundle(request).folder / "README.md").read_text()
     assert "Shows moles &lt;b>to nurses&lt;/b>.\n" in body
@@ -217,11 +202,11 @@ def test_a_card_of_your_own(
 def test_what_makes_no_release(
     small_bundles: dict[str, Path],
     small_release: SmallRelease,
-    keys: tuple[Path, Path],
+    release_keys: tuple[Path, Path],
     tmp_path: Path,
 ) -> None:
     bundle = Path(shutil.copytree(small_bundles["fp32"], tmp_path / "bundle"))
-    sound = ReleaseRequest(bundle, keys[0], tmp_path / "release", check=False)
+    sound = ReleaseRequest(bundle, release_keys[0], tmp_path / "release", check=False)
     other = tmp_path / "other.json"
     report = json.loads(small_release.bench.read_text())
     report["rows"] = [row for row in report["rows"] if row["precision"] == "int8"]
@@ -235,7 +220,7 @@ def test_what_makes_no_release(
         ({"bench": tmp_path / "text.json"}, UsageError, r"no report of a benchmark"),
         ({"output": tmp_path / "busy"}, OutputInUseError, r"Choose another --output"),
         ({"output": bundle / "release"}, UsageError, r"lies in the bundle.*beside it"),
-        ({"key": keys[1]}, UsageError, r"is a public key"),
+        ({"key": release_keys[1]}, UsageError, r"is a public key"),
         ({"bundle": tmp_path / "gone"}, BundleError, r"edgeseg build"),
     ]
     for changes, kind, words in cases:
@@ -249,14 +234,16 @@ def test_what_makes_no_release(
 
 def test_nothing_half_written_stays(
     small_bundles: dict[str, Path],
-    keys: tuple[Path, Path],
+    release_keys: tuple[Path, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    request = ReleaseRequest(small_bundles["fp32"], keys[0], tmp_path / "release", check=False)
+    request = ReleaseRequest(
+        small_bundles["fp32"], release_keys[0], tmp_path / "release", check=False
+    )
     monkeypatch.setattr(release_module, "sign_folder", fail)
     with pytest.raises(KeyboardInterrupt):
         release_bundle(request)
@@ -268,7 +255,7 @@ def test_nothing_half_written_stays(
     monkeypatch.setattr(release_module, "sign_folder", fail)
     with pytest.raises(KeyboardInterrupt):
         release_bundle(dataclasses.replace(request, overwrite=True))
-    verify_signature(first.folder, keys[1])  # the old one is as it was
+    verify_signature(first.folder, release_keys[1])  # the old one is as it was
     assert [path.name for path in tmp_path.iterdir()] == ["release"]
 
 
@@ -334,31 +321,31 @@ def test_the_command(
 
 
 def test_an_older_bundle_that_names_images_is_told_of(
-    small_bundles: dict[str, Path], keys: tuple[Path, Path], tmp_path: Path, run_cli: RunCli
+    small_bundles: dict[str, Path], release_keys: tuple[Path, Path], tmp_path: Path, run_cli: RunCli
 ) -> None:
     bundle = Path(shutil.copytree(small_bundles["fp32"], tmp_path / "bundle"))
-    record = read(bundle, "manifest.json")
+    record = read_record(bundle, "manifest.json")
     record["checks"]["onnx"]["worst_image"] = "anna"
     (bundle / "manifest.json").write_text(json.dumps(record))
-    exposed = Path(shutil.copyfile(keys[0], tmp_path / "exposed.pem"))
+    exposed = Path(shutil.copyfile(release_keys[0], tmp_path / "exposed.pem"))
     exposed.chmod(0o644)
     done = run_cli("release", bundle, "--key", exposed, "--no-check", "-o", tmp_path / "release")
     assert done.returncode == 0, done.stderr
     told = " ".join(done.stderr.split())
     assert "names images, which may be names of patients. Build the bundle anew" in told
     assert f"others can read it. Keep it to yourself: chmod 600 {exposed}" in told
-    sound = ["release", small_bundles["fp32"], "--key", keys[0], "--no-check"]
+    sound = ["release", small_bundles["fp32"], "--key", release_keys[0], "--no-check"]
     done = run_cli(*sound, "-o", tmp_path / "again")
     assert "patients" not in done.stderr
     assert "chmod" not in done.stderr
 
 
 def test_python_takes_what_the_request_has(
-    small_bundles: dict[str, Path], keys: tuple[Path, Path], tmp_path: Path
+    small_bundles: dict[str, Path], release_keys: tuple[Path, Path], tmp_path: Path
 ) -> None:
     bundle = edgeseg.load(small_bundles["fp32"])
-    released = bundle.release(tmp_path / "release", keys[0], check=False)
+    released = bundle.release(tmp_path / "release", release_keys[0], check=False)
     assert released.name == bundle.name
-    assert released.verify(keys[1]).flips_per_10k == 0
+    assert released.verify(release_keys[1]).flips_per_10k == 0
     with pytest.raises(TypeError, match="chek"):
-        bundle.release(tmp_path / "again", keys[0], chek=False)
+        bundle.release(tmp_path / "again", release_keys[0], chek=False)

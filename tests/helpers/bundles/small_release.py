@@ -1,19 +1,19 @@
-"""A real release of a small bundle with a short measurement, made once for all tests of a run."""
+"""A real release of a small bundle with a short measurement, made once for all tests of a run.
+
+The fixtures are a plugin of conftest.py, which every test loads: what they need is imported late.
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench_reports import bench_shortly
+import pytest
 from sharing import make_once
-from signed_folder import make_keys
-
-from edgeseg.dossier.keys import public_path
-from edgeseg.pipeline.release import ReleaseRequest, release_bundle
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,12 @@ def small_release_of(bundles: Mapping[str, Path], shared: Path) -> SmallRelease:
         shared: Folder of all workers.
     """
 
+    from bench_reports import bench_shortly
+    from signed_folder import make_keys
+
+    from edgeseg.dossier.keys import public_path
+    from edgeseg.pipeline.release import ReleaseRequest, release_bundle
+
     def make(folder: Path) -> None:
         folder.mkdir()
         keys = make_keys(folder)
@@ -58,3 +64,26 @@ def small_release_of(bundles: Mapping[str, Path], shared: Path) -> SmallRelease:
         bench=folder / "bench.json",
         keys=(private, public_path(private)),
     )
+
+
+def read_record(folder: Path, name: str) -> Any:
+    """A JSON file of a release."""
+    return json.loads((folder / name).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def small_release(small_bundles: dict[str, Path], shared_folder: Path) -> SmallRelease:
+    """The release itself: do not change it."""
+    return small_release_of(small_bundles, shared_folder)
+
+
+@pytest.fixture
+def release_keys(small_release: SmallRelease) -> tuple[Path, Path]:
+    """Its private and its public key."""
+    return small_release.keys
+
+
+@pytest.fixture
+def release_copy(small_release: SmallRelease, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    return Path(shutil.copytree(small_release.folder, tmp_path / "release"))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from support import draw_pair, needs
+from support import changed, draw_pair, needs
 
 from edgeseg.contract import MeanStd, MinMax
 from edgeseg.errors import EdgesegError, UnknownNameError, UsageError, WeightsError
@@ -76,17 +76,6 @@ def write(folder: Path, config: Any, metadata: Any) -> None:
     (folder / "configs" / "metadata.json").write_text(json.dumps(metadata))
 
 
-def change(record: dict[str, Any], place: str, value: Any) -> dict[str, Any]:
-    """A copy with another value at "a.b.c"."""
-    copied: dict[str, Any] = json.loads(json.dumps(record))
-    part = copied
-    *parents, last = place.split(".")
-    for key in parents:
-        part = part[key]
-    part[last] = value
-    return copied
-
-
 def test_the_network_computes_what_monai_computes(folder: Path) -> None:
     import torch
     from monai.bundle import ConfigParser
@@ -125,7 +114,7 @@ def test_a_picture_gets_the_mask_that_monai_gives_it(
     is_turned = loader.get("reverse_indexing", True)
     width, height = 48, 32
     sides = [width, height] if is_turned else [height, width]
-    write(folder, config, change(METADATA, SHAPE, sides))
+    write(folder, config, changed(METADATA, SHAPE, sides))
     pixels = np.random.default_rng(3).integers(0, 256, (height, width, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "picture.png")
     parser = ConfigParser({**config, "device": "cpu"})
@@ -201,7 +190,7 @@ def test_transforms_tell_the_values(
 
 def test_a_range_of_bytes_is_not_divided(folder: Path) -> None:
     place = "network_data_format.inputs.image.value_range"
-    write(folder, CONFIG, change(METADATA, place, [0, 255]))
+    write(folder, CONFIG, changed(METADATA, place, [0, 255]))
     inputs = find_model(str(folder)).inputs
     white = inputs.prepare(np.full((4, 4, 3), 255, np.uint8))
     assert np.allclose(white, 255)
@@ -243,13 +232,13 @@ def test_configurations_that_are_refused(
 
     monkeypatch.setattr("os.system", refuse)
     monkeypatch.setattr("os.getpid", refuse)
-    write(folder, change(CONFIG, place, value), METADATA)
+    write(folder, changed(CONFIG, place, value), METADATA)
     with pytest.raises(UsageError, match=words):
         find_model(str(folder))
 
 
 def test_texts_that_look_like_code_stay_texts(folder: Path) -> None:
-    write(folder, change(CONFIG, "network_def.norm", "os:system"), METADATA)
+    write(folder, changed(CONFIG, "network_def.norm", "os:system"), METADATA)
     with pytest.raises(UsageError, match="does not start with the arguments"):
         find_model(str(folder))
 
@@ -268,7 +257,7 @@ def test_texts_that_look_like_code_stay_texts(folder: Path) -> None:
     ],
 )
 def test_metadata_that_do_not_tell_enough(folder: Path, place: str, value: Any) -> None:
-    write(folder, CONFIG, change(METADATA, f"network_data_format.{place}", value))
+    write(folder, CONFIG, changed(METADATA, f"network_data_format.{place}", value))
     with pytest.raises(UsageError, match=r"does not tell.*--model monai\.networks\.nets:UNet"):
         find_model(str(folder))
 
