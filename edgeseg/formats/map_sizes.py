@@ -7,8 +7,6 @@ from dataclasses import replace
 from ..contract import InputContract, OutputContract
 from ..errors import UsageError
 
-WAY_OUT = "return maps of the image's size, or of a half, a quarter, ... of it"
-
 
 def contract_of_maps(
     shape: tuple[int, ...], inputs: InputContract, outputs: OutputContract, name: str
@@ -28,15 +26,16 @@ def contract_of_maps(
     wanted = (1, outputs.channels, inputs.height, inputs.width)
     if shape == wanted:
         return outputs
-    if len(shape) == 4 and shape[:2] == wanted[:2] and is_fraction(shape[2:], wanted[2:]):
+    if len(shape) == 4 and shape[:2] == wanted[:2] and _is_fraction(shape[2:], wanted[2:]):
         return replace(outputs, resized_from=(shape[2], shape[3]))
     raise UsageError(
         f"{name} gives {shape} where the spec says {wanted}: one image, channels, height, width. "
-        f"Correct channels in the spec, or let the network {WAY_OUT}."
+        "Correct channels in the spec, or let the network return maps of the image's size, or of a "
+        "half, a quarter, ... of it."
     )
 
 
-def is_fraction(size: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+def _is_fraction(size: tuple[int, ...], whole: tuple[int, ...]) -> bool:
     """Whether both sides are the same fraction of the whole ones, rounded alike."""
     return any(
         size == tuple(side // factor for side in whole)

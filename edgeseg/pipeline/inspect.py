@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from ..contract import MOST_PIXELS
 from ..errors import UsageError, reason_of
 from ..formats.onnx_files.reading import (
+    GraphFile,
     Port,
     image_input,
     layout_of,
-    open_session,
     ports,
     read_graph,
 )
@@ -114,7 +114,8 @@ def inspect_onnx(path: Path, size: tuple[int, int] | None = None) -> Inspection:
     Raises:
         UsageError: The file is refused, or runs at no size that is tried.
     """
-    model = read_graph(path)
+    file = read_graph(path)
+    model = file.model
     image = image_input(model, path)
     layout, channels = layout_of(image, path)
     fixed = image.sizes[2:] if layout == "NCHW" else image.sizes[1:3]
@@ -124,7 +125,7 @@ def inspect_onnx(path: Path, size: tuple[int, int] | None = None) -> Inspection:
             f"{path} takes images of {wanted[0]}x{wanted[1]}, more than {MOST_PIXELS} pixels. "
             "Export it for a smaller size."
         )
-    run = _runner(path, image, layout, channels)
+    run = _runner(file, image, layout, channels)
     results = run(*wanted)
     outputs = tuple(
         Port(port.name, str(result.dtype), tuple(result.shape))
@@ -133,7 +134,7 @@ def inspect_onnx(path: Path, size: tuple[int, int] | None = None) -> Inspection:
     chosen = _mask_of(outputs, layout, path)
     index = outputs.index(chosen)
     maps = np.stack([run(*wanted, seed)[index] for seed in range(PROBES)]).astype(np.float64)
-    _require_sound(path, chosen, maps, run(*wanted)[index])
+    _require_sound(path, chosen, maps, results[index])
     is_first = layout == "NCHW" or len(chosen.sizes) < 4
     count = 1 if len(chosen.sizes) == 3 else chosen.sizes[1 if is_first else 3]
     assert count is not None
@@ -196,17 +197,17 @@ def write_spec(inspection: Inspection, path: Path) -> None:
     write_text(path, inspection.spec_text)
 
 
-def _runner(path: Path, image: Port, layout: str, channels: int) -> Any:
-    session = open_session(path, is_plain=False)
+def _runner(file: GraphFile, image: Port, layout: str, channels: int) -> Any:
+    session = file.open_session(is_plain=False)
 
     def run(height: int, width: int, seed: int = 0) -> list[NDArray[Any]]:
         shape = (channels, height, width) if layout == "NCHW" else (height, width, channels)
-        pixels = np.random.default_rng(seed).normal(0, 1, (1, *shape)).astype(image.element)
+        pixels = np.random.default_rng(seed).normal(0, 1, (1, *shape)).astype(np.float32)
         try:
             return [np.asarray(one) for one in session.run(None, {image.name: pixels})]
         except Exception as error:
             raise UsageError(
-                f"ONNX Runtime does not run {path} on an image of {height}x{width} "
+                f"ONNX Runtime does not run {file.path} on an image of {height}x{width} "
                 f"({reason_of(error)}). Name a size that the network takes with --size."
             ) from error
 

@@ -18,7 +18,6 @@ from ..formats.onnx_files.reading import (
     choose_output,
     image_input,
     layout_of,
-    open_session,
     read_graph,
 )
 from ..lazy import require
@@ -60,15 +59,16 @@ class OnnxReference:
 
     def predictor(self) -> Predictor:
         """Runs the file as it is; prepared image (1, C, H, W) to probabilities (1, C, H, W)."""
-        model = read_graph(self.path)
+        file = read_graph(self.path)
+        model = file.model
         source = image_input(model, self.path)
         target = choose_output(model, self.spec.output, self.path)
         layout, _ = layout_of(source, self.path)
-        session = open_session(self.path, is_plain=True)
+        session = file.open_session(is_plain=True)
 
         def predict(image: NDArray[np.float32]) -> NDArray[np.float32]:
             fed = image if layout == "NCHW" else image.transpose(0, 2, 3, 1)
-            fed = np.ascontiguousarray(fed, np.dtype(source.element))
+            fed = np.ascontiguousarray(fed)
             try:
                 (result,) = session.run([target.name], {source.name: fed})
             except Exception as error:
@@ -110,7 +110,7 @@ class OnnxReference:
         from safetensors.numpy import save
 
         onnx = require("onnx", purpose="Reading an ONNX file")
-        model = read_graph(self.path)
+        model = read_graph(self.path).model
         arrays = {
             tensor.name: np.ascontiguousarray(onnx.numpy_helper.to_array(tensor))
             for tensor in model.graph.initializer

@@ -55,7 +55,7 @@ def contract_graph(
             the contracts.
     """
     onnx = require("onnx", purpose=PURPOSE)
-    model = read_graph(path)
+    model = read_graph(path).model
     source = image_input(model, path)
     target = choose_output(model, output, path)
     layout, channels = layout_of(source, path)

@@ -38,7 +38,7 @@ class Port:
 
     Attributes:
         name: As the file has it.
-        element: "float32", "float16", "uint8", ...
+        element: "float32", "int64", "uint8", ...
         sizes: Of its axes; None where one is not fixed. Empty where the rank is not known.
     """
 
@@ -53,8 +53,47 @@ class Port:
         return f"{self.name} {self.element} ({sizes})"
 
 
-def read_graph(path: Path) -> ModelProto:
-    """The model in a file, with functions written out and float16 as float32.
+@dataclass(frozen=True)
+class GraphFile:
+    """A file that is taken.
+
+    Attributes:
+        path: The file.
+        model: What is in it, with functions written out and float16 as float32.
+        is_widened: Whether anything in it was float16.
+    """
+
+    path: Path
+    model: ModelProto
+    is_widened: bool
+
+    def open_session(self, *, is_plain: bool) -> Any:
+        """A session of ONNX Runtime on the file itself; on the model where that was widened.
+
+        Args:
+            is_plain: Compute it as the file says it, not as optimisations would have it.
+
+        Raises:
+            UsageError: ONNX Runtime does not open it.
+        """
+        onnxruntime = require("onnxruntime", purpose="Running an ONNX file")
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        if is_plain:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        source = self.model.SerializeToString() if self.is_widened else str(self.path)
+        try:
+            return onnxruntime.InferenceSession(
+                source, sess_options=options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            raise UsageError(
+                f"ONNX Runtime does not open {self.path} ({reason_of(error)}). Export it again."
+            ) from error
+
+
+def read_graph(path: Path) -> GraphFile:
+    """Read a file.
 
     Raises:
         UsageError: It is no ONNX file, of an opset that is not known, quantised already, or holds
@@ -71,36 +110,12 @@ def read_graph(path: Path) -> ModelProto:
     if model.functions:
         inlined: ModelProto = onnx.inliner.inline_local_functions(model)
         model = inlined
-    if is_half(model):
+    is_widened = is_half(model)
+    if is_widened:
         widen(model)
     _require_float(model, path)
     _require_standard(model, path)
-    return model
-
-
-def open_session(path: Path, *, is_plain: bool) -> Any:
-    """A session of ONNX Runtime on the file itself; on the widened graph where it is float16.
-
-    Args:
-        is_plain: Compute it as the file says it, not as optimisations would have it.
-
-    Raises:
-        UsageError: ONNX Runtime does not open it.
-    """
-    onnxruntime = require("onnxruntime", purpose="Running an ONNX file")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    if is_plain:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    source = read_graph(path).SerializeToString() if is_half(_load(path)) else str(path)
-    try:
-        return onnxruntime.InferenceSession(
-            source, sess_options=options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:
-        raise UsageError(
-            f"ONNX Runtime does not open {path} ({reason_of(error)}). Export it again."
-        ) from error
+    return GraphFile(path, model, is_widened)
 
 
 def _load(path: Path) -> ModelProto:
@@ -244,7 +259,7 @@ def image_input(model: ModelProto, path: Path) -> Port:
             "network with the others as constants."
         )
     (port,) = inputs
-    if len(port.sizes) != 4 or port.element not in ("float32", "float16"):
+    if len(port.sizes) != 4 or port.element != "float32":
         raise UsageError(
             f"The input of {path} is {port.text}, and a batch of float images is wanted, "
             "(1, C, H, W) or (1, H, W, C). Export the network without what prepares the image."

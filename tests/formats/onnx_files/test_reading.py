@@ -143,7 +143,7 @@ def test_weights_beside_the_file_must_be_there(tmp_path: Path) -> None:
 
 def test_an_output_is_named_by_name_or_index(tmp_path: Path) -> None:
     path = save(two_outputs_net(), tmp_path)
-    model = read_graph(path)
+    model = read_graph(path).model
     assert choose_output(model, "s", path).name == "s"
     assert choose_output(model, 0, path).name == "logits"
     with pytest.raises(UsageError, match=r"the spec does not say which. Write output = .logits."):
