@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from .clusters import Clusters
+from .clusters import Clusters, draws_of
 
 Interval = tuple[float, float]
 Weights = NDArray[np.int64]  # (resamples, images): how often each image was drawn
@@ -34,7 +34,7 @@ def bootstrap_intervals(
 
     Source: Efron 1979, Annals of Statistics 7(1).
     """
-    weights = _of_images(_draw(image_count if clusters is None else clusters.count), clusters)
+    weights = _of_images(_draw(draws_of(image_count, clusters)[0]), clusters)
     intervals = {}
     for name, values in statistic(weights).items():
         low, high = np.percentile(values, ENDS)
@@ -62,7 +62,7 @@ def judging_interval(
     """
     even: Weights = np.ones((1, image_count), np.int64)
     point = float(statistic(even)[0])
-    count = image_count if clusters is None else clusters.count
+    count, _ = draws_of(image_count, clusters)
     if count < 2:
         return point, point
     drawn = _draw(count)

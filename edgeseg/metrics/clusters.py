@@ -28,6 +28,16 @@ def counted(count: int, kind: str) -> str:
     return f"{count} {kind if count != 1 else _SINGULAR.get(kind, kind.removesuffix('s'))}"
 
 
+def draws_of(image_count: int, clusters: Clusters | None) -> tuple[int, str]:
+    """How many draws an interval over images consists of, and what is drawn."""
+    return (image_count, IMAGES) if clusters is None else (clusters.count, clusters.kind)
+
+
+def clusters_of_part(clusters: Clusters | None, images: Sequence[int]) -> Clusters | None:
+    """`Clusters.only`, also of images that are independent."""
+    return None if clusters is None else clusters.only(images)
+
+
 @dataclass(frozen=True)
 class Clusters:
     """Which images belong together.

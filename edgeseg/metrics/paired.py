@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .agreement import PER
 from .bootstrap import judging_interval
-from .clusters import IMAGES, Clusters
+from .clusters import Clusters, clusters_of_part, draws_of
 from .counts import dice_from_counts
 from .findings import Finding
 from .quantities import FLIPS, WORST_DICE, WORST_FLIPS
@@ -51,7 +51,7 @@ class PairedSample:
             labelled,
             None if self.ours is None or not wanted else self.ours.only(wanted),
             None if self.theirs is None or not wanted else self.theirs.only(wanted),
-            _only(self.clusters, places),
+            clusters_of_part(self.clusters, places),
         )
 
     def findings(self) -> tuple[Finding, ...]:
@@ -83,14 +83,14 @@ class PairedSample:
         def statistic(weights: NDArray[np.int64]) -> NDArray[np.float64]:
             return np.asarray(weights @ flips / weights.sum(1))
 
-        clusters = _only(self.clusters, places)
+        clusters = clusters_of_part(self.clusters, places)
         interval = judging_interval(len(flips), statistic, clusters)
-        count, unit = _independent(len(flips), clusters)
+        count, unit = draws_of(len(flips), clusters)
         return Finding(FLIPS, float(flips.mean()), interval, count, part, unit=unit)
 
     def _worst(self) -> Iterator[Finding]:
         worst = int(self.flips.argmax())
-        drawn = _independent(len(self.flips), self.clusters)
+        drawn = draws_of(len(self.flips), self.clusters)
         yield _worst(WORST_FLIPS, float(self.flips[worst]), drawn, self.names[worst])
         if self.ours is None or self.theirs is None:
             return
@@ -142,14 +142,6 @@ def pair_labels(
 def _worst(name: str, change: float, drawn: tuple[int, str], image: str) -> Finding:
     count, unit = drawn
     return Finding(name, change, (change, change), count, image=image, unit=unit)
-
-
-def _independent(count: int, clusters: Clusters | None) -> tuple[int, str]:
-    return (count, IMAGES) if clusters is None else (clusters.count, clusters.kind)
-
-
-def _only(clusters: Clusters | None, places: Sequence[int]) -> Clusters | None:
-    return None if clusters is None else clusters.only(places)
 
 
 def _dice_of_images(table: ScoreTable) -> NDArray[np.float64]:

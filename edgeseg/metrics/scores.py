@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..contract import OutputContract
 from ..errors import UnknownNameError
 from .bootstrap import Interval, bootstrap_intervals, judging_interval
-from .clusters import IMAGES, Clusters
+from .clusters import Clusters, clusters_of_part, draws_of
 from .counts import count_classes
 from .metric import ClassCounts, Metric, ScoredImage
 from .table import METRICS, find_metric
@@ -133,15 +133,13 @@ class ScoreTable:
     @property
     def independent(self) -> tuple[int, str]:
         """How many draws an interval consists of, and what is drawn."""
-        if self.clusters is None:
-            return len(self.counts), IMAGES
-        return self.clusters.count, self.clusters.kind
+        return draws_of(len(self.counts), self.clusters)
 
     def only(self, images: Sequence[int]) -> ScoreTable:
         """The table of some of the images, by their places."""
         places = list(images)
         values = {name: scores[places] for name, scores in self.per_image.items()}
-        clusters = None if self.clusters is None else self.clusters.only(places)
+        clusters = clusters_of_part(self.clusters, places)
         return ScoreTable(self.metrics, self.counts[places], values, clusters)
 
     def of_clusters(self) -> ScoreTable | None:

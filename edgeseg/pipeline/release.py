@@ -131,8 +131,8 @@ def release_bundle(request: ReleaseRequest, progress: Progress = SILENT) -> Rele
     bundle.check_files()
     report = _read_report(request, bundle)
     dossier = _gather(request, bundle, report, progress)
-    verdicts = dossier.row.get("margins") or ()
-    _require_kept(bundle, [MarginVerdict.from_json(one) for one in verdicts], request.max_change)
+    verdicts = verdicts_of(dossier.row)
+    _require_kept(bundle, verdicts, request.max_change)
     texts = _texts(dossier, request.max_change)
     if report is not None:
         texts["report.html"] = report_page([without_pictures(report)], [])
@@ -144,7 +144,7 @@ def release_bundle(request: ReleaseRequest, progress: Progress = SILENT) -> Rele
         bundle_sha256=bundle.identity,
         files=files,
         key=key.fingerprint,
-        verdicts=tuple(MarginVerdict.from_json(one) for one in verdicts),
+        verdicts=tuple(verdicts),
         unstated=dossier.unstated,
         names_images=bundle.names_images,
     )

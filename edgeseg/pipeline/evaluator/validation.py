@@ -17,7 +17,7 @@ from edgeseg.data.folder import SAMPLE_CLASSES, FolderDataset, Pair
 from edgeseg.data.medical.frames import sha256_of_picture
 from edgeseg.errors import ParityError
 from edgeseg.metrics.agreement import has_collapsed
-from edgeseg.metrics.clusters import Clusters
+from edgeseg.metrics.clusters import Clusters, clusters_of_part
 from edgeseg.metrics.findings import Finding
 from edgeseg.metrics.paired import pair_labels
 from edgeseg.metrics.scores import Labels, MetricSet, ReferenceScores
@@ -162,13 +162,9 @@ class ValidationSet:
         labels: Labels = np.load(folder / LABELS_NAME)
         return labels
 
-    def _clusters(self, places: Sequence[int]) -> Clusters | None:
-        """Which of some of the images belong together, such as slices of one volume."""
-        every = self._all_clusters
-        return None if every is None else every.only(places)
-
     @cached_property
-    def _all_clusters(self) -> Clusters | None:
+    def _clusters(self) -> Clusters | None:
+        """Which of the images belong together, such as slices of one volume."""
         return clusters_of(self.dataset)
 
     def _labelled_pairs(self) -> tuple[Pair, ...]:
@@ -201,7 +197,7 @@ class ValidationSet:
                 )
         places = [place for place in self.labelled if place < count]
         reference = self._reference(count) if places else None
-        clusters = self._clusters(range(count))
+        clusters = clusters_of_part(self._clusters, range(count))
         sample = pair_labels(names, labels, expected_labels, reference, places, clusters)
         changes = {}
         if sample.ours is not None and sample.theirs is not None:
@@ -221,7 +217,7 @@ class ValidationSet:
                 self.truth[: len(places)],
                 len(self._outputs.classes),
                 MetricSet(tuple(names)),
-                self._clusters(places),
+                clusters_of_part(self._clusters, places),
             )
         return self._references[count]
 
