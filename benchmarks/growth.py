@@ -28,7 +28,8 @@ class SizeGrowth:
     def text(self) -> str:
         """For people."""
         sizes = ", ".join(f"{height}x{width} {ms:.2f} ms" for height, width, ms in self.points)
-        return f"{self.title}: {sizes}; latency grows with the pixels to the power {self.power:z.2f}"
+        power = f"{self.power:z.2f}"
+        return f"{self.title}: {sizes}; latency grows with the pixels to the power {power}"
 
 
 @dataclass(frozen=True)
