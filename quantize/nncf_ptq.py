@@ -28,7 +28,9 @@ class NncfQuantizer(Quantizer):
 
     Symmetric ranges from the calibration images' minima and maxima, per channel for weights,
     then fast bias correction. Source: Krishnamoorthi 2018, arXiv:1806.08342, and Nagel et al.
-    2019, arXiv:1906.04721 (bias correction).
+    2019, arXiv:1906.04721 (bias correction). Weights cover half of the quantized values, so that
+    CPUs without VNNI do not saturate (see `RangeOptions.weight_bits`); NNCF does so in the first
+    layer alone.
     """
 
     name = "nncf"
@@ -36,7 +38,12 @@ class NncfQuantizer(Quantizer):
     packages = ("openvino", "nncf")
 
     def settings(self) -> dict[str, Any]:
-        return {"preset": "performance", "target_device": "CPU", "fast_bias_correction": True}
+        return {
+            "preset": "performance",
+            "target_device": "CPU",
+            "fast_bias_correction": True,
+            "overflow_fix": "enable",
+        }
 
     def quantize(
         self,
@@ -66,6 +73,9 @@ class NncfQuantizer(Quantizer):
                         target_device=nncf.TargetDevice(settings["target_device"]),
                         subset_size=len(images),
                         fast_bias_correction=settings["fast_bias_correction"],
+                        advanced_parameters=nncf.AdvancedQuantizationParameters(
+                            overflow_fix=nncf.OverflowFix(settings["overflow_fix"])
+                        ),
                     )
             except Exception as error:
                 # NNCF raises its own kinds, OpenVINO's and plain ones.

@@ -44,7 +44,7 @@ class OnnxRuntime(Runtime):
     title = "ONNX Runtime on CPUs"
     artifact_format = ONNX_FORMAT
     quantized_from = (ONNX_FORMAT,)
-    plan_defaults: ClassVar[Mapping[str, str]] = {"zero_points": "true"}
+    plan_defaults: ClassVar[Mapping[str, str]] = {"zero_points": "true", "weight_bits": "7"}
     compiled_precisions = ("fp32",)
     quantized_precisions = ("int8",)
     build_packages = ("onnx", "onnx_ir", "onnxruntime")

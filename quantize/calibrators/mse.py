@@ -32,7 +32,7 @@ class MseCalibrator(RangeCalibrator):
         return {name: mse_limit(counts[name], largest[name]) for name in largest}
 
     def choose_grid(self, weight: NDArray[np.float32]) -> WeightGrid:
-        return mse_grid(weight)
+        return mse_grid(weight, self.options.weight_steps)
 
 
 def mse_limit(counts: NDArray[np.int64], largest: float) -> float:
@@ -47,17 +47,17 @@ def mse_limit(counts: NDArray[np.int64], largest: float) -> float:
     return largest * float(ACTIVATION_FRACTIONS[int(np.argmin(errors))])
 
 
-def mse_grid(weight: NDArray[np.float32]) -> WeightGrid:
+def mse_grid(weight: NDArray[np.float32], steps: int = INT8_STEPS) -> WeightGrid:
     """The grid with the least squared error in each output channel of (O, I/groups, kh, kw)."""
-    covering = covering_scales(weight)
-    best = nearest_grid(weight, covering)
+    covering = covering_scales(weight, steps)
+    best = nearest_grid(weight, covering, steps)
     scales, least = covering.copy(), _squared_error(best, weight)
     for fraction in WEIGHT_FRACTIONS:
         tried = (covering * np.float32(fraction)).astype(np.float32)
-        error = _squared_error(nearest_grid(weight, tried), weight)
+        error = _squared_error(nearest_grid(weight, tried, steps), weight)
         scales = np.where(error < least, tried, scales)
         least = np.minimum(error, least)
-    return nearest_grid(weight, scales)
+    return nearest_grid(weight, scales, steps)
 
 
 def _squared_error(grid: WeightGrid, weight: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -29,7 +29,7 @@ from ..plan.quant_plan import (
     WeightGrid,
     require_ranges,
 )
-from ..plan.weight_grids import covering_grid
+from ..plan.weight_grids import covering_grid, steps_of_bits
 from ..qdq_onnx import activations_to_quantize, quantizable_convolutions
 from .activations import extremes, observe_activations
 from .bias_correction import correct_biases
@@ -53,6 +53,9 @@ class RangeOptions(MethodOptions):
             image.
         quantize_depthwise_outputs: Quantize the outputs of depthwise convolutions even if
             `quantize_outputs` is false, as LiteRT needs it.
+        weight_bits: Of weights. x86 CPUs without VNNI add two products of an unsigned and a signed
+            byte in 16 bits (`vpmaddubsw`), which 255 x 127 x 2 does not fit in and 255 x 63 x 2
+            does: what overflows saturates there, and masks differ from those of other CPUs.
     """
 
     aliases: ClassVar[Mapping[str, str]] = RENAMED_OPTIONS
@@ -60,6 +63,15 @@ class RangeOptions(MethodOptions):
     zero_points: bool = False
     quantize_outputs: bool = True
     quantize_depthwise_outputs: bool = False
+    weight_bits: int = 8
+
+    def __post_init__(self) -> None:
+        steps_of_bits(self.weight_bits)
+
+    @property
+    def weight_steps(self) -> int:
+        """Largest quantized value of a weight."""
+        return steps_of_bits(self.weight_bits)
 
 
 class RangeCalibrator(Calibrator):
@@ -87,7 +99,7 @@ class RangeCalibrator(Calibrator):
 
     def choose_grid(self, weight: NDArray[np.float32]) -> WeightGrid:
         """The quantized form of a convolution's weight (O, I/groups, kh, kw)."""
-        return covering_grid(weight)
+        return covering_grid(weight, self.options.weight_steps)
 
     def calibrate(
         self,

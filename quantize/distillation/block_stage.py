@@ -11,7 +11,6 @@ from torch import Tensor
 
 from edgeseg.progress import Stage
 
-from ..plan.quant_plan import INT8_STEPS
 from .graph import TorchGraph
 from .partition import Block
 from .rounding import Convolution, Rounding
@@ -192,7 +191,7 @@ class SoftRounding:
         return stretched.clamp(0, 1)
 
     def weight(self) -> Tensor:
-        return (self.floor + self.upward()).clamp(-INT8_STEPS, INT8_STEPS) * self.scales
+        return self.convolution.clipped(self.floor + self.upward()) * self.scales
 
     def undecided(self, sharpness: float) -> Tensor:
         """Mean of 1 - |2h - 1|^sharpness: 0 if each weight has one of its two quantized values."""
@@ -202,4 +201,4 @@ class SoftRounding:
         """The convolution with the nearer quantized value of each weight."""
         with torch.no_grad():
             quantized = self.floor + (self.upward() >= 0.5)
-        return replace(self.convolution, values=quantized.clamp(-INT8_STEPS, INT8_STEPS))
+        return replace(self.convolution, values=self.convolution.clipped(quantized))

@@ -18,6 +18,7 @@ from ..calibrators.mse import MseCalibrator
 from ..calibrators.range_calibrator import RangeOptions
 from ..plan.older_plans import RENAMED_OPTIONS
 from ..plan.quant_plan import QuantPlan
+from ..plan.weight_grids import steps_of_bits
 
 if TYPE_CHECKING:
     from .learner import Learner
@@ -28,7 +29,7 @@ class DistillOptions(MethodOptions):
     """
     Attributes:
         seed: Seed of the order of images and of the elements that stay in float at random.
-        zero_points, quantize_outputs, quantize_depthwise_outputs: See `RangeOptions`.
+        zero_points, quantize_outputs, quantize_depthwise_outputs, weight_bits: See `RangeOptions`.
         held_back: Share of the images, 0..1, that only decides which plan is kept.
         block_images: Largest number of images in the first stage, which keeps activations of each.
         block_steps: Steps of the first stage for each block, with one image each; 0 skips the
@@ -44,6 +45,7 @@ class DistillOptions(MethodOptions):
     zero_points: bool = False
     quantize_outputs: bool = True
     quantize_depthwise_outputs: bool = False
+    weight_bits: int = 8
     held_back: float = 0.25
     block_images: int = 32
     block_steps: int = 60
@@ -53,6 +55,7 @@ class DistillOptions(MethodOptions):
     band_weight: float = 10.0
 
     def __post_init__(self) -> None:
+        steps_of_bits(self.weight_bits)
         for name in ("held_back", "drop"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(
@@ -102,10 +105,12 @@ class DistillCalibrator(Calibrator):
                 zero_points=self.options.zero_points,
                 quantize_outputs=self.options.quantize_outputs,
                 quantize_depthwise_outputs=self.options.quantize_depthwise_outputs,
+                weight_bits=self.options.weight_bits,
             )
         ).calibrate(onnx_path, learned, progress)
         with _one_thread():
-            learner = Learner(onnx_path, begin, list(learned), list(held), self.options.seed)
+            steps = steps_of_bits(self.options.weight_bits)
+            learner = Learner(onnx_path, begin, list(learned), list(held), self.options.seed, steps)
             self._learn(learner, progress)
         provenance = replace(
             begin.provenance,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from edgeseg.progress import Stage
 
-from ..plan.quant_plan import QuantPlan
+from ..plan.quant_plan import INT8_STEPS, QuantPlan
 from .block_stage import BlockSettings, reconstruct_blocks
 from .end_to_end_stage import EndToEndSettings, distil
 from .graph import load_graph, require_equal
@@ -51,6 +51,7 @@ class Learner:
         plan: The plan to begin with.
         images, held: Prepared images, (1, 3, H, W), to learn from and to check with.
         seed: Seed of all random numbers.
+        weight_steps: Largest quantized value of a weight.
     """
 
     def __init__(
@@ -60,7 +61,9 @@ class Learner:
         images: Sequence[NDArray[np.float32]],
         held: Sequence[NDArray[np.float32]],
         seed: int,
+        weight_steps: int = INT8_STEPS,
     ) -> None:
+        self.weight_steps = weight_steps
         self.graph = load_graph(onnx_path)
         require_equal(self.graph, onnx_path, images[0])
         self.head = logits_of(self.graph, onnx_path.name)
@@ -70,7 +73,11 @@ class Learner:
         self.held_predictions = [self._predict(image) for image in self.held]
         self.generator = torch.Generator().manual_seed(seed)
         self.best_plan = plan
-        self.begin = self.best = self._score(Rounding(self.graph, plan))
+        self.begin = self.best = self._score(self._rounding())
+
+    def _rounding(self) -> Rounding:
+        """The best plan, to be learned from there."""
+        return Rounding(self.graph, self.best_plan, self.weight_steps)
 
     @cached_property
     def blocks(self) -> list[Block]:
@@ -78,7 +85,7 @@ class Learner:
 
     def learn_blocks(self, settings: BlockSettings, most_images: int, stage: Stage) -> None:
         """The first stage; its result is kept only if it is better."""
-        rounding = Rounding(self.graph, self.best_plan)
+        rounding = self._rounding()
         images = self.images[:most_images]
         reconstruct_blocks(
             self.graph, self.blocks, rounding, images, settings, self.generator, stage
@@ -87,7 +94,7 @@ class Learner:
 
     def learn_end_to_end(self, settings: EndToEndSettings, stage: Stage) -> None:
         """The second stage, from the best plan so far; the best checked state is kept."""
-        rounding = Rounding(self.graph, self.best_plan)
+        rounding = self._rounding()
         failures = 0
 
         def check() -> bool:

@@ -60,6 +60,7 @@ class Convolution:
         values: Of the shape of `weight`: real numbers, rounded to give the quantized values.
         bias: (O,), in units of `bias_unit`.
         bias_unit: About one quantization step of the output.
+        steps: Largest quantized value.
     """
 
     weight: Tensor
@@ -67,10 +68,15 @@ class Convolution:
     values: Tensor
     bias: Tensor
     bias_unit: float
+    steps: int = INT8_STEPS
 
     def snapped_weight(self) -> Tensor:
-        quantized = round_straight_through(self.values.clamp(-INT8_STEPS, INT8_STEPS))
+        quantized = round_straight_through(self.clipped(self.values))
         return quantized * torch.exp(self.log_scales).float()
+
+    def clipped(self, values: Tensor) -> Tensor:
+        """Real or quantized values within the grid."""
+        return values.clamp(-self.steps, self.steps)
 
     def real_bias(self) -> Tensor:
         return self.bias * self.bias_unit
@@ -79,14 +85,18 @@ class Convolution:
 class Rounding:
     """A plan in the form of tensors that can be learned.
 
+    Args:
+        weight_steps: Largest quantized value of its weights.
+
     Attributes:
         log_ranges: Activation -> logarithm of its range, without axes.
         convolutions: Convolutions by the name of their output.
     """
 
-    def __init__(self, graph: TorchGraph, plan: QuantPlan) -> None:
+    def __init__(self, graph: TorchGraph, plan: QuantPlan, weight_steps: int = INT8_STEPS) -> None:
         self.graph = graph
         self.plan = plan
+        self.weight_steps = weight_steps
         self.log_ranges = {
             name: torch.tensor(math.log(limit), dtype=torch.float64)
             for name, limit in plan.ranges.items()
@@ -105,7 +115,7 @@ class Rounding:
         scales = torch.from_numpy(grid.scales.astype(np.float64))
         log_scales = torch.log(scales).reshape(-1, *[1] * (original.ndim - 1))
         quantized = torch.from_numpy(grid.values.astype(np.float32))
-        return Convolution(original, log_scales, quantized, bias / unit, unit)
+        return Convolution(original, log_scales, quantized, bias / unit, unit, self.weight_steps)
 
     def _bias_unit(self, place: Place, weight: Tensor) -> float:
         """A quantization step of the output, or of the values that a channel can reach."""
@@ -140,7 +150,7 @@ class Rounding:
         weights, biases = {}, {}
         with torch.no_grad():
             for name, convolution in self.convolutions.items():
-                quantized = torch.round(convolution.values.clamp(-INT8_STEPS, INT8_STEPS))
+                quantized = torch.round(convolution.clipped(convolution.values))
                 scales = torch.exp(convolution.log_scales).float().reshape(-1)
                 weights[name] = WeightGrid(quantized.numpy().astype(np.int8), scales.numpy().copy())
                 biases[name] = convolution.real_bias().numpy().astype(np.float32)

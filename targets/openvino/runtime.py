@@ -59,6 +59,7 @@ class OpenVinoRuntime(Runtime):
     plan_defaults: ClassVar[Mapping[str, str]] = {
         "quantize_outputs": "false",
         "zero_points": "true",
+        "weight_bits": "7",
     }
     rewrites: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "fp32": FLOAT_REWRITES,

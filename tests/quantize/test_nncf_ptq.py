@@ -69,6 +69,20 @@ def test_graph_holds_int8_weights_between_fake_quantize_layers(made: Made) -> No
     assert any(op.get_element_type() == openvino.Type.i8 for op in stored)
 
 
+def test_weights_leave_room_for_sums_of_two_products(made: Made) -> None:
+    import openvino
+
+    model = openvino.Core().read_model(made.artifact.folder / made.artifact.files[0])
+    stored = [
+        np.abs(op.data.astype(int)).max()
+        for op in model.get_ops()
+        if op.get_type_name() == "Constant"
+        and op.get_element_type() == openvino.Type.i8
+        and len(op.shape) == 4  # those of depthwise convolutions have five axes, and no such sums
+    ]
+    assert 0 < max(stored) <= 64
+
+
 def test_int8_is_smaller_than_fp32(made: Made) -> None:
     weights = made.artifact.files[1]
     small, large = (

@@ -123,6 +123,12 @@ def test_results_can_stay_as_they_are(images: CalibrationImages, tmp_path: Path)
     assert set(plan.biases) == {"a", "b", "c"}
 
 
+def test_learned_weights_stay_within_their_bits(images: CalibrationImages, tmp_path: Path) -> None:
+    path = save_network(tmp_path / "net.onnx", 1)
+    plan = calibrate(path, images, weight_bits=4)
+    assert {np.abs(grid.values).max() for grid in plan.weights.values()} == {7}
+
+
 def test_order_of_images_does_not_matter(images: CalibrationImages, tmp_path: Path) -> None:
     path = save_network(tmp_path / "net.onnx", 1)
     backwards = replace(images, pairs=images.pairs[::-1], digests=images.digests[::-1])

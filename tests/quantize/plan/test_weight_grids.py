@@ -8,11 +8,13 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from tiny_graphs import pointwise
 
+from edgeseg.errors import UsageError
 from edgeseg.quantize.plan.weight_grids import (
     covering_grid,
     covering_scales,
     grid_that_holds,
     nearest_grid,
+    steps_of_bits,
 )
 
 FEW = settings(max_examples=25, deadline=None)
@@ -25,6 +27,23 @@ def test_scales_are_largest_magnitudes_over_127() -> None:
     scales = covering_scales(weight)
     assert scales.dtype == np.float32
     assert scales.tolist() == pytest.approx([0.1, 0.001, 0.2])
+
+
+def test_seven_bits_reach_63() -> None:
+    grid = covering_grid(pointwise([[1, -12.6], [0.063, 0.05]]), steps_of_bits(7))
+    assert grid.scales.tolist() == pytest.approx([0.2, 0.001])
+    assert grid.values.reshape(2, 2).tolist() == [[5, -63], [63, 50]]
+
+
+@pytest.mark.parametrize(("bits", "steps"), [(8, 127), (7, 63), (4, 7)])
+def test_steps_of_bits(bits: int, steps: int) -> None:
+    assert steps_of_bits(bits) == steps
+
+
+@pytest.mark.parametrize("bits", [9, 3, 0, -1])
+def test_other_bits_say_what_to_give(bits: int) -> None:
+    with pytest.raises(UsageError, match=rf"weight_bits is {bits}; .* Give weight_bits=8, or 7"):
+        steps_of_bits(bits)
 
 
 def test_scale_covers_all_of_a_channel() -> None:
