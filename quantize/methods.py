@@ -23,7 +23,7 @@ METHODS = Registry(
     },
     "edgeseg.quantizers",
 )
-DEFAULT_CALIBRATOR = "min-max"
+DEFAULT_CALIBRATOR = "mse"
 EMITTERS = Registry(
     "format of INT8 artefacts",
     {

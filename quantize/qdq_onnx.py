@@ -94,7 +94,7 @@ def activations_to_quantize(
     for node in quantizable_convolutions(graph):
         if name_of(node.outputs[0]) not in skipped:
             names[name_of(node.inputs[0])] = None
-            if quantize_outputs or (quantize_depthwise_outputs and _is_depthwise(node)):
+            if quantize_outputs or (quantize_depthwise_outputs and is_depthwise(node)):
                 names[name_of(quantized_output(node))] = None
     return list(names)
 
@@ -250,7 +250,7 @@ def _shape_of_weight(node: ir.Node) -> tuple[int, ...]:
     return constant_of(node.inputs[1]).shape
 
 
-def _is_depthwise(node: ir.Node) -> bool:
+def is_depthwise(node: ir.Node) -> bool:
     """Whether each input channel has its own filters."""
     return bool(node.attributes.get_int("group", 1) > 1 and _shape_of_weight(node)[1] == 1)
 

@@ -44,7 +44,11 @@ class OnnxRuntime(Runtime):
     title = "ONNX Runtime on CPUs"
     artifact_format = ONNX_FORMAT
     quantized_from = (ONNX_FORMAT,)
-    plan_defaults: ClassVar[Mapping[str, str]] = {"zero_points": "true", "weight_bits": "7"}
+    plan_defaults: ClassVar[Mapping[str, str]] = {
+        "zero_points": "true",
+        "weight_bits": "7",
+        "bias_correction": "true",
+    }
     compiled_precisions = ("fp32",)
     quantized_precisions = ("int8",)
     build_packages = ("onnx", "onnx_ir", "onnxruntime")

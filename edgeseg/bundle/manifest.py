@@ -101,8 +101,8 @@ class CalibrationImageRecord(NamelessRecord):
 class QuantizationManifest(Record):
     """See `edgeseg.records.QuantizationRecord`.
 
-    `compared` holds pixels of 10,000 that flip by each method that was built before one was taken,
-    on the images of `checks`; empty where a method was named, is the only one, or was searched.
+    `compared` holds pixels of 10,000 that flip by each way to quantise that was built before one
+    was taken, on the images of `checks`; empty where a method was named or was searched.
     """
 
     method: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -18,12 +18,14 @@ class QuantizableConv:
         size: (height, width) of its result; None where it is not known.
         products: Multiplications that it takes.
         weights: How many it has.
+        is_depthwise: Whether each input channel has its own filters.
     """
 
     name: str
     size: tuple[int, int] | None
     products: int = 0
     weights: int = 0
+    is_depthwise: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,24 @@ def group_convs(convs: Sequence[QuantizableConv], most: int = MOST_REGIONS) -> l
         first = min(range(len(runs) - 1), key=lambda at: len(runs[at]) + len(runs[at + 1]))
         runs[first : first + 2] = [runs[first] + runs[first + 1]]
     return [_region(number, run) for number, run in enumerate(runs, 1)]
+
+
+def convs_of_statistics(
+    convs_of: Callable[[tuple[str, ...]], Sequence[QuantizableConv]],
+    rewrites: Sequence[str],
+    statistics: Collection[str],
+) -> tuple[str, ...]:
+    """Names of the convolutions that hold means and variances, which INT8 would round: those that
+    only the graph with such rewrites has.
+
+    Args:
+        convs_of: Convolutions of the graph with some rewrites.
+        statistics: Rewrites that make such convolutions.
+    """
+    others = tuple(name for name in rewrites if name not in statistics)
+    original = {conv.name for conv in convs_of(others)}
+    made = [conv.name for conv in convs_of(tuple(rewrites))]
+    return tuple(sorted(name for name in made if name not in original))
 
 
 def single_convs(convs: Sequence[QuantizableConv]) -> list[Region]:

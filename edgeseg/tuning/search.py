@@ -16,7 +16,13 @@ from .candidate import Candidate
 from .constraints import Constraints, Evaluation
 from .evaluator import Evaluator, FinalTiming
 from .leaderboard import WORTHWHILE, Leaderboard, Trial, is_nearer
-from .regions import QuantizableConv, Region, group_convs, single_convs
+from .regions import (
+    QuantizableConv,
+    Region,
+    convs_of_statistics,
+    group_convs,
+    single_convs,
+)
 from .space import SearchSpace
 
 HOPELESS = 0.8  # no runtime variant makes up for so much
@@ -137,11 +143,12 @@ class Search:
                 self._enter_with_variants(fixed, "int8")
                 self._try_methods(fixed, self._leading_rewrites())
         self._try_calibrators()
+        self._try_depthwise_in_float()
 
     def _try_methods(self, fixed: Candidate, rewrites: tuple[str, ...]) -> None:
         for name, options, has_plan in self.space.methods:
             whole = replace(fixed, method=name, method_options=options, rewrites=rewrites)
-            made = self._made_by_rewrites(rewrites) if has_plan else ()
+            made = self._of_statistics(rewrites) if has_plan else ()
             part = replace(whole, float_nodes=made)
             trial = self._enter_with_variants(part, "int8", until=self.budget_s)
             if made:
@@ -170,6 +177,18 @@ class Search:
             elif poor is not None:
                 candidate = replace(poor, method=name, method_options=())
                 self._enter_with_variants(candidate, "int8", until=self.budget_s)
+
+    def _try_depthwise_in_float(self) -> None:
+        """Where no INT8 is good: depthwise convolutions have few products to save."""
+        poor = self._poor_plan()
+        if poor is None:
+            return
+        convs = self.evaluator.convs(poor.rewrites)
+        depthwise = {conv.name for conv in convs if conv.is_depthwise}
+        kept = tuple(sorted(depthwise.union(poor.float_nodes)))
+        if depthwise and len(kept) < len(convs):
+            candidate = replace(poor, float_nodes=kept)
+            self._enter_with_variants(candidate, "int8", until=self.budget_s)
 
     def _poor_plan(self) -> Candidate | None:
         """INT8 by a plan whose masks are not good enough, if no INT8 is good otherwise."""
@@ -213,13 +232,8 @@ class Search:
     def _leading_rewrites(self) -> tuple[str, ...]:
         return self.leaderboard.leader.rewrites if self.leaderboard.leaders else ()
 
-    def _made_by_rewrites(self, rewrites: tuple[str, ...]) -> tuple[str, ...]:
-        """Convolutions that hold statistics, which INT8 would round: those that only the graph with
-        such rewrites has."""
-        others = tuple(name for name in rewrites if name not in self.space.statistics)
-        original = {conv.name for conv in self.evaluator.convs(others)}
-        made = [conv.name for conv in self.evaluator.convs(rewrites)]
-        return tuple(sorted(name for name in made if name not in original))
+    def _of_statistics(self, rewrites: tuple[str, ...]) -> tuple[str, ...]:
+        return convs_of_statistics(self.evaluator.convs, rewrites, self.space.statistics)
 
     # While seconds remain
 
@@ -248,7 +262,7 @@ class Search:
         """As the leader keeps them, in a graph of other rewrites."""
         there = {conv.name for conv in self.evaluator.convs(rewrites)}
         kept = there.intersection(self.leaderboard.leader.float_nodes)
-        return tuple(sorted(kept.union(self._made_by_rewrites(rewrites))))
+        return tuple(sorted(kept.union(self._of_statistics(rewrites))))
 
     def _try_regions(self) -> None:
         """Give regions the other precision, then single convolutions of those where that came near
@@ -267,7 +281,7 @@ class Search:
         if self.space.makes_plan(leader.method):
             base = leader
         convs = self.evaluator.convs(leader.rewrites)
-        protected = set(self._made_by_rewrites(leader.rewrites))
+        protected = set(self._of_statistics(leader.rewrites))
         original = [conv for conv in convs if conv.name not in protected]
         promising: set[str] = set()
         for region in group_convs(original):

@@ -57,7 +57,7 @@ def test_the_card_says_what_it_must(small_release: SmallRelease) -> None:
         "mostly fair skin",
         "## Subgroups",
         small_release.identity[:12],
-        "by min-max with 8 calibration images",
+        "by mse with 8 calibration images",
     ):
         assert words in body
     assert "](" not in body  # it asks for no other file

@@ -54,8 +54,8 @@ def test_emitter_is_found_by_its_format(name: str) -> None:
     ("formats", "name"),
     [
         (("openvino-ir", "onnx"), "nncf"),
-        (("onnx",), "min-max"),
-        (("onnx", "openvino-ir"), "min-max"),
+        (("onnx",), "mse"),
+        (("onnx", "openvino-ir"), "mse"),
         (("tflite",), "ai-edge-quantizer"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -17,6 +18,7 @@ from fake_evaluator import (
 
 from edgeseg.tuning.candidate import Candidate
 from edgeseg.tuning.constraints import Constraints, Evaluation
+from edgeseg.tuning.regions import QuantizableConv
 from edgeseg.tuning.search import TuningResult
 
 ALL = {conv.name for conv in CONVS}
@@ -133,3 +135,19 @@ def test_the_point_alone_decides_nothing() -> None:
     within = made_of(chosen=dropping(0.0049, 0.0002))
     beyond = made_of(chosen=dropping(0.0046, 0.0004))
     assert (within.candidate.precision, beyond.candidate.precision) == ("fp32", "bf16")
+
+
+def test_depthwise_convolutions_stay_in_float_where_no_int8_is_good_otherwise() -> None:
+    class Evaluator(FakeEvaluator):
+        def convs(self, rewrites: Sequence[str]) -> list[QuantizableConv]:
+            return [replace(conv, is_depthwise=conv.name in depthwise) for conv in CONVS]
+
+    depthwise = ("conv1", "conv3")
+    times = {"fp32": 10.0, "bf16": 20.0, "int8": 5.0}
+
+    def evaluation(candidate: Candidate) -> Evaluation:
+        is_good = not candidate.method or set(depthwise) <= set(candidate.float_nodes)
+        return dropping(0.0 if is_good else 0.02)
+
+    outcome = search(Evaluator(lambda candidate: times[candidate.precision], evaluation))
+    assert (outcome.candidate.method, outcome.candidate.float_nodes) == ("plan", depthwise)

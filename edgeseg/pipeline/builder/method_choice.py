@@ -1,32 +1,36 @@
-"""Which quantisation method a build takes where none is named."""
+"""How a quantised precision is built where no method is named."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgeseg.errors import CalibrationError, EdgesegError
+from edgeseg.lower.rewrites import statistics_rewrites
 from edgeseg.quantize import usual_methods
 from edgeseg.storage import cache
 from edgeseg.tuning.candidate import Candidate
+from edgeseg.tuning.regions import QuantizableConv, convs_of_statistics
 
 from .builder import Builder
 from .context import BuildContext
+from .convolutions import quantizable_convs_of
 
-# Flips against the FP32 reference, per 10,000 pixels of the check images. Up to so many the vendor
-# quantiser stays: its artefacts are often faster, by as much as two times.
-GOOD_FLIPS = 40.0
+# Flips against the FP32 reference, per 10,000 pixels of the check images. The first way with so few
+# is taken: those that come first are often faster, by as much as two times.
+GOOD_FLIPS = 25.0
 CHOICE_NAME = "method.json"
 
 
 @dataclass(frozen=True)
 class MethodChoice:
-    """A candidate of a precision, and how the methods compared.
+    """A candidate of a precision, and how the ways to build it compared.
 
     Attributes:
-        flips_per_10k: Of each method that was built, by its name; empty where one was named or is
-            the only one.
+        flips_per_10k: Of each way that was built, by its method and what stays in float; empty
+            where a method was named.
     """
 
     candidate: Candidate
@@ -34,63 +38,93 @@ class MethodChoice:
 
 
 def choose_method(context: BuildContext, builder: Builder, precision: str) -> MethodChoice:
-    """How a precision is built: by the method that was named, or the better of the usual ones.
+    """How a precision is built: by the method that was named, or the first way that is good.
 
-    The runtime's vendor quantiser comes first. If it fails, or flips more than 40 of 10,000 pixels
-    of the check images, the default calibrator is tried too and takes its place if it flips fewer.
+    The ways are, in this order, the runtime's vendor quantiser, the default calibrator, that with
+    the statistics of norms in float, and that with depthwise convolutions in float too, whose few
+    products gain little by INT8. The first that flips at most 25 of 10,000 pixels of the check
+    images is taken, or the one that flips fewest.
 
     Raises:
         CalibrationError: No method can quantise the network; it holds all reasons.
     """
     first = context.fixed_candidate(precision)
-    others = _other_methods(context, first)
-    if not others:
+    request = context.request
+    if not first.method or request.method is not None or request.method_options:
         return MethodChoice(first)
-    candidates = [first, *others]
-    context.require_packages(candidates)
+    named = by_usual_methods(context, first)
+    context.require_packages(named)
 
     def make(folder: Path) -> None:
-        flips = _compare(builder, candidates)
-        (folder / CHOICE_NAME).write_text(json.dumps(flips), encoding="utf-8")
+        found = _compare(context, builder, named)
+        records = [{"flips": flips, "way": one.to_json()} for one, flips in found.items()]
+        (folder / CHOICE_NAME).write_text(json.dumps(records), encoding="utf-8")
 
-    records = [context.record(candidate) for candidate in candidates]
-    request = context.request
-    folder, _ = cache.get_or_make("methods", {"of": records}, make, enabled=request.use_cache)
-    flips: dict[str, float] = json.loads((folder / CHOICE_NAME).read_text(encoding="utf-8"))
-    choice = MethodChoice(_better(candidates, flips), flips)
+    asked = {"of": [context.record(candidate) for candidate in named], "good": GOOD_FLIPS}
+    folder, _ = cache.get_or_make("methods", asked, make, enabled=request.use_cache)
+    records = json.loads((folder / CHOICE_NAME).read_text(encoding="utf-8"))
+    found = {Candidate.from_json(one["way"]): float(one["flips"]) for one in records}
+    flips = {_name(candidate): count for candidate, count in found.items()}
+    choice = MethodChoice(min(found, key=lambda one: found[one]), flips)
     if len(flips) > 1:
         with context.progress.stage("compare quantisation methods") as stage:
             counts = ", ".join(f"{name} {count:.1f}" for name, count in flips.items())
-            stage.note(f"flips of 10,000 pixels: {counts}; {choice.candidate.method} is taken")
+            stage.note(f"flips of 10,000 pixels: {counts}; {_name(choice.candidate)} is taken")
     return choice
 
 
-def _other_methods(context: BuildContext, first: Candidate) -> list[Candidate]:
-    request = context.request
-    if not first.method or request.method is not None or request.method_options:
-        return []
+def _name(candidate: Candidate) -> str:
+    count = len(candidate.float_nodes)
+    return f"{candidate.method}, {count} convolutions in float" if count else candidate.method
+
+
+def by_usual_methods(context: BuildContext, first: Candidate) -> list[Candidate]:
+    """The candidate by the vendor quantiser, and by the default calibrator."""
     usual = usual_methods(context.runtime.quantized_from)
-    if usual.get(first.method, True):  # a calibrator: there is no vendor quantiser
-        return []
-    return [replace(first, method=name) for name in usual if name != first.method]
+    return [replace(first, method=name) for name in sorted(usual, key=lambda one: usual[one])]
 
 
-def _compare(builder: Builder, candidates: list[Candidate]) -> dict[str, float]:
-    """Flips of the methods in turn, until one is good.
+def ways_of(context: BuildContext, builder: Builder, named: list[Candidate]) -> Iterator[Candidate]:
+    """A candidate by each method, then those by calibrators with ever more in float."""
+    yield from named
+    for in_float in _kept_in_float(builder, named[0].rewrites):
+        for candidate in named:
+            options = dict(candidate.method_options)
+            if context.quantization(candidate.method, options).makes_plan:
+                yield replace(candidate, float_nodes=in_float)
+
+
+def _kept_in_float(builder: Builder, rewrites: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Sets of convolutions, each part of the next; none that is empty, or leaves nothing."""
+
+    def convs_of(names: tuple[str, ...]) -> list[QuantizableConv]:
+        return quantizable_convs_of(builder.lower(names)[0])
+
+    convs = convs_of(rewrites)
+    held = convs_of_statistics(convs_of, rewrites, statistics_rewrites())
+    depthwise = {conv.name for conv in convs if conv.is_depthwise}
+    sets = dict.fromkeys((held, tuple(sorted(depthwise.union(held)))))
+    return [names for names in sets if 0 < len(names) < len(convs)]
+
+
+def _compare(
+    context: BuildContext, builder: Builder, named: list[Candidate]
+) -> dict[Candidate, float]:
+    """Flips of the ways in turn, until one is good.
 
     Raises:
         CalibrationError: All fail.
     """
-    flips: dict[str, float] = {}
+    flips: dict[Candidate, float] = {}
     reasons = {}
-    for candidate in candidates:
+    for candidate in ways_of(context, builder, named):
         place = builder.place("compared")
         try:
-            flips[candidate.method] = builder.make(candidate, place).agreement.flips_per_10k
+            flips[candidate] = builder.make(candidate, place).agreement.flips_per_10k
         except EdgesegError as error:
-            reasons[candidate.method] = str(error)
+            reasons[_name(candidate)] = str(error)
             continue
-        if flips[candidate.method] <= GOOD_FLIPS:
+        if flips[candidate] <= GOOD_FLIPS:
             break
     if not flips:
         raise CalibrationError(
@@ -98,8 +132,3 @@ def _compare(builder: Builder, candidates: list[Candidate]) -> dict[str, float]:
             + " ".join(f"{name}: {reason}" for name, reason in reasons.items())
         )
     return flips
-
-
-def _better(candidates: list[Candidate], flips: dict[str, float]) -> Candidate:
-    built = [candidate for candidate in candidates if candidate.method in flips]
-    return min(built, key=lambda candidate: flips[candidate.method])

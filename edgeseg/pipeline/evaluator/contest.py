@@ -45,7 +45,7 @@ from edgeseg.tuning.regions import QuantizableConv
 from ..builder.baselines import MENDED, PLAIN, baseline_artifact
 from ..builder.builder import Builder
 from ..builder.context import BuildContext
-from .convolutions import quantizable_convs_of
+from ..builder.convolutions import quantizable_convs_of
 from .validation import ValidationSet
 
 OPEN_AT_ONCE = 3  # processes that are kept for the next race

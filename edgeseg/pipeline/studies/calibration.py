@@ -27,13 +27,13 @@ from ..builder.context import BuildContext
 from ..builder.request import BuildRequest, open_split
 
 PRECISION = "int8"
-CORRECTED = {"bias_correction": "true"}
+AS_IT_IS, CORRECTED = {"bias_correction": "false"}, {"bias_correction": "true"}
 # Rows of the table: title, method, options of the method.
 WAYS: Sequence[tuple[str, str, Mapping[str, str]]] = (
-    ("min-max", "min-max", {}),
-    ("percentile", "percentile", {}),
-    ("entropy", "entropy", {}),
-    ("mse", "mse", {}),
+    ("min-max", "min-max", AS_IT_IS),
+    ("percentile", "percentile", AS_IT_IS),
+    ("entropy", "entropy", AS_IT_IS),
+    ("mse", "mse", AS_IT_IS),
     ("mse + bias correction", "mse", CORRECTED),
 )
 LEARNED = ("+ block reconstruction", "+ end to end")

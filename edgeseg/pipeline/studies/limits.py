@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ class StudyRequest:
         targets: Each gives its reduced forms.
         sizes: Numbers of val images that a build is imitated with; all of them come on top.
         resamples: How often each number is drawn.
+        splits: Of which images forms answer.
     """
 
     model: str
@@ -66,6 +67,7 @@ class StudyRequest:
     targets: tuple[str, ...]
     sizes: tuple[int, ...] = SIZES
     resamples: int = RESAMPLES
+    splits: tuple[str, ...] = SPLITS
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,19 @@ class Form:
 
     Attributes:
         name: Its target, and what it is.
-        val, test: On the images of either split.
+        of_split: On the images of each split.
     """
 
     name: str
-    val: PairedSample
-    test: PairedSample
+    of_split: Mapping[str, PairedSample]
+
+    @property
+    def val(self) -> PairedSample:
+        return self.of_split["val"]
+
+    @property
+    def test(self) -> PairedSample:
+        return self.of_split["test"]
 
 
 @dataclass(frozen=True)
@@ -132,7 +141,7 @@ def study_limits(request: StudyRequest, progress: Progress = SILENT) -> dict[str
         EdgesegError: No form can be made, or a split is missing.
     """
     with temporary_folder("limits") as name:
-        forms = list(make_forms(request, Path(name), progress))
+        forms = list(make_forms(request, Path(name), progress, reduced_candidates))
     limits = limits_of(forms[0].val, 2)
     rows = [
         imitate(forms, limits, count, 1 if count == whole else request.resamples)
@@ -149,29 +158,35 @@ def study_limits(request: StudyRequest, progress: Progress = SILENT) -> dict[str
     }
 
 
-def make_forms(request: StudyRequest, work: Path, progress: Progress) -> Iterator[Form]:
-    """The reduced forms of each target, as a build without a search makes them."""
+def make_forms(
+    request: StudyRequest,
+    work: Path,
+    progress: Progress,
+    candidates_of: Callable[[BuildContext, Builder], Iterable[Candidate]],
+) -> Iterator[Form]:
+    """Forms of the network for each target, beside the FP32 reference."""
     pairs: dict[str, tuple[FolderDataset, Labels, ReferenceScores]] = {}
     for target in request.targets:
         build = BuildRequest(request.model, target, "auto", work, data=request.data)
         context = BuildContext(build, progress)
         builder = Builder(context, work / target, progress)
-        for split in SPLITS:
+        for split in request.splits:
             if split not in pairs:
                 pairs[split] = _reference_of(context, split)
-        for candidate in reduced_candidates(context):
+        for candidate in candidates_of(context, builder):
             with progress.stage(f"{target}: {candidate.name}"):
                 try:
                     backend = builder.make(candidate, builder.place("form")).backend
                 except EdgesegError as error:
                     print(f"left out: {target}, {candidate.name}: {error}", flush=True)
                     continue
-                made = {name: _paired(backend, context, *pairs[name]) for name in SPLITS}
-            yield Form(f"{target}: {candidate.name}", made["val"], made["test"])
+                made = {name: _paired(backend, context, *pairs[name]) for name in request.splits}
+            yield Form(f"{target}: {candidate.name}", made)
 
 
-def reduced_candidates(context: BuildContext) -> list[Candidate]:
-    """What a build makes for each precision that is not compared probability by probability."""
+def reduced_candidates(context: BuildContext, _: Builder) -> list[Candidate]:
+    """What a build without a search makes for each precision that is not compared probability by
+    probability."""
     methods = usual_methods(context.runtime.quantized_from)
     made = []
     for candidate in fixed_candidates(context):

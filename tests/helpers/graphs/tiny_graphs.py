@@ -14,11 +14,11 @@ INPUT = "x"
 RESULT = "y"
 
 
-def node(kind: str, sources: Sequence[str], result: str) -> Any:
+def node(kind: str, sources: Sequence[str], result: str, **attributes: Any) -> Any:
     """An operator, named after its result."""
     import onnx
 
-    return onnx.helper.make_node(kind, sources, [result], name=f"make_{result}")
+    return onnx.helper.make_node(kind, sources, [result], name=f"make_{result}", **attributes)
 
 
 def pointwise(weights: ArrayLike) -> NDArray[np.float32]:

@@ -13,8 +13,8 @@ from edgeseg.errors import ParityError
 from edgeseg.lazy import is_installed
 from edgeseg.metrics.hausdorff import PACKAGES
 from edgeseg.pipeline.builder.context import BuildContext
+from edgeseg.pipeline.builder.convolutions import quantizable_convs_of
 from edgeseg.pipeline.builder.request import BuildRequest
-from edgeseg.pipeline.evaluator.convolutions import quantizable_convs_of
 from edgeseg.pipeline.evaluator.validation import ValidationSet, spread
 from edgeseg.progress import SILENT
 

@@ -2,34 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from known_forms import form
 
-from edgeseg.metrics.paired import PairedSample, pair_labels
-from edgeseg.metrics.scores import MetricSet, ReferenceScores
-from edgeseg.pipeline.studies.limits import Form, Rule, imitate, table_lines
+from edgeseg.pipeline.studies.limits import Rule, imitate, table_lines
 
 LIMITS = {"dice_pooled": 0.005, "flips": 50.0, "worst_dice": 0.05}
-SIDE = 20
-
-
-def sample(lost: NDArray[np.int64]) -> PairedSample:
-    """Images with a square of 100 pixels, of which a candidate misses so many in each."""
-    truth = np.zeros((len(lost), SIDE, SIDE), np.uint8)
-    truth[:, :10, :10] = 1
-    labels = truth.reshape(len(lost), -1).copy()
-    for row, count in zip(labels, lost, strict=True):
-        row[np.flatnonzero(row)[:count]] = 0
-    names = [f"image{index}" for index in range(len(lost))]
-    reference = ReferenceScores(truth, truth, 2, MetricSet(("dice_pooled",)))
-    places = range(len(lost))
-    return pair_labels(names, labels.reshape(truth.shape), truth, reference, places)
-
-
-def form(name: str, *, val: list[int], test: list[int]) -> Form:
-    return Form(name, sample(np.array(val)), sample(np.array(test)))
-
-
 # Half of the val images lose nothing and half two pixels: 0.01 of Dice, twice what is allowed.
 LOSES = form("loses", val=[0, 2] * 30, test=[0, 2, 2, 2] * 20)
 EQUAL = form("equal", val=[0] * 60, test=[0] * 80)

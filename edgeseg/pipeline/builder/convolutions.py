@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeseg.lazy import require
-from edgeseg.quantize.qdq_onnx import quantizable_convolutions
+from edgeseg.quantize.qdq_onnx import is_depthwise, quantizable_convolutions
 from edgeseg.tuning.regions import QuantizableConv
 
 
@@ -22,6 +22,8 @@ def _site(node: Any) -> QuantizableConv:
     weights = math.prod(node.inputs[1].shape)
     sizes = list(result.shape) if result.shape is not None else []
     if len(sizes) != 4 or not all(isinstance(size, int) for size in sizes):
-        return QuantizableConv(result.name, None, weights=weights)
+        return QuantizableConv(result.name, None, weights=weights, is_depthwise=is_depthwise(node))
     height, width = sizes[2:]
-    return QuantizableConv(result.name, (height, width), weights * height * width, weights)
+    return QuantizableConv(
+        result.name, (height, width), weights * height * width, weights, is_depthwise(node)
+    )
