@@ -26,7 +26,7 @@ from .images import read_image
 from .layout import Layout, find_layout, name_of_line
 from .masks import read_mask
 from .medical.frames import file_of, sha256_of_picture
-from .medical.readers import is_medical, list_frames, open_medical
+from .medical.readers import describe_left_out, is_medical, list_frames, open_medical
 from .medical.windows import Window
 
 ANY_WINDOW = Window(0, 1e6)
@@ -39,7 +39,7 @@ class Finding:
 
     Attributes:
         kind: "image", "mask", "missing mask", "size", "list", "duplicate", "empty mask",
-            "unused mask", "patient", "dark" or "split".
+            "unused mask", "patient", "dark", "left out" or "split".
         file: What it concerns, below the data folder where it lies there.
         message: A sentence, and what to do.
     """
@@ -100,6 +100,7 @@ def check_folder(
             stage.advance()
     checker.look_at_splits()
     checker.look_at_depth()
+    checker.tell_left_out()
     sizes = {split: len(checker.names_of(split)) for split in SPLITS}
     return CheckedFolder(
         root,
@@ -203,6 +204,12 @@ class _Checker:
         if text is not None:
             message = f"{text[0].upper()}{text[1:]}."
             self.notes.append(Finding("dark", paths[0].parent.name, message))
+
+    def tell_left_out(self) -> None:
+        """DICOM files that are no images."""
+        left_out = self.layout.left_out
+        for text in describe_left_out(self.layout.root, left_out):
+            self.notes.append(Finding("left out", self._short(left_out[0].parent), f"{text}."))
 
     def names_of(self, split: str) -> set[str]:
         """Images of a split."""

@@ -51,6 +51,7 @@ class Layout:
         masks: Likewise.
         mask_folder: What to call the place of the masks in a message.
         splits: Split of each image where folders named for them say it; else None.
+        left_out: DICOM files among the images that are none, such as reports.
     """
 
     root: Path
@@ -58,6 +59,7 @@ class Layout:
     masks: Mapping[str, Path]
     mask_folder: Path
     splits: Mapping[str, str] | None
+    left_out: tuple[Path, ...] = ()
 
     @cached_property
     def patients(self) -> Mapping[str, str]:
@@ -133,12 +135,16 @@ def find_layout(root: Path) -> Layout:
             own, mask_folder = files_by_name(place), place
         masks |= {prefix + name: path for name, path in own.items()}
         images |= {prefix + name: path for name, path in found.items() if path not in own.values()}
-    if not images:
+    others = {name: path for name, path in images.items() if not _is_shown(path)}
+    shown = {name: path for name, path in sorted(images.items()) if name not in others}
+    if not shown:
+        folder = _find_folder(parts[0][1], IMAGE_FOLDERS) or root
+        told = [f" {text}." for text in readers.describe_left_out(folder, list(others.values()))]
         raise DataError(
-            f"{_find_folder(parts[0][1], IMAGE_FOLDERS)} holds no image. Kinds read: "
+            f"{folder} holds no image.{''.join(told)} Kinds read: "
             f"{', '.join(suffix[1:] for suffix in SUFFIXES)}."
         )
-    return Layout(root, dict(sorted(images.items())), masks, mask_folder, _splits_of(images))
+    return Layout(root, shown, masks, mask_folder, _splits_of(shown), tuple(others.values()))
 
 
 def find_mask_file(image_path: Path) -> Path | None:
@@ -191,6 +197,11 @@ def is_picture_file(path: Path) -> bool:
         return True
     # Scanners write files without an ending, and archives name them by numbers with dots.
     return path.suffix.lower() not in OTHER_SUFFIXES and readers.reader_of(path) is dicom.DicomFile
+
+
+def _is_shown(path: Path) -> bool:
+    """Whether an image is one; those that are named as pictures are not opened for that."""
+    return path.suffix.lower() in IMAGE_SUFFIXES or readers.is_shown(path)
 
 
 def without_suffix(name: str) -> str:
