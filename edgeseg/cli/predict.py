@@ -169,7 +169,7 @@ def _require_other_folder(places: list[Path], output: Path) -> None:
 
 
 def _list_images(places: list[Path]) -> list[Path]:
-    from ..data.layout import is_picture_file
+    from ..data.layout import describe_inner, is_picture_file
     from ..data.medical.frames import file_of
     from ..data.medical.readers import describe_left_out, is_shown
 
@@ -183,9 +183,11 @@ def _list_images(places: list[Path]) -> list[Path]:
                 if not path.name.startswith(".") and path.is_file() and is_picture_file(path)
             )
             shown = [path for path in found if is_shown(path)]
+            left_out = describe_left_out(place, [path for path in found if path not in shown])
             if not shown:
-                raise DataError(f"The folder {place} holds no image. Name image files.")
-            for text in describe_left_out(place, [path for path in found if path not in shown]):
+                told = "".join(f" {text}." for text in left_out)
+                raise DataError(f"The folder {place} holds no image.{told} {describe_inner(place)}")
+            for text in left_out:
                 print_note(f"Note: {text}.")
             paths.extend(shown)
         elif file_of(place).is_file():
