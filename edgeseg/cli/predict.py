@@ -57,6 +57,7 @@ def predict(
     from ..bundle.bundle import open_bundle
     from ..data.depth import describe_depth
     from ..data.medical.outputs import areas_of, plan_masks
+    from ..data.medical.readers import describe_orientations
     from ..pipeline.predict import origin_of, predict_images
     from ..storage.atomic import adding_files
 
@@ -71,6 +72,8 @@ def predict(
     plans = plan_masks(paths, format_name, opened.inputs.axis)
     _require_outputs(plans, output, gallery, overwrite=overwrite)
     class_count = len(opened.outputs.classes)
+    for text in describe_orientations(paths):
+        print_note(f"Note: {text}.")
     if (note := describe_depth(paths, opened.inputs)) is not None:
         print_note(f"Note: {note}.")
     progress = make_progress()

@@ -30,7 +30,7 @@ from .images import picture_shape, read_image
 from .layout import Layout, find_layout, name_of_line
 from .masks import read_mask
 from .medical.frames import split_frame
-from .medical.readers import describe_left_out, list_frames, mask_frames
+from .medical.readers import describe_left_out, describe_orientations, list_frames, mask_frames
 
 SPLITS = ("train", "val", "test")
 SAMPLE_FOLDER = Path(__file__).parent / "isic2016_cc0"
@@ -92,7 +92,7 @@ class FolderDataset(Sequence[Pair]):
         root: The folder.
         splits: Names of the splits that the pairs come from; empty when all were taken.
         pairs: What was found.
-        left_out: DICOM files among the images that are none, such as reports; see `tell_left_out`.
+        left_out: DICOM files among the images that are none, such as reports; see `tell_files`.
     """
 
     root: Path
@@ -162,9 +162,10 @@ def open_folder(
     return FolderDataset(root, tuple(splits), tuple(pairs), layout.left_out)
 
 
-def tell_left_out(dataset: FolderDataset, progress: Progress) -> None:
-    """Show how many files among the images are none, and why."""
-    for text in describe_left_out(dataset.root, dataset.left_out):
+def tell_files(dataset: FolderDataset, progress: Progress) -> None:
+    """Show which files among the images are none, and which volumes leave open where they lie."""
+    texts = describe_left_out(dataset.root, dataset.left_out)
+    for text in [*texts, *describe_orientations([pair.image_path for pair in dataset])]:
         with progress.stage("look at the images") as stage:
             stage.note(text)
 

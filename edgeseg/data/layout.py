@@ -225,6 +225,8 @@ def is_picture_file(path: Path) -> bool:
     """Whether a file is of a kind that is read: by its ending, or by DICOM's header in it."""
     if path.name.lower().endswith(SUFFIXES):
         return True
+    if path.suffix.lower() == ".hdr":  # of a pair, for which its reader tells what to do
+        return readers.reader_of(path) is not None
     # Scanners write files without an ending, and archives name them by numbers with dots.
     return path.suffix.lower() not in OTHER_SUFFIXES and readers.reader_of(path) is dicom.DicomFile
 

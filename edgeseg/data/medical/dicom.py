@@ -177,6 +177,11 @@ class DicomFile:
     def _grey(
         self, stored: NDArray[Any], index: int, window: Window | str | None, white: int | None
     ) -> NDArray[Any]:
+        if missing := int(np.isnan(stored).sum()) if stored.dtype.kind == "f" else 0:
+            raise DataError(
+                f"{self.path} holds {missing:,} pixels of {stored.size:,} that are NaN: what lies "
+                "there is not known. Replace them, such as by the value of air, and save it again."
+            )
         values, low, high = self._rescaled(stored, index)
         if isinstance(window, Window):
             return window.apply(values)

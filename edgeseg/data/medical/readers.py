@@ -85,6 +85,8 @@ def _reader(
         head = raw.read(HEAD_BYTES)
     told = [reader for reader in READERS if reader.matches(head)]
     name = file.name.lower()
+    if not told and name.endswith(".img") and reader_of(file.with_suffix(".hdr")) is not None:
+        return nifti.NiftiFile  # which tells what to do with a pair
     return next(iter([*told, *(one for one in READERS if name.endswith(one.suffixes))]), None)
 
 
@@ -115,6 +117,28 @@ def describe_left_out(folder: Path, files: Sequence[Path]) -> list[str]:
             more = ", ..." if len(names) > SHOWN_NAMES else ""
             texts.append(f"{len(names)} DICOM {what}: {', '.join(names[:SHOWN_NAMES])}{more}")
     return texts
+
+
+def require_same_place(image: Path, mask: Path) -> None:
+    """Refuse a NIfTI mask that does not lie where its image, of NIfTI and the same shape, does.
+
+    Raises:
+        DataError: It does not, or a file is damaged.
+    """
+    if {reader_of(image), reader_of(mask)} == {nifti.NiftiFile}:
+        nifti.require_same_place(image, mask)
+
+
+def describe_orientations(files: Sequence[Path]) -> list[str]:
+    """What to tell of NIfTI volumes that leave open where they lie; no full stops.
+
+    Args:
+        files: Also names of their slices.
+    """
+    whole = dict.fromkeys(split_frame(file)[0] for file in files)
+    return nifti.describe_orientations(
+        [file for file in whole if reader_of(file) is nifti.NiftiFile]
+    )
 
 
 def list_frames(file: Path, axis: int = AXIAL) -> list[Path]:

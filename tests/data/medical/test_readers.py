@@ -11,7 +11,7 @@ from support import Counter, needs
 
 from edgeseg import lazy
 from edgeseg.data.check import check_folder
-from edgeseg.data.folder import open_folder, tell_left_out
+from edgeseg.data.folder import open_folder, tell_files
 from edgeseg.data.images import read_image
 from edgeseg.data.layout import is_picture_file, without_suffix
 from edgeseg.data.medical.frames import frame_path, sha256_of_picture, split_frame
@@ -86,7 +86,7 @@ def test_reports_among_the_images_of_a_data_folder_are_left_out_and_told(tmp_pat
     dataset = open_folder(tmp_path)
     assert [pair.name for pair in dataset] == ["s0", "s1"]
     noted = Counter()
-    tell_left_out(dataset.first(1), noted)
+    tell_files(dataset.first(1), noted)
     told = [
         f"2 DICOM files in {tmp_path} are no pictures, but reports, lists, segmentations or files "
         "without pixels, and left out: reportsi.dcm, test-SR.dcm",
