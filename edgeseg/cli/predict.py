@@ -13,8 +13,6 @@ from ..errors import DataError, EdgesegError, OutputInUseError, UsageError
 from .terminal.console import make_progress, print_json, print_note, print_result
 from .terminal.options import AsJson, BundleFolder, Overwrite, RequiredOutput, Threads
 
-SHOWN_NAMES = 3  # of files that are left out
-
 if TYPE_CHECKING:
     from edgeseg.targets import Backend
 
@@ -59,6 +57,7 @@ def predict(
     from ..bundle.bundle import open_bundle
     from ..data.depth import describe_depth
     from ..data.medical.outputs import areas_of, plan_masks
+    from ..data.medical.readers import describe_orientations
     from ..pipeline.predict import origin_of, predict_images
     from ..storage.atomic import adding_files
 
@@ -73,6 +72,8 @@ def predict(
     plans = plan_masks(paths, format_name, opened.inputs.axis)
     _require_outputs(plans, output, gallery, overwrite=overwrite)
     class_count = len(opened.outputs.classes)
+    for text in describe_orientations(paths):
+        print_note(f"Note: {text}.")
     if (note := describe_depth(paths, opened.inputs)) is not None:
         print_note(f"Note: {note}.")
     progress = make_progress()
@@ -171,9 +172,9 @@ def _require_other_folder(places: list[Path], output: Path) -> None:
 
 
 def _list_images(places: list[Path]) -> list[Path]:
-    from ..data.layout import is_picture_file
+    from ..data.layout import describe_inner, is_picture_file
     from ..data.medical.frames import file_of
-    from ..data.medical.readers import is_shown
+    from ..data.medical.readers import describe_left_out, is_shown
 
     paths: list[Path] = []
     for place in places:
@@ -185,26 +186,18 @@ def _list_images(places: list[Path]) -> list[Path]:
                 if not path.name.startswith(".") and path.is_file() and is_picture_file(path)
             )
             shown = [path for path in found if is_shown(path)]
+            left_out = describe_left_out(place, [path for path in found if path not in shown])
             if not shown:
-                raise DataError(f"The folder {place} holds no image. Name image files.")
-            if len(shown) < len(found):
-                _note_left_out(place, [path.name for path in found if path not in shown])
+                told = "".join(f" {text}." for text in left_out)
+                raise DataError(f"The folder {place} holds no image.{told} {describe_inner(place)}")
+            for text in left_out:
+                print_note(f"Note: {text}.")
             paths.extend(shown)
         elif file_of(place).is_file():
             paths.append(place)
         else:
             raise UsageError(f"No image at {place}. Check the path.")
     return paths
-
-
-def _note_left_out(folder: Path, names: list[str]) -> None:
-    """Tell of DICOM files of a folder that are no pictures."""
-    one, others = "file in {} is no picture", "files in {} are no pictures"
-    what = (one if len(names) == 1 else others).format(folder)
-    print_note(
-        f"Note: {len(names)} DICOM {what}, but a report, a list or a segmentation, and left out: "
-        f"{', '.join(names[:SHOWN_NAMES])}{', ...' if len(names) > SHOWN_NAMES else ''}."
-    )
 
 
 def _require_outputs(

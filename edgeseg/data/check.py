@@ -26,7 +26,14 @@ from .images import read_image
 from .layout import Layout, find_layout, name_of_line
 from .masks import read_mask
 from .medical.frames import file_of, sha256_of_picture
-from .medical.readers import is_medical, list_frames, open_medical
+from .medical.readers import (
+    describe_left_out,
+    describe_orientations,
+    is_medical,
+    list_frames,
+    open_medical,
+    require_same_place,
+)
 from .medical.windows import Window
 
 ANY_WINDOW = Window(0, 1e6)
@@ -39,7 +46,7 @@ class Finding:
 
     Attributes:
         kind: "image", "mask", "missing mask", "size", "list", "duplicate", "empty mask",
-            "unused mask", "patient", "dark" or "split".
+            "unused mask", "patient", "dark", "left out", "place", "orientation" or "split".
         file: What it concerns, below the data folder where it lies there.
         message: A sentence, and what to do.
     """
@@ -100,6 +107,7 @@ def check_folder(
             stage.advance()
     checker.look_at_splits()
     checker.look_at_depth()
+    checker.tell_files()
     sizes = {split: len(checker.names_of(split)) for split in SPLITS}
     return CheckedFolder(
         root,
@@ -157,6 +165,7 @@ class _Checker:
             self.fault("mask", path, f"{path.name} has several masks, {listing}. Keep one.")
         else:
             self._look_at_mask(masks[0], shapes)
+            self._look_at_place(path, masks[0])
 
     def look_at_splits(self) -> None:
         """What images have in common, and what the splits lack."""
@@ -203,6 +212,15 @@ class _Checker:
         if text is not None:
             message = f"{text[0].upper()}{text[1:]}."
             self.notes.append(Finding("dark", paths[0].parent.name, message))
+
+    def tell_files(self) -> None:
+        """DICOM files that are no images, and volumes that leave open where they lie."""
+        left_out = self.layout.left_out
+        for text in describe_left_out(self.layout.root, left_out):
+            self.notes.append(Finding("left out", self._short(left_out[0].parent), f"{text}."))
+        files = [*self.layout.images.values(), *self.layout.masks.values()]
+        for text in describe_orientations(files):
+            self.notes.append(Finding("orientation", self._short(files[0].parent), f"{text}."))
 
     def names_of(self, split: str) -> set[str]:
         """Images of a split."""
@@ -251,6 +269,14 @@ class _Checker:
             )
         if not _has_foreground(labels, self.ignore):
             self.empty.append(self._short(path))
+
+    def _look_at_place(self, image: Path, mask: Path) -> None:
+        """Whether a mask lies where its image does; other faults of theirs are told already."""
+        if not any(fault.file in map(self._short, (image, mask)) for fault in self.faults):
+            try:
+                require_same_place(image, mask)
+            except (DataError, MissingBackendError) as error:
+                self.fault("place", mask, str(error))
 
     def _tell_masks(self) -> None:
         if not self.layout.masks:

@@ -25,11 +25,12 @@ from numpy.typing import NDArray
 
 from ..contract import AXIAL, InputContract
 from ..errors import DataError, UnknownNameError
+from ..progress import Progress
 from .images import picture_shape, read_image
 from .layout import Layout, find_layout, name_of_line
 from .masks import read_mask
 from .medical.frames import split_frame
-from .medical.readers import list_frames, mask_frames
+from .medical.readers import describe_left_out, describe_orientations, list_frames, mask_frames
 
 SPLITS = ("train", "val", "test")
 SAMPLE_FOLDER = Path(__file__).parent / "isic2016_cc0"
@@ -91,11 +92,13 @@ class FolderDataset(Sequence[Pair]):
         root: The folder.
         splits: Names of the splits that the pairs come from; empty when all were taken.
         pairs: What was found.
+        left_out: DICOM files among the images that are none, such as reports; see `tell_files`.
     """
 
     root: Path
     splits: tuple[str, ...]
     pairs: tuple[Pair, ...]
+    left_out: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -156,7 +159,15 @@ def open_folder(
                 f"Remove one of them from {found[0].parent}."
             )
         pairs += _pairs_of(name, image, found[0] if found else None, axis)
-    return FolderDataset(root, tuple(splits), tuple(pairs))
+    return FolderDataset(root, tuple(splits), tuple(pairs), layout.left_out)
+
+
+def tell_files(dataset: FolderDataset, progress: Progress) -> None:
+    """Show which files among the images are none, and which volumes leave open where they lie."""
+    texts = describe_left_out(dataset.root, dataset.left_out)
+    for text in [*texts, *describe_orientations([pair.image_path for pair in dataset])]:
+        with progress.stage("look at the images") as stage:
+            stage.note(text)
 
 
 def _pairs_of(name: str, image: Path, mask: Path | None, axis: int) -> list[Pair]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ MASK_FOLDERS = (
     *("masks", "mask", "labels", "label", "labelstr", "annotations", "segmentations"),
     *("groundtruth", "ground_truth", "gt", "manual", "1st_manual"),
 )
+SHOWN_FOLDERS = 3  # of those that a message names
+MOST_LOOKED_AT = 10_000  # files, to tell which folders hold images
 MASK_ENDINGS = (
     *("", "_segmentation", "_mask", "_masks", "_seg", "_gt", "_label", "_labels", "_manual1"),
     *("_manual", "_groundtruth", "_annotation", "-mask"),
@@ -51,6 +54,7 @@ class Layout:
         masks: Likewise.
         mask_folder: What to call the place of the masks in a message.
         splits: Split of each image where folders named for them say it; else None.
+        left_out: DICOM files among the images that are none, such as reports.
     """
 
     root: Path
@@ -58,6 +62,7 @@ class Layout:
     masks: Mapping[str, Path]
     mask_folder: Path
     splits: Mapping[str, str] | None
+    left_out: tuple[Path, ...] = ()
 
     @cached_property
     def patients(self) -> Mapping[str, str]:
@@ -113,8 +118,12 @@ def find_layout(root: Path) -> Layout:
     """
     parts = [("", root)] if _find_folder(root, IMAGE_FOLDERS) else _split_parts(root)
     if not parts:
+        inner = [path.name for path in _folders(root).values() if _find_folder(path, IMAGE_FOLDERS)]
+        told = (
+            f" Its subfolders have: {', '.join(inner[:SHOWN_FOLDERS])}; name one." if inner else ""
+        )
         raise DataError(
-            f"{root} is not a data folder: it has no images/ in it. Put images in "
+            f"{root} is not a data folder: it has no images/ in it.{told} Put images in "
             f"{root / 'images'} and masks of the same names in {root / 'masks'}. Looked for "
             f"{', '.join(IMAGE_FOLDERS)}, there and in train/, val/ and test/."
         )
@@ -133,12 +142,16 @@ def find_layout(root: Path) -> Layout:
             own, mask_folder = files_by_name(place), place
         masks |= {prefix + name: path for name, path in own.items()}
         images |= {prefix + name: path for name, path in found.items() if path not in own.values()}
-    if not images:
+    others = {name: path for name, path in images.items() if not _is_shown(path)}
+    shown = {name: path for name, path in sorted(images.items()) if name not in others}
+    if not shown:
+        folder = _find_folder(parts[0][1], IMAGE_FOLDERS) or root
+        texts = readers.describe_left_out(folder, list(others.values()))
         raise DataError(
-            f"{_find_folder(parts[0][1], IMAGE_FOLDERS)} holds no image. Kinds read: "
+            f"{folder} holds no image.{''.join(f' {text}.' for text in texts)} Kinds read: "
             f"{', '.join(suffix[1:] for suffix in SUFFIXES)}."
         )
-    return Layout(root, dict(sorted(images.items())), masks, mask_folder, _splits_of(images))
+    return Layout(root, shown, masks, mask_folder, _splits_of(shown), tuple(others.values()))
 
 
 def find_mask_file(image_path: Path) -> Path | None:
@@ -185,12 +198,42 @@ def files_by_name(folder: Path) -> dict[str, Path]:
     return files
 
 
+def describe_inner(folder: Path) -> str:
+    """What to do with a folder that holds no image itself, as a sentence: its subfolders may."""
+    inner: list[str] = []
+    looked_at = 0
+    for place, names, files in os.walk(folder):
+        names[:] = sorted(name for name in names if not name.startswith((".", "__MACOSX")))
+        paths = [Path(place, name) for name in sorted(files) if not name.startswith(".")]
+        looked_at += len(paths)
+        if place != str(folder) and any(
+            is_picture_file(path) and _is_shown(path) for path in paths
+        ):
+            inner.append(Path(place).relative_to(folder).as_posix())
+        if len(inner) > SHOWN_FOLDERS or looked_at > MOST_LOOKED_AT:
+            break
+    if not inner:
+        return "Name image files."
+    more = ", ..." if len(inner) > SHOWN_FOLDERS else ""
+    return (
+        f"Its subfolders do: {', '.join(inner[:SHOWN_FOLDERS])}{more}. These are not looked "
+        f"into; name them, such as {folder / inner[0]}."
+    )
+
+
 def is_picture_file(path: Path) -> bool:
     """Whether a file is of a kind that is read: by its ending, or by DICOM's header in it."""
     if path.name.lower().endswith(SUFFIXES):
         return True
+    if path.suffix.lower() == ".hdr":  # of a pair, for which its reader tells what to do
+        return readers.reader_of(path) is not None
     # Scanners write files without an ending, and archives name them by numbers with dots.
     return path.suffix.lower() not in OTHER_SUFFIXES and readers.reader_of(path) is dicom.DicomFile
+
+
+def _is_shown(path: Path) -> bool:
+    """Whether an image is one; those that are named as pictures are not opened for that."""
+    return path.suffix.lower() in IMAGE_SUFFIXES or readers.is_shown(path)
 
 
 def without_suffix(name: str) -> str:

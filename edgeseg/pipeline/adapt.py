@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..contract import InputContract, OutputContract
 from ..data.clusters import clusters_of
 from ..data.depth import tell_depth
-from ..data.folder import FolderDataset, Pair, open_folder
+from ..data.folder import FolderDataset, Pair, open_folder, tell_files
 from ..data.label_subset import forget_labels
 from ..distillation.settings import DistillSettings, find_method
 from ..errors import UsageError
@@ -234,6 +234,7 @@ def _open_images(request: AdaptRequest, spec: ModelSpec, progress: Progress) -> 
     """Images of the train split, without labels."""
     axis = spec.inputs.axis
     images = forget_labels(open_folder(request.unlabeled, ["train"], labelled=False, axis=axis))
+    tell_files(images, progress)
     tell_depth([pair.image_path for pair in images], spec.inputs, progress)
     return images
 

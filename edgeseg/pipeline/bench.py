@@ -13,6 +13,7 @@ from edgeseg.benchmarks.settings import BenchSettings
 from ..bundle.bundle import Bundle, open_bundle
 from ..contract import AXIAL
 from ..data.depth import tell_depth
+from ..data.folder import tell_files
 from ..data.groups import read_groups
 from ..errors import UsageError
 from ..metrics.limits import require_label_metrics, stated_limits
@@ -99,6 +100,7 @@ def run_bench(request: BenchRequest, progress: Progress = SILENT) -> Report:
     axis = next((bundle.inputs.axis for bundle in bundles), AXIAL)
     dataset = open_split(request.data, *request.splits, axis=axis).first(request.images)
     read_groups(dataset)  # which the report will hold: a fault in it is told before the work
+    tell_files(dataset, progress)
     for inputs in {str(bundle.inputs): bundle.inputs for bundle in bundles}.values():
         tell_depth([pair.image_path for pair in dataset], inputs, progress)
     if request.device is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..contract import AXIAL
 from ..data.depth import tell_depth
-from ..data.folder import FolderDataset, Pair, open_folder
+from ..data.folder import FolderDataset, Pair, open_folder, tell_files
 from ..data.label_subset import forget_labels, split_labels
 from ..distillation.settings import MIXES, DistillSettings, find_method
 from ..errors import UsageError
@@ -91,6 +91,7 @@ def distill_model(request: DistillRequest, progress: Progress = SILENT) -> Train
     train, unlabelled = open_images(request, recipe.seed, axis)
     require_mixable(settings, recipe, has_unlabelled=unlabelled is not None)
     val = open_folder(request.data, ["val"], axis=axis)
+    tell_files(train, progress)
     tell_depth([pair.image_path for pair in train], student.inputs, progress)
     for package in ("monai", "lightning_fabric"):
         require(package, purpose="Distillation")

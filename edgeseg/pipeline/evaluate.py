@@ -10,7 +10,7 @@ from typing import Any
 
 from ..data.clusters import clusters_of
 from ..data.depth import tell_depth
-from ..data.folder import FolderDataset
+from ..data.folder import FolderDataset, tell_files
 from ..data.groups import places_of, read_groups
 from ..errors import UnknownNameError, UsageError
 from ..lazy import require_installed
@@ -151,6 +151,7 @@ def score_model(
         _require_same_classes(spec, against.spec)
     chosen = None if metrics is None else choose_metrics(spec, metrics)
     sets = (OVERLAP,) if chosen is None else (OVERLAP, chosen.metrics)
+    tell_files(dataset, progress)
     tell_depth([pair.image_path for pair in dataset], spec.inputs, progress)
     with progress.stage("load the model") as stage:
         reference = open_reference(model, stage.note)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..data.depth import tell_depth
-from ..data.folder import open_folder
+from ..data.folder import open_folder, tell_files
 from ..data.label_subset import split_labels
 from ..lazy import require
 from ..models import find_model
@@ -59,6 +59,7 @@ def train_model(request: TrainRequest, progress: Progress = SILENT) -> TrainingR
     images = open_folder(request.data, ["train"], axis=axis)
     train, _ = split_labels(images, request.labels, recipe.seed)
     val = open_folder(request.data, ["val"], axis=axis)
+    tell_files(train, progress)
     tell_depth([pair.image_path for pair in train], spec.inputs, progress)
     require("monai", purpose="Training")
     require("lightning_fabric", purpose="Training")

@@ -178,6 +178,24 @@ def test_compare_without_a_gallery_is_refused(run_cli: RunCli, tmp_path: Path) -
 
 
 @needs("openvino")
+def test_predict_names_the_subfolders_that_hold_the_images(
+    built: dict[str, Path], tmp_path: Path, run_cli: RunCli
+) -> None:
+    inner = tmp_path / "study" / "series1"
+    inner.mkdir(parents=True)
+    shutil.copy(open_sample(["test"])[0].image_path, inner / "a.jpg")
+    words = ("-o", tmp_path / "masks")
+    done = run_cli("predict", built["fp32"], tmp_path / "study", *words)
+    assert done.returncode == 1
+    told = " ".join(done.stderr.split())
+    assert "holds no image. Its subfolders do: series1. These are not looked into; name" in told
+    inner.rename(tmp_path / "apart")
+    done = run_cli("predict", built["fp32"], tmp_path / "study", *words)
+    assert done.returncode == 1
+    assert "holds no image. Name image files." in " ".join(done.stderr.split())
+
+
+@needs("openvino")
 def test_predict_leaves_out_what_a_system_keeps_beside_files(
     built: dict[str, Path], tmp_path: Path, run_cli: RunCli
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from edgeseg.data.folder import open_folder
-from edgeseg.data.layout import MASK_ENDINGS, MASK_FOLDERS, find_mask_file
+from edgeseg.data.layout import MASK_ENDINGS, MASK_FOLDERS, describe_inner, find_mask_file
 from edgeseg.errors import DataError
 
 
@@ -117,6 +117,25 @@ def test_a_missing_mask_tells_what_was_looked_for(tmp_path: Path) -> None:
 def test_a_folder_without_images_tells_which_names_were_tried(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"Looked for images, image, imgs, .* and in train/, val/"):
         open_folder(tmp_path)
+
+
+def test_a_folder_of_data_folders_names_them(tmp_path: Path) -> None:
+    write(tmp_path, "one/images/a.png", "two/img/a.png", "three/a.png")
+    with pytest.raises(DataError, match=r"Its subfolders have: one, two; name one\. Put images in"):
+        open_folder(tmp_path)
+
+
+def test_a_folder_of_folders_of_images_names_these(tmp_path: Path) -> None:
+    write(tmp_path, "b/deep/2.png", "a/1.png", ".hidden/3.png")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "note.txt").write_text("text")
+    assert describe_inner(tmp_path) == (
+        "Its subfolders do: a, b/deep. These are not looked into; name them, such as "
+        f"{tmp_path / 'a'}."
+    )
+    write(tmp_path, "c/1.png", "d/1.png", "e/1.png")
+    assert describe_inner(tmp_path).startswith("Its subfolders do: a, b/deep, c, .... These")
+    assert describe_inner(tmp_path / "empty") == "Name image files."
 
 
 def test_the_mask_of_an_image_in_any_layout(tmp_path: Path) -> None:

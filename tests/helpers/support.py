@@ -52,10 +52,11 @@ def needs(*packages: str) -> pytest.MarkDecorator:
 
 
 class Counter:
-    """Progress that counts steps."""
+    """Progress that counts steps and keeps notes."""
 
     def __init__(self) -> None:
         self.steps = 0.0
+        self.notes: list[str] = []
         self.total: float | None = None
 
     @contextlib.contextmanager
@@ -67,7 +68,7 @@ class Counter:
         self.steps += steps
 
     def note(self, text: str) -> None:
-        pass
+        self.notes.append(text)
 
 
 def draw_pair(size: tuple[int, int], seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

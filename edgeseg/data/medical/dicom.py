@@ -60,8 +60,8 @@ class DicomFile:
         names = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
         if "Rows" not in data or not any(name in data for name in names):
             raise DataError(
-                f"{self.path} holds no picture: it is a report, a plan, a list or not DICOM at "
-                "all. Take it out, or name the files that hold pictures."
+                f"{self.path} holds no picture: it is a report, a plan, a list, a file without "
+                "pixels or not DICOM at all. Take it out, or name the files that hold pictures."
             )
         rows, columns = whole(data, "Rows"), whole(data, "Columns")
         if not (0 < rows * columns <= LARGEST_PIXELS and rows > 0):
@@ -177,6 +177,11 @@ class DicomFile:
     def _grey(
         self, stored: NDArray[Any], index: int, window: Window | str | None, white: int | None
     ) -> NDArray[Any]:
+        if missing := int(np.isnan(stored).sum()) if stored.dtype.kind == "f" else 0:
+            raise DataError(
+                f"{self.path} holds {missing:,} pixels of {stored.size:,} that are NaN: what lies "
+                "there is not known. Replace them, such as by the value of air, and save it again."
+            )
         values, low, high = self._rescaled(stored, index)
         if isinstance(window, Window):
             return window.apply(values)
@@ -226,13 +231,32 @@ class DicomFile:
             bits = int(self.data.ModalityLUTSequence[0].LUTDescriptor[2])
             return apply_modality_lut(stored, self.data), 0, 2**bits - 1
         holder = macro(self.data, index, "PixelValueTransformationSequence")
-        slope, intercept = number(holder, "RescaleSlope"), number(holder, "RescaleIntercept")
-        slope = 1.0 if slope is None or slope == 0 else slope
-        intercept = intercept or 0.0
+        slope = self._rescale(holder, "RescaleSlope", 1.0)
+        intercept = self._rescale(holder, "RescaleIntercept", 0.0)
         if (slope, intercept) == (1, 0):
             return stored, low, high
         ends = low * slope + intercept, high * slope + intercept
         return stored * np.float64(slope) + intercept, min(ends), max(ends)
+
+    def _rescale(self, holder: Any, name: str, default: float) -> float:
+        """Slope or intercept.
+
+        Raises:
+            DataError: It is none that values can be told by.
+        """
+        value = getattr(holder, name, None)
+        if value is None or value == "":
+            return default
+        found = number(holder, name)
+        if found is None or (found == 0 and name == "RescaleSlope"):
+            is_number = isinstance(value, float)  # else it may be any text, and is not quoted
+            told = f"{name} {value:g}" if is_number else f"a {name} that is no number"
+            raise DataError(
+                f"{self.path} has {told}, so that what is stored stands for no values: the slope "
+                "is a finite number other than 0, the intercept a finite one. Repair its header, "
+                "or save it as PNG."
+            )
+        return found
 
     def _with_palette(self, stored: NDArray[Any]) -> NDArray[np.uint8]:
         from pydicom.pixels import apply_color_lut

@@ -15,6 +15,7 @@ from ..gallery import write_mask
 from ..layout import without_suffix
 from . import nifti
 from .frames import split_frame
+from .places import places_of, require_one_volume
 from .readers import list_frames, reader_of, spacing_of
 from .segmentations import Origin, series_of, write_segmentation
 from .series import grid_of, write_series_labels
@@ -78,7 +79,8 @@ def plan_masks(paths: Sequence[Path], format_name: str | None, axis: int) -> lis
 
     Raises:
         UsageError: There is no such format.
-        DataError: A file is damaged, or its kind cannot have a mask of that format.
+        DataError: A file is damaged, its kind cannot have a mask of that format, or pictures of
+            one series are no volume.
     """
     if format_name not in (None, *FORMATS):
         raise UsageError(f"--format {format_name} is none of {', '.join(FORMATS)}. Choose one.")
@@ -97,9 +99,11 @@ def plan_masks(paths: Sequence[Path], format_name: str | None, axis: int) -> lis
             else:
                 series[key] = len(plans)
                 plans.append(plan)
-    for plan in plans:
+    for plan in plans:  # before anything is computed
         if plan.format == NIFTI and plan.is_series:
-            grid_of(plan.sources)  # before anything is computed
+            grid_of(plan.sources)
+        elif len(plan.sources) > 1:
+            require_one_volume(places_of(plan.sources))
     return plans
 
 

@@ -90,7 +90,7 @@ def _parsed(path: Path, *, stop_before_pixels: bool) -> Any:
 
     content = path.read_bytes()
     has_header = content[MAGIC_PLACE : MAGIC_PLACE + 4] == MAGIC
-    if has_header and DEFLATED.encode() in content[:2_000]:
+    if is_deflated(content):
         raise DataError(
             f"{path} is deflated as a whole, which is not read: how much it unpacks to is not "
             f"told. {CONVERT}"
@@ -103,6 +103,12 @@ def _parsed(path: Path, *, stop_before_pixels: bool) -> Any:
         plain = ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
         meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else plain
     return data
+
+
+def is_deflated(content: bytes) -> bool:
+    """Whether a file is deflated as a whole, by its first bytes."""
+    has_header = content[MAGIC_PLACE : MAGIC_PLACE + 4] == MAGIC
+    return has_header and DEFLATED.encode() in content[:2_000]
 
 
 def whole(data: Any, name: str, default: int | None = None) -> int:

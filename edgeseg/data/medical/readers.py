@@ -5,6 +5,7 @@ A picture of such a file is named as `edgeseg.data.medical.frames` has it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,11 +17,24 @@ from ...contract import AXIAL, InputContract
 from ...errors import DataError
 from . import dicom, nifti
 from .frames import frame_path, split_frame
-from .patients import shows_picture
+from .patients import IS_DEFLATED, NO_PICTURE, left_out_as
 from .windows import Window, require_window
 
 SUFFIXES = (*nifti.NiftiFile.suffixes, *dicom.DicomFile.suffixes)
 HEAD_BYTES = 4_096
+SHOWN_NAMES = 3  # of files that are left out
+# Why DICOM files are left out, of one and of several.
+LEFT_OUT = {
+    NO_PICTURE: (
+        "is no picture, but a report, a list, a segmentation or a file without pixels, and left "
+        "out",
+        "are no pictures, but reports, lists, segmentations or files without pixels, and left out",
+    ),
+    IS_DEFLATED: (
+        "is deflated as a whole, which is not read, and left out (gdcmconv --raw converts it)",
+        "are deflated as a whole, which is not read, and left out (gdcmconv --raw converts them)",
+    ),
+}
 
 
 class MedicalFile(Protocol):
@@ -71,6 +85,8 @@ def _reader(
         head = raw.read(HEAD_BYTES)
     told = [reader for reader in READERS if reader.matches(head)]
     name = file.name.lower()
+    if not told and name.endswith(".img") and reader_of(file.with_suffix(".hdr")) is not None:
+        return nifti.NiftiFile  # which tells what to do with a pair
     return next(iter([*told, *(one for one in READERS if name.endswith(one.suffixes))]), None)
 
 
@@ -88,7 +104,41 @@ def open_medical(path: Path) -> MedicalFile | None:
 
 def is_shown(file: Path) -> bool:
     """Whether an image file is to be looked at: a DICOM file may be a report or a segmentation."""
-    return reader_of(file) is not dicom.DicomFile or shows_picture(file)
+    return reader_of(file) is not dicom.DicomFile or left_out_as(file) is None
+
+
+def describe_left_out(folder: Path, files: Sequence[Path]) -> list[str]:
+    """What to tell of DICOM files of a folder that are left out, by the reason; no full stops."""
+    texts = []
+    for reason, (one, several) in LEFT_OUT.items():
+        names = [file.name for file in files if left_out_as(file) == reason]
+        if names:
+            what = f"file in {folder} {one}" if len(names) == 1 else f"files in {folder} {several}"
+            more = ", ..." if len(names) > SHOWN_NAMES else ""
+            texts.append(f"{len(names)} DICOM {what}: {', '.join(names[:SHOWN_NAMES])}{more}")
+    return texts
+
+
+def require_same_place(image: Path, mask: Path) -> None:
+    """Refuse a NIfTI mask that does not lie where its image, of NIfTI and the same shape, does.
+
+    Raises:
+        DataError: It does not, or a file is damaged.
+    """
+    if {reader_of(image), reader_of(mask)} == {nifti.NiftiFile}:
+        nifti.require_same_place(image, mask)
+
+
+def describe_orientations(files: Sequence[Path]) -> list[str]:
+    """What to tell of NIfTI volumes that leave open where they lie; no full stops.
+
+    Args:
+        files: Also names of their slices.
+    """
+    whole = dict.fromkeys(split_frame(file)[0] for file in files)
+    return nifti.describe_orientations(
+        [file for file in whole if reader_of(file) is nifti.NiftiFile]
+    )
 
 
 def list_frames(file: Path, axis: int = AXIAL) -> list[Path]:

@@ -64,6 +64,9 @@ def read_source(path: Path) -> Any:
         position = macro(data, 0, "PlanePositionSequence")
         if not getattr(position, "ImagePositionPatient", None):
             missing.append("ImagePositionPatient")
+        orientation = macro(data, 0, "PlaneOrientationSequence")
+        if not getattr(orientation, "ImageOrientationPatient", None):
+            missing.append("ImageOrientationPatient")
         if not getattr(macro(data, 0, "PixelMeasuresSequence"), "PixelSpacing", None):
             missing.append("PixelSpacing")
         if missing:
@@ -92,7 +95,7 @@ def _blank_wrong_dates(data: Any) -> None:
 
 
 def series_of(path: Path) -> tuple[Any, ...]:
-    """What single pictures of one segmentation have in common.
+    """What tells pictures of different segmentations apart.
 
     Raises:
         DataError: See `read_source`.
@@ -100,7 +103,7 @@ def series_of(path: Path) -> tuple[Any, ...]:
     data = read_source(path)
     with guarded(path):
         shape = data.Rows, data.Columns
-        return str(data.SeriesInstanceUID), str(data.FrameOfReferenceUID), *shape
+        return str(data.SeriesInstanceUID), *shape
 
 
 def write_segmentation(

@@ -9,7 +9,6 @@ import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +16,8 @@ from numpy.typing import NDArray
 from ...errors import DataError
 from ...lazy import require
 from ...storage.atomic import write_bytes
-from .parsing import guarded, macro, number, whole
-from .segmentations import read_source
+from .places import MOST_TILT, Place, Vector, places_of, require_apart, require_one_volume
 
-Vector = NDArray[np.float64]
-MOST_TILT = 1e-3  # of a direction's length
 MOST_SHIFT = 0.01  # of the distance between slices
 PNG_ADVICE = "Write masks with --format png or dicom-seg."
 SCANNER = 1  # NIfTI's code for coordinates of the scanner
@@ -44,68 +40,56 @@ def grid_of(sources: Sequence[Path]) -> Grid:
     Raises:
         DataError: They do not lie on one, or do not say where they lie.
     """
-    origins, directions, spacings = [], [], []
-    thickness = 0.0
-    for source in sources:
-        data = read_source(source)
-        with guarded(source):
-            for index in range(whole(data, "NumberOfFrames", 1)):
-                origins.append(_numbers(data, index, "Position", "ImagePosition", 3))
-                directions.append(_numbers(data, index, "Orientation", "ImageOrientation", 6))
-                measures = macro(data, index, "PixelMeasuresSequence")
-                spacings.append([number(measures, "PixelSpacing", place) or 0 for place in (0, 1)])
-                thickness = number(measures, "SliceThickness") or thickness
-    name = sources[0]
-    for values, what in ((directions, "in several directions"), (spacings, "at several scales")):
-        if np.abs(np.array(values) - values[0]).max() > MOST_TILT:
-            raise DataError(
-                f"The pictures of the series of {name} lie {what}, and one NIfTI volume cannot. "
-                f"{PNG_ADVICE}"
-            )
-    to_columns, to_rows = np.reshape(directions[0], (2, 3))
-    return _grid(np.array(origins), (to_columns, to_rows), spacings[0], thickness, name)
-
-
-def _grid(
-    origins: Vector,
-    directions: tuple[Vector, Vector],
-    spacing: list[float],
-    thickness: float,
-    name: Path,
-) -> Grid:
-    to_columns, to_rows = directions
+    places = places_of(sources)
+    require_one_volume(places)
+    to_columns, to_rows = np.reshape(places[0].directions, (2, 3))
     normal = np.cross(to_columns, to_rows)
+    spacing = places[0].spacing
+    origins = np.array([place.origin for place in places])
     if min(spacing) <= 0 or not np.isfinite(origins).all() or np.linalg.norm(normal) < 0.5:
         raise DataError(
-            f"The orientation or spacing of {name} makes no sense. Repair the file, or write its "
-            "mask with --format png."
+            f"The orientation or spacing of {sources[0]} makes no sense. Repair the file, or write "
+            "its mask with --format png."
         )
     order = np.argsort(origins @ normal, kind="stable")
-    sorted_origins = origins[order]
-    steps = len(origins) - 1
-    step = normal * (thickness or 1.0)
-    if steps:
-        step = (sorted_origins[-1] - sorted_origins[0]) / steps
-        expected = sorted_origins[0] + np.arange(steps + 1)[:, None] * step
-        reach = max(float(step @ normal), 0.0)
-        if reach == 0 or np.abs(sorted_origins - expected).max() > MOST_SHIFT * reach:
-            raise DataError(
-                f"The slices of the series of {name} have several distances or share places (one "
-                f"is missing, or there are several series): NIfTI cannot tell so. {PNG_ADVICE}"
-            )
+    ordered = [places[index] for index in order]
+    require_apart(ordered, PNG_ADVICE)
+    step = normal * (next((place.thickness for place in places[::-1] if place.thickness), 1.0))
+    if len(places) > 1:
+        step = _step(ordered, normal)
     affine = np.eye(4)
     affine[:3, 0] = to_columns * spacing[1]
     affine[:3, 1] = to_rows * spacing[0]
-    affine[:3, 2], affine[:3, 3] = step, sorted_origins[0]
+    affine[:3, 2], affine[:3, 3] = step, ordered[0].origin
     return Grid(np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, tuple(order.tolist()))
 
 
-def _numbers(data: Any, index: int, group: str, name: str, count: int) -> list[float]:
-    holder = macro(data, index, f"Plane{group}Sequence")
-    found = [number(holder, f"{name}Patient", place) for place in range(count)]
-    if any(value is None for value in found):
-        raise ValueError(name)
-    return [value for value in found if value is not None]
+def _step(places: Sequence[Place], normal: Vector) -> Vector:
+    """From slice to slice, (3,).
+
+    Args:
+        places: In the order of slices.
+
+    Raises:
+        DataError: They have several distances.
+    """
+    origins = np.array([place.origin for place in places])
+    steps = len(places) - 1
+    step: Vector = (origins[-1] - origins[0]) / steps
+    expected = origins[0] + np.arange(steps + 1)[:, None] * step
+    reach = max(float(step @ normal), 0.0)
+    if reach == 0 or np.abs(origins - expected).max() > MOST_SHIFT * reach:
+        distances = np.diff(origins @ normal)
+        told = " and ".join(
+            f"{distances[index]:.6g} mm from {places[index].picture} to "
+            f"{places[index + 1].picture.name}"
+            for index in sorted({int(distances.argmin()), int(distances.argmax())})
+        )
+        raise DataError(
+            f"The slices of one series have several distances, such as {told} (one is missing, or "
+            f"there are several series), or are shifted: NIfTI cannot tell so. {PNG_ADVICE}"
+        )
+    return step
 
 
 def write_series_labels(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeseg.data.depth import tell_depth
-from edgeseg.data.folder import Pair
+from edgeseg.data.folder import Pair, tell_files
 from edgeseg.data.medical.frames import sha256_of_picture
 from edgeseg.errors import UsageError
 from edgeseg.lazy import require_installed
@@ -119,6 +119,7 @@ class BuildContext:
         """Images of the val split on which forms of the network are compared."""
         axis = self.spec.inputs.axis
         val = open_split(self.request.data, "val", labelled=False, axis=axis)
+        tell_files(val, self.progress)
         return tuple(val)[:CHECK_IMAGES]
 
     @cached_property

@@ -15,7 +15,7 @@ from support import needs
 from edgeseg.contract import InputContract, MeanStd
 from edgeseg.data.images import read_image
 from edgeseg.data.masks import read_mask
-from edgeseg.data.medical.readers import is_shown, list_frames, spacing_of
+from edgeseg.data.medical.readers import describe_left_out, is_shown, list_frames, spacing_of
 from edgeseg.errors import DataError
 
 pytestmark = needs("pydicom")
@@ -241,3 +241,57 @@ def test_files_without_header_are_read_by_their_ending_and_others_are_told(tmp_p
         read_image(shipped("image_dfl.dcm"))
     with pytest.raises(DataError, match=r"holds no picture: it is a report.*Take it out"):
         read_image(shipped("rtplan.dcm"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("RescaleSlope", "0", "RescaleSlope 0,"),
+        ("RescaleSlope", "nan", "RescaleSlope nan,"),
+        ("RescaleSlope", "inf", "RescaleSlope inf,"),
+        ("RescaleIntercept", "nan", "RescaleIntercept nan,"),
+        ("RescaleIntercept", "-inf", "RescaleIntercept -inf,"),
+        ("RescaleSlope", "Zebul", "a RescaleSlope that is no number,"),
+    ],
+)
+def test_a_rescale_that_makes_no_values_is_refused(
+    tmp_path: Path, name: str, value: str, told: str
+) -> None:
+    tags = {"RescaleSlope": 1, "RescaleIntercept": 0, name: 7777}
+    path = write_dicom(tmp_path / "a.dcm", RAMP, **tags)
+    content = path.read_bytes()
+    assert content.count(b"7777.0") == 1
+    path.write_bytes(content.replace(b"7777.0", value.ljust(6).encode()))
+    for inputs in (replace(GREY, window=(40, 400)), replace(GREY, white=4095), 1):
+        with pytest.raises(DataError, match=rf"a\.dcm has {told} so that .*Repair its header"):
+            read_image(path, inputs)
+
+
+def test_files_without_pixels_and_deflated_ones_are_left_out_and_told_by_their_reason(
+    tmp_path: Path,
+) -> None:
+    from pydicom import dcmread
+
+    picture = write_dicom(tmp_path / "a.dcm", RAMP.astype(np.uint8))
+    data = dcmread(picture)
+    del data.PixelData
+    data.save_as(tmp_path / "bare.dcm")
+    deflated = tmp_path / "deflated.dcm"
+    deflated.write_bytes(shipped("image_dfl.dcm").read_bytes())
+    report = tmp_path / "report.dcm"
+    report.write_bytes(shipped("reportsi.dcm").read_bytes())
+    files = [picture, tmp_path / "bare.dcm", deflated, report]
+    assert [is_shown(file) for file in files] == [True, False, False, False]
+    assert describe_left_out(tmp_path, files) == [
+        f"2 DICOM files in {tmp_path} are no pictures, but reports, lists, segmentations or files "
+        "without pixels, and left out: bare.dcm, report.dcm",
+        f"1 DICOM file in {tmp_path} is deflated as a whole, which is not read, and left out "
+        "(gdcmconv --raw converts it): deflated.dcm",
+    ]
+    with pytest.raises(DataError, match=r"bare\.dcm holds no picture: .*without pixels.*Take it"):
+        read_image(files[1])
+    cut = picture.read_bytes()
+    # What is cut short behind the tag of its kind is not passed over.
+    for length in range(400, len(cut) - RAMP.size, 7):
+        (tmp_path / "cut.dcm").write_bytes(cut[:length])
+        assert is_shown(tmp_path / "cut.dcm"), length

@@ -15,11 +15,13 @@ from PIL import Image
 from support import needs
 
 from edgeseg.contract import InputContract, MeanStd
+from edgeseg.data.check import check_folder
 from edgeseg.data.images import read_image
+from edgeseg.data.layout import files_by_name
 from edgeseg.data.masks import read_mask
 from edgeseg.data.medical.frames import frame_path
 from edgeseg.data.medical.nifti import NiftiFile
-from edgeseg.data.medical.readers import list_frames, spacing_of
+from edgeseg.data.medical.readers import describe_orientations, list_frames, spacing_of
 from edgeseg.errors import DataError
 
 pytestmark = needs("nibabel")
@@ -109,10 +111,9 @@ def test_the_same_labels_give_the_same_file_without_free_text(tmp_path: Path) ->
 
 def test_a_window_gives_the_picture_that_a_png_would_hold(tmp_path: Path) -> None:
     values = np.linspace(-1200, 2500, 5 * 6 * 7).reshape(5, 6, 7).astype(np.float32)
-    values[0, 0, 0] = np.nan
     path = write_nifti(tmp_path / "a.nii.gz", values)
     windowed = replace(GREY, window=(40, 400))
-    plane = np.nan_to_num(values[::-1, ::-1, 0].T.astype(np.float64), nan=-1e9)
+    plane = values[::-1, ::-1, 0].T.astype(np.float64)
     picture = np.rint(np.clip((plane + 160) / 400, 0, 1) * 65535).astype(np.uint16)
     Image.fromarray(picture).save(tmp_path / "a.png")
     frame = frame_path(path, 0)
@@ -164,8 +165,32 @@ def test_hostile_files_are_refused(tmp_path: Path) -> None:
     cases = {
         "large": (changed(content, 40, large), "at most 250,000,000 voxels.*Reduce it"),
         "far": (changed(content, 108, b"\0\0\0\x7f"), "too far. Remove its ext"),
-        "short": (content[:400], r"Cannot read the NIfTI file .*replace it"),
-        "pair": (changed(content, 344, b"ni1\0"), "one part. Save pairs"),
+        "short": (
+            content[:400],
+            r"Cannot read the NIfTI file .* 400 bytes, and its header claims 562\..*replace it",
+        ),
+        "pair": (
+            changed(content, 344, b"ni1\0"),
+            r"one part\. Save pairs .*: nib-convert pair\.hdr",
+        ),
+        "empty": (changed(content, 44, b"\0\0"), r"tells the sizes \[5, 0, 7\] \(dim\).*Repair"),
+        "below": (changed(content, 44, b"\xfb\xff"), r"tells the sizes \[5, -5, 7\] .*Repair"),
+        "flat": (
+            changed(content, 40, b"\0\0"),
+            r"tells no number of dimensions .*Repair",
+        ),
+        "deep": (
+            changed(content, 40, b"\x09\0"),
+            r"tells no number of dimensions .*Repair",
+        ),
+        "bits": (
+            changed(content, 72, b"\x10\0"),
+            r"contradicts itself: a voxel of uint8 .* has 8 bits, and bitpix is 16\. Repair",
+        ),
+        "sform": (
+            changed(content, 284, b"\0\0\xc0\x7f"),
+            r"affine of .* \(sform\) holds NaN or infinity.*Repair its header",
+        ),
         "packed": (gzip.compress(content)[:-40], r"Cannot read the NIfTI file .*replace it"),
         "bomb": (
             gzip.compress(changed(content, 40, large) + bytes(10**7)),
@@ -182,6 +207,86 @@ def test_hostile_files_are_refused(tmp_path: Path) -> None:
         place.write_bytes(hostile)
         with pytest.raises(DataError, match=message):
             read_image(frame_path(place, 0), 1)
+
+
+def test_voxels_that_are_nan_are_refused_with_their_number(tmp_path: Path) -> None:
+    values = np.zeros((4, 5, 6), np.float32)
+    values[0, 1, :3] = np.nan
+    values[0, 0, 0] = np.inf  # is white
+    path = write_nifti(tmp_path / "a.nii.gz", values)
+    for read in (lambda: read_image(frame_path(path, 0), 1), lambda: read_mask(path, 2)):
+        with pytest.raises(DataError, match=r"3 voxels of 120 that are NaN.*Replace them, such"):
+            read()
+
+
+@pytest.mark.parametrize("name", ["a.hdr", "a.img"])
+def test_a_pair_tells_how_it_becomes_one_file(tmp_path: Path, name: str) -> None:
+    import nibabel
+
+    for kind in (nibabel.Nifti1Pair, nibabel.Nifti2Pair, nibabel.AnalyzeImage):
+        nibabel.save(kind(np.zeros((4, 5, 6), np.int16), np.eye(4)), tmp_path / "a.img")
+        with pytest.raises(DataError, match=r"Save pairs .* by: nib-convert a\.hdr a\.nii\.gz"):
+            read_image(tmp_path / name, 1)
+    assert [path.name for path in files_by_name(tmp_path).values()] == ["a.hdr"]
+
+
+def write_coded(path: Path, sform: int, qform: int, shift: float = 0.0) -> Path:
+    """A volume of axes right, front and up with these codes; the sform is shifted to the right."""
+    import nibabel
+
+    image = nibabel.Nifti1Image(upright_volume(), None)
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    image.set_qform(affine, qform)
+    affine[0, 3] = shift
+    image.set_sform(affine, sform)
+    nibabel.save(image, path)
+    return path
+
+
+def test_where_a_volume_lies_is_told_where_its_header_leaves_it_open(tmp_path: Path) -> None:
+    sound = [
+        write_coded(tmp_path / "both.nii", 1, 1),
+        write_coded(tmp_path / "near.nii", 1, 1, 0.05),
+        write_coded(tmp_path / "sform.nii", 1, 0, 50),
+        write_coded(tmp_path / "qform.nii", 0, 1, 50),
+    ]
+    assert describe_orientations(sound) == []
+    none = [write_coded(tmp_path / f"none{number}.nii.gz", 0, 0) for number in range(2)]
+    torn = write_coded(tmp_path / "torn.nii", 2, 1, 0.2)
+    told = describe_orientations([*sound, *none, frame_path(torn, 0), frame_path(torn, 1)])
+    assert told == [
+        "2 NIfTI volumes, such as none0.nii.gz, have no orientation (sform_code and qform_code are "
+        "0): the axes are taken as left, front and up, as nibabel takes them. Check that masks and "
+        "pictures lie right",
+        "1 NIfTI volume, torn.nii, has two affines that disagree: the sform is used, the qform is "
+        "not, as nibabel has it. Check which of them is right",
+    ]
+    # The axes are those that the notes tell: what lies at the left and in front comes last.
+    volume = upright_volume()
+    assert read_image(frame_path(none[0], 3), 1)[0, 0, 0] == volume[0, -1, 3]
+    assert read_image(frame_path(torn, 3), 1)[0, 0, 0] == volume[-1, -1, 3]
+
+
+def test_a_mask_that_lies_elsewhere_is_refused_by_the_check(tmp_path: Path) -> None:
+    volume, affine = upright_volume(), np.diag([2.0, 2.0, 2.0, 1.0])
+    labels = (volume > 100).astype(np.uint8)
+    turned_affine = affine.copy()
+    turned_affine[0] = [-2, 0, 0, 2 * (volume.shape[0] - 1)]
+    moved = affine.copy()
+    moved[1, 3] = 3.5
+    for name in ("same", "turned", "moved"):
+        write_nifti(tmp_path / "images" / f"{name}.nii", volume, affine)
+    write_nifti(tmp_path / "masks" / "same.nii", labels, affine)
+    write_nifti(tmp_path / "masks" / "turned.nii", labels[::-1], turned_affine)
+    write_nifti(tmp_path / "masks" / "moved.nii", labels, moved)
+    (fault,) = [one for one in check_folder(tmp_path).faults if one.kind == "place"]
+    assert fault.file == "masks/moved.nii"
+    assert fault.message == (
+        f"The mask {tmp_path / 'masks' / 'moved.nii'} does not lie where its image "
+        f"{tmp_path / 'images' / 'moved.nii'} does: by their affines, a corner is 3.5 mm off. "
+        "Resample the mask onto its image; where its voxels are the image's, save it with the "
+        "image's affine."
+    )
 
 
 def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from medical_files import write_dicom, write_nifti
-from support import needs
+from support import Counter, needs
 
 from edgeseg import lazy
-from edgeseg.data.folder import open_folder
+from edgeseg.data.check import check_folder
+from edgeseg.data.folder import open_folder, tell_files
 from edgeseg.data.images import read_image
 from edgeseg.data.layout import is_picture_file, without_suffix
 from edgeseg.data.medical.frames import frame_path, sha256_of_picture, split_frame
@@ -70,6 +71,34 @@ def test_a_folder_of_volumes_has_a_pair_for_each_slice(tmp_path: Path) -> None:
     assert {pair.file_name for pair in along} == {"s", "v"}
     write_nifti(tmp_path / "masks" / "v.nii.gz", np.zeros((2, 3, 5), np.uint8))
     with pytest.raises(DataError, match=r"4 pictures, and its mask .* 5\. Give each"):
+        open_folder(tmp_path)
+
+
+def test_reports_among_the_images_of_a_data_folder_are_left_out_and_told(tmp_path: Path) -> None:
+    import pydicom
+
+    tests = Path(pydicom.__file__).parent / "data" / "test_files"
+    for number in range(2):
+        write_dicom(tmp_path / "images" / f"s{number}", GREY, number=number)
+        write_dicom(tmp_path / "masks" / f"s{number}", GREY, number=10 + number)
+    for name in ("reportsi.dcm", "test-SR.dcm", "image_dfl.dcm"):
+        (tmp_path / "images" / name).write_bytes((tests / name).read_bytes())
+    dataset = open_folder(tmp_path)
+    assert [pair.name for pair in dataset] == ["s0", "s1"]
+    noted = Counter()
+    tell_files(dataset.first(1), noted)
+    told = [
+        f"2 DICOM files in {tmp_path} are no pictures, but reports, lists, segmentations or files "
+        "without pixels, and left out: reportsi.dcm, test-SR.dcm",
+        f"1 DICOM file in {tmp_path} is deflated as a whole, which is not read, and left out "
+        "(gdcmconv --raw converts it): image_dfl.dcm",
+    ]
+    assert noted.notes == told
+    notes = [note for note in check_folder(tmp_path, 48).notes if note.kind == "left out"]
+    assert [(note.file, note.message) for note in notes] == [("images", f"{one}.") for one in told]
+    for number in range(2):
+        (tmp_path / "images" / f"s{number}").unlink()
+    with pytest.raises(DataError, match=r"holds no image\. 2 DICOM files .* 1 DICOM file .*Kinds"):
         open_folder(tmp_path)
 
 

@@ -161,7 +161,8 @@ def test_an_enhanced_file_of_many_frames_reads_back_equal(tmp_path: Path) -> Non
 
 def test_a_source_without_a_place_is_refused(tmp_path: Path) -> None:
     values = np.zeros((12, 16), np.uint8)
-    for name in ("FrameOfReferenceUID", "PixelSpacing", "ImagePositionPatient"):
+    places = ("ImagePositionPatient", "ImageOrientationPatient")
+    for name in ("FrameOfReferenceUID", "PixelSpacing", *places):
         path = write_dicom(tmp_path / f"{name}.dcm", values, **{name: None})
         with pytest.raises(DataError, match=f"has no {name}.*Write its mask with --format png"):
             plan_masks([path], None, 2)

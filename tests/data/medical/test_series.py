@@ -28,7 +28,11 @@ def turned(seed: int) -> NDArray[np.float64]:
 
 
 def write_series(
-    folder: Path, directions: NDArray[np.float64], places: list[float], tilt: float = 0.0
+    folder: Path,
+    directions: NDArray[np.float64],
+    places: list[float],
+    tilt: float = 0.0,
+    first: int = 1,
 ) -> tuple[list[Path], list[NDArray[np.float64]]]:
     """A picture for each place along the normal, and its origin (left, back, head)."""
     paths, origins = [], []
@@ -38,7 +42,7 @@ def write_series(
         path = write_dicom(
             folder / f"n{number}.dcm",
             np.zeros((ROWS, COLUMNS), np.uint8),
-            number=number + 1,
+            number=first + number,
             ImageOrientationPatient=[f"{one:.10g}" for one in directions[:, :2].T.ravel()],
             ImagePositionPatient=[f"{one:.10g}" for one in origin],
         )
@@ -95,9 +99,13 @@ def test_one_picture_is_as_thick_as_it_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("places", "message"),
     [
-        ([0.0, 2.5, 7.5], "several distances or share places"),
-        ([0.0, 2.5, 2.5, 5.0], "several distances or share places"),
-        ([1.0, 1.0], "several distances or share places"),
+        (
+            [0.0, 2.5, 7.5],
+            r"several distances, such as 2\.5 mm from .*n0\.dcm to n1\.dcm and 5 mm from .*n1\.dcm "
+            r"to n2\.dcm \(one is missing",
+        ),
+        ([0.0, 2.5, 2.5, 5.0], r"n1\.dcm and .*n2\.dcm lie at one place .*Patient 3\\-8\\22\.5\)"),
+        ([1.0, 1.0], r"n0\.dcm and .*n1\.dcm lie at one place .*Patient 3\\-8\\21\)"),
     ],
 )
 def test_slices_that_are_no_grid_are_refused(
@@ -111,12 +119,13 @@ def test_slices_that_are_no_grid_are_refused(
 
 def test_several_directions_and_scales_are_refused(tmp_path: Path) -> None:
     first, _ = write_series(tmp_path / "a", np.eye(3), [0.0, 5.0])
-    other, _ = write_series(tmp_path / "b", turned(1), [10.0])
+    other, _ = write_series(tmp_path / "b", turned(1), [10.0], first=3)
     with pytest.raises(DataError, match=r"lie in several directions.*--format png"):
         grid_of([*first, *other])
     wide = write_dicom(
         tmp_path / "c.dcm",
         np.zeros((ROWS, COLUMNS), np.uint8),
+        number=4,
         PixelSpacing=[1, 1],
         ImagePositionPatient=[3, -8, 30],
     )
