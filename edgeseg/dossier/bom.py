@@ -88,7 +88,7 @@ def _model(dossier: Dossier) -> dict[str, Any]:
         "precision": manifest.precision,
         "parameters": str(manifest.model.parameters),
         "weights_sha256": manifest.model.weights_sha256,
-        "weights_licence": dossier.licence or "not stated",
+        "weights_licence": dossier.licence_or_not,
         **{f"sha256 {file.path}": file.sha256 for file in digests},
     }
     return {

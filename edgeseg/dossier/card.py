@@ -6,6 +6,7 @@ Each number in it is in performance.json, traceability.json, manifest.json or ac
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,8 +14,9 @@ from ..bundle.identity import IDENTITY_LENGTH
 from ..metrics.clusters import IMAGES
 from ..metrics.limits import BROKEN, OPEN, UNCLEAR, MarginVerdict
 from ..metrics.table import METRICS, find_metric
-from .contents import NO_DEVICE, NOT_STATED, Dossier
+from .contents import NO_DEVICE, NOT_STATED, Dossier, letters_of
 
+SPDX = re.compile(r"[A-Za-z0-9.+-]+")  # what the name of a licence looks like
 ASK_TASK = "Ask who made the network what it is for before you use it."
 ASK_DATA = "Ask who made the network which images it has seen, and whether yours are like them."
 ASK_LICENCE = (
@@ -43,7 +45,7 @@ def _front_matter(dossier: Dossier) -> Iterator[str]:
     yield "pipeline_tag: image-segmentation"
     yield f"license: {licence.lower() if _is_hub_licence(licence) else 'other'}"
     if not _is_hub_licence(licence):
-        yield f"license_name: {_quoted(licence or 'not stated')}"
+        yield f"license_name: {_quoted(dossier.licence_or_not)}"
     yield "tags:"
     tags = ("medical", manifest.target, manifest.runtime, manifest.precision)
     for tag in dict.fromkeys(tags):
@@ -72,7 +74,8 @@ def _quoted(text: str) -> str:
 
 def _is_hub_licence(name: str) -> bool:
     """Whether hubs know a licence by its SPDX name in small letters."""
-    return name.lower().startswith(("apache-", "mit", "bsd-", "cc-by", "cc0-"))
+    known = name.lower().startswith(("apache-", "mit", "bsd-", "cc-by", "cc0-"))
+    return known and SPDX.fullmatch(name) is not None
 
 
 def _body(dossier: Dossier) -> Iterator[str]:
@@ -99,7 +102,7 @@ def _body(dossier: Dossier) -> Iterator[str]:
     yield from _section("Intended use", told("Task"), ask=ASK_TASK)
     yield from _section("Data", told("Data") or manifest.model.weights_data, ask=ASK_DATA)
     licence = told("Licence", "")
-    name = "" if _letters(dossier.licence) in _letters(licence) else dossier.licence
+    name = "" if letters_of(dossier.licence) in letters_of(licence) else dossier.licence
     yield from _section("Licence of the weights", licence, name, ask=ASK_LICENCE)
     yield from _heading("How it was compiled", _compiled(dossier))
     yield from _heading("Accuracy as deployed", _accuracy(dossier))
@@ -121,10 +124,6 @@ def _section(title: str, *texts: str | None, ask: str) -> Iterator[str]:
     """Statements under a heading; where there is none, that, and what to ask for."""
     told = " ".join(_prose(text) for text in texts if text)
     yield from _heading(title, [told or f"{NOT_STATED} {ask}"])
-
-
-def _letters(text: str) -> str:
-    return "".join(filter(str.isalnum, text.lower()))
 
 
 def _prose(text: str) -> str:

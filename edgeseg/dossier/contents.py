@@ -5,19 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..bundle.bundle import Bundle
+from ..errors import UsageError
 from ..models.spec import ONNX_PLACE
 from .packages import Soup
 
-NOT_STATED = "Not stated."
+NOT_STATED, NO_LICENCE = "Not stated.", "not stated"
 NO_DEVICE = (
     "This is not a medical device. It was not evaluated on patients, and nothing that it gives is "
     "a diagnosis."
 )
 STATEMENTS = ("Task", "Data", "Licence", "Limits")  # that a card of weights should make
-SPDX = re.compile(r"[A-Za-z0-9.+-]+")  # what the name of a licence looks like
 KEYS = re.compile(r"\*\*(?P<key>[A-Z][a-z ]+)[:.]\*\* *(?P<text>.*?)(?=\n- \*\*|\n\n|\Z)", re.S)
 
 
@@ -45,11 +46,13 @@ class Dossier:
 
     @property
     def licence(self) -> str:
-        """SPDX name of the weights' licence as the bundle or the card states it, or nothing."""
-        stated = self.card.get("Licence", "").rstrip(".")
-        return self.bundle.manifest.model.weights_licence or (
-            stated if SPDX.fullmatch(stated) else ""
-        )
+        """Name of the weights' licence; see `licence_of`."""
+        return licence_of(self.bundle, self.card)
+
+    @property
+    def licence_or_not(self) -> str:
+        """The same, or that nobody has stated it: one text in every document."""
+        return self.licence or NO_LICENCE
 
     @property
     def unstated(self) -> tuple[str, ...]:
@@ -73,6 +76,30 @@ class Dossier:
         """The row of the bundle's measurement; empty where it was not measured."""
         rows = self.performance["rows"]
         return rows[0] if rows else {}
+
+
+def licence_of(bundle: Bundle, card: Mapping[str, str]) -> str:
+    """Name of the weights' licence as the bundle states it, or else the card; or nothing."""
+    return bundle.manifest.model.weights_licence or card.get("Licence", "").rstrip(".")
+
+
+def require_one_licence(path: Path, card: Mapping[str, str], bundle: Bundle) -> None:
+    """Refuse a card that names another licence of the weights than the bundle does.
+
+    Raises:
+        UsageError: It does; the card may say more than the name.
+    """
+    stated, told = bundle.manifest.model.weights_licence, card.get("Licence")
+    if stated and told and letters_of(stated) not in letters_of(told):
+        raise UsageError(
+            f"--card {path} says that the weights' licence is {told.rstrip('.'):.80}, and the "
+            f"bundle that it is {stated}: they are weights that EdgeSeg ships. Correct the card."
+        )
+
+
+def letters_of(text: str) -> str:
+    """Letters and digits alone, small: "CC BY-NC 4.0" is the licence "CC-BY-NC-4.0"."""
+    return "".join(filter(str.isalnum, text.lower()))
 
 
 def is_onnx_bundle(bundle: Bundle) -> bool:

@@ -46,7 +46,7 @@ def describe(dossier: Dossier) -> dict[str, Any]:
         "task": dossier.told("Task"),
         "description": f"{dossier.title}, compiled by edgeseg {VERSION}.",
         "authors": bundle.manifest.model.source,
-        "copyright": dossier.licence or "not stated",
+        "copyright": dossier.licence_or_not,
         "intended_use": f"{dossier.told('Task')} {NO_DEVICE}",
         "bundle_sha256": bundle.identity,
         "network_data_format": {

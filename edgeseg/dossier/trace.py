@@ -9,7 +9,7 @@ from ..bundle.bundle import SOURCE_ONNX, SOURCE_WEIGHTS, Bundle
 from ..bundle.manifest import FileRecord
 from ..metrics.agreement import Agreement
 from ..records import VERSION
-from .contents import is_onnx_bundle
+from .contents import is_onnx_bundle, licence_of
 
 TRACE_VERSION = 1
 
@@ -49,7 +49,7 @@ def trace_of(
             "sha256": manifest.model.weights_sha256,
             "parameters": manifest.model.parameters,
             "data": manifest.model.weights_data,
-            "licence": manifest.model.weights_licence,
+            "licence": licence_of(bundle, card) or None,
             "card": dict(card),
             "file": _file(bundle, SOURCE_WEIGHTS),
         },

@@ -26,7 +26,8 @@ from ..bundle.release_record import RELEASE_NAME, ReleaseRecord
 from ..dossier.acceptance import acceptance_text
 from ..dossier.bom import bom_text
 from ..dossier.card import card_text
-from ..dossier.contents import Dossier, is_onnx_bundle, read_card
+from ..dossier.contents import Dossier, is_onnx_bundle, read_card, require_one_licence
+from ..dossier.figures import require_possible
 from ..dossier.keys import SigningKey, read_signing_key
 from ..dossier.metadata import metadata_texts
 from ..dossier.packages import Soup, list_soup, soup_text
@@ -186,6 +187,10 @@ def _read_report(request: ReleaseRequest, bundle: Bundle) -> Report | None:
             )
         return None
     try:
+        own, _ = rows_of(report, bundle.identity, bundle.name)
+        images = report.data.get("images")
+        require_possible([*report.reference, *report.rows], images)
+        require_possible(own, images, artifact_bytes=bundle.artifact_bytes)
         # Those of the measurement hold where nothing else is asked for.
         measured = {one.metric: one.allowed for row in report.rows for one in verdicts_of(row)}
         margins = stated_margins({**measured, **request.max_change})
@@ -327,6 +332,7 @@ def _read_card(path: Path | None, bundle: Bundle) -> dict[str, str]:
             f"--card {path} states nothing. Write lines such as '- **Task:** ...', '- **Data:** "
             "...', '- **Licence:** ...' and '- **Limits:** ...'."
         )
+    require_one_licence(path, statements, bundle)
     return statements
 
 

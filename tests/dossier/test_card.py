@@ -137,5 +137,7 @@ def test_a_licence_is_told_once_and_where_none_is_known_the_card_asks_for_it(
     assert "license: cc-by-4.0\n" in card
     assert "## Licence of the weights\n\nCC-BY-4.0.\n" in card
     words = replace(dossier, card={**dossier.card, "Licence": "ours, for research only"})
-    assert 'license: other\nlicense_name: "not stated"\n' in card_text(words)
+    assert 'license: other\nlicense_name: "ours, for research only"\n' in card_text(words)
+    permit = replace(dossier, card={**dossier.card, "Licence": "Mit Auflagen."})
+    assert 'license: other\nlicense_name: "Mit Auflagen"\n' in card_text(permit)
     assert "Ours, for research only.\n" in card_text(words)

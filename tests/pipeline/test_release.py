@@ -191,8 +191,11 @@ def test_a_card_of_your_own(
     assert "Shows moles &lt;b>to nurses&lt;/b>.\n" in body
     assert "Two sites." in body
     assert "ISIC 2018" not in body
-    card.write_text("nothing of the kind")
     again = dataclasses.replace(request, overwrite=True)
+    card.write_text("**Licence.** MIT.\n\n**Task:** shows moles.\n")
+    with pytest.raises(UsageError, match=r"is MIT, and the bundle that it is CC.*Correct the card"):
+        release_bundle(again)
+    card.write_text("nothing of the kind")
     with pytest.raises(UsageError, match=r"states nothing\. Write lines such as"):
         release_bundle(again)
     with pytest.raises(UsageError, match=r"cannot be read.*Name a file of Markdown"):
@@ -212,12 +215,21 @@ def test_what_makes_no_release(
     report["rows"] = [row for row in report["rows"] if row["precision"] == "int8"]
     other.write_text(json.dumps(report))
     (tmp_path / "text.json").write_text("[]")
+    impossible = json.loads(small_release.bench.read_text())
+    for row in impossible["rows"]:
+        row["flips_per_10k"] = -1.0
+    (tmp_path / "impossible.json").write_text(json.dumps(impossible))
     (tmp_path / "busy").mkdir()
     (tmp_path / "busy" / "file").write_text("")
     cases: list[tuple[dict[str, Any], type[EdgesegError], str]] = [
         ({"bench": other}, UsageError, r"measures no bundle .*Measure this bundle"),
         ({"bench": tmp_path / "gone"}, UsageError, r"No report at .*--json-file"),
         ({"bench": tmp_path / "text.json"}, UsageError, r"no report of a benchmark"),
+        (
+            {"bench": tmp_path / "impossible.json"},
+            UsageError,
+            r"flips_per_10k is -1\.0, and it lies",
+        ),
         ({"output": tmp_path / "busy"}, OutputInUseError, r"Choose another --output"),
         ({"output": bundle / "release"}, UsageError, r"lies in the bundle.*beside it"),
         ({"key": release_keys[1]}, UsageError, r"is a public key"),

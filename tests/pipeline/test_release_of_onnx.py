@@ -62,6 +62,26 @@ def test_documents_name_the_file_itself(network: Path, bundle: Path, tmp_path: P
     assert read("configs/metadata.json")["pytorch_version"] == "not used"
 
 
+def test_a_licence_of_your_own_is_the_same_in_every_document(bundle: Path, tmp_path: Path) -> None:
+    private, _ = make_keys(tmp_path)
+    card = tmp_path / "card.md"
+    card.write_text("- **Licence:** Clinic use only.\n")
+    made = release_bundle(ReleaseRequest(bundle, private, tmp_path / "release", card=card))
+
+    def read(name: str) -> Any:
+        return json.loads((made.folder / name).read_text(encoding="utf-8"))
+
+    model = read("bom.cdx.json")["metadata"]["component"]
+    told = {one["name"]: one["value"] for one in model["properties"]}
+    assert told["edgeseg:weights_licence"] == "Clinic use only"
+    assert model["licenses"] == [{"license": {"name": "Clinic use only"}}]
+    assert read("configs/metadata.json")["copyright"] == "Clinic use only"
+    assert read("traceability.json")["weights"]["licence"] == "Clinic use only"
+    text = (made.folder / "README.md").read_text(encoding="utf-8")
+    assert 'license: other\nlicense_name: "Clinic use only"\n' in text
+    assert "## Licence of the weights\n\nClinic use only.\n" in text
+
+
 def test_the_command_asks_for_what_nobody_has_stated(
     bundle: Path, tmp_path: Path, run_cli: Callable[..., Any]
 ) -> None:

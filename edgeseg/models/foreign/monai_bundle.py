@@ -72,8 +72,8 @@ def read_monai_bundle(folder: Path, spec_path: Path | None = None) -> ModelSpec:
         inputs, outputs = _contracts(metadata["network_data_format"], transforms, is_turned)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
-            f"{folder / CONFIGS / METADATA} does not tell the network's images and classes "
-            f"({type(error).__name__}: {reason_of(error)}). {way_out}"
+            f"{folder / CONFIGS / METADATA} does not tell the network's images and classes: "
+            f"{_what_is_wrong(error)}. {way_out}"
         ) from error
     name = re.sub(r"[^\w-]+", "-", folder.resolve().name).strip("-").lower() or "monai"
     spec = ModelSpec(
@@ -124,6 +124,12 @@ def _read_network(config: Mapping[str, Any], path: Path) -> tuple[str, dict[str,
     resolve = _Resolver(config, path)
     arguments = {key: resolve.value(value) for key, value in found.items() if key not in OTHER_KEYS}
     return _place_of(target, path), arguments
+
+
+def _what_is_wrong(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"it has no entry '{error.args[0]:.80}'"
+    return f"{type(error).__name__}: {reason_of(error)}" if str(error) else type(error).__name__
 
 
 def _place_of(target: str, path: Path) -> str:

@@ -262,6 +262,13 @@ def test_metadata_that_do_not_tell_enough(folder: Path, place: str, value: Any) 
         find_model(str(folder))
 
 
+def test_metadata_without_the_format_say_which_entry_is_missing(folder: Path) -> None:
+    without = {name: part for name, part in METADATA.items() if name != "network_data_format"}
+    write(folder, CONFIG, without)
+    with pytest.raises(UsageError, match=r"images and classes: it has no entry 'network_data_form"):
+        find_model(str(folder))
+
+
 def remove_metadata(folder: Path) -> None:
     (folder / "configs" / "metadata.json").unlink()
 
