@@ -47,7 +47,6 @@ class OnnxRuntime(Runtime):
     plan_defaults: ClassVar[Mapping[str, str]] = {
         "zero_points": "true",
         "weight_bits": "7",
-        "bias_correction": "true",
     }
     compiled_precisions = ("fp32",)
     quantized_precisions = ("int8",)

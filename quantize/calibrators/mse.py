@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,11 +11,22 @@ from ..plan.quant_plan import INT8_STEPS, WeightGrid
 from ..plan.weight_grids import covering_scales, nearest_grid
 from .activations import largest_magnitudes
 from .histograms import bin_centres, count_magnitudes
-from .range_calibrator import Pass, RangeCalibrator
+from .range_calibrator import Pass, RangeCalibrator, RangeOptions
 
 BINS = 16384
 ACTIVATION_FRACTIONS = np.linspace(0.02, 1, 99)  # candidate ranges / largest magnitude
 WEIGHT_FRACTIONS = np.linspace(0.4, 1, 61)
+
+
+@dataclass(frozen=True)
+class MseOptions(RangeOptions):
+    """
+    Attributes:
+        bias_correction: As in `RangeOptions`, but on: small values round to zero where ranges are
+            clipped for the least error, and means shift.
+    """
+
+    bias_correction: bool = True
 
 
 class MseCalibrator(RangeCalibrator):
@@ -24,6 +37,7 @@ class MseCalibrator(RangeCalibrator):
     """
 
     name = "mse"
+    options_class = MseOptions
     passes = 2
 
     def choose_ranges(self, observe: Pass) -> dict[str, float]:

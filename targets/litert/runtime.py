@@ -131,6 +131,7 @@ class LiteRtRuntime(Runtime):
     plan_defaults: ClassVar[Mapping[str, str]] = {
         "zero_points": "true",
         "quantize_depthwise_outputs": "true",
+        "bias_correction": "false",
     }
     compiled_precisions = ("fp32", "fp16")
     quantized_precisions = ("int8",)

@@ -101,6 +101,7 @@ class NativeRuntime(Runtime):
     plan_defaults: ClassVar[Mapping[str, str]] = {
         "zero_points": "true",
         "quantize_outputs": "false",
+        "bias_correction": "false",
     }
     compiled_precisions = ("fp32",)
     quantized_precisions = ("int8",)

@@ -60,7 +60,6 @@ class OpenVinoRuntime(Runtime):
         "quantize_outputs": "false",
         "zero_points": "true",
         "weight_bits": "7",
-        "bias_correction": "true",
     }
     rewrites: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "fp32": FLOAT_REWRITES,

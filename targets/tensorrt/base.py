@@ -65,7 +65,10 @@ class TensorRtBase(Runtime):
     runtime_title: ClassVar[str]
     quantized_from = (ONNX_FORMAT,)
     # Convolutions go from codes to float by themselves.
-    plan_defaults: ClassVar[Mapping[str, str]] = {"quantize_outputs": "false"}
+    plan_defaults: ClassVar[Mapping[str, str]] = {
+        "quantize_outputs": "false",
+        "bias_correction": "false",
+    }
     compiled_precisions = ("fp32", "fp16")
     quantized_precisions = ("int8",)
     build_packages = ("onnx", "onnx_ir", "onnxruntime", "tensorrt_rtx")

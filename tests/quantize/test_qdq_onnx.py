@@ -26,6 +26,7 @@ from tiny_graphs import (
 )
 
 from edgeseg.quantize.plan.quant_plan import QuantPlan
+from edgeseg.quantize.plan.weight_grids import covering_grid, steps_of_bits
 from edgeseg.quantize.qdq_onnx import activations_to_quantize, emit_qdq, quantizable_convolutions
 
 pytestmark = needs("onnx", "onnx_ir", "onnxruntime")
@@ -119,8 +120,13 @@ def test_a_pruned_channel_keeps_its_bias_where_runtimes_add_in_int32(tmp_path: P
         "head": pointwise([[1]]),
     }
     path = save_graph(tmp_path / "tiny.onnx", nodes, constants)
-    written, count = emit(path, {INPUT: 1, "r": 1, "d": 2})
-    assert count == 2
+    # Of 7 bits, so that the sum of two products fits in 16 on any CPU.
+    weights = {
+        "c": covering_grid(constants["first"], steps_of_bits(7)),
+        "d": covering_grid(constants["second"], steps_of_bits(7)),
+    }
+    written = tmp_path / "quantized.onnx"
+    assert emit_qdq(path, QuantPlan({INPUT: 1, "r": 1, "d": 2}, weights=weights), written) == 2
     image = np.array([[[[0.25, 1.0]]]], np.float32)
     # Optimised, ONNX Runtime computes both in integers.
     (got,) = open_reference(written).run(None, {INPUT: image})
