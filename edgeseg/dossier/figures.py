@@ -17,7 +17,6 @@ SHARE, CHANGE_OF_SHARE = (0.0, 1.0), (-1.0, 1.0)
 # Smallest and largest value of a row's figures; what a row lacks or holds as None is left out.
 BOUNDS = {
     "flips_per_10k": (0.0, float(PER)),
-    "worst_flips": (0.0, float(PER)),
     "fps": ABOVE_ZERO,
     "speedup": ABOVE_ZERO,
     "peak_rss_mb": AT_LEAST_ZERO,

@@ -6,7 +6,6 @@ bias correction. Choose on val; look at test once.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -27,7 +26,7 @@ from edgeseg.tuning.candidate import Candidate
 from ..builder.builder import Builder
 from ..builder.context import BuildContext
 from ..builder.method_choice import by_usual_methods, ways_of
-from .limits import SPLITS, Form, StudyRequest, make_forms
+from .limits import SPLITS, Form, StudyRequest, make_forms, parser_of
 
 PRECISION = "int8"
 DICE = "dice_pooled"
@@ -112,11 +111,7 @@ def _with_interval(row: dict[str, Any], key: str, form: str, sign: int = 1) -> s
 
 def main() -> None:
     """Print the table, and write the rows as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m edgeseg.pipeline.studies.int8_ways")
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--target", action="append", required=True)
+    parser = parser_of("int8_ways")
     parser.add_argument("--split", action="append", choices=SPLITS)
     parser.add_argument("--every-method", action="store_true")
     given = parser.parse_args()

@@ -311,13 +311,19 @@ def _share(part: int, whole: int) -> str:
     return f"{part} ({part / whole:.0%})" if whole else "0"
 
 
-def main() -> None:
-    """Print the table, and write it as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m edgeseg.pipeline.studies.limits")
+def parser_of(name: str) -> argparse.ArgumentParser:
+    """What every study of forms takes: where to write, and what a `StudyRequest` must have."""
+    parser = argparse.ArgumentParser(prog=f"python -m edgeseg.pipeline.studies.{name}")
     parser.add_argument("output", type=Path)
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--target", action="append", required=True)
+    return parser
+
+
+def main() -> None:
+    """Print the table, and write it as JSON."""
+    parser = parser_of("limits")
     parser.add_argument("--resamples", type=int, default=RESAMPLES)
     given = parser.parse_args()
     request = StudyRequest(given.model, given.data, tuple(given.target), resamples=given.resamples)
