@@ -253,7 +253,7 @@ def _unpacked(path: Path) -> bytes:
         is_packed = raw.read(2) == GZIP
     with gzip.open(path) if is_packed else path.open("rb") as file:
         head = file.read(HEADER_BYTES)
-        length = _claimed_length(head, path)
+        length = _claimed_length(_header_of(head, path), path)
         content = head + file.read(max(length - len(head), 0))
     if len(content) < length:
         raise DataError(
@@ -263,8 +263,8 @@ def _unpacked(path: Path) -> bytes:
     return content
 
 
-def _claimed_length(head: bytes, path: Path) -> int:
-    """Bytes up to the end of the values."""
+def _header_of(head: bytes, path: Path) -> Any:
+    """The header of a file of one part, which makes sense."""
     import nibabel
 
     is_second = head[4:7] == b"n+2"
@@ -277,6 +277,11 @@ def _claimed_length(head: bytes, path: Path) -> int:
     kind = nibabel.Nifti2Header if is_second else nibabel.Nifti1Header
     header = kind(head[:540] if is_second else head[:348], check=False)
     _require_sense(header, path)
+    return header
+
+
+def _claimed_length(header: Any, path: Path) -> int:
+    """Bytes up to the end of the values."""
     shape, start = header.get_data_shape(), float(header["vox_offset"])
     values = math.prod(int(size) for size in shape)
     if values > LARGEST_PIXELS:
@@ -373,16 +378,12 @@ def _counted(files: Sequence[Path]) -> str:
 @lru_cache(maxsize=10_000)
 def _orientation_of(path: Path, _changed_ns: int, _size: int) -> str:
     """`UNKNOWN`, `TORN`, or empty where all is well, by the header alone."""
-    import nibabel
-
     with path.open("rb") as raw:
         is_packed = raw.read(2) == GZIP
     with gzip.open(path) if is_packed else path.open("rb") as file:
         head = file.read(HEADER_BYTES)
-    _claimed_length(head, path)
-    is_second = head[4:7] == b"n+2"
-    kind = nibabel.Nifti2Header if is_second else nibabel.Nifti1Header
-    header = kind(head[:540] if is_second else head[:348], check=False)
+    header = _header_of(head, path)
+    _claimed_length(header, path)
     if header["sform_code"] <= 0 and header["qform_code"] <= 0:
         return UNKNOWN
     if header["sform_code"] <= 0 or header["qform_code"] <= 0:
