@@ -18,7 +18,7 @@ def steps_of_bits(bits: int) -> int:
     """Largest quantized value of a symmetric grid of so many bits: 127 for 8, 63 for 7.
 
     Raises:
-        UsageError: Not 2 to 8 bits.
+        UsageError: Not 4 to 8 bits.
     """
     if not FEWEST_BITS <= bits <= MOST_BITS:
         raise UsageError(

@@ -26,6 +26,7 @@ from edgeseg.pipeline.profile import (
 from edgeseg.records import LayerTime
 from edgeseg.targets.base import ProfileRequest
 from edgeseg.targets.litert.runtime import LiteRtRuntime
+from edgeseg.targets.native.isa import best_here
 
 RunCli = Callable[..., "CompletedProcess[str]"]
 MODULES = {"conv": "encoder.0.conv", "relu": "encoder.0.act", "head": "head", "add": "(network)"}
@@ -111,13 +112,15 @@ def test_names_tell_the_modules_of_nearly_all_the_time(
     )
     build_bundle(request)
     profile = profile_bundle(tmp_path / "bundle", runs=5)
+    here = best_here("int8")  # without products of bytes, it computes rounded weights in FP32
+    computes_in_int8 = precision == "int8" and here is not None and bool(here.machine.bytes)
     kinds = re.compile(r"Conv(olution)?\b")  # and not "Convert"
     convolutions = [one for one in profile.layers if kinds.search(one.layer.kind)]
     assert convolutions
     assert sum(one.is_named for one in convolutions) > 0.9 * len(convolutions)
     assert sum(one.is_named for one in profile.layers) > least * len(profile.layers)
     assert profile.attributed_share > 0.99
-    assert ("i8" in {one.layer.precision for one in profile.layers}) == (precision == "int8")
+    assert ("i8" in {one.layer.precision for one in profile.layers}) == computes_in_int8
     assert 0.3 * profile.run_ms < profile.sum_ms < 3 * profile.counted_ms
     assert len(profile.by_module(1)) > 5
 
