@@ -31,7 +31,7 @@ def observe_activations(
     """
     onnx_package = require("onnx", purpose="Calibration")
     require("onnxruntime", purpose="Calibration")
-    with _translated(onnx_path.name):
+    with calibration_errors(onnx_path.name):
         model = onnx_package.load(onnx_path)
     return run_graph(model, onnx_path.name, tensors, images)
 
@@ -58,12 +58,12 @@ def run_graph(
             model.graph.output.append(helper.make_empty_tensor_value_info(name))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    with _translated(label):
+    with calibration_errors(label):
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
     for image in images:
-        with _translated(label):
+        with calibration_errors(label):
             # An empty list would ask for all outputs.
             results = session.run(inner, {input_name: image}) if inner else []
         values = dict(zip(inner, results, strict=True))
@@ -73,7 +73,12 @@ def run_graph(
 
 
 @contextlib.contextmanager
-def _translated(label: str) -> Iterator[None]:
+def calibration_errors(label: str) -> Iterator[None]:
+    """Tell what ONNX Runtime says of a graph as a `CalibrationError`.
+
+    Args:
+        label: Name of the graph.
+    """
     try:
         yield
     except Exception as error:

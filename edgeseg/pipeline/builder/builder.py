@@ -19,6 +19,7 @@ from edgeseg.lower.rewrites import lower_graph
 from edgeseg.metrics.agreement import Agreement, require_parity
 from edgeseg.progress import SILENT, Progress
 from edgeseg.quantize import Calibrator, Emitter, Quantizer, QuantPlan
+from edgeseg.quantize.sensitivity import convolutions_to_keep
 from edgeseg.records import ONNX_FORMAT, Artifact, QuantizationRecord, sha256_of_file
 from edgeseg.reference.reference import check_graph
 from edgeseg.targets import Backend
@@ -26,6 +27,7 @@ from edgeseg.targets.base import HALF_FLAGS
 from edgeseg.tuning.candidate import Candidate
 
 from .context import BuildContext
+from .convolutions import quantizable_convs_of
 
 KEPT = 8  # artefacts, each of float and quantised ones
 
@@ -124,6 +126,28 @@ class Builder:
                 check_graph(path, self.spec, references, "The lowered ONNX graph")
             self._graphs[names] = path, counts
         return self._graphs[names]
+
+    def keep_sensitive(self, candidate: Candidate) -> Candidate:
+        """The candidate with so many more convolutions in float that few pixels flip.
+
+        Args:
+            candidate: By a method that makes a plan.
+
+        Raises:
+            EdgesegError: It cannot be calibrated.
+        """
+        graph, _ = self.lower(candidate.rewrites)
+        method = self.context.quantization(candidate.method, dict(candidate.method_options)).method
+        assert isinstance(method, Calibrator)
+        kept = convolutions_to_keep(
+            graph,
+            self._plan(candidate, method, graph).with_float(candidate.float_nodes),
+            self.context.calibration,
+            self.spec.outputs,
+            {conv.name: conv.products for conv in quantizable_convs_of(graph)},
+            self.progress,
+        )
+        return replace(candidate, float_nodes=kept)
 
     def _settings_of_variant(self, candidate: Candidate) -> dict[str, object]:
         precision = candidate.precision

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -41,7 +41,8 @@ def choose_method(context: BuildContext, builder: Builder, precision: str) -> Me
     """How a precision is built: by the method that was named, or the first way that is good.
 
     The ways are, in this order, the runtime's vendor quantiser, the default calibrator, that with
-    the statistics of norms in float, and that with depthwise convolutions in float too, whose few
+    the statistics of norms in float, that with the convolutions in float too that INT8 changes the
+    masks most by (see `edgeseg.quantize.sensitivity`), and that with depthwise ones, whose few
     products gain little by INT8. The first that flips at most 25 of 10,000 pixels of the check
     images is taken, or the one that flips fewest.
 
@@ -87,24 +88,38 @@ def by_usual_methods(context: BuildContext, first: Candidate) -> list[Candidate]
 def ways_of(context: BuildContext, builder: Builder, named: list[Candidate]) -> Iterator[Candidate]:
     """A candidate by each method, then those by calibrators with ever more in float."""
     yield from named
-    for in_float in _kept_in_float(builder, named[0].rewrites):
-        for candidate in named:
-            options = dict(candidate.method_options)
-            if context.quantization(candidate.method, options).makes_plan:
-                yield replace(candidate, float_nodes=in_float)
+    convs, held = _convs_and_statistics(builder, named[0].rewrites)
+    depthwise = tuple(sorted({conv.name for conv in convs if conv.is_depthwise}.union(held)))
+    planned = [one for one in named if _makes_plan(context, one)]
+    seen = set(planned)
+    for choose in (_keep(held), builder.keep_sensitive, _keep(depthwise)):
+        for candidate in planned:
+            try:
+                way = choose(replace(candidate, float_nodes=held))
+            except EdgesegError:
+                continue  # calibration fails; the first way by that method has told why
+            if len(way.float_nodes) < len(convs) and way not in seen:
+                seen.add(way)
+                yield way
 
 
-def _kept_in_float(builder: Builder, rewrites: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Sets of convolutions, each part of the next; none that is empty, or leaves nothing."""
+def _keep(names: tuple[str, ...]) -> Callable[[Candidate], Candidate]:
+    return lambda candidate: replace(candidate, float_nodes=names)
+
+
+def _makes_plan(context: BuildContext, candidate: Candidate) -> bool:
+    return context.quantization(candidate.method, dict(candidate.method_options)).makes_plan
+
+
+def _convs_and_statistics(
+    builder: Builder, rewrites: tuple[str, ...]
+) -> tuple[list[QuantizableConv], tuple[str, ...]]:
+    """The convolutions that can be INT8, and the names of those that hold statistics of norms."""
 
     def convs_of(names: tuple[str, ...]) -> list[QuantizableConv]:
         return quantizable_convs_of(builder.lower(names)[0])
 
-    convs = convs_of(rewrites)
-    held = convs_of_statistics(convs_of, rewrites, statistics_rewrites())
-    depthwise = {conv.name for conv in convs if conv.is_depthwise}
-    sets = dict.fromkeys((held, tuple(sorted(depthwise.union(held)))))
-    return [names for names in sets if 0 < len(names) < len(convs)]
+    return convs_of(rewrites), convs_of_statistics(convs_of, rewrites, statistics_rewrites())
 
 
 def _compare(
@@ -116,7 +131,7 @@ def _compare(
         CalibrationError: All fail.
     """
     flips: dict[Candidate, float] = {}
-    reasons = {}
+    reasons: dict[str, str] = {}
     for candidate in ways_of(context, builder, named):
         place = builder.place("compared")
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from edgeseg.targets import find_runtime
 from edgeseg.tuning.candidate import Candidate
 
 DEPTHWISE = "mse, 1 convolutions in float"
+SENSITIVE = "mse, 2 convolutions in float"
 
 
 class FakeBuilder:
@@ -26,10 +28,18 @@ class FakeBuilder:
 
     Args:
         graph: The network.
+        sensitive: Convolutions that INT8 changes most by.
     """
 
-    def __init__(self, flips: dict[str, float | str], graph: Path | None = None) -> None:
+    def __init__(
+        self,
+        flips: dict[str, float | str],
+        graph: Path | None = None,
+        sensitive: tuple[str, ...] = (),
+    ) -> None:
         self.flips = flips
+        self.sensitive = sensitive
+        self.fails_to_rank = ""
         self.graph = graph
         self.built: list[str] = []
 
@@ -40,11 +50,14 @@ class FakeBuilder:
         assert self.graph is not None
         return self.graph, {}
 
+    def keep_sensitive(self, candidate: Candidate) -> Candidate:
+        if candidate.method == self.fails_to_rank:
+            raise CalibrationError("No range.")
+        return replace(candidate, float_nodes=self.sensitive)
+
     def make(self, candidate: Candidate, folder: Path) -> Any:
-        name = candidate.method
-        if candidate.float_nodes:
-            assert candidate.float_nodes == ("b",)
-            name = DEPTHWISE
+        kept = {(): candidate.method, ("b",): DEPTHWISE, ("a", "b"): SENSITIVE}
+        name = kept[candidate.float_nodes]
         self.built.append(name)
         flips = self.flips[name]
         if isinstance(flips, str):
@@ -59,13 +72,14 @@ def has_depthwise(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture
 def graph(has_depthwise: bool, tmp_path: Path) -> Path:
-    """Three convolutions, the one in the middle depthwise or not."""
+    """Four convolutions, the second depthwise or not; the last one stays in float."""
     pytest.importorskip("onnx")
     middle = np.ones((3, 1 if has_depthwise else 3, 1, 1), np.float32)
     nodes = [
         node("Conv", ["x", "w"], "a"),
         node("Conv", ["a", "middle"], "b", group=3 if has_depthwise else 1),
-        node("Conv", ["b", "w"], "y"),
+        node("Conv", ["b", "w"], "c"),
+        node("Conv", ["c", "w"], "y"),
     ]
     constants = {"w": pointwise(np.ones((3, 3))), "middle": middle}
     return save_graph(tmp_path / "net.onnx", nodes, constants, channels=3)
@@ -121,6 +135,29 @@ def test_the_first_good_way_is_taken_else_the_best(
     assert builder.built == ["nncf", "mse", DEPTHWISE][:built]
     numbers = {name: flips[name] for name in builder.built if not isinstance(flips[name], str)}
     assert choice.flips_per_10k == numbers
+
+
+@needs("onnx", "onnx_ir")
+@pytest.mark.parametrize("has_depthwise", [True], indirect=True)
+@pytest.mark.parametrize("sensitive", [("a", "b"), ("a", "b", "c"), ()])
+def test_sensitive_convolutions_stay_in_float_before_all_depthwise_ones(
+    sensitive: tuple[str, ...], graph: Path
+) -> None:
+    """But for what is known already, and for a whole network in float."""
+    builder = FakeBuilder({"mse": 99.0, SENSITIVE: 20.0, DEPTHWISE: 20.0}, graph, sensitive)
+    context = context_for("onnxruntime")
+    choice = choose_method(context, builder, "int8")  # type: ignore[arg-type]
+    expected = ("a", "b") if sensitive == ("a", "b") else ("b",)
+    assert choice.candidate.float_nodes == expected
+
+
+@needs("onnx", "onnx_ir")
+@pytest.mark.parametrize("has_depthwise", [True], indirect=True)
+def test_a_method_that_cannot_rank_convolutions_has_its_other_ways(graph: Path) -> None:
+    builder = FakeBuilder({"mse": 99.0, DEPTHWISE: 20.0}, graph)
+    builder.fails_to_rank = "mse"
+    choice = choose_method(context_for("onnxruntime"), builder, "int8")  # type: ignore[arg-type]
+    assert choice.candidate.float_nodes == ("b",)
 
 
 @needs("onnx", "onnx_ir")
