@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import UsageError
@@ -13,6 +13,7 @@ from ..metrics.table import METRICS, find_metric
 TAKE = "Take the file that edgeseg bench --json-file has written, unchanged, or measure again."
 AT_LEAST_ZERO, ABOVE_ZERO = (0.0, math.inf), (5e-324, math.inf)
 ANY = (-math.inf, math.inf)
+ROUNDING = 1e-6  # of figures as they are written
 SHARE, CHANGE_OF_SHARE = (0.0, 1.0), (-1.0, 1.0)
 # Smallest and largest value of a row's figures; what a row lacks or holds as None is left out.
 BOUNDS = {
@@ -24,6 +25,7 @@ BOUNDS = {
     "first_ms": AT_LEAST_ZERO,
     "waited_share": AT_LEAST_ZERO,
 }
+MOST_WHOLE = 2**53  # a float holds no larger number exactly
 WHOLE = ("threads", "runs", "batch", "artifact_bytes")  # at least 1
 Bounds = tuple[float, float]
 
@@ -39,7 +41,7 @@ def require_possible(
 
     Raises:
         UsageError: A share lies outside 0..1, a time is negative, a figure is no number, or the
-            ends of an interval are the wrong way round.
+            ends of an interval are the wrong way round or far from its figure.
         LookupError, TypeError, ValueError, AttributeError: A row has another form.
     """
     if not _is_whole(images):
@@ -54,6 +56,11 @@ def require_possible(
         for what, low, high in _intervals(row):
             if low > high:
                 raise _impossible(row, what, [low, high], "its lower end comes first")
+        for what, value, (low, high) in _with_intervals(row):
+            # A bootstrap interval may leave its own figure out, by less than its width.
+            slack = high - low + ROUNDING * max(1.0, abs(value))
+            if not low - slack <= value <= high + slack:
+                raise _impossible(row, what, value, f"its interval is {low:g}..{high:g}")
         size = row.get("artifact_bytes")
         if artifact_bytes is not None and size is not None and size != artifact_bytes:
             raise _impossible(
@@ -97,6 +104,17 @@ def _intervals(row: Mapping[str, Any]) -> Iterator[tuple[str, float, float]]:
         yield "speedup_ci95", low, high
 
 
+def _with_intervals(row: Mapping[str, Any]) -> Iterator[tuple[str, float, Sequence[float]]]:
+    """Each figure that has an interval."""
+    for key in METRICS_OF_ROW:
+        intervals = row.get(f"{key}_ci95") or {}
+        for name, value in (row.get(key) or {}).items():
+            if value is not None and intervals.get(name) is not None:
+                yield f"{key} of {name}", value, intervals[name]
+    if row.get("speedup") is not None and row.get("speedup_ci95"):
+        yield "speedup", row["speedup"], row["speedup_ci95"]
+
+
 def _is_share(name: str) -> bool:
     return name in METRICS.names() and not find_metric(name).unit
 
@@ -127,6 +145,8 @@ METRICS_OF_ROW: dict[str, Callable[[str], Bounds]] = {
 
 def _is_within(value: object, bounds: Bounds) -> bool:
     if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    if isinstance(value, int) and abs(value) > MOST_WHOLE:
         return False
     return math.isfinite(value) and bounds[0] <= value <= bounds[1]
 

@@ -151,12 +151,18 @@ def make_key_pair(path: Path, password: str | None = None) -> Path:
         File of the public key.
 
     Raises:
+        UsageError: `path` ends in .pub.pem, as public keys do.
         OutputInUseError: One of the two files is there already, or cannot be made.
         MissingBackendError: `cryptography` is not installed.
     """
     ec = require("cryptography.hazmat.primitives.asymmetric.ec", purpose="Making a key")
     from cryptography.hazmat.primitives import serialization
 
+    if path.name.endswith(PUBLIC_ENDING):
+        raise UsageError(
+            f"{path.name} is the name of a public key, and --new-key takes that of a private one. "
+            f"Name it {path.name.removesuffix(PUBLIC_ENDING)}.pem."
+        )
     public = public_path(path)
     for place in (path, public):
         if place.exists() or place.is_symlink():

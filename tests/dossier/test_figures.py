@@ -67,6 +67,12 @@ def test_what_a_benchmark_writes_is_possible() -> None:
         ({"latency_ms": {"p50": 0.0}}, r"latency_ms p50 is 0\.0"),
         ({"speedup": 0}, r"speedup is 0, and"),
         ({"speedup_ci95": [1.6, 1.4]}, r"speedup_ci95 is \[1\.6, 1\.4\], and its lower end"),
+        ({"speedup": 1000.0}, r"speedup is 1000\.0, and its interval is 1\.4\.\.1\.6"),
+        (
+            {"delta": {"dice_pooled": -0.2}, "delta_ci95": {"dice_pooled": [0.0, 0.0]}},
+            r"delta of dice_pooled is -0\.2, and its interval is 0\.\.0",
+        ),
+        ({"latency_ms": {"p50": 10**400}}, r"latency_ms p50 is 10{70,}"),
         ({"runs": 2.5}, r"runs is 2\.5, and it is a whole number from 1 on"),
         ({"threads": 0}, r"threads is 0, and it is a whole number"),
         ({"artifact_bytes": 999}, r"artifact_bytes is 999, and the bundle's files have 1000"),
@@ -77,6 +83,10 @@ def test_what_cannot_be_names_the_row_and_the_figure(changes: dict[str, Any], wo
         require_possible([ROW | changes], 17, artifact_bytes=1000)
     assert str(caught.value).startswith("The measurement of net-intel-int8 cannot be: ")
     assert "edgeseg bench --json-file has written, unchanged, or measure again" in str(caught.value)
+
+
+def test_a_bootstrap_interval_may_just_miss_its_figure() -> None:
+    require_possible([ROW | {"speedup": 1.61}], 17)
 
 
 @pytest.mark.parametrize("images", [None, 0, -3, 1.5, True, "many"])

@@ -255,6 +255,7 @@ def _unpacked(path: Path) -> bytes:
         head = file.read(HEADER_BYTES)
         length = _claimed_length(_header_of(head, path), path)
         content = head + file.read(max(length - len(head), 0))
+        file.read(HEADER_BYTES)  # at the end, gzip compares its checksum
     if len(content) < length:
         raise DataError(
             f"Cannot read the NIfTI file {path}: it unpacks to {len(content):,} bytes, and its "

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ...errors import DataError
 from .frames import frame_path
 from .parsing import guarded, macro, number, whole
-from .segmentations import read_source
+from .segmentations import read_source, require_geometry
 
 Vector = NDArray[np.float64]
 MOST_TILT = 1e-3  # of a direction's length
@@ -70,6 +70,7 @@ def places_of(sources: Sequence[Path]) -> list[Place]:
             owners = tuple(str(getattr(data, name, None) or "").strip() for name in SHARED)
             count = whole(data, "NumberOfFrames", 1)
             for index in range(count):
+                require_geometry(data, index, source)
                 measures = macro(data, index, "PixelMeasuresSequence")
                 rows, columns = (number(measures, "PixelSpacing", place) or 0 for place in (0, 1))
                 places.append(

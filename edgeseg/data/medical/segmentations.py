@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ...errors import DataError
 from ...lazy import require
 from ...storage.atomic import write_bytes
-from .parsing import guarded, macro, parse
+from .parsing import guarded, macro, number, parse
 
 LONGEST_TEXT = 64  # characters of DICOM's LO
 SCHEME = "99EDGESEG"
@@ -30,6 +30,7 @@ REPEATED = (
     *("StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
 NAMED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+MOST_SKEW = 1e-2  # of two directions of length 1 at right angles
 SEXES = ("M", "F", "O", "")
 
 
@@ -74,6 +75,7 @@ def read_source(path: Path) -> Any:
                 f"{path} has no {missing[0]}: it does not say where in a patient its pixels lie, "
                 "and a segmentation in DICOM or NIfTI must. Write its mask with --format png."
             )
+        require_geometry(data, 0, path)
         for name in (*REPEATED, "SliceThickness"):
             if name not in data:
                 setattr(data, name, "")
@@ -81,6 +83,40 @@ def read_source(path: Path) -> Any:
             data.PatientSex = "O"
         _blank_wrong_dates(data)
     return data
+
+
+def require_geometry(data: Any, index: int, path: Path) -> None:
+    """Refuse a picture whose place in the patient makes no sense.
+
+    Args:
+        index: Of the frame.
+
+    Raises:
+        DataError: Positions are no numbers, pixels have no size, or the two directions are not of
+            length 1 and at right angles.
+    """
+    tags = {
+        "ImagePositionPatient": ("PlanePositionSequence", 3),
+        "ImageOrientationPatient": ("PlaneOrientationSequence", 6),
+        "PixelSpacing": ("PixelMeasuresSequence", 2),
+    }
+    found = {}
+    for name, (sequence, count) in tags.items():
+        holder = macro(data, index, sequence)
+        values = [number(holder, name, place) for place in range(count)]
+        found[name] = np.array([np.nan if one is None else one for one in values])
+    directions = found["ImageOrientationPatient"].reshape(2, 3)
+    makes_sense = {
+        "ImagePositionPatient": np.isfinite(found["ImagePositionPatient"]).all(),
+        "ImageOrientationPatient": np.abs(directions @ directions.T - np.eye(2)).max() < MOST_SKEW,
+        "PixelSpacing": np.isfinite(found["PixelSpacing"]).all() and min(found["PixelSpacing"]) > 0,
+    }
+    for name, is_right in makes_sense.items():
+        if not is_right:
+            raise DataError(
+                f"The {name} of {path} makes no sense. Repair the file, or write its mask with "
+                "--format png."
+            )
 
 
 def _blank_wrong_dates(data: Any) -> None:

@@ -46,11 +46,6 @@ def grid_of(sources: Sequence[Path]) -> Grid:
     normal = np.cross(to_columns, to_rows)
     spacing = places[0].spacing
     origins = np.array([place.origin for place in places])
-    if min(spacing) <= 0 or not np.isfinite(origins).all() or np.linalg.norm(normal) < 0.5:
-        raise DataError(
-            f"The orientation or spacing of {sources[0]} makes no sense. Repair the file, or write "
-            "its mask with --format png."
-        )
     order = np.argsort(origins @ normal, kind="stable")
     ordered = [places[index] for index in order]
     require_apart(ordered, PNG_ADVICE)

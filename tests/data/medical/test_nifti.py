@@ -192,6 +192,11 @@ def test_hostile_files_are_refused(tmp_path: Path) -> None:
             r"affine of .* \(sform\) holds NaN or infinity.*Repair its header",
         ),
         "packed": (gzip.compress(content)[:-40], r"Cannot read the NIfTI file .*replace it"),
+        "ending": (gzip.compress(content)[:-4], r"Cannot read the NIfTI file .*replace it"),
+        "checksum": (
+            changed(packed := gzip.compress(content), len(packed) - 8, b"\0\1\2\3"),
+            r"Cannot read the NIfTI file .*replace it",
+        ),
         "bomb": (
             gzip.compress(changed(content, 40, large) + bytes(10**7)),
             "at most 250,000,000 voxels.*Reduce it",

@@ -169,6 +169,27 @@ def test_a_source_without_a_place_is_refused(tmp_path: Path) -> None:
         assert plan_masks([path], "png", 2)[0].name == f"{name}.png"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PixelSpacing", [-0.5, 0.7]),
+        ("PixelSpacing", [0, 0]),
+        ("ImageOrientationPatient", [0, 0, 0, 0, 0, 0]),
+        ("ImageOrientationPatient", [1, 0, 0, 1, 0, 0]),
+        ("ImageOrientationPatient", [2, 0, 0, 0, 2, 0]),
+        ("ImagePositionPatient", [1, 2]),
+    ],
+)
+def test_a_source_whose_place_makes_no_sense_is_refused(
+    name: str, value: list[float], tmp_path: Path
+) -> None:
+    path = write_dicom(tmp_path / "a.dcm", np.zeros((12, 16), np.uint8), **{name: value})
+    for kind in (None, "nifti"):
+        with pytest.raises(DataError, match=f"The {name} of .*a.dcm makes no sense. Repair"):
+            plan_masks([path], kind, 2)
+    assert plan_masks([path], "png", 2)[0].name == "a.png"
+
+
 def test_pictures_of_a_series_share_a_file_and_formats_are_refused(tmp_path: Path) -> None:
     sources = series(tmp_path)
     other = write_dicom(tmp_path / "z.dcm", np.zeros((4, 4), np.uint8), SeriesInstanceUID="1.2.9")
