@@ -121,3 +121,9 @@ def test_a_key_that_others_can_read_is_exposed(tmp_path: Path) -> None:
     make_key_pair(tmp_path / "locked.pem", password="secret")
     (tmp_path / "locked.pem").chmod(0o644)
     assert not is_exposed(tmp_path / "locked.pem")
+
+
+def test_a_private_key_gets_no_name_of_a_public_one(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"key\.pub\.pem is the name of a public key.*key\.pem"):
+        make_key_pair(tmp_path / "key.pub.pem")
+    assert not list(tmp_path.iterdir())
