@@ -28,8 +28,8 @@ from .plan.quant_plan import QuantPlan
 from .qdq_onnx import QUANTIZED_NAME, emit_qdq
 
 RANKING_IMAGES, MOST_IMAGES = 4, 16
-# Flips among 10,000 pixels of calibration images, where roundings are simulated. Other images flip
-# up to 1.9 times as many.
+# Flips among 10,000 pixels of calibration images, where roundings are simulated. Other images may
+# flip nearly twice as many.
 ENOUGH_FLIPS = 15.0
 GROWTH = 1.25  # of the number of convolutions in float, from one try to the next
 

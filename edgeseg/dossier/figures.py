@@ -53,14 +53,15 @@ def require_possible(
         for name in WHOLE:
             if row.get(name) is not None and not _is_whole(row[name]):
                 raise _impossible(row, name, row[name], "it is a whole number from 1 on")
-        for what, low, high in _intervals(row):
+        for key, of, value, (low, high) in _intervals(row):
             if low > high:
-                raise _impossible(row, what, [low, high], "its lower end comes first")
-        for what, value, (low, high) in _with_intervals(row):
+                raise _impossible(row, f"{key}_ci95{of}", [low, high], "its lower end comes first")
+            if value is None:
+                continue
             # A bootstrap interval may leave its own figure out, by less than its width.
             slack = high - low + ROUNDING * max(1.0, abs(value))
             if not low - slack <= value <= high + slack:
-                raise _impossible(row, what, value, f"its interval is {low:g}..{high:g}")
+                raise _impossible(row, f"{key}{of}", value, f"its interval is {low:g}..{high:g}")
         size = row.get("artifact_bytes")
         if artifact_bytes is not None and size is not None and size != artifact_bytes:
             raise _impossible(
@@ -93,26 +94,17 @@ def _figures(row: Mapping[str, Any]) -> Iterator[tuple[str, object, Bounds]]:
         yield "speedup_ci95", value, ABOVE_ZERO
 
 
-def _intervals(row: Mapping[str, Any]) -> Iterator[tuple[str, float, float]]:
+def _intervals(
+    row: Mapping[str, Any],
+) -> Iterator[tuple[str, str, float | None, Sequence[float]]]:
+    """Each interval behind the key of its figure, what that is of, and the figure, if any."""
     for key in METRICS_OF_ROW:
-        if key.endswith("_ci95"):
-            for name, interval in (row.get(key) or {}).items():
-                if interval is not None:
-                    yield f"{key} of {name}", *interval
+        figures = row.get(key) or {}
+        for name, interval in (row.get(f"{key}_ci95") or {}).items():
+            if interval is not None:
+                yield key, f" of {name}", figures.get(name), interval
     if row.get("speedup_ci95"):
-        low, high = row["speedup_ci95"]
-        yield "speedup_ci95", low, high
-
-
-def _with_intervals(row: Mapping[str, Any]) -> Iterator[tuple[str, float, Sequence[float]]]:
-    """Each figure that has an interval."""
-    for key in METRICS_OF_ROW:
-        intervals = row.get(f"{key}_ci95") or {}
-        for name, value in (row.get(key) or {}).items():
-            if value is not None and intervals.get(name) is not None:
-                yield f"{key} of {name}", value, intervals[name]
-    if row.get("speedup") is not None and row.get("speedup_ci95"):
-        yield "speedup", row["speedup"], row["speedup_ci95"]
+        yield "speedup", "", row.get("speedup"), row["speedup_ci95"]
 
 
 def _is_share(name: str) -> bool:

@@ -141,7 +141,7 @@ class Builder:
         assert isinstance(method, Calibrator)
         kept = convolutions_to_keep(
             graph,
-            self._plan(candidate, method, graph).with_float(candidate.float_nodes),
+            self._plan(candidate, method, graph),
             self.context.calibration,
             self.spec.outputs,
             {conv.name: conv.products for conv in quantizable_convs_of(graph)},
@@ -180,7 +180,7 @@ class Builder:
         method, emitter = spec.method, spec.emitter
         if isinstance(method, Calibrator):
             assert emitter is not None
-            plan = self._plan(candidate, method, graph).with_float(candidate.float_nodes)
+            plan = self._plan(candidate, method, graph)
             compiled = self._compile_plan(plan, emitter, graph, folder, candidate.precision)
             return _Form(*compiled, plan)
         if candidate.float_nodes:
@@ -201,7 +201,7 @@ class Builder:
         if key not in self._plans:
             images = self.context.calibration
             self._plans[key] = method.calibrate(graph, images, progress=self.progress)
-        return self._plans[key]
+        return self._plans[key].with_float(candidate.float_nodes)
 
     def _compile_plan(
         self, plan: QuantPlan, emitter: Emitter, graph: Path, folder: Path, precision: str
