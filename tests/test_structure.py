@@ -53,7 +53,7 @@ FLOORS = (
     (COMMANDS,),
     ("fleet",),
     ("measuring",),
-    ("evaluator", "devices"),
+    ("evaluator", "devices", "releasing"),
     ("builder",),
 )
 

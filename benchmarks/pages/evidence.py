@@ -75,7 +75,7 @@ def evidence_of(report: Report, rows: Sequence[dict[str, Any]]) -> dict[str, Any
 def _data(report: Report) -> dict[str, Any]:
     """What is told of the images: not which of them belong together, but how many do."""
     told = {name: part for name, part in report.data.items() if name not in NAMES_OF_IMAGES}
-    if "clusters" in told:
+    if told.get("clusters"):
         told["clusters"] = {**told["clusters"], "of_images": None}
     return told
 

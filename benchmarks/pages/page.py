@@ -81,7 +81,7 @@ def _sections(reports: Sequence[Report], profiles: Sequence[dict[str, Any]]) -> 
     dates = sorted({str(report.environment.get("date", ""))[:10] for report in reports})
     images = sorted({f"{r.data.get('images')} of {r.data.get('folder')}" for r in reports})
     if reports:
-        belonging = [r.data["clusters"]["text"] for r in reports if "clusters" in r.data]
+        belonging = [r.data["clusters"]["text"] for r in reports if r.data.get("clusters")]
         told = f"{', '.join(filter(None, dates))} · images: {'; '.join([*images, *belonging])}"
         yield f'<p class="quiet">{escape(told)}</p>'
     yield "</header><main>"

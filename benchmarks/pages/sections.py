@@ -132,7 +132,7 @@ def _figures_of(model: str, rows: Sequence[dict[str, Any]]) -> Iterable[str]:
             index,
         )
         for index, row in enumerate(timed)
-        if DICE in (row.get("delta") or {})
+        if DICE in (row.get("delta") or {}) and (row.get("delta_ci95") or {}).get(DICE)
     ]
     if points:
         x = axis_around("median latency, ms", [one.x for one in points], is_log=True)

@@ -19,7 +19,10 @@ NO_DEVICE = (
     "a diagnosis."
 )
 STATEMENTS = ("Task", "Data", "Licence", "Limits")  # that a card of weights should make
-KEYS = re.compile(r"\*\*(?P<key>[A-Z][a-z ]+)[:.]\*\* *(?P<text>.*?)(?=\n- \*\*|\n\n|\Z)", re.S)
+SPELLINGS = {"License": "Licence"}
+KEYS = re.compile(
+    r"\*\*(?P<key>[A-Z][a-z ]+)[:.]\*\* *(?P<text>.*?)(?=\n *(?:- )?\*\*|\n\n|\Z)", re.S
+)
 
 
 @dataclass(frozen=True)
@@ -108,5 +111,16 @@ def is_onnx_bundle(bundle: Bundle) -> bool:
 
 
 def read_card(text: str) -> dict[str, str]:
-    """Statements of a card of weights: "**Task:** ..." or "**Limits.** ..." by their headings."""
-    return {found["key"]: " ".join(found["text"].split()) for found in KEYS.finditer(text)}
+    """Statements of a card of weights: "**Task:** ..." or "**Limits.** ..." by their headings.
+
+    Raises:
+        ValueError: It states one of `STATEMENTS` twice.
+    """
+    found = [
+        (SPELLINGS.get(one["key"], one["key"]), " ".join(one["text"].split()))
+        for one in KEYS.finditer("\n".join(text.splitlines()))
+    ]
+    for name in STATEMENTS:
+        if sum(key == name for key, _ in found) > 1:
+            raise ValueError(f"it states {name} twice")
+    return dict(found)

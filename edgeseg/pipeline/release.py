@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edgeseg.benchmarks.margins import require_scored, verdicts_of, with_verdicts
+from edgeseg.benchmarks.margins import verdicts_of
 from edgeseg.benchmarks.pages.evidence import evidence_of, rows_of, without_pictures
 from edgeseg.benchmarks.pages.page import report_page
 from edgeseg.benchmarks.report import Report
@@ -26,8 +25,7 @@ from ..bundle.release_record import RELEASE_NAME, ReleaseRecord
 from ..dossier.acceptance import acceptance_text
 from ..dossier.bom import bom_text
 from ..dossier.card import card_text
-from ..dossier.contents import Dossier, is_onnx_bundle, read_card, require_one_licence
-from ..dossier.figures import require_possible
+from ..dossier.contents import Dossier, is_onnx_bundle
 from ..dossier.keys import SigningKey, read_signing_key
 from ..dossier.metadata import metadata_texts
 from ..dossier.packages import Soup, list_soup, soup_text
@@ -35,21 +33,19 @@ from ..dossier.signing import sign_folder
 from ..dossier.trace import trace_of
 from ..errors import BundleError, EdgesegError, UnknownNameError, UsageError, reason_of
 from ..lazy import is_installed, require_installed
-from ..metrics.limits import KEEPS, MarginVerdict, stated_margins
-from ..models import find_model
-from ..models.find import is_registered
+from ..metrics.limits import KEEPS, MarginVerdict
 from ..progress import SILENT, Progress
 from ..records import VERSION, sha256_of_file
 from ..reference.rewrite_parity import PACKAGES, measure_rewrites
 from ..storage.atomic import writing_folder
-from ..storage.reading import read_json, read_text_file
+from .releasing.measurement import read_measurement
+from .releasing.statements import read_statements
 from .verify import verify_bundle
 
 CHECKER = "runner/check_signature.py"
 STAGING = ".release"
 EXPORT = ("python", "onnx", "onnx_ir", "onnxscript", "onnxruntime")
 PERFORMANCE, TRACE = "performance.json", "traceability.json"
-BENCH = "Take the file that edgeseg bench --json-file has written, unchanged."
 NOTHING_MEASURED: dict[str, Any] = {
     **{name: {} for name in ("environment", "protocol", "data")},
     **{name: [] for name in ("reference", "baselines", "rows", "subgroups")},
@@ -130,7 +126,7 @@ def release_bundle(request: ReleaseRequest, progress: Progress = SILENT) -> Rele
     require_installed(["model_signing", "cyclonedx"], purpose="A release")
     bundle = open_bundle(request.bundle)
     bundle.check_files()
-    report = _read_report(request, bundle)
+    report = read_measurement(request.bench, bundle, request.max_change)
     dossier = _gather(request, bundle, report, progress)
     verdicts = verdicts_of(dossier.row)
     _require_kept(bundle, verdicts, request.max_change)
@@ -171,67 +167,6 @@ def _require_kept(
         )
 
 
-def _read_report(request: ReleaseRequest, bundle: Bundle) -> Report | None:
-    """The measurement with the verdicts on its margins; None where there is none.
-
-    Raises:
-        UsageError: The file is no report, does not measure this bundle, or lacks a metric that was
-            asked for.
-    """
-    report = _given_report(request.bench, bundle) if request.bench else _recorded_report(bundle)
-    if report is None:
-        if request.max_change:
-            raise UsageError(
-                "--max-change needs a measurement, and there is none. Measure the bundle with "
-                "edgeseg bench --json-file, and give that file with --bench."
-            )
-        return None
-    try:
-        own, _ = rows_of(report, bundle.identity, bundle.name)
-        images = report.data.get("images")
-        require_possible([*report.reference, *report.rows], images)
-        require_possible(own, images, artifact_bytes=bundle.artifact_bytes)
-        # Those of the measurement hold where nothing else is asked for.
-        measured = {one.metric: one.allowed for row in report.rows for one in verdicts_of(row)}
-        margins = stated_margins({**measured, **request.max_change})
-        report = with_verdicts(report, margins)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(
-            f"The measurement of {bundle.name} lacks something or was changed ("
-            f"{type(error).__name__}: {reason_of(error)}). {BENCH}"
-        ) from error
-    require_scored(report, request.max_change)
-    return report
-
-
-def _given_report(path: Path, bundle: Bundle) -> Report:
-    if not path.is_file():
-        raise UsageError(f"No report at {path}. Make one with edgeseg bench --json-file.")
-    try:
-        report = Report.from_json(read_json(path))
-        rows, _ = rows_of(report, bundle.identity, bundle.name)
-        baselines = {(row.get("baseline") or {}).get("name") for row in rows}
-        kept = [row for row in report.rows if row in rows or row["name"] in baselines]
-        keys = {row["reference_key"] for row in kept}
-        reference = [row for row in report.reference if row["reference_key"] in keys]
-    except (ValueError, OSError, LookupError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is no report ({reason_of(error)}). {BENCH}") from error
-    rows = [{**row, "bundle_sha256": bundle.identity} if row in rows else row for row in kept]
-    return replace(report, rows=rows, reference=reference, failures=[])
-
-
-def _recorded_report(bundle: Bundle) -> Report | None:
-    """The newest measurement that `edgeseg bench --record` has added to the manifest."""
-    if not bundle.manifest.measurements:
-        return None
-    record = dict(bundle.manifest.measurements[-1])
-    environment, data = record.pop("environment", {}), record.pop("data", {})
-    row = {"reference_key": "", **record, "bundle_sha256": bundle.identity}
-    return Report.from_json(
-        {"environment": environment, "data": data, "reference": [], "rows": [row]}
-    )
-
-
 def _gather(
     request: ReleaseRequest, bundle: Bundle, report: Report | None, progress: Progress
 ) -> Dossier:
@@ -252,7 +187,7 @@ def _gather(
         if not rows[0].get("device"):
             measured_with = report.environment.get("versions", {})
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    card = _read_card(request.card, bundle)
+    card = read_statements(request.card, bundle)
     performance = {
         "schema_version": 1,
         "edgeseg_version": VERSION,
@@ -306,34 +241,6 @@ def _soup(bundle: Bundle, measured_with: Mapping[str, str]) -> list[Soup]:
     tools = (*runtime.build_packages, *runtime.build_tools, *quantizer)
     host = (*EXPORT, *network, *tools, "numpy", "pillow")
     return list_soup(on_device, host, manifest.toolchain, measured_with)
-
-
-def _read_card(path: Path | None, bundle: Bundle) -> dict[str, str]:
-    """Statements on the weights: of a file, or of the card that lies beside shipped weights.
-
-    Raises:
-        UsageError: The file cannot be read, or states nothing.
-    """
-    model = bundle.manifest.model
-    if path is None:
-        with contextlib.suppress(EdgesegError, OSError, ValueError):
-            shipped = find_model(model.name).weights if is_registered(model.spec) else None
-            if shipped and sha256_of_file(shipped.path) == model.weights_sha256:
-                return read_card(read_text_file(shipped.path.with_suffix(".md")))
-        return {}
-    try:
-        statements = read_card(read_text_file(path))
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"--card {path} cannot be read ({reason_of(error)}). Name a file of Markdown."
-        ) from error
-    if not statements:
-        raise UsageError(
-            f"--card {path} states nothing. Write lines such as '- **Task:** ...', '- **Data:** "
-            "...', '- **Licence:** ...' and '- **Limits:** ...'."
-        )
-    require_one_licence(path, statements, bundle)
-    return statements
 
 
 def _texts(dossier: Dossier, asked: Mapping[str, float]) -> dict[str, str]:

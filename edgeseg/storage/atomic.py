@@ -90,6 +90,15 @@ def _remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    """Let what the system refuses name the place that was asked for, not the partial one."""
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from error
+
+
+@contextlib.contextmanager
 def writing_file(path: Path) -> Iterator[IO[bytes]]:
     """Yield a binary file that takes the place of `path` when the block ends without error.
 
@@ -104,12 +113,15 @@ def writing_file(path: Path) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_stale_partials(path)
     partial = _partial_path(path)
+    with _telling(path):
+        opened = partial.open("wb")
     try:
-        with partial.open("wb") as file:
+        with opened as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+        with _telling(path):
+            partial.replace(path)
         _sync_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
@@ -151,7 +163,8 @@ def _partial_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_stale_partials(path)
     partial = _partial_path(path)
-    partial.mkdir()
+    with _telling(path):
+        partial.mkdir()
     try:
         yield partial
     finally:

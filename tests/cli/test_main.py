@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Callable
+from subprocess import CompletedProcess
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+import pytest
 import typer
 from support import ROOT
 
 from edgeseg.cli import COMMANDS, app
+
+RunCli = Callable[..., "CompletedProcess[str]"]
 
 
 def test_commands_print_through_the_console() -> None:
@@ -77,3 +82,22 @@ def test_an_option_means_the_same_in_every_command() -> None:
     for where, text in help_texts().items():
         if where.endswith(" as_json"):
             assert text == "Print the result as JSON."
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("verify", "bundle", "--key", ""), "--key"),
+        (("release", "bundle", "--key", "k.pem", "-o", ""), "-o"),
+        (("verify", "bundle", "--key="), "--key"),
+        (("verify", ""), "An argument"),
+        (("evaluate", "--model", "egeunet", "--data", ""), "--data"),
+    ],
+)
+def test_an_empty_word_is_not_the_current_folder(
+    run_cli: RunCli, words: tuple[str, ...], what: str
+) -> None:
+    done = run_cli(*words)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"Error: {what} is empty")
+    assert "Name what is meant, or leave it out" in done.stderr

@@ -112,6 +112,16 @@ def test_statements_of_a_card() -> None:
         "Limits": "One seed.",
     }
     assert read_card("nothing") == {}
+    lines = "**Task:** x.\r- **License:** MIT.\n**Data:** y."
+    assert read_card(lines) == {"Task": "x.", "Licence": "MIT.", "Data": "y."}
+
+
+@pytest.mark.parametrize(
+    "text", ["- **Task:** a.\n- **Task:** b.", "**Licence.** MIT.\u2028**License:** GPL."]
+)
+def test_a_card_states_a_thing_once(text: str) -> None:
+    with pytest.raises(ValueError, match=r"it states (Task|Licence) twice"):
+        read_card(text)
 
 
 def test_numbers_of_a_text_are_compared_as_they_are_rounded() -> None:

@@ -198,8 +198,12 @@ def test_a_card_of_your_own(
     card.write_text("nothing of the kind")
     with pytest.raises(UsageError, match=r"states nothing\. Write lines such as"):
         release_bundle(again)
-    with pytest.raises(UsageError, match=r"cannot be read.*Name a file of Markdown"):
-        release_bundle(dataclasses.replace(again, card=tmp_path / "gone.md"))
+    card.write_text("**Task:** one.\n**Task:** another.\n")
+    with pytest.raises(UsageError, match=r"it states Task twice.*states each thing once"):
+        release_bundle(again)
+    for place in ("gone.md", "."):
+        with pytest.raises(UsageError, match=r"cannot be read.*Name a file of Markdown"):
+            release_bundle(dataclasses.replace(again, card=tmp_path / place))
 
 
 def test_what_makes_no_release(

@@ -306,3 +306,12 @@ def test_the_folder_is_never_missing_while_it_is_replaced(tmp_path: Path) -> Non
         watcher.join()
     assert not missing.is_set()
     assert names_in(path) == ["100"]
+
+
+def test_a_place_that_cannot_be_written_is_told_by_its_own_name(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 250)  # its partial name would be too long
+    with pytest.raises(OSError, match=f"'{long}'$"), writing_file(long):
+        pass
+    with pytest.raises(OSError, match=f"'{long}'$"), writing_folder(long):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -60,6 +60,7 @@ class CapturedCommand(TyperCommand):
             for index, word in enumerate(args)
             if word != "-" or args[:index][-1:] != ["--json"]
         ]
+        _require_words(kept)
         return super().parse_args(ctx, kept)
 
     def invoke(self, ctx: Any) -> Any:
@@ -70,6 +71,23 @@ class CapturedCommand(TyperCommand):
             raise InterruptedCommandError(
                 "Interrupted. Nothing half-written is left; run the command again."
             ) from None
+
+
+def _require_words(words: Sequence[str]) -> None:
+    """Refuse an empty word, which as a path would be the current folder.
+
+    Raises:
+        UsageError: There is one.
+    """
+    for index, word in enumerate(words):
+        option, is_set, value = word.partition("=")
+        if not word or (is_set and not value and option.startswith("--")):
+            before = option or "".join(words[:index][-1:])
+            what = before if before.startswith("-") else "An argument"
+            raise UsageError(
+                f"{what} is empty, as a variable of the shell gives it that is not set. Name what "
+                "is meant, or leave it out."
+            )
 
 
 @contextlib.contextmanager

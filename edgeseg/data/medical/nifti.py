@@ -26,7 +26,7 @@ from ...lazy import require
 from ...storage.atomic import write_bytes
 from ..decoding import LARGEST_PIXELS
 from .parsing import guarded
-from .windows import FROM_FILE, Window
+from .windows import FROM_FILE, Window, whole_numbers
 
 SUFFIXES = (".nii.gz", ".nii")
 GZIP = b"\x1f\x8b"
@@ -105,14 +105,12 @@ class NiftiFile:
             DataError: They are none.
         """
         with guarded(self.path, "NIfTI file"):
-            values = self._slice(index, axis)
-            if not np.issubdtype(values.dtype, np.integer):
-                if not (np.isfinite(values).all() and (values == np.rint(values)).all()):
-                    raise DataError(
-                        f"The mask {self.path} holds values that are no whole numbers. Save the "
-                        "label of each voxel, one value a class."
-                    )
-                values = values.astype(np.int64)
+            values = whole_numbers(self._slice(index, axis))
+            if values is None:
+                raise DataError(
+                    f"The mask {self.path} holds values that are no whole numbers. Save the "
+                    "label of each voxel, one value a class."
+                )
             return values
 
     def picture(
@@ -134,13 +132,13 @@ class NiftiFile:
                 window = self._own_window()
             if isinstance(window, Window):
                 return window.apply(values)
-            is_whole = np.issubdtype(values.dtype, np.integer)
-            if not is_whole or values.min() < 0 or values.max() > WHITE:
+            grey = whole_numbers(values)
+            if grey is None or grey.min() < 0 or grey.max() > WHITE:
                 raise DataError(
                     f"{self.path} holds values that are no grey of 8 or 16 bits, such as those of "
                     "a scanner. Write [window] with centre and width into the network's spec."
                 )
-            return values.astype(np.uint8 if values.dtype == np.uint8 else np.uint16)
+            return grey.astype(np.uint8 if grey.dtype == np.uint8 else np.uint16)
 
     def _own_window(self) -> Window:
         low, high = (float(self._image.header[name]) for name in ("cal_min", "cal_max"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from ...errors import DataError
 from ...lazy import require
 from ...storage.atomic import write_bytes
-from .parsing import guarded, macro, number, parse
+from .parsing import guarded, macro, number, parse, whole
 
 LONGEST_TEXT = 64  # characters of DICOM's LO
 SCHEME = "99EDGESEG"
@@ -29,7 +30,15 @@ REPEATED = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"),
     *("StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
-NAMED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+# What a segmentation names its source by.
+NAMED = {
+    "StudyInstanceUID": "which study it is of",
+    "SeriesInstanceUID": "which series it is of",
+    "SOPInstanceUID": "which picture it is",
+    "SOPClassUID": "what kind of picture it is",
+}
+UID = re.compile(r"[0-9.]{1,64}")
+GROUPS = "PerFrameFunctionalGroupsSequence"  # where each frame of a file lies
 MOST_SKEW = 1e-2  # of two directions of length 1 at right angles
 SEXES = ("M", "F", "O", "")
 
@@ -61,7 +70,10 @@ def read_source(path: Path) -> Any:
     """
     data = parse(path, pixels=False)
     with guarded(path):
-        missing = [name for name in (*NAMED, "FrameOfReferenceUID") if not getattr(data, name, "")]
+        _require_names(data, path)
+        missing = [] if getattr(data, "FrameOfReferenceUID", "") else ["FrameOfReferenceUID"]
+        if whole(data, "NumberOfFrames", 1) > 1 and not getattr(data, GROUPS, None):
+            missing.append(GROUPS)
         position = macro(data, 0, "PlanePositionSequence")
         if not getattr(position, "ImagePositionPatient", None):
             missing.append("ImagePositionPatient")
@@ -83,6 +95,26 @@ def read_source(path: Path) -> Any:
             data.PatientSex = "O"
         _blank_wrong_dates(data)
     return data
+
+
+def _require_names(data: Any, path: Path) -> None:
+    """Refuse a file that a segmentation could not name.
+
+    Raises:
+        DataError: A UID is missing, or is none.
+    """
+    for name, what in NAMED.items():
+        value = str(getattr(data, name, None) or "")
+        if not value:
+            raise DataError(
+                f"{path} has no {name}: it does not say {what}, and a segmentation in DICOM or "
+                "NIfTI must. Write its mask with --format png."
+            )
+        if not UID.fullmatch(value):
+            raise DataError(
+                f"The {name} of {path} is no UID of digits and dots, and a segmentation repeats "
+                "it. Repair the file, or write its mask with --format png."
+            )
 
 
 def require_geometry(data: Any, index: int, path: Path) -> None:

@@ -80,3 +80,11 @@ def require_window(window: Any) -> Window | str | None:
             f"The window is {window!s:.80}, which is neither 'file' nor a centre and a width."
         )
     return Window(float(window[0]), float(window[1]))
+
+
+def whole_numbers(values: NDArray[Any]) -> NDArray[Any] | None:
+    """The same as integers, as which floating values may stand too; None where they are none."""
+    if np.issubdtype(values.dtype, np.integer):
+        return values
+    is_whole = np.isfinite(values).all() and (values == np.rint(values)).all()
+    return values.astype(np.int64) if is_whole and np.abs(values).max() < 2**53 else None

@@ -154,6 +154,23 @@ def test_labels_are_whole_numbers(tmp_path: Path) -> None:
         read_mask(parts, 3)
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int16, np.uint16])
+def test_whole_numbers_are_grey_however_they_are_stored(tmp_path: Path, kind: type) -> None:
+    values = np.arange(0, 1200, 100).reshape(4, 3, 1)
+    stored = write_nifti(tmp_path / "a.nii", values.astype(kind))
+    expected = write_nifti(tmp_path / "b.nii", values.astype(np.uint16))
+    picture, told = (NiftiFile(path).picture(0, 2, None, None) for path in (stored, expected))
+    assert picture.dtype == np.uint16
+    assert np.array_equal(picture, told)
+
+
+@pytest.mark.parametrize("value", [0.5, -1.0, 65536.0, 1e300])
+def test_other_floating_values_are_no_grey(tmp_path: Path, value: float) -> None:
+    path = write_nifti(tmp_path / "a.nii", np.full((4, 3, 1), value, np.float64))
+    with pytest.raises(DataError, match=r"no grey of 8 or 16 bits.*Write \[window\]"):
+        NiftiFile(path).picture(0, 2, None, None)
+
+
 def changed(content: bytes, place: int, value: bytes) -> bytes:
     return content[:place] + value + content[place + len(value) :]
 

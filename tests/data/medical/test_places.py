@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from medical_files import PATIENT, PLACE, SERIES, STUDY, write_dicom
+from medical_files import PATIENT, PLACE, SERIES, STUDY, with_groups, write_dicom
 from support import needs
 
 from edgeseg.data.medical.outputs import plan_masks
@@ -95,6 +95,7 @@ def test_digits_that_were_cut_off_make_no_other_volume(tmp_path: Path) -> None:
 
 def test_frames_at_one_place_are_told_by_their_names(tmp_path: Path) -> None:
     loop = write_dicom(tmp_path / "loop.dcm", np.stack([EMPTY] * 3))
+    with_groups(loop, [[-10, -20, 5]] * 3)
     with pytest.raises(
         DataError,
         match=r"loop\.dcm#0 and .*loop\.dcm#1 lie at one place .*Patient -10\\-20\\5\).*Take one "

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from medical_files import PATIENT, write_dicom
+from medical_files import PATIENT, with_groups, write_dicom
 from numpy.typing import NDArray
 from PIL import Image
 from support import INSTALL_SCRIPT, UNTESTED, needs
@@ -118,8 +118,6 @@ def test_tags_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
 
 def test_an_enhanced_file_of_many_frames_reads_back_equal(tmp_path: Path) -> None:
     import highdicom
-    from pydicom import dcmread
-    from pydicom.dataset import Dataset
 
     path = write_dicom(
         tmp_path / "loop.dcm",
@@ -130,28 +128,7 @@ def test_an_enhanced_file_of_many_frames_reads_back_equal(tmp_path: Path) -> Non
         PixelSpacing=None,
         SliceThickness=None,
     )
-    data = dcmread(path)
-
-    def group(**entries: dict[str, Any]) -> Dataset:
-        holder = Dataset()
-        for name, values in entries.items():
-            inner = Dataset()
-            for key, value in values.items():
-                setattr(inner, key, value)
-            setattr(holder, name, [inner])
-        return holder
-
-    data.SharedFunctionalGroupsSequence = [
-        group(
-            PixelMeasuresSequence={"PixelSpacing": [0.5, 0.25], "SliceThickness": 5},
-            PlaneOrientationSequence={"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]},
-        )
-    ]
-    data.PerFrameFunctionalGroupsSequence = [
-        group(PlanePositionSequence={"ImagePositionPatient": [0, 0, 5 * index]})
-        for index in range(3)
-    ]
-    data.save_as(path)
+    data = with_groups(path, [[0, 0, 5 * index] for index in range(3)])
     masks = labels()
     write_segmentation(tmp_path / "seg.dcm", [path], masks, ORIGIN)
     made = highdicom.seg.segread(tmp_path / "seg.dcm")
@@ -167,6 +144,33 @@ def test_a_source_without_a_place_is_refused(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=f"has no {name}.*Write its mask with --format png"):
             plan_masks([path], None, 2)
         assert plan_masks([path], "png", 2)[0].name == f"{name}.png"
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("StudyInstanceUID", "it does not say which study it is of"),
+        ("SeriesInstanceUID", "it does not say which series it is of"),
+        ("SOPInstanceUID", "it does not say which picture it is"),
+    ],
+)
+def test_a_source_that_cannot_be_named_is_refused(name: str, words: str, tmp_path: Path) -> None:
+    values = np.zeros((12, 16), np.uint8)
+    path = write_dicom(tmp_path / "a.dcm", values, **{name: None})
+    with pytest.raises(DataError, match=f"has no {name}: {words}.*--format png"):
+        plan_masks([path], None, 2)
+    path = write_dicom(tmp_path / "b.dcm", values, **{name: "1.2.x"})
+    with pytest.raises(DataError, match=f"The {name} of .* is no UID of digits and dots"):
+        plan_masks([path], None, 2)
+
+
+def test_frames_that_do_not_say_where_each_lies_are_refused(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "loop.dcm", np.zeros((3, 12, 16), np.uint16))
+    for kind in (None, "nifti"):
+        with pytest.raises(DataError, match=r"no PerFrameFunctionalGroupsSequence.*--format png"):
+            plan_masks([path], kind, 2)
+    assert len(plan_masks([path], "png", 2)) == 3
 
 
 @pytest.mark.parametrize(

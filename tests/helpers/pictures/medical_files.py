@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,32 @@ def write_nifti(path: Path, values: NDArray[Any], affine: NDArray[Any] | None = 
     path.parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(image, path)
     return path
+
+
+def with_groups(path: Path, positions: Sequence[Sequence[float]]) -> Any:
+    """Give a written file of many frames functional groups, which say where each frame lies."""
+    from pydicom import dcmread
+    from pydicom.dataset import Dataset
+
+    def group(**entries: dict[str, Any]) -> Any:
+        holder = Dataset()
+        for name, values in entries.items():
+            inner = Dataset()
+            for key, value in values.items():
+                setattr(inner, key, value)
+            setattr(holder, name, [inner])
+        return holder
+
+    data = dcmread(path)
+    data.SharedFunctionalGroupsSequence = [
+        group(
+            PixelMeasuresSequence={"PixelSpacing": [0.5, 0.25], "SliceThickness": 5},
+            PlaneOrientationSequence={"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]},
+        )
+    ]
+    data.PerFrameFunctionalGroupsSequence = [
+        group(PlanePositionSequence={"ImagePositionPatient": list(position)})
+        for position in positions
+    ]
+    data.save_as(path)
+    return data

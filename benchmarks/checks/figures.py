@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..errors import UsageError
-from ..metrics.agreement import PER
-from ..metrics.table import METRICS, find_metric
+from edgeseg.errors import UsageError
+from edgeseg.metrics.agreement import PER
+from edgeseg.metrics.table import METRICS, find_metric
 
 TAKE = "Take the file that edgeseg bench --json-file has written, unchanged, or measure again."
 AT_LEAST_ZERO, ABOVE_ZERO = (0.0, math.inf), (5e-324, math.inf)
@@ -25,19 +25,17 @@ BOUNDS = {
     "first_ms": AT_LEAST_ZERO,
     "waited_share": AT_LEAST_ZERO,
 }
+SERIES = ("speedup_ci95", "round_medians_ms", "latency_percentiles_ms")
 MOST_WHOLE = 2**53  # a float holds no larger number exactly
 WHOLE = ("threads", "runs", "batch", "artifact_bytes")  # at least 1
 Bounds = tuple[float, float]
 
 
-def require_possible(
-    rows: Iterable[Mapping[str, Any]], images: object, *, artifact_bytes: int | None = None
-) -> None:
+def require_possible(rows: Iterable[Mapping[str, Any]], images: object) -> None:
     """Refuse rows of a report with figures that cannot be.
 
     Args:
         images: How many images the report says it has.
-        artifact_bytes: Size of what the rows measured; None where they measured several things.
 
     Raises:
         UsageError: A share lies outside 0..1, a time is negative, a figure is no number, or the
@@ -62,11 +60,6 @@ def require_possible(
             slack = high - low + ROUNDING * max(1.0, abs(value))
             if not low - slack <= value <= high + slack:
                 raise _impossible(row, f"{key}{of}", value, f"its interval is {low:g}..{high:g}")
-        size = row.get("artifact_bytes")
-        if artifact_bytes is not None and size is not None and size != artifact_bytes:
-            raise _impossible(
-                row, "artifact_bytes", size, f"the bundle's files have {artifact_bytes}"
-            )
 
 
 def _impossible(row: Mapping[str, Any], what: str, value: object, why: str) -> UsageError:
@@ -90,8 +83,22 @@ def _figures(row: Mapping[str, Any]) -> Iterator[tuple[str, object, Bounds]]:
     for name, value in (row.get("latency_ms") or {}).items():
         if value is not None:
             yield f"latency_ms {name}", value, ABOVE_ZERO
-    for value in row.get("speedup_ci95") or ():
-        yield "speedup_ci95", value, ABOVE_ZERO
+    for name, value in (row.get("phases_ms") or {}).items():
+        yield f"phases_ms {name}", value, AT_LEAST_ZERO
+    for name in SERIES:
+        for value in row.get(name) or ():
+            yield name, value, ABOVE_ZERO
+    if row.get("baseline"):
+        yield "baseline latency_ms_p50", row["baseline"].get("latency_ms_p50"), ABOVE_ZERO
+    yield from _figures_of_images(row.get("per_image") or {})
+
+
+def _figures_of_images(sample: Mapping[str, Any]) -> Iterator[tuple[str, object, Bounds]]:
+    for value in sample.get("flips_per_10k") or ():
+        yield "per_image flips_per_10k", value, (0.0, float(PER))
+    for name, values in (sample.get("values") or {}).items():
+        for value in values:
+            yield f"per_image {name}", value, _of_score(name)
 
 
 def _intervals(

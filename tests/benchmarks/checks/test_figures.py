@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edgeseg.dossier.figures import require_possible
+from edgeseg.benchmarks.checks.figures import require_possible
 from edgeseg.errors import UsageError
 
 ROW: dict[str, Any] = {
@@ -31,7 +31,6 @@ ROW: dict[str, Any] = {
 
 def test_what_a_benchmark_writes_is_possible() -> None:
     require_possible([ROW, {"name": "masks only", "accuracy": None, "latency_ms": None}], 17)
-    require_possible([ROW], 17, artifact_bytes=1000)
 
 
 @pytest.mark.parametrize(
@@ -75,12 +74,11 @@ def test_what_a_benchmark_writes_is_possible() -> None:
         ({"latency_ms": {"p50": 10**400}}, r"latency_ms p50 is 10{70,}"),
         ({"runs": 2.5}, r"runs is 2\.5, and it is a whole number from 1 on"),
         ({"threads": 0}, r"threads is 0, and it is a whole number"),
-        ({"artifact_bytes": 999}, r"artifact_bytes is 999, and the bundle's files have 1000"),
     ],
 )
 def test_what_cannot_be_names_the_row_and_the_figure(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words) as caught:
-        require_possible([ROW | changes], 17, artifact_bytes=1000)
+        require_possible([ROW | changes], 17)
     assert str(caught.value).startswith("The measurement of net-intel-int8 cannot be: ")
     assert "edgeseg bench --json-file has written, unchanged, or measure again" in str(caught.value)
 

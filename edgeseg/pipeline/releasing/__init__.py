@@ -1,0 +1,1 @@
+"""What a release is made from: the measurement and the card, read and checked."""
