@@ -73,6 +73,10 @@ class Evaluator(Protocol):
     def convs(self, rewrites: Sequence[str]) -> list[QuantizableConv]:
         """Convolutions of the rewritten graph that can be INT8, in order."""
 
+    def kept_in_float(self, candidate: Candidate) -> tuple[str, ...]:
+        """Those that must stay in float for few flips, by what INT8 changes of the masks; those of
+        the candidate, which is by a plan, where that cannot be found out."""
+
 
 class CachedEvaluator:
     """An evaluator that answers from the timing cache where it can."""
@@ -130,6 +134,13 @@ class CachedEvaluator:
 
     def convs(self, rewrites: Sequence[str]) -> list[QuantizableConv]:
         return self._evaluator.convs(rewrites)
+
+    def kept_in_float(self, candidate: Candidate) -> tuple[str, ...]:
+        answer = self._timing_cache.ask(
+            _question("kept in float", candidate),
+            lambda: {"convolutions": list(self._evaluator.kept_in_float(candidate))},
+        )
+        return tuple(answer["convolutions"])
 
     def _find(
         self, command: str, measure: Callable[[], Evaluation], *candidates: Candidate

@@ -143,7 +143,7 @@ class Search:
                 self._enter_with_variants(fixed, "int8")
                 self._try_methods(fixed, self._leading_rewrites())
         self._try_calibrators()
-        self._try_depthwise_in_float()
+        self._try_more_in_float()
 
     def _try_methods(self, fixed: Candidate, rewrites: tuple[str, ...]) -> None:
         for name, options, has_plan in self.space.methods:
@@ -178,17 +178,22 @@ class Search:
                 candidate = replace(poor, method=name, method_options=())
                 self._enter_with_variants(candidate, "int8", until=self.budget_s)
 
-    def _try_depthwise_in_float(self) -> None:
-        """Where no INT8 is good: depthwise convolutions have few products to save."""
-        poor = self._poor_plan()
-        if poor is None:
-            return
-        convs = self.evaluator.convs(poor.rewrites)
+    def _try_more_in_float(self) -> None:
+        """Where no INT8 is good: in float first what INT8 changes the masks most by, then depthwise
+        convolutions, which have few products to save."""
+        for choose in (self.evaluator.kept_in_float, self._with_depthwise):
+            poor = self._poor_plan()
+            if poor is None or self.leaderboard.is_out_of_time(self.budget_s):
+                return
+            kept = choose(poor)
+            if len(kept) < len(self.evaluator.convs(poor.rewrites)):
+                candidate = replace(poor, float_nodes=kept)
+                self._enter_with_variants(candidate, "int8", until=self.budget_s)
+
+    def _with_depthwise(self, candidate: Candidate) -> tuple[str, ...]:
+        convs = self.evaluator.convs(candidate.rewrites)
         depthwise = {conv.name for conv in convs if conv.is_depthwise}
-        kept = tuple(sorted(depthwise.union(poor.float_nodes)))
-        if depthwise and len(kept) < len(convs):
-            candidate = replace(poor, float_nodes=kept)
-            self._enter_with_variants(candidate, "int8", until=self.budget_s)
+        return tuple(sorted(depthwise.union(candidate.float_nodes)))
 
     def _poor_plan(self) -> Candidate | None:
         """INT8 by a plan whose masks are not good enough, if no INT8 is good otherwise."""

@@ -93,6 +93,9 @@ class FakeEvaluator:
         }
         return [*CONVS, *(conv for name, conv in made.items() if name in rewrites)]
 
+    def kept_in_float(self, candidate: Candidate) -> tuple[str, ...]:
+        return candidate.float_nodes
+
     def _ratio(self, challenger: Candidate, incumbent: Candidate | None) -> Ratio:
         before = PLAIN_MS if incumbent is None else self.latency_ms(incumbent)
         speedup = before / self.latency_ms(challenger)

@@ -151,3 +151,23 @@ def test_depthwise_convolutions_stay_in_float_where_no_int8_is_good_otherwise() 
 
     outcome = search(Evaluator(lambda candidate: times[candidate.precision], evaluation))
     assert (outcome.candidate.method, outcome.candidate.float_nodes) == ("plan", depthwise)
+
+
+def test_what_changes_the_masks_most_stays_in_float_where_no_int8_is_good_otherwise() -> None:
+    class Evaluator(FakeEvaluator):
+        def kept_in_float(self, candidate: Candidate) -> tuple[str, ...]:
+            self.asked.append("kept in float")
+            return tuple(sorted({*candidate.float_nodes, "conv2"}))
+
+    times = {"fp32": 10.0, "bf16": 20.0, "int8": 5.0}
+    is_good = {True: dropping(0.0), False: dropping(0.02)}
+    evaluator = Evaluator(
+        lambda candidate: times[candidate.precision],
+        lambda candidate: is_good[not candidate.method or "conv2" in candidate.float_nodes],
+    )
+    outcome = search(evaluator)
+    assert (outcome.candidate.method, outcome.candidate.float_nodes) == ("plan", ("conv2",))
+    assert evaluator.asked.count("kept in float") == 1
+    good = Evaluator(lambda candidate: times[candidate.precision], lambda _: is_good[True])
+    search(good)
+    assert "kept in float" not in good.asked

@@ -220,6 +220,12 @@ class Contest(abc.ABC):
             self._convs[key] = quantizable_convs_of(self.builder.lower(key)[0])
         return self._convs[key]
 
+    def kept_in_float(self, candidate: Candidate) -> tuple[str, ...]:
+        try:
+            return self.builder.keep_sensitive(candidate).float_nodes
+        except EdgesegError:
+            return candidate.float_nodes  # to be evaluated, and refused with the reason
+
     def _examine(self, candidate: Candidate | None, images: int) -> Evaluation:
         made = self._make(candidate)
         participant = self._participant(candidate)
