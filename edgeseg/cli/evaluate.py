@@ -89,6 +89,12 @@ def _print_record(request: EvaluateRequest, scores: dict[str, Any]) -> None:
     _print_groups(scores.get("groups", {}))
     if request.against is not None:
         theirs = scores["against"]
+        if "scored_at" in theirs:
+            height, width = theirs["scored_at"]
+            print_result(
+                f"Inputs differ in size: masks of both are compared at {height}x{width}, to which "
+                "the smaller are resized."
+            )
         compared = theirs.get("metrics", theirs)
         print_result(f"{theirs['model']}, {theirs['weights']}")
         _print_scores(compared["accuracy"], compared["accuracy_ci95"])

@@ -139,8 +139,9 @@ def score_model(
         independent, with scores of each as a whole; `accuracy` and `accuracy_ci95` by metric;
         `groups` where the folder has a groups.csv, by column and group; `metrics` where a set was
         asked for; `against` with the other network's scores and, as `difference` and
-        `difference_ci95`, this network's minus those, also of the metrics of that set; and, as
-        `margins`, whether it stays within them.
+        `difference_ci95`, this network's minus those, also of the metrics of that set; as
+        `margins`, whether it stays within them; and, where inputs differ in size, as `scored_at`
+        the larger, at which masks of both are compared.
 
     Raises:
         UsageError: The other network looks for other classes, or a margin names a metric that is
@@ -149,6 +150,7 @@ def score_model(
     spec = model.spec
     if against is not None:
         _require_same_classes(spec, against.spec)
+    size = None if against is None else _common_size(spec, against.spec)
     chosen = None if metrics is None else choose_metrics(spec, metrics)
     sets = (OVERLAP,) if chosen is None else (OVERLAP, chosen.metrics)
     tell_files(dataset, progress)
@@ -160,7 +162,9 @@ def score_model(
     clusters = clusters_of(dataset)  # which also tells what is wrong in groups.csv
     ends = spec.inputs, spec.outputs
     with progress.stage("evaluate", total=len(dataset)) as stage:
-        tables = score_labelled(predict, dataset, *ends, *sets, stage=stage, clusters=clusters)
+        tables = score_labelled(
+            predict, dataset, *ends, *sets, stage=stage, clusters=clusters, size=size
+        )
     record: dict[str, Any] = {
         "model": spec.name,
         "weights": model.weights.name,
@@ -176,8 +180,15 @@ def score_model(
     if chosen is not None:
         record["metrics"] = _metrics_record(chosen, tables[1], [pair.name for pair in dataset])
     if against is not None:
-        record["against"] = _compare_with(against, tables, dataset, max_change, progress)
+        compared = _compare_with(against, tables, dataset, max_change, size, progress)
+        record["against"] = compared if size is None else {**compared, "scored_at": [*size]}
     return record
+
+
+def _common_size(spec: ModelSpec, other: ModelSpec) -> tuple[int, int] | None:
+    """Where inputs differ in size, the larger height and width; else None."""
+    ours, theirs = ((one.inputs.height, one.inputs.width) for one in (spec, other))
+    return None if ours == theirs else (max(ours[0], theirs[0]), max(ours[1], theirs[1]))
 
 
 def _require_same_classes(spec: ModelSpec, other: ModelSpec) -> None:
@@ -228,6 +239,7 @@ def _compare_with(
     tables: Sequence[ScoreTable],
     dataset: FolderDataset,
     max_change: Mapping[str, float],
+    size: tuple[int, int] | None,
     progress: Progress,
 ) -> dict[str, Any]:
     """Scores of another network, and what the first one's `tables` differ from them."""
@@ -242,7 +254,9 @@ def _compare_with(
     with progress.stage(f"evaluate {spec.name}", total=len(dataset)) as stage:
         clusters = tables[0].clusters
         ends = spec.inputs, spec.outputs
-        theirs = score_labelled(predict, dataset, *ends, *sets, stage=stage, clusters=clusters)
+        theirs = score_labelled(
+            predict, dataset, *ends, *sets, stage=stage, clusters=clusters, size=size
+        )
     accuracy, *others = (
         {
             "accuracy": other.scores(),

@@ -9,7 +9,9 @@ import pytest
 from onnx_files import save, small_net
 
 from edgeseg.metrics.scores import OVERLAP, ImageScores, gather_scores
-from edgeseg.pipeline.evaluate import EvaluateRequest, evaluate_model, score_groups
+from edgeseg.models import TrainedModel
+from edgeseg.pipeline.builder.request import open_split
+from edgeseg.pipeline.evaluate import EvaluateRequest, evaluate_model, score_groups, score_model
 
 
 def image(found: int, extra: int, missed: int) -> ImageScores:
@@ -38,3 +40,18 @@ def test_an_onnx_file_is_scored_without_its_network(tmp_path: Path) -> None:
     assert 0 <= record["accuracy"]["dice_pooled"] <= 1
     low, high = record["accuracy_ci95"]["dice_pooled"]
     assert low <= record["accuracy"]["dice_pooled"] <= high
+
+
+def test_networks_of_two_sizes_are_compared_at_the_larger(tmp_path: Path) -> None:
+    names = {}
+    for side in (32, 64):
+        folder = tmp_path / str(side)
+        folder.mkdir()
+        net = str(save(small_net(sizes=(1, 3, "h", "w")), folder))
+        names[side] = TrainedModel.find(net, folder / "spec.toml", (side, side), None)
+    dataset = open_split(None, "val")
+    record = score_model(names[32], dataset, against=names[64])["against"]
+    assert record["scored_at"] == [64, 64]
+    same = score_model(names[32], dataset, against=names[32])["against"]
+    assert "scored_at" not in same
+    assert same["difference"]["dice_pooled"] == 0
