@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg.data.groups import PATIENT
 from edgeseg.errors import UsageError
+from edgeseg.metrics.agreement import PER
 from edgeseg.metrics.bootstrap import Interval
 from edgeseg.metrics.clusters import Clusters
 from edgeseg.metrics.metric import Metric
@@ -29,7 +31,8 @@ from .figures import TAKE
 ROUNDING = 1e-6  # of figures as they are written, relative to those above 1
 OTHER_DRAWS = 0.1  # of an interval's width: another version may draw other resamples
 PERCENTILES = ("p50", "p90", "p99")
-MEDIAN_OF_PERCENTILES = 25  # place of the median in `latency_percentiles_ms`
+PERCENTILES_GIVE = "latency_percentiles_ms give"
+PERCENT_PLACES = 51  # 0, 2, ..., 100 percent
 IMAGES = "the single images"
 
 
@@ -92,13 +95,22 @@ def require_consistent(report: Report) -> None:
     references = {row["reference_key"]: row for row in report.reference}
     for row in (*report.reference, *report.rows):
         try:
-            reference = references.get(row.get("reference_key"))
-            _check_scores(row, None if reference is row else reference, report.data, clusters)
-            _check_times(row)
+            if row in report.reference:
+                _require_one(report.reference, row)
+                reference = None
+            else:
+                reference = references.get(row["reference_key"])
+            _check_scores(row, reference, report.data, clusters)
+            _check_times(row, report.protocol)
             if row.get("speedup") is not None:
                 _check_speedup(row, report)
         except ContradictionError as error:
             raise _refusal(row, str(error)) from error
+
+
+def _require_one(references: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> None:
+    if sum(one["reference_key"] == row["reference_key"] for one in references) > 1:
+        raise ContradictionError("it is there twice (reference_key)")
 
 
 def _refusal(row: Mapping[str, Any], why: str) -> UsageError:
@@ -113,16 +125,22 @@ def _clusters_of(data: Mapping[str, Any]) -> Clusters | None:
         _require_as_many("names", data["names"], images)
     for column, values in (data.get("groups") or {}).items():
         _require_as_many(f"groups.{column}", values, images)
-    told = data.get("clusters") or {}
-    if told.get("of_images") is None:
+    if PATIENT in (data.get("groups") or {}):
+        raise ContradictionError(f"groups.{PATIENT} would name patients, and is no grouping")
+    told = data.get("clusters")
+    if told is None:
         return None
     _require_as_many("clusters.of_images", told["of_images"], images)
     try:
         clusters = Clusters.from_json(told)
     except ValueError as error:
         raise ContradictionError(f"clusters are none: {error}") from error
-    if clusters and clusters.count != told["count"]:
-        raise ContradictionError(f"clusters are {clusters.count}, and count is {told['count']}")
+    expected = clusters.to_json() if clusters else {}
+    for name in ("count", "text"):
+        if told[name] != expected[name]:
+            raise ContradictionError(
+                f"clusters.{name} is {told[name]!r:.80}, and of_images give {expected[name]!r}"
+            )
     return clusters
 
 
@@ -169,10 +187,8 @@ def _check_scores(
     for name, score in ours.scores().items():
         _require_equal(f"accuracy of {name}", row["accuracy"].get(name), score, IMAGES)
     found = {"accuracy_ci95": ours.intervals()}
-    # Intervals of images that belong together, of which nothing more is told, are not these.
-    if clusters is None and data.get("clusters"):
-        return
     if reference is not None and reference.get("per_image"):
+        _check_flips(row["per_image"], reference["per_image"])
         theirs = _table_of(reference, data["images"], clusters)
         if theirs.metrics == ours.metrics:
             found["delta_ci95"] = ours.difference_intervals(theirs)
@@ -180,6 +196,35 @@ def _check_scores(
     for key, intervals in found.items():
         for name, interval in intervals.items():
             _require_near(f"{key} of {name}", (row.get(key) or {}).get(name), interval)
+
+
+def _check_flips(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+    """Both have one truth, and no more pixels are found or right than flips can have changed."""
+    own, other = (np.asarray(one["counts"], np.int64) for one in (ours, theirs))
+    if own.shape != other.shape:
+        raise ContradictionError("per_image counts have another shape than the reference's")
+    right, extra, missed = range(3)
+    flips = (
+        np.asarray(ours["flips_per_10k"], np.float64) / PER * own[:, :, [right, extra]].sum((1, 2))
+    )
+    found = np.abs((own - other)[:, :, [right, extra]].sum(-1)).sum(-1) / 2
+    changed = np.abs((own - other)[:, :, right].sum(-1))
+    for place in range(len(own)):
+        if ((own - other)[place][:, [right, missed]].sum(-1) != 0).any():
+            raise ContradictionError(
+                f"per_image counts of image {place} have another true area than the reference's"
+            )
+        if max(found[place], changed[place]) > flips[place] + 0.5:
+            raise ContradictionError(
+                f"per_image counts of image {place} differ from the reference's by more than the "
+                f"{flips[place]:.0f} pixels that flips_per_10k tells"
+            )
+    for name, values in ours["values"].items():
+        pairs = zip(values, theirs["values"].get(name, values), flips, strict=True)
+        for place, (value, expected, count) in enumerate(pairs):
+            if count < 0.5:
+                what = f"per_image {name} of image {place}, of which no pixel flips,"
+                _require_equal(what, value, expected, "the reference's values")
 
 
 def _check_changes(row: Mapping[str, Any], reference: Mapping[str, float]) -> None:
@@ -203,6 +248,13 @@ def _table_of(row: Mapping[str, Any], images: int, clusters: Clusters | None) ->
     for name, values in alike.items():
         _require_as_many(f"per_image {name}", values, images)
     counts = _counts_of(sample, row.get("input_size"))
+    diagonal = math.hypot(*row["input_size"]) if row.get("input_size") else math.inf
+    for name, values in told.items():
+        if name in METRICS and find_metric(name).unit == "px" and max(values) > diagonal:
+            raise ContradictionError(
+                f"per_image {name} reaches {max(values):g}, and the image's diagonal is "
+                f"{diagonal:.1f}"
+            )
     known = [find_metric(name) for name in row["accuracy"] if name in METRICS]
     chosen = [one for one in known if one.from_counts is not None or one.name in told]
     values = {one.name: _values_of(one, counts, told) for one in chosen if not one.is_pooled}
@@ -239,7 +291,7 @@ def _values_of(
     return values
 
 
-def _check_times(row: Mapping[str, Any]) -> None:
+def _check_times(row: Mapping[str, Any], protocol: Mapping[str, Any]) -> None:
     latency = row.get("latency_ms")
     if not latency:
         return
@@ -247,13 +299,38 @@ def _check_times(row: Mapping[str, Any]) -> None:
     for (low, smaller), (high, larger) in pairwise(told):
         if smaller > larger:
             raise ContradictionError(f"latency_ms {low} is {smaller:g}, above {high}, {larger:g}")
-    every = row.get("latency_percentiles_ms") or ()
+    _require_equal("fps", row.get("fps"), 1e3 / latency["mean"], "the mean of latency_ms")
+    if (row.get("waited_share") or 0) > row["threads"]:
+        raise ContradictionError(f"waited_share is {row['waited_share']:g} of its time")
+    if not row.get("is_sweep") and protocol.get("threads") not in (None, row["threads"]):
+        raise ContradictionError(
+            f"threads is {row['threads']}, and the protocol's is {protocol['threads']}"
+        )
+    every = row.get("latency_percentiles_ms")
+    if every is not None:
+        _check_percentiles(row, latency, every)
+
+
+def _check_percentiles(
+    row: Mapping[str, Any], latency: Mapping[str, float | None], every: Sequence[float]
+) -> None:
+    """The summary and the rounds against the percentiles 0, 2, ..., 100."""
+    if len(every) != PERCENT_PLACES:
+        raise ContradictionError(f"latency_percentiles_ms has {len(every)} of {PERCENT_PLACES}")
     if any(before > after for before, after in pairwise(every)):
         raise ContradictionError("latency_percentiles_ms fall")
-    if len(every) > MEDIAN_OF_PERCENTILES:
-        median = every[MEDIAN_OF_PERCENTILES]
-        _require_equal("latency_ms p50", latency["p50"], median, "latency_percentiles_ms")
-    _require_equal("fps", row.get("fps"), 1e3 / latency["mean"], "the mean of latency_ms")
+    for name, place in (("p50", 25), ("p90", 45)):
+        _require_equal(
+            f"latency_ms {name}", latency.get(name), every[place], "latency_percentiles_ms"
+        )
+    within = [("p99", latency.get("p99"), every[-2]), ("mean", latency["mean"], every[0])]
+    within += [("a round median", value, every[0]) for value in row.get("round_medians_ms") or ()]
+    for name, value, least in within:
+        slack = ROUNDING * max(1.0, every[-1])
+        if value is not None and not least - slack <= value <= every[-1] + slack:
+            raise ContradictionError(
+                f"latency_ms {name} is {value:g}, and {PERCENTILES_GIVE} {least:g}..{every[-1]:g}"
+            )
 
 
 def _check_speedup(row: Mapping[str, Any], report: Report) -> None:
@@ -263,7 +340,8 @@ def _check_speedup(row: Mapping[str, Any], report: Report) -> None:
     another size may have the same name.
     """
     name, told = row["baseline"]["name"], row["baseline"]["latency_ms_p50"]
-    timed = [one for one in report.rows if one["name"] == name and one.get("latency_ms")]
+    others = report.rows if row["is_baseline"] else [one for one in report.rows if one is not row]
+    timed = [one for one in others if one["name"] == name and one.get("latency_ms")]
     if not timed and not report.reference:
         return
     if not timed:
@@ -272,8 +350,9 @@ def _check_speedup(row: Mapping[str, Any], report: Report) -> None:
     median = baseline["latency_ms"]["p50"]
     _require_equal("baseline latency_ms_p50", told, median, f"the row of {baseline['name']}")
     ours, theirs = (one.get("round_medians_ms") for one in (row, baseline))
-    if ours and theirs and len(ours) == len(theirs):
-        speedup, interval = paired_speedup([[one] for one in ours], [[one] for one in theirs])
-        _require_equal("speedup", row["speedup"], speedup, "round_medians_ms")
-        for told_end, end in zip(row.get("speedup_ci95") or (), interval, strict=False):
-            _require_equal("an end of speedup_ci95", told_end, end, "round_medians_ms")
+    if not ours or not theirs or len(ours) != len(theirs):
+        raise ContradictionError("round_medians_ms of it and its baseline are not as many")
+    speedup, interval = paired_speedup([[one] for one in ours], [[one] for one in theirs])
+    _require_equal("speedup", row["speedup"], speedup, "round_medians_ms")
+    for told_end, end in zip(row["speedup_ci95"], interval, strict=True):
+        _require_equal("an end of speedup_ci95", told_end, end, "round_medians_ms")

@@ -85,6 +85,10 @@ def _figures(row: Mapping[str, Any]) -> Iterator[tuple[str, object, Bounds]]:
             yield f"latency_ms {name}", value, ABOVE_ZERO
     for name, value in (row.get("phases_ms") or {}).items():
         yield f"phases_ms {name}", value, AT_LEAST_ZERO
+    sustained = row.get("sustained") or {}
+    for value in (sustained.get("seconds"), *(sustained.get("medians_ms") or ())):
+        if value is not None:
+            yield "sustained", value, ABOVE_ZERO
     for name in SERIES:
         for value in row.get(name) or ():
             yield name, value, ABOVE_ZERO

@@ -20,6 +20,7 @@ TOGETHER = {
     "accuracy": ("accuracy_ci95", "delta", "delta_ci95", "relative_change", "flips_per_10k"),
     "latency_ms": ("runs", "fps"),
     "speedup": ("speedup_ci95", "baseline", "latency_ms"),
+    "margins": ("accuracy",),
 }
 MOST_TOLD = 80  # characters of what a place holds
 
@@ -208,7 +209,7 @@ class RowPart(Part):
     def _comes_together(self) -> Self:
         for name, others in TOGETHER.items():
             missing = [other for other in others if getattr(self, other) is None]
-            if getattr(self, name) is not None and missing:
+            if getattr(self, name) not in (None, []) and missing:
                 raise ValueError(f"{missing[0]} is missing beside {name}")
         return self
 

@@ -40,7 +40,8 @@ def describe_depth(paths: Sequence[Path], inputs: InputContract) -> str | None:
         highest = max((_highest_value(path, inputs) for path in deep), default=WHITE)
     except DataError:
         return None  # is told where the image is used
-    if highest > DARK:
+    is_windowed = inputs.window is not None and is_medical(deep[0]) if deep else False
+    if highest > DARK or highest == 0 or is_windowed:
         return None
     bits = max(highest.bit_length(), 8)
     is_grey = _read(deep[0], inputs).dtype == np.uint16

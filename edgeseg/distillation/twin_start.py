@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..models.logits import inner_network
 from ..models.twin import ChannelAffine, ConvolutionBridge
-from .bridge_start import BridgeFit
+from .kernel_start import KernelFit
 
 SMALLEST_VARIANCE = 1e-12
 
@@ -86,7 +86,7 @@ def start_twin(
     twin to what the original gives, so that it makes up for the approximations before it.
 
     A BatchNorm becomes a line for each channel with the statistics that it saw, a `ChannelAffine`
-    its slope and offset, a `ConvolutionBridge` the least squares of its kernels.
+    its slope and offset, a `ConvolutionBridge` or a stem the least squares of its kernels.
 
     Args:
         replaced: Names of the modules that differ, see `edgeseg.models.twin.Twin.replaced`.
@@ -102,7 +102,8 @@ def start_twin(
     ours.load_state_dict({**state, **known})
     for name in _order_of_parts(theirs, replaced, images[0]):
         module = ours.get_submodule(name)
-        fit: BridgeFit | Line = BridgeFit() if isinstance(module, ConvolutionBridge) else Line()
+        has_kernels = isinstance(module, (ConvolutionBridge, nn.Conv2d))
+        fit: KernelFit | Line = KernelFit() if has_kernels else Line()
         for image in images:
             arriving, _ = _pass_of(ours, name, image)
             _, wanted = _pass_of(theirs, name, image)

@@ -90,10 +90,10 @@ def require_one_licence(path: Path, card: Mapping[str, str], bundle: Bundle) -> 
     """Refuse a card that names another licence of the weights than the bundle does.
 
     Raises:
-        UsageError: It does; the card may say more than the name.
+        UsageError: It does; the card begins with the name, and may say more.
     """
     stated, told = bundle.manifest.model.weights_licence, card.get("Licence")
-    if stated and told and letters_of(stated) not in letters_of(told):
+    if stated and told and not letters_of(told).startswith(letters_of(stated)):
         raise UsageError(
             f"--card {path} says that the weights' licence is {told.rstrip('.'):.80}, and the "
             f"bundle that it is {stated}: they are weights that EdgeSeg ships. Correct the card."

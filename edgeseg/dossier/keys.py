@@ -14,7 +14,7 @@ from ..storage.atomic import write_bytes
 
 PASSWORD = "EDGESEG_KEY_PASSWORD"
 PUBLIC_ENDING = ".pub.pem"
-NEW_KEY = "Name a private key with --key, or make one with edgeseg release --new-key."
+NEW_KEY = "Name the key's file with --key, or make a pair with edgeseg release --new-key."
 
 
 @dataclass(frozen=True)

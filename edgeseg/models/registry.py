@@ -13,6 +13,7 @@ MODELS = Registry(
         "egeunet": "edgeseg.models.egeunet:SPEC",
         "egeunet-twin-relu": "edgeseg.models.egeunet:EDGE_SPEC",
         "ulite": "edgeseg.models.ulite:SPEC",
+        "ulite-twin-relu": "edgeseg.models.ulite:EDGE_SPEC",
         "miniseg": "edgeseg.models.miniseg:SPEC",
         "msnet": "edgeseg.models.msnet:SPEC",
         "m2snet": "edgeseg.models.m2snet:SPEC",

@@ -7,6 +7,7 @@ from the original's. What is replaced:
     GroupNorm of large maps     BatchNorm, which folds into the convolution before it
     LayerNorm of large maps     a factor and a summand for each channel
     GELU                        hard-swish or ReLU
+    first convolution, 7x7      3x3: it runs on every pixel of the image
 
 Statistics of each pixel or group, which a LayerNorm or GroupNorm computes anew for every image,
 are thus constants. A bridge of EGE-UNet splits two maps, brings the parts together in groups of an
@@ -27,6 +28,8 @@ from .egeunet.network import ChannelLayerNorm, Gab, resize_bilinear
 from .logits import WrappedNetwork
 
 KEPT_STRIDE = 8
+STEM_KERNEL, WIDE_KERNEL = 3, 7
+IMAGE_CHANNELS = 4  # at most
 PROBE_SIDE = 128  # a multiple of every network's stride
 NORMS_AND_BRIDGES = (nn.GroupNorm, ChannelLayerNorm, Gab)
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"hard_swish": nn.Hardswish, "relu": nn.ReLU}
@@ -170,6 +173,15 @@ def _cheap_form(module: nn.Module, activation: Callable[[], nn.Module]) -> nn.Mo
         return ChannelAffine(len(module.weight))
     if isinstance(module, nn.GELU):
         return activation()
+    if isinstance(module, nn.Conv2d) and _is_wide_stem(module):
+        return nn.Conv2d(module.in_channels, module.out_channels, STEM_KERNEL, padding=1)
     if isinstance(module, Gab):
         return ConvolutionBridge(module.pre_project.in_channels, module.pre_project.out_channels)
     return None
+
+
+def _is_wide_stem(layer: nn.Conv2d) -> bool:
+    """Whether a convolution takes each pixel of an image and many about it."""
+    same_size = layer.stride == (1, 1) and layer.padding == tuple(k // 2 for k in layer.kernel_size)
+    plain = same_size and layer.groups == 1 and layer.dilation == (1, 1)
+    return plain and layer.in_channels <= IMAGE_CHANNELS and min(layer.kernel_size) >= WIDE_KERNEL

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -144,13 +145,10 @@ def score_model(
         the larger, at which masks of both are compared.
 
     Raises:
-        UsageError: The other network looks for other classes, or a margin names a metric that is
-            not scored.
+        UsageError: The other network has other classes, or a margin names what is not scored.
     """
     spec = model.spec
-    if against is not None:
-        _require_same_classes(spec, against.spec)
-    size = None if against is None else _common_size(spec, against.spec)
+    size = None if against is None else _size_to_compare(spec, against.spec)
     chosen = None if metrics is None else choose_metrics(spec, metrics)
     sets = (OVERLAP,) if chosen is None else (OVERLAP, chosen.metrics)
     tell_files(dataset, progress)
@@ -162,9 +160,8 @@ def score_model(
     clusters = clusters_of(dataset)  # which also tells what is wrong in groups.csv
     ends = spec.inputs, spec.outputs
     with progress.stage("evaluate", total=len(dataset)) as stage:
-        tables = score_labelled(
-            predict, dataset, *ends, *sets, stage=stage, clusters=clusters, size=size
-        )
+        score = partial(score_labelled, stage=stage, clusters=clusters, size=size)
+        tables = score(predict, dataset, *ends, *sets)
     record: dict[str, Any] = {
         "model": spec.name,
         "weights": model.weights.name,
@@ -180,24 +177,24 @@ def score_model(
     if chosen is not None:
         record["metrics"] = _metrics_record(chosen, tables[1], [pair.name for pair in dataset])
     if against is not None:
-        compared = _compare_with(against, tables, dataset, max_change, size, progress)
-        record["against"] = compared if size is None else {**compared, "scored_at": [*size]}
+        record["against"] = _compare_with(against, tables, dataset, max_change, size, progress)
     return record
 
 
-def _common_size(spec: ModelSpec, other: ModelSpec) -> tuple[int, int] | None:
-    """Where inputs differ in size, the larger height and width; else None."""
-    ours, theirs = ((one.inputs.height, one.inputs.width) for one in (spec, other))
-    return None if ours == theirs else (max(ours[0], theirs[0]), max(ours[1], theirs[1]))
+def _size_to_compare(spec: ModelSpec, other: ModelSpec) -> tuple[int, int] | None:
+    """Where inputs differ in size, the larger height and width; else None.
 
-
-def _require_same_classes(spec: ModelSpec, other: ModelSpec) -> None:
+    Raises:
+        UsageError: The networks look for other classes.
+    """
     ours, theirs = (len(one.outputs.classes) for one in (spec, other))
     if ours != theirs:
         raise UsageError(
             f"{other.name} knows {theirs} classes, {spec.name} {ours}. Compare networks of the "
             "same classes."
         )
+    (rows, columns), (others, wide) = ((s.inputs.height, s.inputs.width) for s in (spec, other))
+    return None if (rows, columns) == (others, wide) else (max(rows, others), max(columns, wide))
 
 
 def _of_clusters(table: ScoreTable) -> dict[str, Any]:
@@ -269,6 +266,8 @@ def _compare_with(
     record: dict[str, Any] = {"model": spec.name, "weights": model.weights.name, **accuracy}
     if others:
         (record["metrics"],) = others
+    if size is not None:
+        record["scored_at"] = [*size]
     if max_change:
         record["margins"] = [one.to_json() for one in _judge(max_change, comparable, theirs)]
     return record

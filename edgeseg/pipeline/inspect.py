@@ -18,6 +18,7 @@ from ..formats.onnx_files.reading import (
     layout_of,
     ports,
     read_graph,
+    require_no_loop,
 )
 from ..models.foreign.onnx_file import read_onnx_model
 from ..storage.atomic import write_text
@@ -116,6 +117,7 @@ def inspect_onnx(path: Path, size: tuple[int, int] | None = None) -> Inspection:
     """
     file = read_graph(path)
     model = file.model
+    require_no_loop(model, path)
     image = image_input(model, path)
     layout, channels = layout_of(image, path)
     fixed = image.sizes[2:] if layout == "NCHW" else image.sizes[1:3]

@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from edgeseg.distillation.bridge_start import BridgeFit
+from edgeseg.distillation.kernel_start import KernelFit
 from edgeseg.distillation.twin_start import Line, start_twin
 from edgeseg.models import find_model
 from edgeseg.models.egeunet.network import ChannelLayerNorm
@@ -48,7 +48,7 @@ def make_affine() -> Affine:
 def test_bridge_finds_the_kernels_that_made_its_answers() -> None:
     torch.manual_seed(0)
     hidden, found = ConvolutionBridge(3, 2), ConvolutionBridge(3, 2)
-    fit = BridgeFit()
+    fit = KernelFit()
     for _ in range(3):
         maps = torch.randn(2, 3, 8, 8), torch.randn(2, 2, 16, 16), torch.randn(2, 1, 16, 16)
         with torch.no_grad():
@@ -62,7 +62,7 @@ def test_bridge_finds_the_kernels_that_made_its_answers() -> None:
 
 
 def test_bridge_of_what_never_changes_is_its_bias() -> None:
-    bridge, fit = ConvolutionBridge(1, 1), BridgeFit()
+    bridge, fit = ConvolutionBridge(1, 1), KernelFit()
     maps = torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
     fit.add(maps, torch.full((1, 1, 4, 4), 7.0))
     fit.set_weights(bridge)
@@ -99,3 +99,21 @@ def test_start_is_nearer_than_the_weights_alone() -> None:
     weights_alone = error()
     start_twin(twin, original, twin.replaced, [image])
     assert error() < 0.5 * weights_alone
+
+
+def test_a_small_stem_starts_at_the_least_squares_of_the_wide_one() -> None:
+    torch.manual_seed(2)
+    original = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 7, padding=3))
+    with torch.no_grad():  # what lies within 3x3 alone
+        inner = original[0].weight[:, :, 2:5, 2:5].clone()
+        original[0].weight.zero_()
+        original[0].weight[:, :, 2:5, 2:5] = inner
+    twin = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 7, padding=3))
+    replaced = replace_slow_parts(twin, torch.nn.ReLU)
+    assert replaced == {"0": "Conv2d"}
+    assert twin[0].kernel_size == (3, 3)
+    image = torch.randn(2, 3, 24, 24)
+    start_twin(twin, original, replaced, [image])
+    with torch.no_grad():
+        assert torch.allclose(twin[0].weight, inner, rtol=0.02, atol=1e-3)
+        assert float((twin(image) - original(image)).square().mean()) < 1e-3

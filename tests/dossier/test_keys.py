@@ -96,7 +96,7 @@ def test_files_that_are_no_private_key(tmp_path: Path) -> None:
     rsa_key = rsa.generate_private_key(65537, 2048)
     kinds = "releases are signed with one on the curve P-256 or P-384"
     cases = {
-        tmp_path / "gone.pem": r"There is no key at .*make one with edgeseg release --new-key",
+        tmp_path / "gone.pem": r"There is no key at .*make a pair with edgeseg release --new-key",
         tmp_path: r"is a folder\. Name the file",
         public: r"is a public key, and a signature is made with the private one",
         tmp_path / "text.pem": r"is no private key in PEM",

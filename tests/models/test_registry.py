@@ -52,6 +52,7 @@ KNOWN_PLACES = {
     "egeunet": "edgeseg.models.egeunet:EgeUnet",
     "egeunet-twin-relu": "edgeseg.models.twin:Twin",
     "ulite": "edgeseg.models.ulite:ULite",
+    "ulite-twin-relu": "edgeseg.models.twin:Twin",
     "miniseg": "edgeseg.models.miniseg:MiniSeg",
     "msnet": "edgeseg.models.msnet:MsNet",
     "m2snet": "edgeseg.models.m2snet:M2SNet",

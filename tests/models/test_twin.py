@@ -60,6 +60,10 @@ def test_shipped_twin_is_the_variant_of_its_original() -> None:
     assert shipped.weights is not None
     assert replace(shipped, weights=None) == variant_of(find_model("egeunet"), "-twin-relu")
     assert find_model("egeunet-twin-relu", None, (64, 64)).inputs.height == 64
+    smaller = find_model("ulite-twin-relu")
+    assert (smaller.inputs.height, smaller.inputs.width) == (192, 192)
+    original = find_model("ulite", None, (192, 192))
+    assert replace(smaller, weights=None) == variant_of(original, "-twin-relu")
 
 
 def test_unknown_original_is_refused() -> None:
@@ -174,3 +178,30 @@ def test_recipes_are_those_of_the_original() -> None:
     assert find_recipe(find_model("egeunet-twin"), "short") == find_recipe(
         find_model("egeunet"), "short"
     )
+
+
+@pytest.mark.parametrize(
+    ("layer", "is_replaced"),
+    [
+        (torch.nn.Conv2d(3, 16, 7, padding=3), True),
+        (torch.nn.Conv2d(1, 8, 9, padding=4, bias=False), True),
+        (torch.nn.Conv2d(3, 16, 5, padding=2), False),
+        (torch.nn.Conv2d(3, 16, 7, padding=3, stride=2), False),
+        (torch.nn.Conv2d(3, 16, 7), False),
+        (torch.nn.Conv2d(3, 3, 7, padding=3, groups=3), False),
+        (torch.nn.Conv2d(16, 16, 7, padding=3), False),
+    ],
+)
+def test_a_wide_stem_becomes_small(layer: torch.nn.Conv2d, is_replaced: bool) -> None:
+    parent = torch.nn.Sequential(layer)
+    assert bool(replace_slow_parts(parent, torch.nn.ReLU)) == is_replaced
+    image = torch.rand(1, layer.in_channels, 16, 16)
+    if is_replaced:
+        assert parent[0].kernel_size == (3, 3)
+        assert parent(image).shape == layer(image).shape
+
+
+def test_ulite_becomes_one_of_relu_with_a_small_stem() -> None:
+    replaced = find_model("ulite-twin-relu").make_network().replaced
+    assert replaced.pop("conv_in") == "Conv2d"
+    assert set(replaced.values()) == {"ReLU"}

@@ -29,6 +29,7 @@ from onnx_files import (
 )
 
 from edgeseg.errors import UsageError
+from edgeseg.models.foreign.onnx_file import read_onnx_model
 from edgeseg.models.foreign.user import read_description
 from edgeseg.pipeline.inspect import inspect_onnx, write_spec
 
@@ -114,9 +115,37 @@ def decided_net() -> onnx.ModelProto:
     return model_of([*model.graph.node, node], model.graph.input, outputs, constants)
 
 
+def looping_net() -> onnx.ModelProto:
+    """It adds one to its map a thousand million times."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["go_on"], "/go"),
+            helper.make_node("Add", ["before", "one"], ["after"], "/plus"),
+        ],
+        "body",
+        [
+            value("turn", (), onnx.TensorProto.INT64),
+            value("go", (), onnx.TensorProto.BOOL),
+            value("before", (1, 1, 32, 32)),
+        ],
+        [value("go_on", (), onnx.TensorProto.BOOL), value("after", (1, 1, 32, 32))],
+    )
+    model = small_net(names=("pixels", "map"))
+    constants = [
+        *model.graph.initializer,
+        numpy_helper.from_array(np.int64(10**9), "turns"),
+        numpy_helper.from_array(np.array(True), "yes"),
+        numpy_helper.from_array(np.float32(1), "one"),
+    ]
+    loop = helper.make_node("Loop", ["turns", "yes", "map"], ["logits"], "/loop", body=body)
+    outputs = [value("logits", (1, 1, 32, 32))]
+    return model_of([*model.graph.node, loop], model.graph.input, outputs, constants)
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
+        (looping_net, "runs in a loop, in /loop (Loop). Export"),
         (broken_net, "holds NaN or infinity for random images. Export"),
         (random_net, "answers one image in two ways. Take out"),
         (decided_net, "mask bool (1, 1, 32, 32), the numbers of the classes"),
@@ -178,3 +207,21 @@ def test_a_build_names_one_network(
     done = run_cli("build", "--target", "intel", *words, "--output", tmp_path / "bundle")
     assert done.returncode == 2
     assert advice in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("last", ["Sigmoid", "Softmax", "Identity"])
+def test_logits_are_none_where_the_last_operation_makes_probabilities(
+    last: str, tmp_path: Path
+) -> None:
+    model = small_net(names=("pixels", "map"))
+    settings = {"axis": 1} if last == "Softmax" else {}
+    made = helper.make_node(last, ["map"], ["shares"], "/last", **settings)
+    moved = helper.make_node("Identity", ["shares"], ["logits"], "/moved")
+    outputs = [value("logits", (1, 1, 32, 32))]
+    nodes = [*model.graph.node, made, moved]
+    path = save(model_of(nodes, model.graph.input, outputs, model.graph.initializer), tmp_path)
+    if last == "Identity":
+        assert read_onnx_model(path, tmp_path / "spec.toml").returns == "logits"
+        return
+    with pytest.raises(UsageError, match=rf"/last \({last}\).*Write returns = \"probabilities\""):
+        read_onnx_model(path, tmp_path / "spec.toml")

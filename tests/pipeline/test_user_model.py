@@ -232,6 +232,8 @@ def test_scores_for_one_foreground_class_are_left_out_of_three_classes(
         ("my_package.nets:TinyNet", "width = 48", "width = true", "width is True, .*whole"),
         ("my_package.nets:TinyNet", "channels = 3", 'channels = "3"', "channels is '3', .*whole"),
         ("my_package.nets:TinyNet", '"disc", "centre"', '"disc", "disc"', "a class twice"),
+        ("my_package.nets:TinyNet", '"disc", "centre"', '"disc", " "', "printable letters"),
+        ("my_package.nets:TinyNet", '"disc", "centre"', '"disc", "a\\nb"', "printable letters"),
         (
             "my_package.nets:TinyNet",
             'classes = ["background", "disc", "centre"]',

@@ -76,6 +76,7 @@ class DicomFile:
                 f"{self.path} claims {self.frames} frames; from 1 to {MOST_FRAMES:,} are read. "
                 "Repair the file, or cut it into parts."
             )
+        self._require_frames()
         self.is_segmentation = str(getattr(data, "SOPClassUID", "")) == SEGMENTATION
         allocated = whole(data, "BitsAllocated", 32)
         self.bits = whole(data, "BitsStored", allocated)
@@ -85,6 +86,31 @@ class DicomFile:
             raise DataError(
                 f"{self.path} has {self.bits} of {allocated} bits a value, which is not read. "
                 "Save it with 8 or 16 bits."
+            )
+        top = whole(data, "HighBit", self.bits - 1)
+        if top != self.bits - 1:
+            raise DataError(
+                f"{self.path} keeps its {self.bits} bits up to bit {top} (HighBit), which is not "
+                f"read. Save it with HighBit {self.bits - 1}, as DICOM has it since 2008."
+            )
+
+    def _require_frames(self) -> None:
+        """Refuse plain pixels of more frames than the file claims.
+
+        Raises:
+            DataError: There are.
+        """
+        data = self.data
+        is_plain = "PixelData" in data and not data.file_meta.TransferSyntaxUID.is_compressed
+        if not is_plain or "422" in str(getattr(data, "PhotometricInterpretation", "")):
+            return
+        size = self.rows * self.columns
+        size *= whole(data, "SamplesPerPixel", 1) * whole(data, "BitsAllocated", 32)
+        held = len(data.PixelData) * 8
+        if held - self.frames * size >= max(size, 16):  # bits; else it fills up to whole words
+            raise DataError(
+                f"{self.path} claims {self.frames} frames (NumberOfFrames) and holds the pixels of "
+                f"{held // size}. Repair the file."
             )
 
     def count(self, axis: int) -> int:

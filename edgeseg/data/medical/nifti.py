@@ -316,6 +316,10 @@ def _require_sense(header: Any, path: Path) -> None:
             f"The header of {path} tells {told} (dim), and a volume has 1 voxel or more along each "
             "axis. Repair its header, or save the volume again."
         )
+    if any(math.isinf(header[name]) for name in ("scl_slope", "scl_inter")):
+        raise DataError(
+            f"The header of {path} scales by infinity (scl_slope, scl_inter). Repair its header."
+        )
     bits, stated = header.get_data_dtype().itemsize * 8, int(header["bitpix"])
     if bits != stated:
         raise DataError(

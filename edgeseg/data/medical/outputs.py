@@ -15,7 +15,7 @@ from ..gallery import write_mask
 from ..layout import without_suffix
 from . import nifti
 from .frames import split_frame
-from .places import places_of, require_one_volume
+from .places import places_of, require_apart, require_one_volume
 from .readers import list_frames, reader_of, spacing_of
 from .segmentations import Origin, series_of, write_segmentation
 from .series import grid_of, write_series_labels
@@ -102,8 +102,10 @@ def plan_masks(paths: Sequence[Path], format_name: str | None, axis: int) -> lis
     for plan in plans:  # before anything is computed
         if plan.format == NIFTI and plan.is_series:
             grid_of(plan.sources)
-        elif len(plan.sources) > 1:
-            require_one_volume(places_of(plan.sources))
+        elif plan.format == DICOM_SEG and len(plan.frames) > 1:
+            places = places_of(plan.sources)
+            require_one_volume(places)
+            require_apart(places)
     return plans
 
 

@@ -31,6 +31,7 @@ SHARED = {
     "SeriesInstanceUID": "series",
     "FrameOfReferenceUID": "frames of reference",
 }
+ALONE = "Or write masks with --format png."
 APART = "Predict each by itself, or write masks with --format png."
 
 
@@ -137,21 +138,26 @@ def _require_one_owner(first: Place, place: Place) -> None:
             )
 
 
-def require_apart(places: Sequence[Place], advice: str) -> None:
-    """Refuse two pictures at one place.
+def order_of(places: Sequence[Place]) -> list[int]:
+    """Places of the pictures in the order of slices, along the normal of the first."""
+    normal = np.cross(*np.reshape(places[0].directions, (2, 3)))
+    heights = np.array([place.origin for place in places]) @ normal
+    return list(map(int, np.argsort(heights, kind="stable")))
 
-    Args:
-        places: In the order of slices.
+
+def require_apart(places: Sequence[Place]) -> None:
+    """Refuse two pictures at one place.
 
     Raises:
         DataError: There are two.
     """
-    for place, following in itertools.pairwise(places):
+    ordered = [places[index] for index in order_of(places)]
+    for place, following in itertools.pairwise(ordered):
         if np.abs(following.origin - place.origin).max() < SAME_PLACE:
             raise DataError(
                 f"{place.picture} and {following.picture} lie at one place "
-                f"(ImagePositionPatient {_text(place.origin)}), and a NIfTI volume has one slice "
-                f"at each. Take one out, such as that of another time or contrast. {advice}"
+                f"(ImagePositionPatient {_text(place.origin)}), and a volume has one slice at "
+                f"each. Take one out, such as that of another time or contrast. {ALONE}"
             )
 
 

@@ -154,7 +154,7 @@ def list_frames(file: Path, axis: int = AXIAL) -> list[Path]:
     if opened is None or split_frame(file)[1] is not None:
         return [file]
     count = opened.count(axis)
-    if count == 1:
+    if count == opened.count(AXIAL) == 1:
         return [file]
     return [frame_path(file, index, axis) for index in range(count)]
 

@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from ...errors import DataError
 from ...lazy import require
 from ...storage.atomic import write_bytes
-from .places import MOST_TILT, Place, Vector, places_of, require_apart, require_one_volume
+from .places import (
+    MOST_TILT,
+    Place,
+    Vector,
+    order_of,
+    places_of,
+    require_apart,
+    require_one_volume,
+)
 
 MOST_SHIFT = 0.01  # of the distance between slices
 PNG_ADVICE = "Write masks with --format png or dicom-seg."
@@ -45,10 +53,9 @@ def grid_of(sources: Sequence[Path]) -> Grid:
     to_columns, to_rows = np.reshape(places[0].directions, (2, 3))
     normal = np.cross(to_columns, to_rows)
     spacing = places[0].spacing
-    origins = np.array([place.origin for place in places])
-    order = np.argsort(origins @ normal, kind="stable")
+    order = order_of(places)
     ordered = [places[index] for index in order]
-    require_apart(ordered, PNG_ADVICE)
+    require_apart(places)
     step = normal * (next((place.thickness for place in places[::-1] if place.thickness), 1.0))
     if len(places) > 1:
         step = _step(ordered, normal)
@@ -56,7 +63,7 @@ def grid_of(sources: Sequence[Path]) -> Grid:
     affine[:3, 0] = to_columns * spacing[1]
     affine[:3, 1] = to_rows * spacing[0]
     affine[:3, 2], affine[:3, 3] = step, ordered[0].origin
-    return Grid(np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, tuple(order.tolist()))
+    return Grid(np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, tuple(order))
 
 
 def _step(places: Sequence[Place], normal: Vector) -> Vector:

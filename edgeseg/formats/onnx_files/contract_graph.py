@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 OPSET = 20
 SCOPES = "pkg.torch.onnx.name_scopes"
+# What only moves or resizes values, and what makes probabilities of them.
+SHAPING = ("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Resize", "Cast")
+SQUASHING = ("Sigmoid", "Softmax", "HardSigmoid")
 TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
@@ -65,6 +68,8 @@ def contract_graph(
     _fix_input(model, source.name, layout, inputs)
     model = _folded(model, path)
     require_one_way(model, path)
+    if returns == "logits":
+        _require_logits(model, path)
     model = _in_opset(model, path)
     _name_nodes(model)
     given = ports(model.graph.output)[0]
@@ -134,6 +139,24 @@ def output_layout(given: Port, layout: str, outputs: OutputContract, path: Path)
         f"The output of {path} is {given.text}, and the spec says channels = {channels}. Correct "
         "channels and classes there, or name another output."
     )
+
+
+def _require_logits(model: ModelProto, path: Path) -> None:
+    """Refuse a mask that a sigmoid or softmax has been over, as a second one would be added.
+
+    Raises:
+        UsageError: Names the node.
+    """
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    node = made_by.get(model.graph.output[0].name)
+    while node is not None and node.op_type in SHAPING:
+        node = made_by.get(node.input[0])
+    if node is not None and node.op_type in SQUASHING:
+        raise UsageError(
+            f"The output of {path} holds probabilities: its last operation is {listing([node])}, "
+            'and returns = "logits" in the spec would add it a second time. Write returns = '
+            '"probabilities".'
+        )
 
 
 def _keep_one_output(model: ModelProto, name: str) -> None:

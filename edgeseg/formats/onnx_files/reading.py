@@ -24,6 +24,7 @@ PURPOSE = "Reading an ONNX file"
 OLDEST, NEWEST = 11, 23  # opsets
 LARGEST_BYTES = 2_000_000_000  # of a file; protobuf holds no more
 STANDARD = ("", "ai.onnx")
+LOOPS = ("Loop", "Scan")
 CONTROL = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 QUANTIZED = frozenset(
     {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul"}
@@ -225,6 +226,20 @@ def require_one_way(model: ModelProto, path: Path) -> None:
             f"{path} decides while it runs, in {listing(found)}, and that does not fold to one way "
             "at a fixed size. Export the network in eval mode with an example of a fixed size, "
             "without torch.jit.script."
+        )
+
+
+def require_no_loop(model: ModelProto, path: Path) -> None:
+    """Refuse loops, which may run for ever, before anything is run.
+
+    Raises:
+        UsageError: Names the nodes.
+    """
+    found = _found(model, lambda node: node.op_type in LOOPS)
+    if found:
+        raise UsageError(
+            f"{path} runs in a loop, in {listing(found)}. Export the network in eval mode with an "
+            "example of a fixed size, without torch.jit.script."
         )
 
 

@@ -238,6 +238,8 @@ def _contracts(
     normalization = _normalization(image["value_range"], channels, transforms)
     count = mask["num_channels"]
     names = [str(mask["channel_def"][str(place)]) for place in range(count)]
+    if not all(name.strip() and name.isprintable() for name in names):
+        raise ValueError(f"channel_def names {names}, and a name consists of printable letters")
     if count == 1:
         # One map tells one class; what is not of it is background.
         names = ["background", names[0]]

@@ -215,6 +215,8 @@ def _require_kinds(record: dict[str, Any]) -> None:
     classes = record["classes"]
     if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
         raise ValueError(f"classes is {classes!r}, which is not a list of names.")
+    if not all(name.strip() and name.isprintable() for name in classes):
+        raise ValueError(f"classes is {classes!r}, and a name consists of printable letters.")
     if len(set(classes)) < len(classes):
         raise ValueError(f"classes is {classes!r}, which names a class twice.")
     if not isinstance(record.get("title", ""), str):

@@ -9,6 +9,7 @@ from ...lazy import attributes_on_demand
 from ...metrics.scores import MetricSet
 from ..recipe import Recipe
 from ..spec import ModelSpec, ShippedWeights
+from ..variants import describe_variant
 
 if TYPE_CHECKING:
     from .network import ULite as ULite
@@ -53,3 +54,11 @@ SPEC = ModelSpec(
     recipes=RECIPES,
     taps=TAPS,
 )
+# Registered too, since its weights are shipped; it takes smaller images.
+EDGE_SPEC = describe_variant(
+    SPEC,
+    "-twin-relu",
+    parameters=876_497,
+    macs=343_507_968,
+    weights=ShippedWeights("ulite_twin_relu_isic2018", "isic2018_task1", "CC-BY-NC-4.0"),
+).at_size(192, 192)

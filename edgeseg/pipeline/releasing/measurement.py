@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,14 @@ def read_measurement(
     measured = _measured(bundle)
     require_own(own, measured)
     require_own(report.rows, measured, OF_BASELINES)
+    require_own(report.reference, measured, ("model",))
+    _require_rows(own, bundle)
     require_consistent(report)
+    if max_change and not own[0].get("per_image"):
+        raise UsageError(
+            f"--max-change needs what single images gave, and the measurement of {bundle.name} "
+            f"does not hold it. Give the report with --bench. {UNCHANGED}"
+        )
     try:
         # Those of the measurement hold where nothing else is asked for.
         stated = {one.metric: one.allowed for row in report.rows for one in verdicts_of(row)}
@@ -60,6 +67,19 @@ def read_measurement(
         ) from error
     require_scored(report, max_change)
     return report
+
+
+def _require_rows(rows: Sequence[Mapping[str, Any]], bundle: Bundle) -> None:
+    """Refuse rows of another name, and two of one place and number of threads."""
+    seen = set()
+    for row in rows:
+        place = row.get("device"), row["threads"]
+        if place in seen or not row["name"].startswith(bundle.name):
+            what = f"has two rows on {place[1]} threads" if place in seen else "has another name"
+            raise UsageError(
+                f"The measurement of {bundle.name} {what}: {row['name']!s:.80}. {UNCHANGED}"
+            )
+        seen.add(place)
 
 
 def _given_report(path: Path, bundle: Bundle) -> Report:

@@ -295,3 +295,22 @@ def test_files_without_pixels_and_deflated_ones_are_left_out_and_told_by_their_r
     for length in range(400, len(cut) - RAMP.size, 7):
         (tmp_path / "cut.dcm").write_bytes(cut[:length])
         assert is_shown(tmp_path / "cut.dcm"), length
+
+
+def test_bits_that_lie_elsewhere_and_frames_that_are_not_told_are_refused(tmp_path: Path) -> None:
+    from pydicom import dcmread
+
+    shifted = write_dicom(tmp_path / "a.dcm", RAMP << 4, BitsStored=12)
+    data = dcmread(shifted)
+    data.HighBit = 15
+    data.save_as(shifted)
+    with pytest.raises(DataError, match=r"keeps its 12 bits up to bit 15 \(HighBit\).*HighBit 11"):
+        read_image(shifted)
+    frames = write_dicom(tmp_path / "b.dcm", np.stack([RAMP] * 4), BitsStored=12, NumberOfFrames=2)
+    with pytest.raises(DataError, match=r"claims 2 frames \(NumberOfFrames\).*pixels of 4"):
+        list_frames(frames)
+    odd = write_dicom(tmp_path / "c.dcm", np.zeros((3, 3), np.uint8))
+    data = dcmread(odd)
+    data.PixelData = data.PixelData + b"\0"  # to whole words
+    data.save_as(odd)
+    assert read_image(odd, 1).shape == (3, 3, 1)

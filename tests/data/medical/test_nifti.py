@@ -317,3 +317,20 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
     bomb.write_bytes(gzip.compress(content + bytes(3 * 10**7), 1))
     # What follows the values is never looked at.
     assert read_image(frame_path(bomb, 0), 1).shape == (6, 5, 1)
+
+
+def test_a_volume_of_one_axial_slice_may_have_many_along_another_axis(tmp_path: Path) -> None:
+    thin = write_nifti(tmp_path / "a.nii", np.arange(24, dtype=np.uint8).reshape(1, 6, 4))
+    (along,) = list_frames(thin, 0)
+    assert read_image(along, 1).shape == (4, 6, 1)
+    flat = write_nifti(tmp_path / "b.nii", np.arange(24, dtype=np.uint8).reshape(6, 4, 1))
+    assert list_frames(flat) == [flat]
+    assert len(list_frames(flat, 0)) == 6
+
+
+def test_a_scale_of_infinity_is_refused(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "a.nii", np.zeros((4, 4, 2), np.int16))
+    content = path.read_bytes()
+    path.write_bytes(changed(content, 112, np.float32(np.inf).tobytes()))  # scl_slope
+    with pytest.raises(DataError, match=r"scales by infinity \(scl_slope, scl_inter\)\. Repair"):
+        read_image(path)

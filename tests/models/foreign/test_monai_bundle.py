@@ -252,6 +252,7 @@ def test_texts_that_look_like_code_stay_texts(folder: Path) -> None:
         ("inputs.image.spatial_shape", [64, 64, 64]),
         ("inputs.image.value_range", [-1000, 1000]),
         ("outputs.pred.channel_def", {}),
+        ("outputs.pred.channel_def", {"0": "background", "1": " "}),
         ("outputs.pred", 3),
         ("inputs", {}),
     ],

@@ -22,6 +22,7 @@ from edgeseg.dossier.card import card_text
 from edgeseg.dossier.contents import Dossier
 from edgeseg.dossier.trace import trace_of
 from edgeseg.errors import UsageError
+from edgeseg.metrics.clusters import Clusters
 from edgeseg.pipeline.releasing.measurement import read_measurement
 
 pytestmark = needs(
@@ -71,6 +72,16 @@ def change_places(record: Record, *places: Any, by: Callable[[Any], Any]) -> Non
     part[places[-1]] = by(part[places[-1]])
 
 
+def without_flips(sample: Record) -> Record:
+    """The same without a flip, though pixels that were right are not."""
+    counts = copy.deepcopy(sample["counts"])
+    for background, foreground in counts:
+        part = min(50, foreground[0] - 1)
+        foreground[0], foreground[2] = foreground[0] - part, foreground[2] + part
+        background[1] += part
+    return {**sample, "counts": counts, "values": {}, "flips_per_10k": [0.0] * len(counts)}
+
+
 CONTRADICTIONS: dict[str, tuple[tuple[Any, ...], Callable[[Any], Any], str]] = {
     "score": (
         ("rows", 0, "accuracy", "dice_pooled"),
@@ -118,6 +129,33 @@ CONTRADICTIONS: dict[str, tuple[tuple[Any, ...], Callable[[Any], Any], str]] = {
         lambda values: values[1:],
         r"per_image flips_per_10k holds \d of \d images",
     ),
+    "rounds": (
+        ("rows", 0, "round_medians_ms"),
+        lambda values: values[1:],
+        r"round_medians_ms of it and its baseline are not as many",
+    ),
+    "fast rounds": (
+        ("rows", 0, "round_medians_ms"),
+        lambda values: [value / 50 for value in values],
+        r"latency_ms a round median is .*, and latency_percentiles_ms give",
+    ),
+    "fewer percentiles": (
+        ("rows", 0, "latency_percentiles_ms"),
+        lambda values: values[:10],
+        r"latency_percentiles_ms has 10 of 51",
+    ),
+    "waiting": (("rows", 0, "waited_share"), lambda _: 5.0, r"waited_share is 5 of its time"),
+    "threads": (("rows", 0, "threads"), lambda _: 16, r"threads is 16, and the protocol's is"),
+    "distance": (
+        ("rows", 0, "per_image", "values", "hd95_px", 0),
+        lambda _: 9000.0,
+        r"per_image hd95_px reaches 9000, and the image's diagonal is",
+    ),
+    "patients": (
+        ("data", "groups"),
+        lambda groups: {"patient": groups["site"]},
+        r"groups\.patient would name patients",
+    ),
     "names": (("data", "names"), lambda names: names[1:], r"names holds \d of \d images"),
     "groups": (("data", "groups", "site"), lambda names: names[1:], r"groups\.site holds \d of"),
     "percentiles": (
@@ -163,6 +201,61 @@ def test_what_contradicts_itself_is_not_taken(
     )
 
 
+def forget_scores(row: Record) -> None:
+    """Leave nothing that would have to fit the single images."""
+    row["accuracy"] = {"of another package": 1.0}
+    for key in ("delta", "relative_change", "accuracy_ci95", "delta_ci95"):
+        row[key] = {}
+
+
+def test_masks_that_differ_without_a_flip(record: Record, bundle: Bundle, tmp_path: Path) -> None:
+    row = own(record)
+    row["per_image"] = without_flips(row["per_image"])
+    row["flips_per_10k"] = 0.0
+    forget_scores(row)
+    with pytest.raises(UsageError, match=r"differ from the reference's by more than the 0 pixels"):
+        read(record, bundle, tmp_path)
+
+
+def test_another_truth_than_the_references(record: Record, bundle: Bundle, tmp_path: Path) -> None:
+    row = own(record)
+    counts = copy.deepcopy(row["per_image"]["counts"])
+    for background, foreground in counts:  # a pixel that is background is said to be none
+        background[0], background[1] = background[0] - 1, background[1] + 1
+        foreground[2] += 1
+    row["per_image"] = {**row["per_image"], "counts": counts, "values": {}}
+    forget_scores(row)
+    with pytest.raises(UsageError, match=r"have another true area than the reference's"):
+        read(record, bundle, tmp_path)
+
+
+def test_a_reference_is_there_once(record: Record, bundle: Bundle, tmp_path: Path) -> None:
+    record["reference"].append({**record["reference"][0], "per_image": None})
+    with pytest.raises(UsageError, match=r"the reference of .*it is there twice"):
+        read(record, bundle, tmp_path)
+
+
+def test_rows_are_the_bundles_and_one_for_each_number_of_threads(
+    record: Record, bundle: Bundle, tmp_path: Path
+) -> None:
+    record["rows"].append(own(record))
+    with pytest.raises(UsageError, match=r"has two rows on 1 threads"):
+        read(record, bundle, tmp_path)
+    record["rows"][0] = {**record["rows"].pop(), "name": "superfast"}
+    with pytest.raises(UsageError, match=r"has another name: superfast"):
+        read(record, bundle, tmp_path)
+
+
+def test_a_limit_that_is_asked_for_needs_single_images(
+    record: Record, bundle: Bundle, tmp_path: Path
+) -> None:
+    for row in (*record["rows"], *record["reference"]):
+        row["per_image"] = None
+    assert read(record, bundle, tmp_path) is not None
+    with pytest.raises(UsageError, match=r"--max-change needs what single images gave"):
+        read_measurement(tmp_path / "bench.json", bundle, {"dice_pooled": 0.5})
+
+
 def test_a_baseline_that_no_row_has(record: Record, bundle: Bundle, tmp_path: Path) -> None:
     del record["rows"][1]
     with pytest.raises(UsageError, match=r"the baseline is '.*', and no row has that name"):
@@ -173,7 +266,10 @@ def test_clusters_are_counted(record: Record, bundle: Bundle, tmp_path: Path) ->
     numbers = [0, 0, *range(1, record["data"]["images"] - 1)]
     told = {"kind": "patients", "count": len(numbers), "of_images": numbers, "text": "some"}
     record["data"]["clusters"] = told
-    with pytest.raises(UsageError, match=r"clusters are \d, and count is \d"):
+    with pytest.raises(UsageError, match=r"clusters\.count is \d, and of_images give \d"):
+        read(record, bundle, tmp_path)
+    told.update(Clusters(tuple(numbers), "patients").to_json(), text="900 images")
+    with pytest.raises(UsageError, match=r"clusters\.text is '900 images', and of_images give"):
         read(record, bundle, tmp_path)
     told["of_images"] = [9, *numbers[1:]]
     with pytest.raises(UsageError, match=r"clusters are none: Clusters are numbered from 0"):
