@@ -113,9 +113,9 @@ def writing_file(path: Path) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_stale_partials(path)
     partial = _partial_path(path)
-    with _telling(path):
-        opened = partial.open("wb")
     try:
+        with _telling(path):
+            opened = partial.open("wb")
         with opened as file:
             yield file
             file.flush()
@@ -124,7 +124,8 @@ def writing_file(path: Path) -> Iterator[IO[bytes]]:
             partial.replace(path)
         _sync_folder(path.parent)
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # such as a name that is too long
+            partial.unlink(missing_ok=True)
 
 
 def remove_other_kind(path: Path, *, is_folder: bool = False) -> bool:
@@ -163,12 +164,13 @@ def _partial_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_stale_partials(path)
     partial = _partial_path(path)
-    with _telling(path):
-        partial.mkdir()
     try:
+        with _telling(path):
+            partial.mkdir()
         yield partial
     finally:
-        _remove(partial)
+        with contextlib.suppress(OSError):  # such as a name that is too long
+            _remove(partial)
 
 
 @contextlib.contextmanager

@@ -106,8 +106,9 @@ def test_a_margin_that_is_none_is_refused_before_the_work(run_cli: RunCli) -> No
     ("words", "advice"),
     [
         (("--max-change", "mae=0.1"), "is not scored here"),
-        (("--sweep-threads", ""), "is no whole number"),
-        (("--sustain", ""), "is no time of a second or more"),
+        (("--sweep-threads", "many"), "is no whole number"),
+        (("--sweep-threads", ""), "--sweep-threads is empty"),
+        (("--sustain", "long"), "is no time of a second or more"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_the_work(
