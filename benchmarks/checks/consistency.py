@@ -89,17 +89,18 @@ def require_consistent(report: Report) -> None:
         UsageError: Naming the row, the figure, and what it should be.
     """
     try:
-        clusters = _clusters_of(report.data)
+        clusters = _clusters_of(report)
     except ContradictionError as error:
         raise UsageError(f"The report contradicts itself: {error}. {TAKE}") from error
-    references = {row["reference_key"]: row for row in report.reference}
-    for row in (*report.reference, *report.rows):
+    references: dict[str, Mapping[str, Any]] = {}
+    for row in report.reference:
+        if row["reference_key"] in references:
+            raise _refusal(row, "it is there twice (reference_key)")
+        references[row["reference_key"]] = row
+    pairs = [(row, None) for row in report.reference]
+    pairs += [(row, references.get(row["reference_key"])) for row in report.rows]
+    for row, reference in pairs:
         try:
-            if row in report.reference:
-                _require_one(report.reference, row)
-                reference = None
-            else:
-                reference = references.get(row["reference_key"])
             _check_scores(row, reference, report.data, clusters)
             _check_times(row, report.protocol)
             if row.get("speedup") is not None:
@@ -108,18 +109,17 @@ def require_consistent(report: Report) -> None:
             raise _refusal(row, str(error)) from error
 
 
-def _require_one(references: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> None:
-    if sum(one["reference_key"] == row["reference_key"] for one in references) > 1:
-        raise ContradictionError("it is there twice (reference_key)")
-
-
 def _refusal(row: Mapping[str, Any], why: str) -> UsageError:
     name = row.get("name") or f"the reference of {row.get('model')}"
     return UsageError(f"The measurement of {name!s:.80} contradicts itself: {why}. {TAKE}")
 
 
-def _clusters_of(data: Mapping[str, Any]) -> Clusters | None:
-    """What the images belong to, where all that is told of each image is told of as many."""
+def _clusters_of(report: Report) -> Clusters | None:
+    """What the images belong to, where all that is told of each image is told of as many.
+
+    What a bundle holds of its measurements tells no single image, nor what each belongs to.
+    """
+    data = report.data
     images = data["images"]
     if data.get("names"):
         _require_as_many("names", data["names"], images)
@@ -129,6 +129,10 @@ def _clusters_of(data: Mapping[str, Any]) -> Clusters | None:
         raise ContradictionError(f"groups.{PATIENT} would name patients, and is no grouping")
     told = data.get("clusters")
     if told is None:
+        return None
+    if told.get("of_images") is None:
+        if any(row.get("per_image") for row in (*report.reference, *report.rows)):
+            raise ContradictionError("clusters.of_images is missing beside single images")
         return None
     _require_as_many("clusters.of_images", told["of_images"], images)
     try:
@@ -203,14 +207,13 @@ def _check_flips(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
     own, other = (np.asarray(one["counts"], np.int64) for one in (ours, theirs))
     if own.shape != other.shape:
         raise ContradictionError("per_image counts have another shape than the reference's")
-    right, extra, missed = range(3)
-    flips = (
-        np.asarray(ours["flips_per_10k"], np.float64) / PER * own[:, :, [right, extra]].sum((1, 2))
-    )
-    found = np.abs((own - other)[:, :, [right, extra]].sum(-1)).sum(-1) / 2
-    changed = np.abs((own - other)[:, :, right].sum(-1))
+    difference = own - other  # (images, classes, 3): right, found too much, missed
+    flips = np.asarray(ours["flips_per_10k"], np.float64) / PER * own[:, :, :2].sum((1, 2))
+    found = np.abs(difference[:, :, :2].sum(-1)).sum(-1) / 2
+    changed = np.abs(difference[:, :, 0].sum(-1))
+    has_other_truth = (difference[:, :, [0, 2]].sum(-1) != 0).any(-1)
     for place in range(len(own)):
-        if ((own - other)[place][:, [right, missed]].sum(-1) != 0).any():
+        if has_other_truth[place]:
             raise ContradictionError(
                 f"per_image counts of image {place} have another true area than the reference's"
             )

@@ -7,6 +7,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from support import needs
 
 from edgeseg.benchmarks.pages.evidence import evidence_of, rows_of, without_pictures
 from edgeseg.benchmarks.pages.page import report_page
+from edgeseg.benchmarks.report import without_samples
 from edgeseg.bundle.bundle import Bundle, open_bundle
 from edgeseg.dossier.acceptance import acceptance_text
 from edgeseg.dossier.card import card_text
@@ -273,6 +275,22 @@ def test_clusters_are_counted(record: Record, bundle: Bundle, tmp_path: Path) ->
         read(record, bundle, tmp_path)
     told["of_images"] = [9, *numbers[1:]]
     with pytest.raises(UsageError, match=r"clusters are none: Clusters are numbered from 0"):
+        read(record, bundle, tmp_path)
+
+
+def test_what_a_bundle_holds_of_images_that_belong_together(
+    record: Record, bundle: Bundle, tmp_path: Path
+) -> None:
+    """`bench --record` leaves out single images, and what each belongs to."""
+    clusters = {"kind": "patients", "count": 3, "text": "8 images of 3 patients"}
+    data = {name: record["data"][name] for name in ("images", "folder", "splits")}
+    row = {**without_samples(own(record)), "data": {**data, "clusters": clusters}}
+    manifest = bundle.manifest.model_copy(
+        update={"measurements": ({**row, "environment": record["environment"]},)}
+    )
+    assert read_measurement(None, replace(bundle, manifest=manifest), {}) is not None
+    record["data"]["clusters"] = clusters
+    with pytest.raises(UsageError, match=r"clusters\.of_images is missing beside single images"):
         read(record, bundle, tmp_path)
 
 
