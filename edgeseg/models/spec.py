@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,11 @@ ONNX_PLACE = "onnx"  # in `import_path`, before the name of a file that is no co
 TWIN_PATH = "edgeseg.models.twin:Twin"
 # The class around a network that MONAI trained on turned pictures.
 TURNED_PATH = "edgeseg.models.foreign.turned:Turned"
+
+
+def are_names(classes: Iterable[str]) -> bool:
+    """Whether all consist of printable letters."""
+    return all(name.strip() and name.isprintable() for name in classes)
 
 
 @dataclass(frozen=True)

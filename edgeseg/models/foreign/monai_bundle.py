@@ -19,7 +19,7 @@ from ...errors import UsageError, reason_of
 from ...lazy import require
 from ...storage.reading import parse_json, read_text_file
 from ..construction import NONE, PLACE
-from ..spec import TURNED_PATH, ModelSpec, ShippedWeights
+from ..spec import TURNED_PATH, ModelSpec, ShippedWeights, are_names
 
 CONFIGS, WEIGHTS, METADATA = "configs", "models", "metadata.json"
 NAMES = ("inference.json", "inference.yaml", "inference.yml")
@@ -238,7 +238,7 @@ def _contracts(
     normalization = _normalization(image["value_range"], channels, transforms)
     count = mask["num_channels"]
     names = [str(mask["channel_def"][str(place)]) for place in range(count)]
-    if not all(name.strip() and name.isprintable() for name in names):
+    if not are_names(names):
         raise ValueError(f"channel_def names {names}, and a name consists of printable letters")
     if count == 1:
         # One map tells one class; what is not of it is background.

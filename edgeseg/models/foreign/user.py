@@ -44,7 +44,7 @@ from ...errors import UsageError, reason_of
 from ...lazy import require_installed
 from ...storage.reading import read_text_file
 from ..construction import require_plain
-from ..spec import ModelSpec
+from ..spec import ModelSpec, are_names
 
 REQUIRED = ("classes", "channels", "returns", "height", "width", "stride", "normalization")
 OF_IMAGES = ("window", "volume", "white", "ignore")
@@ -215,7 +215,7 @@ def _require_kinds(record: dict[str, Any]) -> None:
     classes = record["classes"]
     if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
         raise ValueError(f"classes is {classes!r}, which is not a list of names.")
-    if not all(name.strip() and name.isprintable() for name in classes):
+    if not are_names(classes):
         raise ValueError(f"classes is {classes!r}, and a name consists of printable letters.")
     if len(set(classes)) < len(classes):
         raise ValueError(f"classes is {classes!r}, which names a class twice.")
