@@ -97,10 +97,9 @@ def require_consistent(report: Report) -> None:
         if row["reference_key"] in references:
             raise _refusal(row, "it is there twice (reference_key)")
         references[row["reference_key"]] = row
-    pairs: list[tuple[Mapping[str, Any], Mapping[str, Any] | None]]
-    pairs = [(row, None) for row in report.reference]
-    pairs += [(row, references.get(row["reference_key"])) for row in report.rows]
-    for row, reference in pairs:
+    for row in (*report.reference, *report.rows):
+        reference = references.get(row["reference_key"])
+        reference = None if reference is row else reference
         try:
             _check_scores(row, reference, report.data, clusters)
             _check_times(row, report.protocol)
