@@ -60,6 +60,9 @@ def adapt(
     precision: Precision = None,
     seed: Seed = None,
     size: Size = None,
+    teacher_size: Annotated[
+        str | None, typer.Option(help="Input size of the original, HxW (default: --size).")
+    ] = None,
     build: BuildTargets = None,
     build_precision: BuildPrecision = "int8",
     resume: Resume = False,
@@ -86,6 +89,7 @@ def adapt(
         twin_weights=twin_weights,
         ending=ending,
         size=parse_size(size),
+        teacher_size=parse_size(teacher_size, "--teacher-size"),
         mixup=mixup,
         training=training_options(
             recipe,

@@ -36,6 +36,9 @@ def evaluate(
     against_weights: Annotated[
         Path | None, typer.Option(help="Checkpoint of --against (default: the shipped weights).")
     ] = None,
+    against_size: Annotated[
+        str | None, typer.Option(help="Input size of --against, HxW (default: --size).")
+    ] = None,
     max_change: Annotated[
         list[str] | None,
         typer.Option(
@@ -59,6 +62,7 @@ def evaluate(
         metrics=metrics,
         against=against,
         against_weights=against_weights,
+        against_size=parse_size(against_size, "--against-size"),
         max_change=parse_max_change(max_change or [], {}),
     )
     scores = evaluate_model(request, make_progress())

@@ -100,7 +100,7 @@ def start_twin(
         if name in state and state[name].shape == value.shape
     }
     ours.load_state_dict({**state, **known})
-    for name in _order_of_parts(theirs, replaced, images[0]):
+    for name in _order_of_parts(ours, replaced, images[0]):
         module = ours.get_submodule(name)
         has_kernels = isinstance(module, (ConvolutionBridge, nn.Conv2d))
         fit: KernelFit | Line = KernelFit() if has_kernels else Line()

@@ -317,3 +317,19 @@ class ModelSpec:
             returns=record["returns"],
             output=record.get("forward_output"),
         )
+
+
+def size_to_compare(spec: ModelSpec, other: ModelSpec) -> tuple[int, int] | None:
+    """Where inputs differ in size, the larger height and width; else None.
+
+    Raises:
+        UsageError: The networks look for other classes.
+    """
+    ours, theirs = (len(one.outputs.classes) for one in (spec, other))
+    if ours != theirs:
+        raise UsageError(
+            f"{other.name} knows {theirs} classes, {spec.name} {ours}. Compare networks of the "
+            "same classes."
+        )
+    (rows, columns), (others, wide) = ((s.inputs.height, s.inputs.width) for s in (spec, other))
+    return None if (rows, columns) == (others, wide) else (max(rows, others), max(columns, wide))

@@ -7,6 +7,7 @@ from the original's. What is replaced:
     GroupNorm of large maps     BatchNorm, which folds into the convolution before it
     LayerNorm of large maps     a factor and a summand for each channel
     GELU                        hard-swish or ReLU
+    PReLU                       ReLU, which runtimes fuse with the convolution before it
     first convolution, 7x7      3x3: it runs on every pixel of the image
 
 Statistics of each pixel or group, which a LayerNorm or GroupNorm computes anew for every image,
@@ -173,6 +174,8 @@ def _cheap_form(module: nn.Module, activation: Callable[[], nn.Module]) -> nn.Mo
         return ChannelAffine(len(module.weight))
     if isinstance(module, nn.GELU):
         return activation()
+    if isinstance(module, nn.PReLU):
+        return nn.ReLU()
     if isinstance(module, nn.Conv2d) and _is_wide_stem(module):
         return nn.Conv2d(module.in_channels, module.out_channels, STEM_KERNEL, padding=1)
     if isinstance(module, Gab):

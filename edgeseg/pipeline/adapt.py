@@ -20,6 +20,7 @@ from ..distillation.settings import DistillSettings, find_method
 from ..errors import UsageError
 from ..lazy import require
 from ..models import ModelSpec, TrainedModel, find_model
+from ..models.spec import size_to_compare
 from ..models.variants import VARIANT_ENDINGS, split_variant_name, variant_of
 from ..progress import SILENT, Progress
 from ..storage.atomic import write_text
@@ -48,7 +49,8 @@ class AdaptRequest:
             None scores the twin on val images of `unlabeled` against the original's masks.
         twin_weights: Of a twin that is taught further; None starts near the original.
         ending: "-twin" (hard-swish) or "-twin-relu".
-        size: (height, width) of the input; None is the model's default.
+        size: (height, width) of the twin's input; None is the model's default.
+        teacher_size: (height, width) at which the original answers; None is the twin's.
         mixup: See `edgeseg.distillation.settings`.
         training: Recipe of the run, and how it is carried out.
         use_cache: False asks the original anew.
@@ -62,6 +64,7 @@ class AdaptRequest:
     twin_weights: Path | None = None
     ending: str = "-twin"
     size: tuple[int, int] | None = None
+    teacher_size: tuple[int, int] | None = None
     mixup: float = 0.0
     training: TrainingOptions = field(default_factory=TrainingOptions)
     use_cache: bool = True
@@ -98,16 +101,20 @@ class TaughtPair:
         self, class_count: int, inputs: int | InputContract = 3, ignore: int | None = None
     ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
         """The image, and the classes that the network finds, at the network's size."""
+        return self.pair.read_image(inputs), self.read_labels(class_count, ignore)
+
+    def read_labels(self, class_count: int, ignore: int | None = None) -> NDArray[np.uint8]:
+        """The classes that the network finds, at the network's size."""
         import torch
 
-        pixels = self.pair.read_image(inputs)
-        logits = self.teacher.logits(torch.from_numpy(self.teacher.spec.inputs.prepare(pixels)))
+        own = self.teacher.spec.inputs
+        logits = self.teacher.logits(torch.from_numpy(own.prepare(self.pair.read_image(own))))
         shares = torch.sigmoid(logits) if logits.shape[1] == 1 else logits
-        return pixels, self.outputs.labels(shares.cpu().numpy())
+        return self.outputs.labels(shares.cpu().numpy())
 
 
 class TaughtImages(Sequence[Any]):
-    """Val images without labels, scored against a network."""
+    """Images without labels, whose truth is what a network says of them."""
 
     def __init__(self, dataset: FolderDataset, teacher: Teacher) -> None:
         self.dataset = dataset
@@ -132,7 +139,8 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
     """
     spec = _find_original(request)
     twin = variant_of(spec, request.ending)
-    original = TrainedModel.of(spec, request.weights)
+    teacher_size = request.teacher_size or request.size
+    original = TrainedModel.find(request.model, None, teacher_size, request.weights)
     settings = find_method(METHOD).changed({"mixup": request.mixup})
     recipe = request.training.find_recipe(twin)
     _require_pairs(settings, recipe.batch_size)
@@ -146,6 +154,7 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
     from ..models.weights import load_weights
     from ..training.checkpoint import describe_start
     from ..training.loop import Trainer
+    from ..training.samples import class_shares
 
     with progress.stage("load packages and models") as stage:
         teacher = Teacher(original, stage.note)
@@ -162,8 +171,8 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
     def make_objective(task_loss: Any, device: Any) -> DistillObjective:
         kept = None
         if recipe.rotation != "any" and not settings.mixup:
-            kept = _keep_answers(request, teacher, images, device, progress)
-        channels = spec.outputs.channels
+            kept = _keep_answers(request, teacher, twin, images, device, progress)
+        channels = twin.outputs.channels
         return DistillObjective(task_loss, device, settings, channels, [teacher], kept=kept)
 
     start = describe_start(twin, weights=request.twin_weights)
@@ -173,6 +182,7 @@ def adapt_model(request: AdaptRequest, progress: Progress = SILENT) -> AdaptResu
         workers=request.training.workers,
         accelerator=request.training.accelerator,
         make_objective=make_objective,
+        class_shares=lambda: class_shares(TaughtImages(images, teacher), twin.outputs),
         identity=start | {"val truth": _truth(request, spec)},
     )
     result = trainer.run(images, val, resume=request.training.resume, progress=progress)
@@ -194,17 +204,21 @@ def _write_result(
 
 
 def _keep_answers(
-    request: AdaptRequest, teacher: Teacher, images: FolderDataset, device: Any, progress: Progress
+    request: AdaptRequest,
+    teacher: Teacher,
+    twin: ModelSpec,
+    images: FolderDataset,
+    device: Any,
+    progress: Progress,
 ) -> KeptAnswers:
     """The logits of the original for each image, computed once."""
     from ..distillation.teacher import KeptAnswers
 
-    spec = teacher.spec
     return KeptAnswers(
         [teacher],
         list(images),
-        spec.inputs,
-        spec.outputs.channels,
+        twin.inputs,
+        twin.outputs.channels,
         device=device,
         use_cache=request.use_cache,
         progress=progress,
@@ -224,8 +238,8 @@ def _find_original(request: AdaptRequest) -> ModelSpec:
 
     if not replace_slow_parts(spec.make_network(), ACTIVATIONS[VARIANT_ENDINGS[request.ending]]):
         raise UsageError(
-            f"{spec.name} has no LayerNorm, GroupNorm or GELU that a twin would replace. Build it "
-            "as it is."
+            f"{spec.name} has no LayerNorm, GroupNorm, GELU or PReLU that a twin would replace. "
+            "Build it as it is."
         )
     return spec
 
@@ -273,14 +287,17 @@ def _start(network: nn.Module, teacher: Teacher, images: FolderDataset) -> None:
 def _compare(
     request: AdaptRequest, original: TrainedModel, twin: TrainedModel, val: Any
 ) -> dict[str, Any]:
-    """Scores of both networks on the val images, and their difference."""
+    """Scores of both networks on the val images, and their difference, at the larger size."""
     from ..training.predict import predict_overlap
 
     models = {model.spec.name: model for model in (original, twin)}
+    size = size_to_compare(twin.spec, original.spec)
     clusters = clusters_of(val.dataset if isinstance(val, TaughtImages) else val)
     tables = {
         name: predict_overlap(
-            *(model.load_network(), val, model.spec.inputs, model.spec.outputs), clusters=clusters
+            *(model.load_network(), val, model.spec.inputs, model.spec.outputs),
+            clusters=clusters,
+            size=size,
         )
         for name, model in models.items()
     }
@@ -289,6 +306,7 @@ def _compare(
         "truth": _truth(request, original.spec),
         "images": len(val),
         **({} if clusters is None else {"clusters": clusters.to_json()}),
+        **({} if size is None else {"scored_at": [*size]}),
         "networks": {
             name: {
                 "weights_sha256": model.weights_sha256,

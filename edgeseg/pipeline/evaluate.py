@@ -21,6 +21,7 @@ from ..metrics.limits import MarginVerdict, judge_changes, stated_margins
 from ..metrics.metric import MAX_CHANGE
 from ..metrics.scores import OVERLAP, MetricSet, ScoreTable, every_metric
 from ..models import ModelSpec, TrainedModel
+from ..models.spec import size_to_compare
 from ..progress import SILENT, Progress
 from ..reference.find import open_reference
 from .builder.request import open_split
@@ -73,10 +74,12 @@ class EvaluateRequest:
         metrics: "paper" or "all" adds that set of metrics.
         against: Name of another registered model, to be compared with image by image.
         against_weights: Checkpoint of that model; None takes the shipped one.
+        against_size: (height, width) of that model's input; None takes `size`.
         max_change: How much of each metric the network may lose against the other one, by name.
 
     Raises:
-        UsageError: `against_weights` or `max_change` without `against`, or a margin that is none.
+        UsageError: `against_weights`, `against_size` or `max_change` without `against`, or a
+            margin that is none.
     """
 
     model: str
@@ -88,14 +91,17 @@ class EvaluateRequest:
     metrics: str | None = None
     against: str | None = None
     against_weights: Path | None = None
+    against_size: tuple[int, int] | None = None
     max_change: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.max_change and self.against is None:
             raise UsageError(f"{MAX_CHANGE} belongs to --against. Name the other network, too.")
         stated_margins(self.max_change)
-        if self.against_weights is not None and self.against is None:
-            raise UsageError("--against-weights belongs to --against. Name the network, too.")
+        given = {"weights": self.against_weights, "size": self.against_size}
+        for word, value in given.items():
+            if value is not None and self.against is None:
+                raise UsageError(f"--against-{word} belongs to --against. Name the network, too.")
 
 
 def evaluate_model(request: EvaluateRequest, progress: Progress = SILENT) -> dict[str, Any]:
@@ -110,8 +116,9 @@ def evaluate_model(request: EvaluateRequest, progress: Progress = SILENT) -> dic
     model = TrainedModel.find(request.model, request.spec, request.size, request.weights)
     against = None
     if request.against is not None:
+        size = request.against_size or request.size
         against = TrainedModel.find(
-            request.against, None, request.size, request.against_weights, "--against-weights"
+            request.against, None, size, request.against_weights, "--against-weights"
         )
     dataset = open_split(request.data, *request.splits, axis=model.spec.inputs.axis)
     return score_model(
@@ -148,7 +155,7 @@ def score_model(
         UsageError: The other network has other classes, or a margin names what is not scored.
     """
     spec = model.spec
-    size = None if against is None else _size_to_compare(spec, against.spec)
+    size = None if against is None else size_to_compare(spec, against.spec)
     chosen = None if metrics is None else choose_metrics(spec, metrics)
     sets = (OVERLAP,) if chosen is None else (OVERLAP, chosen.metrics)
     tell_files(dataset, progress)
@@ -179,22 +186,6 @@ def score_model(
     if against is not None:
         record["against"] = _compare_with(against, tables, dataset, max_change, size, progress)
     return record
-
-
-def _size_to_compare(spec: ModelSpec, other: ModelSpec) -> tuple[int, int] | None:
-    """Where inputs differ in size, the larger height and width; else None.
-
-    Raises:
-        UsageError: The networks look for other classes.
-    """
-    ours, theirs = (len(one.outputs.classes) for one in (spec, other))
-    if ours != theirs:
-        raise UsageError(
-            f"{other.name} knows {theirs} classes, {spec.name} {ours}. Compare networks of the "
-            "same classes."
-        )
-    (rows, columns), (others, wide) = ((s.inputs.height, s.inputs.width) for s in (spec, other))
-    return None if (rows, columns) == (others, wide) else (max(rows, others), max(columns, wide))
 
 
 def _of_clusters(table: ScoreTable) -> dict[str, Any]:

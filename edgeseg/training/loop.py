@@ -22,7 +22,7 @@ from ..progress import SILENT, Progress, Stage
 from .batches import Feed, rescale_batch
 from .checkpoint import RunFolder, describe_images
 from .ignoring import IgnoringLoss
-from .losses import find_features, make_loss
+from .losses import ClassShares, find_features, make_loss
 from .objective import MakeObjective, Objective
 from .optimization import Schedule, make_optimizer
 from .predict import predict_overlap
@@ -70,6 +70,7 @@ class Trainer:
         accelerator: As Lightning Fabric names it; "auto" takes a GPU where there is one.
         perceptual_weights: VGG-16 checkpoint of a perceptual loss; None gives it random features.
         make_objective: Makes what each step minimises from the recipe's loss, on the device.
+        class_shares: Gives the share of each class in what teaches; None counts the masks.
         identity: What else makes the run this run, beside recipe, contracts, images and
             objective: only an equal one resumes it. JSON types.
 
@@ -91,6 +92,7 @@ class Trainer:
         accelerator: str = "auto",
         perceptual_weights: Path | None = None,
         make_objective: MakeObjective = Objective,
+        class_shares: ClassShares | None = None,
         identity: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         if not hasattr(network, "forward_logits"):
@@ -123,6 +125,7 @@ class Trainer:
         self.workers = workers
         self.features = find_features(recipe.loss, perceptual_weights)
         self.make_objective = make_objective
+        self.class_shares = class_shares
         self.identity = dict(identity)
         self.history: list[dict[str, float]] = []
 
@@ -188,9 +191,8 @@ class Trainer:
 
     def _make_objective(self, train: FolderDataset) -> Objective:
         """What the recipe's loss, and whatever else teaches, adds up to."""
-        task_loss = make_loss(
-            self.recipe.loss, lambda: class_shares(train, self.outputs), self.features
-        )
+        shares = self.class_shares or (lambda: class_shares(train, self.outputs))
+        task_loss = make_loss(self.recipe.loss, shares, self.features)
         if self.outputs.ignore is not None:
             task_loss = IgnoringLoss(task_loss)
         return self.make_objective(task_loss, self.fabric.device)

@@ -27,11 +27,13 @@ def predict_overlap(
     device: torch.device | str = "cpu",
     stage: Stage | None = None,
     clusters: Clusters | None = None,
+    size: tuple[int, int] | None = None,
 ) -> ScoreTable:
-    """Dice and IoU of a network on labelled pairs, at the network's size, with all threads.
+    """Dice and IoU of a network on labelled pairs, with all threads.
 
     Args:
         clusters: Of the pairs, for intervals; see `edgeseg.data.clusters.clusters_of`.
+        size: At which masks are compared (height, width); None is the network's.
     """
     network.eval()
 
@@ -42,6 +44,6 @@ def predict_overlap(
         return probabilities
 
     (table,) = score_labelled(
-        predict, dataset, inputs, outputs, OVERLAP, stage=stage, clusters=clusters
+        predict, dataset, inputs, outputs, OVERLAP, stage=stage, clusters=clusters, size=size
     )
     return table

@@ -7,7 +7,7 @@ sees exactly what an uninterrupted one sees, with any number of loader threads.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -166,12 +166,12 @@ def _plain(tensor: Any) -> Tensor:
     return result.contiguous()
 
 
-def class_shares(dataset: FolderDataset, outputs: OutputContract) -> list[float]:
+def class_shares(dataset: Iterable[Any], outputs: OutputContract) -> list[float]:
     """Share of each class in the pixels of a data set, background first."""
     count = len(outputs.classes)
-    totals = np.zeros(count)
+    shares = []
     for pair in dataset:
         labels = pair.read_labels(count, outputs.ignore)
         counts = np.bincount(labels.ravel(), minlength=count)[:count]
-        totals += counts / max(counts.sum(), 1)
-    return [float(share) for share in totals / len(dataset)]
+        shares.append(counts / max(counts.sum(), 1))
+    return [float(share) for share in np.mean(shares, axis=0)]

@@ -101,6 +101,14 @@ def test_start_is_nearer_than_the_weights_alone() -> None:
     assert error() < 0.5 * weights_alone
 
 
+def test_what_has_no_weights_in_the_twin_needs_no_start() -> None:
+    torch.manual_seed(3)
+    original = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.PReLU(4))
+    twin = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.PReLU(4))
+    start_twin(twin, original, replace_slow_parts(twin, torch.nn.ReLU), [torch.rand(1, 3, 4, 4)])
+    assert torch.equal(twin[0].weight, original[0].weight)
+
+
 def test_a_small_stem_starts_at_the_least_squares_of_the_wide_one() -> None:
     torch.manual_seed(2)
     original = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 7, padding=3))

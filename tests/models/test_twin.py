@@ -201,6 +201,13 @@ def test_a_wide_stem_becomes_small(layer: torch.nn.Conv2d, is_replaced: bool) ->
         assert parent(image).shape == layer(image).shape
 
 
+def test_prelu_becomes_relu() -> None:
+    replaced = find_model("miniseg-twin-relu").make_network().replaced
+    assert set(replaced.values()) == {"ReLU"}
+    network = torch.nn.Sequential(torch.nn.PReLU(2))
+    assert replace_slow_parts(network, torch.nn.Hardswish) == {"0": "ReLU"}
+
+
 def test_ulite_becomes_one_of_relu_with_a_small_stem() -> None:
     replaced = find_model("ulite-twin-relu").make_network().replaced
     assert replaced.pop("conv_in") == "Conv2d"

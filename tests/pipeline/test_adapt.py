@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch")
 from edgeseg.errors import UsageError
 from edgeseg.models import find_model
 from edgeseg.pipeline.adapt import AdaptRequest, adapt_model
+from edgeseg.pipeline.evaluate import EvaluateRequest, evaluate_model
 from edgeseg.training.options import TrainingOptions
 
 pytestmark = needs("monai", "lightning_fabric")
@@ -61,6 +62,19 @@ def test_without_labels_the_original_is_right(images: Path, tmp_path: Path) -> N
     assert history[0]["loss_pseudo"] > 0
 
 
+def test_the_original_answers_at_its_own_size(images: Path, tmp_path: Path) -> None:
+    # The loss of its recipe asks how large each class is in what teaches.
+    training = replace(TRAINING, recipe=None)
+    made = replace(request_for(images, tmp_path / "run", ending="-twin-relu"), model="miniseg")
+    made = replace(made, training=training, teacher_size=(64, 64), data=images)
+    record = adapt_model(made).record
+    assert record["scored_at"] == [64, 64]
+    original = evaluate_model(
+        EvaluateRequest("miniseg", data=images, splits=("val",), size=(64, 64))
+    )
+    assert record["networks"]["miniseg"]["accuracy"] == original["accuracy"]
+
+
 def test_adapting_goes_on(images: Path, tmp_path: Path) -> None:
     first = adapt_model(request_for(images, tmp_path / "run"))
     assert adapt_model(request_for(images, tmp_path / "run", training=AGAIN)) == first
@@ -100,7 +114,7 @@ def test_a_twin_is_taught_further(
     [
         ("egeunet-twin", "Name one of edgeseg models"),
         ("package.module:Net", "Name one of edgeseg models"),
-        ("miniseg", "Build it as it is"),
+        ("msnet", "Build it as it is"),
     ],
 )
 def test_networks_without_a_twin_are_refused(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx_files import save, small_net
 
+from edgeseg.errors import UsageError
 from edgeseg.metrics.scores import OVERLAP, ImageScores, gather_scores
 from edgeseg.models import TrainedModel
 from edgeseg.pipeline.builder.request import open_split
@@ -55,3 +57,14 @@ def test_networks_of_two_sizes_are_compared_at_the_larger(tmp_path: Path) -> Non
     same = score_model(names[32], dataset, against=names[32])["against"]
     assert "scored_at" not in same
     assert same["difference"]["dice_pooled"] == 0
+
+
+def test_the_other_network_can_take_another_size() -> None:
+    request = EvaluateRequest("egeunet", splits=("val",), size=(64, 64), against="egeunet")
+    record = evaluate_model(replace(request, against_size=(96, 96)))
+    assert record["against"]["scored_at"] == [96, 96]
+    alone = evaluate_model(replace(request, against=None, size=(96, 96)))
+    assert record["against"]["accuracy"] == alone["accuracy"]
+    assert "scored_at" not in evaluate_model(request)["against"]
+    with pytest.raises(UsageError, match="--against-size belongs to --against"):
+        replace(request, against=None, against_size=(96, 96))
