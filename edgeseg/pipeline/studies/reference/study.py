@@ -65,9 +65,7 @@ class Split:
         assert sample.ours is not None
         return {**_scores(sample.ours), **self._reliability(bins), **differences_of(sample)}
 
-    def _answers(
-        self, predict: Predictor
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    def _answers(self, predict: Predictor) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         labels, bins = [], []
         for pair, truth in zip(self.dataset, self.truth, strict=True):
             image = self.inputs.prepare(pair.read_image(self.inputs))
