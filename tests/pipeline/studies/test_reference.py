@@ -7,8 +7,7 @@ import pytest
 from known_forms import form
 from support import needs
 
-from edgeseg.contract import OutputContract
-from edgeseg.data.masks import IGNORED
+from edgeseg.contract import IGNORED, OutputContract
 from edgeseg.pipeline.studies.limits import StudyRequest
 from edgeseg.pipeline.studies.reference.__main__ import table_lines
 from edgeseg.pipeline.studies.reference.reliability import BINS, calibration_error, count_bins

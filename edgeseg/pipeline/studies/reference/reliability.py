@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.contract import OutputContract
-from edgeseg.data.masks import IGNORED
+from edgeseg.contract import IGNORED, OutputContract
 from edgeseg.metrics.bootstrap import Interval, Weights, judging_interval
 from edgeseg.metrics.clusters import Clusters
 

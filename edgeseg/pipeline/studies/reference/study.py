@@ -112,10 +112,10 @@ def study_forms(
                 except EdgesegError as error:
                     print(f"left out: {form}: {error}", flush=True)
                     continue
-                for split in splits.values():
-                    with progress.stage(f"{form} on {split.name}"):
-                        row = split.row_of(backend.run)
-                    yield {**_place(request.model, form, split), **row}
+                for images in splits.values():
+                    with progress.stage(f"{form} on {images.name}"):
+                        row = images.row_of(backend.run)
+                    yield {**_place(request.model, form, images), **row}
 
 
 def every_form(context: BuildContext, builder: Builder) -> Iterator[Candidate]:
