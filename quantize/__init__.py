@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from .base import Calibrator, Emitter, Quantizer
-from .methods import DEFAULT_CALIBRATOR, EMITTERS, METHODS, quick_calibrators, usual_methods
+from .methods import (
+    DEFAULT_CALIBRATOR,
+    EMITTERS,
+    METHODS,
+    quick_calibrators,
+    usual_methods,
+    whole_quantizers,
+)
 from .plan.quant_plan import QuantPlan
 from .spec import QuantizableRuntime, QuantizationSpec, resolve_quantization
 
@@ -20,4 +27,5 @@ __all__ = [
     "quick_calibrators",
     "resolve_quantization",
     "usual_methods",
+    "whole_quantizers",
 ]

@@ -51,11 +51,13 @@ class Quantizer(Method):
 
     Attributes:
         artifact_format: Format of the artefacts that it reads and writes.
+        is_usual: Whether builds and searches try it where no method is named.
         comparable_options: Options with which it quantises the same operators as plans do, for
             comparisons with calibrators.
     """
 
     artifact_format: ClassVar[str]
+    is_usual: ClassVar[bool] = True
     comparable_options: ClassVar[Mapping[str, str]] = {}
 
     @abc.abstractmethod

@@ -19,6 +19,7 @@ METHODS = Registry(
         "mse": "edgeseg.quantize.calibrators.mse:MseCalibrator",
         "distill": "edgeseg.quantize.distillation.calibrator:DistillCalibrator",
         "ai-edge-quantizer": "edgeseg.quantize.litert.ptq:LiteRtQuantizer",
+        "integer": "edgeseg.quantize.litert.integer.quantizer:IntegerQuantizer",
         "nncf": "edgeseg.quantize.nncf_ptq:NncfQuantizer",
     },
     "edgeseg.quantizers",
@@ -48,7 +49,8 @@ def default_method(formats: Sequence[str]) -> str:
     for wanted in formats:
         for name in METHODS.names():
             method = METHODS.find(name)
-            if issubclass(method, Quantizer) and method.artifact_format == wanted:
+            is_vendor = issubclass(method, Quantizer)
+            if is_vendor and method.is_usual and method.artifact_format == wanted:
                 return name
         if wanted in EMITTERS.names():
             return DEFAULT_CALIBRATOR
@@ -65,13 +67,24 @@ def usual_methods(formats: Sequence[str]) -> dict[str, bool]:
         method = METHODS.find(name)
         is_vendor = issubclass(method, Quantizer)
         is_usual = (
-            method.artifact_format in formats
+            method.is_usual and method.artifact_format in formats
             if is_vendor
             else takes_plans(formats) and name == DEFAULT_CALIBRATOR
         )
         if is_usual:
             usual[name] = not is_vendor
     return usual
+
+
+def whole_quantizers(formats: Sequence[str]) -> tuple[str, ...]:
+    """Methods that quantise artefacts of the formats without a plan, those that no search tries
+    too."""
+    found = ((name, METHODS.find(name)) for name in METHODS.names())
+    return tuple(
+        name
+        for name, method in found
+        if issubclass(method, Quantizer) and method.artifact_format in formats
+    )
 
 
 def quick_calibrators(formats: Sequence[str]) -> tuple[str, ...]:

@@ -53,6 +53,14 @@ class TfliteFile:
         """Place of the operator that computes a tensor; BEFORE_ALL for inputs and constants."""
         return self._maker.get(tensor, BEFORE_ALL)
 
+    @property
+    def outputs(self) -> list[int]:
+        """What the model gives."""
+        return [int(index) for index in self._graph.outputs]
+
+    def is_float(self, tensor: int) -> bool:
+        return bool(self._graph.tensors[tensor].type == self.schema.TensorType.FLOAT32)
+
     def size(self, tensor: int) -> int:
         """Number of values of a tensor."""
         return int(np.prod(self._graph.tensors[tensor].shape))

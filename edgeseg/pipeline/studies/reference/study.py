@@ -18,7 +18,7 @@ from edgeseg.metrics.paired import PairedSample, pair_labels
 from edgeseg.metrics.quantities import FLIPS, WORST_DICE, WORST_FLIPS
 from edgeseg.metrics.scores import MetricSet, ReferenceScores, ScoreTable
 from edgeseg.progress import SILENT, Progress
-from edgeseg.quantize import usual_methods
+from edgeseg.quantize import whole_quantizers
 from edgeseg.reference.reference import onnx_predictor
 from edgeseg.storage.temporary import temporary_folder
 from edgeseg.tuning.candidate import Candidate
@@ -119,16 +119,16 @@ def study_forms(
 
 
 def every_form(context: BuildContext, builder: Builder) -> Iterator[Candidate]:
-    """Each precision; the quantised ones by the vendor's tool, and as a build would make them."""
+    """Each precision; the quantised ones by whatever quantises whole files, and as built."""
     for candidate in fixed_candidates(context):
         if not candidate.method:
             yield candidate
             continue
-        usual = usual_methods(context.runtime.quantized_from)
-        by_vendors = [replace(candidate, method=name) for name in usual if not usual[name]]
-        yield from by_vendors
+        names = whole_quantizers(context.runtime.quantized_from)
+        whole = [replace(candidate, method=name) for name in names]
+        yield from whole
         chosen = choose_method(context, builder, candidate.precision).candidate
-        if chosen not in by_vendors:
+        if chosen not in whole:
             yield chosen
 
 

@@ -1,0 +1,163 @@
+"""Which values each tensor of an integer-only model can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseg.errors import CalibrationError
+from edgeseg.formats.tflite import Operator, TfliteModel
+
+from ...plan.quant_plan import HIGHEST_VALUE, LOWEST_VALUE
+from ..edit import Grid
+
+# Kernels that take one grid for all that they read and write.
+ONE_GRID = frozenset(
+    {"AVERAGE_POOL_2D", "DEPTH_TO_SPACE", "MAX_POOL_2D", "PAD", "RESHAPE", "RESIZE_BILINEAR"}
+    | {"RESIZE_NEAREST_NEIGHBOR", "SLICE", "SPACE_TO_DEPTH", "SPLIT", "STRIDED_SLICE", "TRANSPOSE"}
+)
+JOINING = "CONCATENATION"
+# What kernels of tables give is fixed by the format.
+FIXED = {"LOGISTIC": Grid(1 / 256, -128), "SOFTMAX": Grid(1 / 256, -128), "TANH": Grid(1 / 128, 0)}
+STEPS = HIGHEST_VALUE - LOWEST_VALUE
+BINS = 4096
+
+# Gives the tensors of each image by their index; may be called again.
+Observe = Callable[[], Iterable[Mapping[int, NDArray[np.float32]]]]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Tensors that share a grid.
+
+    Attributes:
+        of_tensor: Activation -> the tensor that stands for its group.
+        fixed: Groups whose grid the format fixes.
+    """
+
+    of_tensor: Mapping[int, int]
+    fixed: Mapping[int, Grid]
+
+
+def group_tensors(model: TfliteModel) -> Groups:
+    """The groups of a model's activations, inputs included.
+
+    What a concatenation alone reads shares its grid; what others read too is rounded anew for it.
+    So is what has a fixed grid.
+    """
+    makers = {index: one for one in model.operators for index in one.outputs}
+    readers: dict[int, int] = {}
+    for operator in model.operators:
+        for index in operator.inputs:
+            readers[index] = readers.get(index, 0) + 1
+    group: dict[int, int] = {}
+
+    def root(index: int) -> int:
+        group.setdefault(index, index)
+        while group[index] != index:
+            index = group[index]
+        return index
+
+    def is_free(index: int) -> bool:
+        maker = makers.get(index)
+        return readers[index] == 1 and maker is not None and maker.kind not in {*ONE_GRID, *FIXED}
+
+    for operator in model.operators:
+        activations = [index for index in operator.inputs if index not in model.constants]
+        for index in (*activations, *operator.outputs):
+            root(index)
+        if operator.kind in ONE_GRID:
+            for index in operator.outputs:
+                group[root(index)] = root(activations[0])
+        elif operator.kind == JOINING:
+            for index in filter(is_free, activations):
+                group[root(index)] = root(operator.outputs[0])
+    fixed = {root(one.outputs[0]): FIXED[one.kind] for one in model.operators if one.kind in FIXED}
+    return Groups({index: root(index) for index in group}, fixed)
+
+
+def choose_grids(groups: Groups, observe: Observe, share: float) -> dict[int, Grid]:
+    """A grid for each activation.
+
+    Args:
+        observe: Values of the float model on the calibration images; called twice.
+        share: Of the values that a grid holds, 0..1; as many are cut off at either end.
+
+    Returns:
+        Activation -> grid; it has 0 and is at least as fine as the range needs.
+
+    Raises:
+        CalibrationError: A value is NaN or infinite.
+
+    Source: percentile calibration, Wu et al. 2020, arXiv:2004.09602, section 4; both ends, as
+    int8 kernels have zero points.
+    """
+    ends: dict[int, tuple[float, float]] = {}
+    for values in observe():
+        for index, value in values.items():
+            place = groups.of_tensor[index]
+            low, high = ends.get(place, (0.0, 0.0))
+            least, most = float(value.min()), float(value.max())
+            if not (np.isfinite(least) and np.isfinite(most)):
+                raise CalibrationError(
+                    f"A value inside the network (tensor {index}) is NaN or infinite on a "
+                    "calibration image. Use another checkpoint."
+                )
+            ends[place] = min(low, least), max(high, most)
+    counts = {place: np.zeros(BINS, np.int64) for place in ends}
+    for values in observe():
+        for index, value in values.items():
+            place = groups.of_tensor[index]
+            counts[place] += _count(value, *ends[place])
+    grids = {}
+    for place, (low, high) in ends.items():
+        grids[place] = groups.fixed.get(place) or grid_of(*_cut(counts[place], low, high, share))
+    return {index: grids[place] for index, place in groups.of_tensor.items() if place in grids}
+
+
+def grid_of(low: float, high: float) -> Grid:
+    """The grid of 256 values from `low` to `high`, which has 0; never zero stays 0..1."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    if high <= low:
+        high = 1.0
+    scale = float(np.float32((high - low) / STEPS))
+    return Grid(scale, int(np.clip(round(LOWEST_VALUE - low / scale), LOWEST_VALUE, HIGHEST_VALUE)))
+
+
+def grid_of_constant(values: NDArray[np.float32]) -> Grid:
+    """The grid that covers stored values."""
+    return grid_of(float(values.min()), float(values.max()))
+
+
+def quantized(values: NDArray[np.float32], grid: Grid) -> NDArray[np.int8]:
+    """The nearest values of a grid."""
+    steps = np.rint(values.astype(np.float64) / grid.scale) + grid.zero_point
+    return np.clip(steps, LOWEST_VALUE, HIGHEST_VALUE).astype(np.int8)
+
+
+def activations_of(operators: Iterable[Operator], constants: frozenset[int]) -> list[int]:
+    """Indices of everything that is computed or put in."""
+    touched = {index for one in operators for index in (*one.inputs, *one.outputs)}
+    return sorted(touched - constants)
+
+
+def _count(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.int64]:
+    """How many values lie in each bin from low to high."""
+    if high <= low:
+        return np.zeros(BINS, np.int64)
+    places = ((values.ravel() - low) * (BINS / (high - low))).astype(np.int32)
+    return np.bincount(np.clip(places, 0, BINS - 1), minlength=BINS)
+
+
+def _cut(counts: NDArray[np.int64], low: float, high: float, share: float) -> tuple[float, float]:
+    """The range without the values beyond `share` at either end."""
+    total = counts.sum()
+    if not total:
+        return low, high
+    summed, width = np.cumsum(counts) / total, (high - low) / BINS
+    first = int(np.searchsorted(summed, 1 - share, side="right"))
+    last = min(int(np.searchsorted(summed, share)), BINS - 1)
+    return (low + first * width, low + (last + 1) * width) if first <= last else (low, high)

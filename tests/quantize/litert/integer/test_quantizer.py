@@ -1,0 +1,141 @@
+"""Models whose operators all work on integers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from support import needs
+from tiny_graphs import INPUT, node, pointwise, run_as_written
+from tiny_litert import Made, details_of, make, run, save_sized_graph
+
+from edgeseg.errors import CalibrationError, UsageError
+from edgeseg.formats.tflite import read_tflite
+from edgeseg.quantize import usual_methods
+from edgeseg.quantize.litert.integer.quantizer import IntegerOptions, IntegerQuantizer
+from edgeseg.records import Artifact
+
+pytestmark = needs("onnx2tf", "ai_edge_litert", "onnx", "onnx_ir", "onnxruntime")
+
+CHANNELS = 4
+
+
+def weight(seed: int, *shape: int) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).normal(0, 0.3, shape).astype(np.float32)
+
+
+def convolve(sources: list[str], result: str, **attributes: Any) -> Any:
+    import onnx
+
+    return onnx.helper.make_node("Conv", sources, [result], pads=[1, 1, 1, 1], **attributes)
+
+
+def save_network(path: Path) -> Path:
+    """All kinds of the networks that EdgeSeg ships but norms: attention, PReLU, pyramids."""
+    nodes = [
+        convolve([INPUT, "w0", "b0"], "c0"),
+        node("PRelu", ["c0", "slopes"], "p0"),
+        convolve(["p0", "w1"], "c1", group=CHANNELS),
+        node("MaxPool", ["c1"], "small", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Conv", ["small", "w2"], "c2"),
+        node("Sigmoid", ["c2"], "g2"),
+        node("Mul", ["small", "g2"], "weighted"),
+        node("Add", ["weighted", "small"], "sum"),
+        node("Mul", ["sum", "gains"], "gained"),
+        node("Resize", ["gained", "", "scales"], "large", mode="linear"),
+        node("Concat", ["large", "p0"], "both", axis=1),
+        node("Conv", ["both", "head"], "logits"),
+        node("Neg", ["logits"], "minus"),
+        node("Sigmoid", ["minus"], "y"),
+    ]
+    constants = {
+        "w0": weight(0, CHANNELS, 3, 3, 3) / 64,
+        "b0": weight(1, CHANNELS),
+        "slopes": np.full((CHANNELS, 1, 1), 0.2, np.float32),
+        "w1": weight(2, CHANNELS, 1, 3, 3),
+        "w2": pointwise(weight(3, CHANNELS, CHANNELS)),
+        "gains": np.linspace(0.5, 2, CHANNELS, dtype=np.float32).reshape(1, CHANNELS, 1, 1),
+        "scales": np.array([1, 1, 2, 2], np.float32),
+        "head": pointwise(weight(4, 1, 2 * CHANNELS)),
+    }
+    return save_sized_graph(path, nodes, constants)
+
+
+def save_root(path: Path) -> Path:
+    nodes = [
+        node("Conv", [INPUT, "w"], "c"),
+        node("Mul", ["c", "c"], "square"),
+        node("Sqrt", ["square"], "root"),
+        node("Sigmoid", ["root"], "y"),
+    ]
+    return save_sized_graph(path, nodes, {"w": pointwise(weight(0, 1, 3))})
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make(tmp_path_factory.mktemp("integer"), save_network)
+
+
+@pytest.fixture(scope="module")
+def quantised(made: Made, tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifact, Any]:
+    return IntegerQuantizer().quantize(
+        made.source, made.images, tmp_path_factory.mktemp("whole") / "int8"
+    )
+
+
+def test_only_the_ends_are_float(quantised: tuple[Artifact, Any]) -> None:
+    artifact, record = quantised
+    assert artifact.precision == "int8"
+    model = read_tflite(artifact.folder / artifact.files[0])
+    floats = [index for index, kind in enumerate(model.types) if kind == "FLOAT32"]
+    first, last = model.operators[0], model.operators[-1]
+    assert (first.kind, last.kind) == ("QUANTIZE", "DEQUANTIZE")
+    assert floats == sorted((first.inputs[0], last.outputs[0]))
+    assert record.layers["float"] == 0
+    kinds = Counter(one.kind for one in model.operators)
+    assert record.layers["int8"] == sum(kinds.values()) - record.layers["conversions"]
+    assert kinds["NEG"] == 0
+    # What the concatenation does not read alone is rounded anew for it.
+    assert kinds["QUANTIZE"] >= 2
+
+
+def test_it_computes_what_the_float_model_does(made: Made, quantised: tuple[Artifact, Any]) -> None:
+    for image in made.images:
+        expected = run_as_written(made.onnx_path, image)
+        difference = np.abs(run(quantised[0], image) - expected)
+        assert np.ptp(expected) > 0.2
+        assert difference.mean() < 0.02
+        assert difference.max() < 0.15
+
+
+def test_weights_have_a_scale_for_each_channel(quantised: tuple[Artifact, Any]) -> None:
+    artifact, _ = quantised
+    details = details_of(artifact)
+    model = read_tflite(artifact.folder / artifact.files[0])
+    for operator in model.operators:
+        if operator.kind == "CONV_2D":
+            _, kernel, bias = operator.inputs
+            scales = details[kernel]["quantization_parameters"]["scales"]
+            assert len(scales) == details[kernel]["shape"][0]
+            assert details[bias]["dtype"] == np.int32
+
+
+def test_operators_without_an_integer_kernel_are_named(tmp_path: Path) -> None:
+    made = make(tmp_path, save_root)
+    with pytest.raises(CalibrationError, match="no integer kernel for 1 SQRT"):
+        IntegerQuantizer().quantize(made.source, made.images, tmp_path / "int8")
+    assert not (tmp_path / "int8").exists()
+
+
+@pytest.mark.parametrize("percentile", [50, 101, float("nan")])
+def test_a_share_that_is_none_is_refused(percentile: float) -> None:
+    with pytest.raises(UsageError, match="percentile"):
+        IntegerOptions(percentile=percentile)
+
+
+def test_no_build_tries_it_unasked() -> None:
+    assert "integer" not in usual_methods(("tflite",))
