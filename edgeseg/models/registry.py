@@ -15,6 +15,7 @@ MODELS = Registry(
         "ulite": "edgeseg.models.ulite:SPEC",
         "ulite-twin-relu": "edgeseg.models.ulite:EDGE_SPEC",
         "miniseg": "edgeseg.models.miniseg:SPEC",
+        "miniseg-twin-relu": "edgeseg.models.miniseg:EDGE_SPEC",
         "msnet": "edgeseg.models.msnet:SPEC",
         "m2snet": "edgeseg.models.m2snet:SPEC",
         "efficientunet": "edgeseg.models.efficient_unet:SPEC",

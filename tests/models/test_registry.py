@@ -53,6 +53,7 @@ KNOWN_PLACES = {
     "egeunet-twin-relu": "edgeseg.models.twin:Twin",
     "ulite": "edgeseg.models.ulite:ULite",
     "ulite-twin-relu": "edgeseg.models.twin:Twin",
+    "miniseg-twin-relu": "edgeseg.models.twin:Twin",
     "miniseg": "edgeseg.models.miniseg:MiniSeg",
     "msnet": "edgeseg.models.msnet:MsNet",
     "m2snet": "edgeseg.models.m2snet:M2SNet",

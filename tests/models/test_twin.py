@@ -64,6 +64,10 @@ def test_shipped_twin_is_the_variant_of_its_original() -> None:
     assert (smaller.inputs.height, smaller.inputs.width) == (192, 192)
     original = find_model("ulite", None, (192, 192))
     assert replace(smaller, weights=None) == variant_of(original, "-twin-relu")
+    original = find_model("miniseg", None, (368, 368))
+    assert replace(find_model("miniseg-twin-relu"), weights=None) == variant_of(
+        original, "-twin-relu"
+    )
 
 
 def test_unknown_original_is_refused() -> None:

@@ -9,6 +9,7 @@ from ...lazy import attributes_on_demand
 from ...metrics.scores import MetricSet
 from ..recipe import Recipe
 from ..spec import ModelSpec, ShippedWeights
+from ..variants import describe_variant
 
 if TYPE_CHECKING:
     from .network import MiniSeg as MiniSeg
@@ -49,3 +50,11 @@ SPEC = ModelSpec(
     ),
     recipes=RECIPES,
 )
+# Registered too, since its weights are shipped; it takes smaller images.
+EDGE_SPEC = describe_variant(
+    SPEC,
+    "-twin-relu",
+    parameters=81_448,
+    macs=246_200_832,
+    weights=ShippedWeights("miniseg_twin_relu_ct100", "covid_ct100", "non-commercial"),
+).at_size(368, 368)

@@ -135,7 +135,8 @@ def grid_of_constant(values: NDArray[np.float32]) -> Grid:
 def quantized(values: NDArray[np.float32], grid: Grid) -> NDArray[np.int8]:
     """The nearest values of a grid."""
     steps = np.rint(values.astype(np.float64) / grid.scale) + grid.zero_point
-    return np.clip(steps, LOWEST_VALUE, HIGHEST_VALUE).astype(np.int8)
+    codes: NDArray[np.int8] = np.clip(steps, LOWEST_VALUE, HIGHEST_VALUE).astype(np.int8)
+    return codes
 
 
 def activations_of(operators: Iterable[Operator], constants: frozenset[int]) -> list[int]:
