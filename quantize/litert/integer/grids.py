@@ -24,9 +24,11 @@ JOINING = "CONCATENATION"
 FIXED = {"LOGISTIC": Grid(1 / 256, -128), "SOFTMAX": Grid(1 / 256, -128), "TANH": Grid(1 / 128, 0)}
 STEPS = HIGHEST_VALUE - LOWEST_VALUE
 BINS = 4096
+FRACTIONS = np.linspace(0.1, 1, 19)  # candidate ends / smallest or largest value
 
 # Gives the tensors of each image by their index; may be called again.
 Observe = Callable[[], Iterable[Mapping[int, NDArray[np.float32]]]]
+Choose = Callable[[NDArray[np.int64], float, float], tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -79,21 +81,24 @@ def group_tensors(model: TfliteModel) -> Groups:
     return Groups({index: root(index) for index in group}, fixed)
 
 
-def choose_grids(groups: Groups, observe: Observe, share: float) -> dict[int, Grid]:
-    """A grid for each activation.
+@dataclass(frozen=True)
+class Seen:
+    """The values of a float model on the calibration images.
 
-    Args:
-        observe: Values of the float model on the calibration images; called twice.
-        share: Of the values that a grid holds, 0..1; as many are cut off at either end.
+    Attributes:
+        ends: Group -> its smallest and largest value, 0 among them.
+        counts: Group -> how many values lie in each of `BINS` bins between those.
+    """
 
-    Returns:
-        Activation -> grid; it has 0 and is at least as fine as the range needs.
+    ends: Mapping[int, tuple[float, float]]
+    counts: Mapping[int, NDArray[np.int64]]
+
+
+def see_values(groups: Groups, observe: Observe) -> Seen:
+    """Look at all values twice, for the ends of each group and for what lies between.
 
     Raises:
         CalibrationError: A value is NaN or infinite.
-
-    Source: percentile calibration, Wu et al. 2020, arXiv:2004.09602, section 4; both ends, as
-    int8 kernels have zero points.
     """
     ends: dict[int, tuple[float, float]] = {}
     for values in observe():
@@ -112,10 +117,63 @@ def choose_grids(groups: Groups, observe: Observe, share: float) -> dict[int, Gr
         for index, value in values.items():
             place = groups.of_tensor[index]
             counts[place] += _count(value, *ends[place])
+    return Seen(ends, counts)
+
+
+def choose_grids(groups: Groups, seen: Seen, choose: Choose) -> dict[int, Grid]:
+    """A grid for each activation.
+
+    Args:
+        choose: Counts, lowest and highest value of a group -> the ends of its range.
+    """
     grids = {}
-    for place, (low, high) in ends.items():
-        grids[place] = groups.fixed.get(place) or grid_of(*_cut(counts[place], low, high, share))
+    for place, (low, high) in seen.ends.items():
+        counts = seen.counts[place]
+        grids[place] = groups.fixed.get(place) or grid_of(*choose(counts, low, high))
     return {index: grids[place] for index, place in groups.of_tensor.items() if place in grids}
+
+
+def whole_range(counts: NDArray[np.int64], low: float, high: float) -> tuple[float, float]:
+    """Everything from the smallest to the largest value. Source: arXiv:1712.05877."""
+    return low, high
+
+
+def share_of(share: float) -> Choose:
+    """Ranges that cut off as many values at either end, so that `share` of them is below the upper.
+
+    Source: percentile calibration, Wu et al. 2020, arXiv:2004.09602, section 4; both ends, as int8
+    kernels have zero points.
+    """
+
+    def choose(counts: NDArray[np.int64], low: float, high: float) -> tuple[float, float]:
+        total = counts.sum()
+        if not total:
+            return low, high
+        summed, width = np.cumsum(counts) / total, (high - low) / BINS
+        first = int(np.searchsorted(summed, 1 - share, side="right"))
+        last = min(int(np.searchsorted(summed, share)), BINS - 1)
+        return (low + first * width, low + (last + 1) * width) if first <= last else (low, high)
+
+    return choose
+
+
+def least_squares(counts: NDArray[np.int64], low: float, high: float) -> tuple[float, float]:
+    """The range with the least squared error of rounding and clipping, of ends that are scaled.
+
+    Source: Nagel et al. 2021, arXiv:2106.08295, section 3.1, equation 8; both ends.
+    """
+    centres = low + (np.arange(BINS) + 0.5) * ((high - low) / BINS)
+    weights = counts.astype(np.float64)
+    best, least = (low, high), np.inf
+    for down in FRACTIONS if low < 0 else (1.0,):
+        for up in FRACTIONS if high > 0 else (1.0,):
+            grid = grid_of(low * down, high * up)
+            steps = np.rint(centres / grid.scale) + grid.zero_point
+            values = (np.clip(steps, LOWEST_VALUE, HIGHEST_VALUE) - grid.zero_point) * grid.scale
+            error = float(weights @ (values - centres) ** 2)
+            if error < least:
+                best, least = (low * down, high * up), error
+    return best
 
 
 def grid_of(low: float, high: float) -> Grid:
@@ -151,14 +209,3 @@ def _count(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.i
         return np.zeros(BINS, np.int64)
     places = ((values.ravel() - low) * (BINS / (high - low))).astype(np.int32)
     return np.bincount(np.clip(places, 0, BINS - 1), minlength=BINS)
-
-
-def _cut(counts: NDArray[np.int64], low: float, high: float, share: float) -> tuple[float, float]:
-    """The range without the values beyond `share` at either end."""
-    total = counts.sum()
-    if not total:
-        return low, high
-    summed, width = np.cumsum(counts) / total, (high - low) / BINS
-    first = int(np.searchsorted(summed, 1 - share, side="right"))
-    last = min(int(np.searchsorted(summed, share)), BINS - 1)
-    return (low + first * width, low + (last + 1) * width) if first <= last else (low, high)

@@ -3,42 +3,78 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.errors import CalibrationError, EdgesegError, UsageError, reason_of
-from edgeseg.formats.tflite import observe_tensors, read_tflite
+from edgeseg.errors import (
+    CalibrationError,
+    EdgesegError,
+    UnknownNameError,
+    UsageError,
+    reason_of,
+)
+from edgeseg.formats.tflite import TfliteModel, observe_tensors, read_tflite
 from edgeseg.lazy import require_installed
 from edgeseg.progress import SILENT, Progress
 from edgeseg.records import Artifact, QuantizationRecord
+from edgeseg.storage.temporary import temporary_folder
 
 from ...base import MethodOptions, Quantizer
 from ...calibration_images import CalibrationImages
-from .grids import activations_of, choose_grids, group_tensors
+from .grids import (
+    Choose,
+    Groups,
+    Seen,
+    activations_of,
+    choose_grids,
+    group_tensors,
+    least_squares,
+    see_values,
+    share_of,
+    whole_range,
+)
 from .writer import CONVERSIONS, IntegerWriter, require_kernels
 
 PURPOSE = "Quantising for litert"
+
+
+BEST = "best"
+CHECK_IMAGES = 32
 
 
 @dataclass(frozen=True)
 class IntegerOptions(MethodOptions):
     """
     Attributes:
+        ranges: How ranges are chosen: min-max, percentile, mse, or best, which tries all three.
         percentile: Of the values that a range holds, in percent; as many are cut off at both ends.
     """
 
+    ranges: str = BEST
     percentile: float = 99.99
 
     def __post_init__(self) -> None:
+        if self.ranges not in (BEST, *self.ways()):
+            raise UnknownNameError("way to choose ranges", self.ranges, (BEST, *self.ways()))
         if not 50 < self.percentile <= 100:
             raise UsageError(
                 f"The option percentile is {self.percentile:g}; a range holds more than 50 and at "
                 "most 100 percent of the values. Give percentile=99.99."
             )
+
+    def ways(self) -> dict[str, Choose]:
+        """Each way to choose ranges, by name."""
+        return {
+            "percentile": share_of(self.percentile / 100),
+            "mse": least_squares,
+            "min-max": whole_range,
+        }
 
 
 class IntegerQuantizer(Quantizer):
@@ -48,7 +84,7 @@ class IntegerQuantizer(Quantizer):
     symmetric, with one scale for each output channel; biases and sums are int32. Float stands at
     the ends of the model only.
 
-    Source: Jacob et al. 2018, arXiv:1712.05877; the ranges see `choose_grids`.
+    Source: Jacob et al. 2018, arXiv:1712.05877; for the ranges see `IntegerOptions.ways`.
     """
 
     name = "integer"
@@ -65,38 +101,86 @@ class IntegerQuantizer(Quantizer):
         self,
         artifact: Artifact,
         images: CalibrationImages,
-        folder: Any,
+        folder: Path,
         progress: Progress = SILENT,
     ) -> tuple[Artifact, QuantizationRecord]:
         require_installed(self.packages, purpose=PURPOSE)
         path = artifact.folder / artifact.files[0]
         model = read_tflite(path)
         require_kernels(Counter(one.kind for one in model.operators))
-        groups = group_tensors(model)
-        wanted = activations_of(model.operators, model.constants)
-        with progress.stage("find the range of every tensor", total=2 * len(images)) as stage:
-
-            def observe() -> Iterator[Mapping[int, NDArray[np.float32]]]:
-                for values in observe_tensors(path, images, wanted):
-                    yield {index: values[index] for index in wanted if index in values}
-                    stage.advance()
-
-            try:
-                grids = choose_grids(groups, observe, self.options.percentile / 100)
-                content = IntegerWriter(path.read_bytes(), grids).write()
-            except EdgesegError:
-                raise
-            except Exception as error:
-                # The interpreter raises plain kinds.
-                raise CalibrationError(
-                    f"{path.name} cannot become a model of integers: {reason_of(error)}. Leave "
-                    "--method out."
-                ) from error
+        try:
+            seen = self._see(path, model, images, progress)
+            content, ranges = self._best(path, group_tensors(model), seen, images, progress)
+        except EdgesegError:
+            raise
+        except Exception as error:
+            # The interpreter raises plain kinds.
+            raise CalibrationError(
+                f"{path.name} cannot become a model of integers: {reason_of(error)}. Leave "
+                "--method out."
+            ) from error
         folder.mkdir(parents=True, exist_ok=True)
         (folder / artifact.files[0]).write_bytes(content)
         kinds = Counter(one.kind for one in read_tflite(folder / artifact.files[0]).operators)
         conversions = sum(kinds[kind] for kind in CONVERSIONS)
         layers = {"int8": sum(kinds.values()) - conversions, "float": 0, "conversions": conversions}
+        settings = {**self.settings(), "ranges": ranges}
         return artifact.quantized(folder), QuantizationRecord(
-            self.name, self.settings(), images.digests, layers
+            self.name, settings, images.digests, layers
         )
+
+    def _see(
+        self, path: Path, model: TfliteModel, images: CalibrationImages, progress: Progress
+    ) -> Seen:
+        wanted = activations_of(model.operators, model.constants)
+        with progress.stage("find the range of every tensor", total=2 * len(images)) as stage:
+
+            def observe() -> Iterator[Mapping[int, NDArray[np.float32]]]:
+                for values in observe_tensors(path, images, wanted):
+                    yield values
+                    stage.advance()
+
+            return see_values(group_tensors(model), observe)
+
+    def _best(
+        self,
+        path: Path,
+        groups: Groups,
+        seen: Seen,
+        images: CalibrationImages,
+        progress: Progress,
+    ) -> tuple[bytes, str]:
+        """The model by the way that was named, or that flips the fewest pixels, and its name."""
+        ways, named = self.options.ways(), self.options.ranges
+
+        def write(way: str) -> bytes:
+            return IntegerWriter(path.read_bytes(), choose_grids(groups, seen, ways[way])).write()
+
+        if named != BEST:
+            return write(named), named
+        shown = list(islice(images, CHECK_IMAGES))
+        expected = _labels(path, shown)
+        made: dict[str, tuple[float, bytes]] = {}
+        with progress.stage("try ways to choose ranges", total=len(ways)) as stage:
+            with temporary_folder("integer") as name:
+                for way in ways:
+                    content = write(way)
+                    tried = Path(name) / f"{way}.tflite"
+                    tried.write_bytes(content)
+                    pairs = zip(_labels(tried, shown), expected, strict=True)
+                    flips = float(np.mean([(one != other).mean() for one, other in pairs]))
+                    made[way] = flips, content
+                    stage.advance()
+            best = min(made, key=lambda way: made[way][0])
+            stage.note(f"{best} flips the fewest pixels")
+        return made[best][1], best
+
+
+def _labels(path: Path, images: Sequence[NDArray[np.float32]]) -> list[NDArray[Any]]:
+    """The likeliest class of each pixel; one channel is the probability of one class.
+
+    A network's own threshold plays no part: any other line that its maps cross tells as much.
+    """
+    result = read_tflite(path).operators[-1].outputs[0]
+    answers = (values[result] for values in observe_tensors(path, images, [result]))
+    return [one > 0.5 if one.shape[-1] == 1 else one.argmax(-1) for one in answers]

@@ -9,11 +9,16 @@ from edgeseg.errors import CalibrationError
 from edgeseg.formats.tflite import Operator, TfliteModel
 from edgeseg.quantize.litert.edit import Grid
 from edgeseg.quantize.litert.integer.grids import (
+    Choose,
     Groups,
     choose_grids,
     grid_of,
     group_tensors,
+    least_squares,
     quantized,
+    see_values,
+    share_of,
+    whole_range,
 )
 
 
@@ -67,20 +72,38 @@ def observed(*images: list[float]) -> list[dict[int, np.ndarray]]:
     return [{1: np.array(values, np.float32)} for values in images]
 
 
-def test_ranges_cut_off_a_share_at_both_ends() -> None:
+def chosen(values: list[dict[int, np.ndarray]], choose: Choose) -> Grid:
     groups = Groups({1: 1}, {})
+    return choose_grids(groups, see_values(groups, lambda: values), choose)[1]
+
+
+def test_ranges_cut_off_a_share_at_both_ends() -> None:
     values = observed([-1000.0, *[float(index % 101) for index in range(9_998)], 5000.0])
-    whole = choose_grids(groups, lambda: values, 1.0)[1]
+    whole = chosen(values, whole_range)
     assert whole.scale == pytest.approx(6000 / 255, rel=1e-3)
-    cut = choose_grids(groups, lambda: values, 0.999)[1]
+    cut = chosen(values, share_of(0.999))
     assert cut.scale == pytest.approx(101 / 255, rel=0.03)  # to a bin of 6000 / 4096
 
 
 def test_a_tensor_that_is_always_zero_gets_a_grid() -> None:
-    assert choose_grids(Groups({1: 1}, {}), lambda: observed([0.0, 0.0]), 1.0)[1] == grid_of(0, 1)
+    assert chosen(observed([0.0, 0.0]), share_of(0.9999)) == grid_of(0, 1)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_values_that_are_not_finite_are_refused(value: float) -> None:
     with pytest.raises(CalibrationError, match="NaN or infinite"):
-        choose_grids(Groups({1: 1}, {}), lambda: observed([value]), 1.0)
+        chosen(observed([value]), whole_range)
+
+
+def test_least_squares_clips_what_is_rare() -> None:
+    usual = np.linspace(-1, 1, 20_000).tolist()
+    values = observed(*[usual] * 100, [3.0])
+    grid, whole = chosen(values, least_squares), chosen(values, whole_range)
+    assert grid.scale < 0.7 * whole.scale
+
+    def error(one: Grid) -> float:
+        exact = np.concatenate([image[1] for image in values])
+        codes = quantized(exact, one).astype(np.float64)
+        return float(np.square((codes - one.zero_point) * one.scale - exact).sum())
+
+    assert error(grid) < 0.6 * error(whole)

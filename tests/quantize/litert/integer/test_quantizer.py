@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from support import needs
 from tiny_graphs import INPUT, node, pointwise, run_as_written
 from tiny_litert import Made, details_of, make, run, save_sized_graph
 
-from edgeseg.errors import CalibrationError, UsageError
-from edgeseg.formats.tflite import read_tflite
+from edgeseg.errors import CalibrationError, UnknownNameError, UsageError
+from edgeseg.formats.tflite import observe_tensors, read_tflite
 from edgeseg.quantize import usual_methods
 from edgeseg.quantize.litert.integer.quantizer import IntegerOptions, IntegerQuantizer
 from edgeseg.records import Artifact
@@ -139,3 +140,30 @@ def test_a_share_that_is_none_is_refused(percentile: float) -> None:
 
 def test_no_build_tries_it_unasked() -> None:
     assert "integer" not in usual_methods(("tflite",))
+
+
+def labels_of(artifact: Artifact, images: Iterable[NDArray[np.float32]]) -> NDArray[np.bool_]:
+    """What the runtime's own kernels say, which XNNPACK's differ from in roundings."""
+    path = artifact.folder / artifact.files[0]
+    result = read_tflite(path).operators[-1].outputs[0]
+    return np.stack([values[result] > 0.5 for values in observe_tensors(path, images, [result])])
+
+
+def test_the_way_that_flips_the_fewest_pixels_is_taken(
+    made: Made, quantised: tuple[Artifact, Any], tmp_path: Path
+) -> None:
+    expected = labels_of(made.source, made.images)
+    flips = {}
+    for way in IntegerOptions().ways():
+        quantizer = IntegerQuantizer(IntegerOptions(ranges=way))
+        artifact, record = quantizer.quantize(made.source, made.images, tmp_path / way)
+        assert record.settings["ranges"] == way
+        flips[way] = int((labels_of(artifact, made.images) != expected).sum())
+    taken, name = quantised[1].settings["ranges"], quantised[0].files[0]
+    assert flips[taken] == min(flips.values())
+    assert (quantised[0].folder / name).read_bytes() == (tmp_path / taken / name).read_bytes()
+
+
+def test_an_unknown_way_is_named() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean percentile"):
+        IntegerOptions(ranges="percentil")
