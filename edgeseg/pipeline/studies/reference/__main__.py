@@ -23,7 +23,7 @@ COLUMNS = {
     "IoU": ("iou_pooled", ".4f"),
     "HD95, px": ("hd95_px", ".1f"),
     "calibration error (95 %)": ("calibration_error", ".4f"),
-    "flips (95 %)": ("flips", ".1f"),
+    "flips (95 %)": ("flips", "z.1f"),
     "Dice changes by (95 %)": ("dice_change", "+z.4f"),
     "worst flips": (WORST_FLIPS, ".0f"),
     "worst Dice": (WORST_DICE, "+z.3f"),
