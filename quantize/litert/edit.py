@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from ..plan.quant_plan import WeightGrid
 from ..plan.weight_grids import covering_grid, grid_that_holds
 from .file import BEFORE_ALL, TfliteFile
-from .matching import LAYOUTS
 
 # They only move values, or add zeros: on quantized values the result is the same.
 MOVING = frozenset(
@@ -84,8 +83,8 @@ class TfliteEdit:
         operator.inputs = np.array(
             [
                 self._int8_of(inputs[0], source),
-                self._add_weight(weight, kind),
-                self._add_bias(bias, weight.scales, source.scale),
+                self.file.add_weight(weight, kind),
+                self.file.add_bias(bias, weight.scales, source.scale),
             ],
             np.int32,
         )
@@ -112,7 +111,7 @@ class TfliteEdit:
         operator.inputs = np.array(
             [
                 operator.inputs[0],
-                self._add_weight(weight, kind),
+                self.file.add_weight(weight, kind),
                 self.file.add_constant(bias, self.file.schema.TensorType.FLOAT32, None),
             ],
             np.int32,
@@ -199,15 +198,11 @@ class TfliteEdit:
         return "" if place == BEFORE_ALL else self.file.kind_of(self.file.operators[place])
 
     def _add_quantized(self, tensor: int, grid: Grid) -> int:
-        quantization = self._quantization([grid.scale], [grid.zero_point], 0)
+        quantization = self.file.quantization([grid.scale], [grid.zero_point], 0)
         return self.file.add_int8_like(tensor, quantization)
 
     def _conversion(self, kind: str, source: int, result: int) -> Any:
-        operator = self.file.schema.OperatorT()
-        operator.opcodeIndex = self.file.opcode(kind, VERSIONS[kind])
-        operator.inputs = np.array([source], np.int32)
-        operator.outputs = np.array([result], np.int32)
-        return operator
+        return self.file.conversion(kind, VERSIONS[kind], source, result)
 
     # Constants
 
@@ -217,36 +212,10 @@ class TfliteEdit:
         """Weight and bias of a convolution; those of the file replace missing ones."""
         inputs = [int(index) for index in operator.inputs]
         if weight is None:
-            weight = covering_grid(self._onnx_weight(inputs[1], self.file.kind_of(operator)))
+            weight = covering_grid(self.file.onnx_weight(inputs[1], self.file.kind_of(operator)))
         if bias is None:
-            has_bias = len(inputs) > 2 and inputs[2] >= 0
-            bias = self.file.constant(inputs[2]) if has_bias else np.zeros(len(weight.scales), "f4")
+            bias = self.file.bias_of(inputs, len(weight.scales))
         return weight, bias
-
-    def _onnx_weight(self, tensor: int, kind: str) -> NDArray[np.float32]:
-        return self.file.constant(tensor).transpose(np.argsort(LAYOUTS[kind]))
-
-    def _add_weight(self, weight: WeightGrid, kind: str) -> int:
-        quantized = np.ascontiguousarray(weight.values.transpose(LAYOUTS[kind]))
-        channel_axis = LAYOUTS[kind].index(0)
-        zeros = np.zeros(len(weight.scales), np.int64)
-        quantization = self._quantization(weight.scales, zeros, channel_axis)
-        return self.file.add_constant(quantized, self.file.schema.TensorType.INT8, quantization)
-
-    def _add_bias(
-        self, bias: NDArray[np.float32], scales: NDArray[np.float32], source_scale: float
-    ) -> int:
-        steps = (scales * np.float32(source_scale)).astype(np.float32)
-        quantized = np.rint(bias.astype(np.float64) / steps).astype(np.int32)
-        quantization = self._quantization(steps, np.zeros(len(steps), np.int64), 0)
-        return self.file.add_constant(quantized, self.file.schema.TensorType.INT32, quantization)
-
-    def _quantization(self, scales: Any, zero_points: Any, axis: int) -> Any:
-        parameters = self.file.schema.QuantizationParametersT()
-        parameters.scale = np.asarray(scales, np.float32)
-        parameters.zeroPoint = np.asarray(zero_points, np.int64)
-        parameters.quantizedDimension = axis
-        return parameters
 
 
 def _adds(source: Grid, result: Grid) -> bool:

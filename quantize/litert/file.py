@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 
 from edgeseg.formats.tflite import unpack_tflite
 from edgeseg.lazy import require
+
+from ..plan.quant_plan import WeightGrid
+from .matching import LAYOUTS
 
 PURPOSE = "Quantising for litert"
 BEFORE_ALL = -1  # place of operators that follow no other operator
@@ -129,6 +133,48 @@ class TfliteFile:
         tensor.buffer = len(self._model.buffers) - 1
         self._graph.tensors.append(tensor)
         return len(self._graph.tensors) - 1
+
+    def quantization(self, scales: Any, zero_points: Any, axis: int = 0) -> Any:
+        """Parameters of a quantized tensor; `axis` is that of several scales."""
+        parameters = self.schema.QuantizationParametersT()
+        parameters.scale = np.asarray(scales, np.float32)
+        parameters.zeroPoint = np.asarray(zero_points, np.int64)
+        parameters.quantizedDimension = axis
+        return parameters
+
+    def conversion(self, kind: str, version: int, source: int, result: int) -> Any:
+        """An operator from one tensor to another, such as QUANTIZE; it is not inserted yet."""
+        operator = self.schema.OperatorT()
+        operator.opcodeIndex = self.opcode(kind, version)
+        operator.inputs = np.array([source], np.int32)
+        operator.outputs = np.array([result], np.int32)
+        return operator
+
+    def onnx_weight(self, tensor: int, kind: str) -> NDArray[np.float32]:
+        """The weight of a convolution of a kind in ONNX's layout, (O, I/groups, kh, kw)."""
+        return self.constant(tensor).transpose(np.argsort(LAYOUTS[kind]))
+
+    def bias_of(self, inputs: Sequence[int], channels: int) -> NDArray[np.float32]:
+        """The bias of a convolution with those inputs, (O,); zeros where it has none."""
+        has_bias = len(inputs) > 2 and inputs[2] >= 0
+        return self.constant(inputs[2]) if has_bias else np.zeros(channels, np.float32)
+
+    def add_weight(self, weight: WeightGrid, kind: str) -> int:
+        """Add the weight of a convolution of a kind; returns its index."""
+        values = np.ascontiguousarray(weight.values.transpose(LAYOUTS[kind]))
+        zeros = np.zeros(len(weight.scales), np.int64)
+        quantization = self.quantization(weight.scales, zeros, LAYOUTS[kind].index(0))
+        return self.add_constant(values, self.schema.TensorType.INT8, quantization)
+
+    def add_bias(
+        self, bias: NDArray[np.float32], scales: NDArray[np.float32], source_scale: float
+    ) -> int:
+        """Add a bias in int32, in steps of the input times those of the weights; returns its
+        index."""
+        steps = (scales * np.float32(source_scale)).astype(np.float32)
+        values = np.rint(bias.astype(np.float64) / steps).astype(np.int32)
+        quantization = self.quantization(steps, np.zeros(len(steps), np.int64))
+        return self.add_constant(values, self.schema.TensorType.INT32, quantization)
 
     def count(self, *kinds: str) -> int:
         """How many operators of some kinds the model has; call it right after `packed`."""

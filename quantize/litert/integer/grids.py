@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.errors import CalibrationError
-from edgeseg.formats.tflite import Operator, TfliteModel
+from edgeseg.formats.tflite import TfliteModel
 
 from ...plan.quant_plan import HIGHEST_VALUE, LOWEST_VALUE
 from ..edit import Grid
+from ..ptq import Ranges, widen_ranges
 
 # Kernels that take one grid for all that they read and write.
 ONE_GRID = frozenset(
@@ -100,18 +100,12 @@ def see_values(groups: Groups, observe: Observe) -> Seen:
     Raises:
         CalibrationError: A value is NaN or infinite.
     """
-    ends: dict[int, tuple[float, float]] = {}
+    ends: Ranges = {}
     for values in observe():
         for index, value in values.items():
             place = groups.of_tensor[index]
-            low, high = ends.get(place, (0.0, 0.0))
-            least, most = float(value.min()), float(value.max())
-            if not (np.isfinite(least) and np.isfinite(most)):
-                raise CalibrationError(
-                    f"A value inside the network (tensor {index}) is NaN or infinite on a "
-                    "calibration image. Use another checkpoint."
-                )
-            ends[place] = min(low, least), max(high, most)
+            ends.setdefault(place, (0.0, 0.0))
+            widen_ranges(ends, {place: value})
     counts = {place: np.zeros(BINS, np.int64) for place in ends}
     for values in observe():
         for index, value in values.items():
@@ -195,12 +189,6 @@ def quantized(values: NDArray[np.float32], grid: Grid) -> NDArray[np.int8]:
     steps = np.rint(values.astype(np.float64) / grid.scale) + grid.zero_point
     codes: NDArray[np.int8] = np.clip(steps, LOWEST_VALUE, HIGHEST_VALUE).astype(np.int8)
     return codes
-
-
-def activations_of(operators: Iterable[Operator], constants: frozenset[int]) -> list[int]:
-    """Indices of everything that is computed or put in."""
-    touched = {index for one in operators for index in (*one.inputs, *one.outputs)}
-    return sorted(touched - constants)
 
 
 def _count(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.int64]:

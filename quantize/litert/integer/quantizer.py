@@ -27,11 +27,11 @@ from edgeseg.storage.temporary import temporary_folder
 
 from ...base import MethodOptions, Quantizer
 from ...calibration_images import CalibrationImages
+from ..ptq import PURPOSE, tensors_of
 from .grids import (
     Choose,
     Groups,
     Seen,
-    activations_of,
     choose_grids,
     group_tensors,
     least_squares,
@@ -40,9 +40,6 @@ from .grids import (
     whole_range,
 )
 from .writer import CONVERSIONS, IntegerWriter, require_kernels
-
-PURPOSE = "Quantising for litert"
-
 
 BEST = "best"
 CHECK_IMAGES = 32
@@ -109,8 +106,9 @@ class IntegerQuantizer(Quantizer):
         model = read_tflite(path)
         require_kernels(Counter(one.kind for one in model.operators))
         try:
-            seen = self._see(path, model, images, progress)
-            content, ranges = self._best(path, group_tensors(model), seen, images, progress)
+            groups = group_tensors(model)
+            seen = self._see(path, model, groups, images, progress)
+            content, ranges = self._best(path, groups, seen, images, progress)
         except EdgesegError:
             raise
         except Exception as error:
@@ -130,9 +128,14 @@ class IntegerQuantizer(Quantizer):
         )
 
     def _see(
-        self, path: Path, model: TfliteModel, images: CalibrationImages, progress: Progress
+        self,
+        path: Path,
+        model: TfliteModel,
+        groups: Groups,
+        images: CalibrationImages,
+        progress: Progress,
     ) -> Seen:
-        wanted = activations_of(model.operators, model.constants)
+        wanted = tensors_of(model, model.operators)
         with progress.stage("find the range of every tensor", total=2 * len(images)) as stage:
 
             def observe() -> Iterator[Mapping[int, NDArray[np.float32]]]:
@@ -140,7 +143,7 @@ class IntegerQuantizer(Quantizer):
                     yield values
                     stage.advance()
 
-            return see_values(group_tensors(model), observe)
+            return see_values(groups, observe)
 
     def _best(
         self,

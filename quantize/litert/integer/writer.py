@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeseg.errors import CalibrationError
 
@@ -144,26 +143,19 @@ class IntegerWriter:
         return made
 
     def _add_codes(self, index: int, grid: Grid) -> int:
-        quantization = self._quantization([grid.scale], [grid.zero_point], 0)
+        quantization = self.file.quantization([grid.scale], [grid.zero_point], 0)
         self._codes[index, grid] = self.file.add_int8_like(index, quantization)
         return self._codes[index, grid]
 
     def _convolution_inputs(self, inputs: list[int], kind: str) -> list[int]:
-        source = self._grids[inputs[0]]
-        weight = self.file.constant(inputs[1]).transpose(np.argsort(LAYOUTS[kind]))
-        has_bias = len(inputs) > 2 and inputs[2] >= 0
-        bias = self.file.constant(inputs[2]) if has_bias else np.zeros(len(weight), np.float32)
-        grid = grid_that_holds(covering_grid(weight), bias, source.scale)
-        values = np.ascontiguousarray(grid.values.transpose(LAYOUTS[kind]))
-        types = self.file.schema.TensorType
-        axis = LAYOUTS[kind].index(0)
-        zeros = np.zeros(len(grid.scales), np.int64)
-        steps = (grid.scales * np.float32(source.scale)).astype(np.float32)
-        sums = np.rint(bias.astype(np.float64) / steps).astype(np.int32)
+        step = self._grids[inputs[0]].scale
+        weight = self.file.onnx_weight(inputs[1], kind)
+        bias = self.file.bias_of(inputs, len(weight))
+        grid = grid_that_holds(covering_grid(weight), bias, step)
         return [
             self._codes_of(inputs[0]),
-            self._add_constant(values, types.INT8, self._quantization(grid.scales, zeros, axis)),
-            self._add_constant(sums, types.INT32, self._quantization(steps, zeros, 0)),
+            self.file.add_weight(grid, kind),
+            self.file.add_bias(bias, grid.scales, step),
         ]
 
     def _constant(self, index: int, grid: Grid | None) -> int:
@@ -171,17 +163,17 @@ class IntegerWriter:
         values = self.file.constant(index)
         grid = grid or grid_of_constant(values)
         if (index, grid) not in self._constants:
-            quantization = self._quantization([grid.scale], [grid.zero_point], 0)
+            quantization = self.file.quantization([grid.scale], [grid.zero_point], 0)
             kind = self.file.schema.TensorType.INT8
-            self._constants[index, grid] = self._add_constant(
+            self._constants[index, grid] = self.file.add_constant(
                 quantized(values, grid), kind, quantization
             )
         return self._constants[index, grid]
 
     def _minus_one(self) -> int:
-        quantization = self._quantization([1.0], [0], 0)
+        quantization = self.file.quantization([1.0], [0], 0)
         kind = self.file.schema.TensorType.INT8
-        return self._add_constant(np.full((1,), -1, np.int8), kind, quantization)
+        return self.file.add_constant(np.full((1,), -1, np.int8), kind, quantization)
 
     def _become_product(self, operator: Any) -> None:
         schema = self.file.schema
@@ -190,18 +182,4 @@ class IntegerWriter:
         operator.builtinOptions = schema.MulOptionsT()
 
     def _conversion(self, kind: str, source: int, result: int) -> Any:
-        operator = self.file.schema.OperatorT()
-        operator.opcodeIndex = self.file.opcode(kind, CONVERSIONS[kind])
-        operator.inputs = np.array([source], np.int32)
-        operator.outputs = np.array([result], np.int32)
-        return operator
-
-    def _add_constant(self, values: NDArray[Any], kind: int, quantization: Any) -> int:
-        return self.file.add_constant(values, kind, quantization)
-
-    def _quantization(self, scales: Any, zero_points: Any, axis: int) -> Any:
-        parameters = self.file.schema.QuantizationParametersT()
-        parameters.scale = np.asarray(scales, np.float32)
-        parameters.zeroPoint = np.asarray(zero_points, np.int64)
-        parameters.quantizedDimension = axis
-        return parameters
+        return self.file.conversion(kind, CONVERSIONS[kind], source, result)
