@@ -32,11 +32,14 @@ class Method(abc.ABC):
         name: Registered name.
         packages: Import names of the packages that it needs.
         options_class: Class of its options.
+        keeps_statistics: Whether its graph must compute the statistics of norms as the network
+            does, as their convolutions would be rounded.
     """
 
     name: ClassVar[str]
     packages: ClassVar[tuple[str, ...]]
     options_class: ClassVar[type[MethodOptions]] = MethodOptions
+    keeps_statistics: ClassVar[bool] = False
 
     def __init__(self, options: MethodOptions | None = None) -> None:
         self.options = options if options is not None else self.options_class()

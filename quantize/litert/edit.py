@@ -39,10 +39,15 @@ DYNAMIC_VERSION = 5  # of CONV_2D, with int8 weights by channel between float ac
 
 @dataclass(frozen=True)
 class Grid:
-    """Quantization of an activation: real = (quantized value - zero_point) * scale."""
+    """Quantization of an activation: real = (quantized value - zero_point) * scale.
+
+    Attributes:
+        bits: 8, or 16 with the zero point 0.
+    """
 
     scale: float
     zero_point: int
+    bits: int = 8
 
 
 class TfliteEdit:
@@ -112,7 +117,7 @@ class TfliteEdit:
             [
                 operator.inputs[0],
                 self.file.add_weight(weight, kind),
-                self.file.add_constant(bias, self.file.schema.TensorType.FLOAT32, None),
+                self.file.add_float(bias),
             ],
             np.int32,
         )
@@ -199,7 +204,7 @@ class TfliteEdit:
 
     def _add_quantized(self, tensor: int, grid: Grid) -> int:
         quantization = self.file.quantization([grid.scale], [grid.zero_point], 0)
-        return self.file.add_int8_like(tensor, quantization)
+        return self.file.add_codes_like(tensor, quantization)
 
     def _conversion(self, kind: str, source: int, result: int) -> Any:
         return self.file.conversion(kind, VERSIONS[kind], source, result)

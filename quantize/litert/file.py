@@ -76,6 +76,9 @@ class TfliteFile:
     def name(self, tensor: int) -> str:
         return str(self._graph.tensors[tensor].name.decode())
 
+    def is_constant(self, tensor: int) -> bool:
+        return self._model.buffers[self._graph.tensors[tensor].buffer].data is not None
+
     def constant(self, tensor: int) -> NDArray[np.float32]:
         """The stored values of a float tensor."""
         found = self._graph.tensors[tensor]
@@ -110,12 +113,12 @@ class TfliteFile:
         self._model.operatorCodes.append(made)
         return len(self._model.operatorCodes) - 1
 
-    def add_int8_like(self, tensor: int, quantization: Any) -> int:
-        """Add an int8 tensor with the shape of another tensor; returns its index."""
+    def add_codes_like(self, tensor: int, quantization: Any, bits: int = 8) -> int:
+        """Add an int8 or int16 tensor with the shape of another tensor; returns its index."""
         like = self._graph.tensors[tensor]
         made = copy.copy(like)
-        made.name = like.name + f"_int8_{len(self._graph.tensors)}".encode()
-        made.type = self.schema.TensorType.INT8
+        made.name = like.name + f"_int{bits}_{len(self._graph.tensors)}".encode()
+        made.type = getattr(self.schema.TensorType, f"INT{bits}")
         made.buffer = 0
         made.quantization = quantization
         self._graph.tensors.append(made)
@@ -133,6 +136,10 @@ class TfliteFile:
         tensor.buffer = len(self._model.buffers) - 1
         self._graph.tensors.append(tensor)
         return len(self._graph.tensors) - 1
+
+    def add_float(self, content: NDArray[np.float32]) -> int:
+        """Add a tensor of stored real values; returns its index."""
+        return self.add_constant(content, self.schema.TensorType.FLOAT32, None)
 
     def quantization(self, scales: Any, zero_points: Any, axis: int = 0) -> Any:
         """Parameters of a quantized tensor; `axis` is that of several scales."""
@@ -167,14 +174,23 @@ class TfliteFile:
         return self.add_constant(values, self.schema.TensorType.INT8, quantization)
 
     def add_bias(
-        self, bias: NDArray[np.float32], scales: NDArray[np.float32], source_scale: float
+        self,
+        bias: NDArray[np.float32],
+        scales: NDArray[np.float32],
+        source_scale: float,
+        *,
+        bits: int = 32,
     ) -> int:
-        """Add a bias in int32, in steps of the input times those of the weights; returns its
-        index."""
+        """Add a bias in steps of the input times those of the weights; returns its index.
+
+        Args:
+            bits: 32, or 64 for a convolution on int16.
+        """
         steps = (scales * np.float32(source_scale)).astype(np.float32)
-        values = np.rint(bias.astype(np.float64) / steps).astype(np.int32)
+        values = np.rint(bias.astype(np.float64) / steps).astype(f"int{bits}")
         quantization = self.quantization(steps, np.zeros(len(steps), np.int64))
-        return self.add_constant(values, self.schema.TensorType.INT32, quantization)
+        kind = getattr(self.schema.TensorType, f"INT{bits}")
+        return self.add_constant(values, kind, quantization)
 
     def count(self, *kinds: str) -> int:
         """How many operators of some kinds the model has; call it right after `packed`."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from edgeseg.data.depth import tell_depth
@@ -12,6 +14,7 @@ from edgeseg.data.folder import Pair, tell_files
 from edgeseg.data.medical.frames import sha256_of_picture
 from edgeseg.errors import UsageError
 from edgeseg.lazy import require_installed
+from edgeseg.lower.rewrites import statistics_rewrites
 from edgeseg.models import ModelSpec, TrainedModel, find_model
 from edgeseg.progress import Progress
 from edgeseg.quantize import QuantizationSpec, resolve_quantization
@@ -30,6 +33,7 @@ from edgeseg.tuning.candidate import Candidate
 from .request import BuildRequest, completed, open_split
 
 CHECK_IMAGES = 8
+NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 
 
 class BuildContext:
@@ -79,19 +83,29 @@ class BuildContext:
         """
         self.runtime.require_precision(precision)
         request = self.request
-        method = ""
+        plain = Candidate(precision, tuple(self.runtime.rewrites.get(precision, ())))
         if precision in self.runtime.quantized_precisions:
-            method = self.quantization(request.method, request.method_options).name
-        elif request.method is not None or request.method_options:
+            return self.by_method(plain, request.method, request.method_options)
+        if request.method is not None or request.method_options:
             raise UsageError(
                 f"--method and --method-option go with a quantised precision; {precision} is none. "
                 "Leave them out."
             )
-        return Candidate(
-            precision=precision,
-            rewrites=tuple(self.runtime.rewrites.get(precision, ())),
-            method=method,
-            method_options=tuple(sorted(request.method_options.items())),
+        return plain
+
+    def by_method(
+        self, candidate: Candidate, method: str | None, options: Mapping[str, str] = NO_OPTIONS
+    ) -> Candidate:
+        """The candidate by a method, without the rewrites that the method does not go with."""
+        spec = self.quantization(method, options)
+        rewrites = candidate.rewrites
+        if spec.method.keeps_statistics:
+            rewrites = tuple(name for name in rewrites if name not in statistics_rewrites())
+        return replace(
+            candidate,
+            rewrites=rewrites,
+            method=spec.name,
+            method_options=tuple(sorted(options.items())),
         )
 
     def quantization(self, method: str | None, options: Mapping[str, str]) -> QuantizationSpec:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.formats.tflite import TfliteModel
+from edgeseg.formats.tflite import Operator, TfliteModel
 
 from ...plan.quant_plan import HIGHEST_VALUE, LOWEST_VALUE
 from ..edit import Grid
@@ -20,9 +21,14 @@ ONE_GRID = frozenset(
     | {"RESIZE_NEAREST_NEIGHBOR", "SLICE", "SPACE_TO_DEPTH", "SPLIT", "STRIDED_SLICE", "TRANSPOSE"}
 )
 JOINING = "CONCATENATION"
+ROOTS = frozenset({"RSQRT", "SQRT"})
+# Make what a root reads from squares of differences; a convolution adds up groups of channels.
+VARIANCE = frozenset({"ADD", "CONV_2D", "MEAN", "MUL", "SUM"})
 # What kernels of tables give is fixed by the format.
 FIXED = {"LOGISTIC": Grid(1 / 256, -128), "SOFTMAX": Grid(1 / 256, -128), "TANH": Grid(1 / 128, 0)}
 STEPS = HIGHEST_VALUE - LOWEST_VALUE
+WIDE_STEPS = 2**15 - 1  # the largest int16
+WIDENING = 2**7  # steps of int16 in one of int8 that becomes int16: 255 of them are in reach
 BINS = 4096
 FRACTIONS = np.linspace(0.1, 1, 19)  # candidate ends / smallest or largest value
 
@@ -38,10 +44,12 @@ class Groups:
     Attributes:
         of_tensor: Activation -> the tensor that stands for its group.
         fixed: Groups whose grid the format fixes.
+        wide: Groups of int16: variances and roots of norms, most of which int8 would round to 0.
     """
 
     of_tensor: Mapping[int, int]
     fixed: Mapping[int, Grid]
+    wide: frozenset[int] = frozenset()
 
 
 def group_tensors(model: TfliteModel) -> Groups:
@@ -78,7 +86,24 @@ def group_tensors(model: TfliteModel) -> Groups:
             for index in filter(is_free, activations):
                 group[root(index)] = root(operator.outputs[0])
     fixed = {root(one.outputs[0]): FIXED[one.kind] for one in model.operators if one.kind in FIXED}
-    return Groups({index: root(index) for index in group}, fixed)
+    wide = frozenset(map(root, _variances(model, makers))) - fixed.keys()
+    return Groups({index: root(index) for index in group}, fixed, wide)
+
+
+def _variances(model: TfliteModel, makers: Mapping[int, Operator]) -> set[int]:
+    """What roots give, and what they read: back to the squares of the differences."""
+    found: set[int] = set()
+    for operator in model.operators:
+        if operator.kind in ROOTS:
+            found.update(operator.outputs)
+            waiting = list(operator.inputs)
+            while waiting:
+                index = waiting.pop()
+                maker = makers.get(index)
+                if index not in found and maker is not None and maker.kind in VARIANCE:
+                    found.add(index)
+                    waiting += maker.inputs if len(set(maker.inputs)) > 1 else ()
+    return found
 
 
 @dataclass(frozen=True)
@@ -122,8 +147,11 @@ def choose_grids(groups: Groups, seen: Seen, choose: Choose) -> dict[int, Grid]:
     """
     grids = {}
     for place, (low, high) in seen.ends.items():
-        counts = seen.counts[place]
-        grids[place] = groups.fixed.get(place) or grid_of(*choose(counts, low, high))
+        if place in groups.wide:
+            grids[place] = wide_grid(low, high)
+        else:
+            counts = seen.counts[place]
+            grids[place] = groups.fixed.get(place) or grid_of(*choose(counts, low, high))
     return {index: grids[place] for index, place in groups.of_tensor.items() if place in grids}
 
 
@@ -179,15 +207,32 @@ def grid_of(low: float, high: float) -> Grid:
     return Grid(scale, int(np.clip(round(LOWEST_VALUE - low / scale), LOWEST_VALUE, HIGHEST_VALUE)))
 
 
-def grid_of_constant(values: NDArray[np.float32]) -> Grid:
+def wide_grid(low: float, high: float) -> Grid:
+    """The grid of int16 that covers a range; its zero point is 0, as its kernels demand."""
+    reach = max(-low, high) or 1.0
+    return Grid(float(np.float32(reach / WIDE_STEPS)), 0, 16)
+
+
+def with_bits(grid: Grid, bits: int) -> Grid:
+    """The grid of so many bits that holds all values of a grid; fewer bits take larger steps."""
+    if bits == grid.bits:
+        return grid
+    if bits == 8:
+        return grid_of(-WIDE_STEPS * grid.scale, WIDE_STEPS * grid.scale)
+    return Grid(grid.scale / WIDENING, 0, bits)
+
+
+def grid_of_constant(values: NDArray[np.float32], bits: int = 8) -> Grid:
     """The grid that covers stored values."""
-    return grid_of(float(values.min()), float(values.max()))
+    of = wide_grid if bits == 16 else grid_of
+    return of(float(values.min()), float(values.max()))
 
 
-def quantized(values: NDArray[np.float32], grid: Grid) -> NDArray[np.int8]:
-    """The nearest values of a grid."""
+def quantized(values: NDArray[np.float32], grid: Grid) -> NDArray[Any]:
+    """The nearest values of a grid, int8 or int16."""
     steps = np.rint(values.astype(np.float64) / grid.scale) + grid.zero_point
-    codes: NDArray[np.int8] = np.clip(steps, LOWEST_VALUE, HIGHEST_VALUE).astype(np.int8)
+    low, high = (-WIDE_STEPS, WIDE_STEPS) if grid.bits == 16 else (LOWEST_VALUE, HIGHEST_VALUE)
+    codes: NDArray[Any] = np.clip(steps, low, high).astype(f"int{grid.bits}")
     return codes
 
 

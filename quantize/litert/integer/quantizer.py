@@ -77,7 +77,8 @@ class IntegerOptions(MethodOptions):
 class IntegerQuantizer(Quantizer):
     """Quantizes every operator, as processors without float arithmetic demand.
 
-    Activations are int8 with one scale and zero point for each tensor; weights are int8 and
+    Activations are int8 with one scale and zero point for each tensor, but variances and roots of
+    norms are int16, and what computes on them takes and gives int16; weights are int8 and
     symmetric, with one scale for each output channel; biases and sums are int32. Float stands at
     the ends of the model only.
 
@@ -89,6 +90,7 @@ class IntegerQuantizer(Quantizer):
     packages = ("ai_edge_litert",)
     options_class = IntegerOptions
     is_usual: ClassVar[bool] = False
+    keeps_statistics: ClassVar[bool] = True
     options: IntegerOptions
 
     def settings(self) -> dict[str, Any]:
@@ -119,9 +121,7 @@ class IntegerQuantizer(Quantizer):
             ) from error
         folder.mkdir(parents=True, exist_ok=True)
         (folder / artifact.files[0]).write_bytes(content)
-        kinds = Counter(one.kind for one in read_tflite(folder / artifact.files[0]).operators)
-        conversions = sum(kinds[kind] for kind in CONVERSIONS)
-        layers = {"int8": sum(kinds.values()) - conversions, "float": 0, "conversions": conversions}
+        layers = _layers(read_tflite(folder / artifact.files[0]))
         settings = {**self.settings(), "ranges": ranges}
         return artifact.quantized(folder), QuantizationRecord(
             self.name, settings, images.digests, layers
@@ -177,6 +177,17 @@ class IntegerQuantizer(Quantizer):
             best = min(made, key=lambda way: made[way][0])
             stage.note(f"{best} flips the fewest pixels")
         return made[best][1], best
+
+
+def _layers(model: TfliteModel) -> dict[str, int]:
+    """How many operators give int8 and int16, and how many conversions there are."""
+    given = Counter(
+        model.types[one.outputs[0]] for one in model.operators if one.kind not in CONVERSIONS
+    )
+    conversions = sum(one.kind in CONVERSIONS for one in model.operators)
+    narrow, wide = given["INT8"], given["INT16"]
+    others = given.total() - narrow - wide
+    return {"int8": narrow, "int16": wide, "float": others, "conversions": conversions}
 
 
 def _labels(path: Path, images: Sequence[NDArray[np.float32]]) -> list[NDArray[Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +124,7 @@ def every_form(context: BuildContext, builder: Builder) -> Iterator[Candidate]:
             yield candidate
             continue
         names = whole_quantizers(context.runtime.quantized_from)
-        whole = [replace(candidate, method=name) for name in names]
+        whole = [context.by_method(candidate, name) for name in names]
         yield from whole
         chosen = choose_method(context, builder, candidate.precision).candidate
         if chosen not in whole:

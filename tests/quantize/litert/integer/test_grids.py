@@ -19,6 +19,8 @@ from edgeseg.quantize.litert.integer.grids import (
     see_values,
     share_of,
     whole_range,
+    wide_grid,
+    with_bits,
 )
 
 
@@ -107,3 +109,37 @@ def test_least_squares_clips_what_is_rare() -> None:
         return float(np.square((codes - one.zero_point) * one.scale - exact).sum())
 
     assert error(grid) < 0.6 * error(whole)
+
+
+def test_variances_are_wide_and_what_they_are_made_of_is_not() -> None:
+    groups = group_tensors(
+        network(
+            ("CONV_2D", (0, 9), (1,)),
+            ("MEAN", (1, 11), (2,)),
+            ("SUB", (1, 2), (3,)),
+            ("MUL", (3, 3), (4,)),
+            ("MEAN", (4, 11), (5,)),
+            ("ADD", (5, 10), (6,)),
+            ("SQRT", (6,), (7,)),
+            ("DIV", (3, 7), (8,)),
+        )
+    )
+    assert groups.wide == {groups.of_tensor[index] for index in (4, 5, 6, 7)}
+
+
+def test_a_wide_grid_covers_its_range_around_zero() -> None:
+    assert wide_grid(0, 32767) == Grid(1.0, 0, 16)
+    assert wide_grid(-32767, 1) == Grid(1.0, 0, 16)
+    assert wide_grid(0, 0).scale > 0
+
+
+def test_int8_becomes_int16_without_a_change() -> None:
+    grid = grid_of(-1, 3)
+    codes = np.arange(-128, 128)
+    values = ((codes - grid.zero_point) * grid.scale).astype(np.float32)
+    wide = with_bits(grid, 16)
+    assert with_bits(grid, 8) is grid
+    np.testing.assert_allclose(quantized(values, wide) * wide.scale, values, rtol=1e-6)
+    narrow = with_bits(wide, 8)
+    assert narrow.bits == 8
+    assert narrow.scale * 127 >= values.max() - narrow.scale

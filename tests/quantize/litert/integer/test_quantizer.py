@@ -66,14 +66,62 @@ def save_network(path: Path) -> Path:
     return save_sized_graph(path, nodes, constants)
 
 
-def save_root(path: Path) -> Path:
+def save_exponential(path: Path) -> Path:
     nodes = [
         node("Conv", [INPUT, "w"], "c"),
-        node("Mul", ["c", "c"], "square"),
-        node("Sqrt", ["square"], "root"),
-        node("Sigmoid", ["root"], "y"),
+        node("Exp", ["c"], "e"),
+        node("Sigmoid", ["e"], "y"),
     ]
     return save_sized_graph(path, nodes, {"w": pointwise(weight(0, 1, 3))})
+
+
+def save_quotient(path: Path) -> Path:
+    nodes = [
+        node("Conv", [INPUT, "w"], "c"),
+        node("Sigmoid", ["c"], "s"),
+        node("Div", ["c", "s"], "q"),
+        node("Sigmoid", ["q"], "y"),
+    ]
+    return save_sized_graph(path, nodes, {"w": pointwise(weight(0, 1, 3))})
+
+
+def save_norms(path: Path) -> Path:
+    """A norm over all pixels, and one over the channels of each pixel."""
+    nodes = [
+        node("Constant", [], "rows_and_columns", value_ints=[2, 3]),
+        node("Constant", [], "channels", value_ints=[1]),
+        convolve([INPUT, "w0"], "c"),
+        *norm("c", "n0", "rows_and_columns")[:-2],
+        node("Div", ["one", "n0_r"], "inverse"),
+        node("Mul", ["n0_d", "inverse"], "n0"),
+        node("Relu", ["n0"], "r"),
+        *norm("r", "n1", "channels"),
+        node("Conv", ["n1", "head"], "logits"),
+        node("Sigmoid", ["logits"], "y"),
+    ]
+    constants = {
+        "w0": weight(0, CHANNELS, 3, 3, 3) / 64,
+        "one": [1.0],
+        "least": [1e-5],
+        "gains": np.linspace(0.5, 2, CHANNELS, dtype=np.float32).reshape(1, CHANNELS, 1, 1),
+        "head": pointwise(weight(4, 1, CHANNELS)),
+    }
+    return save_sized_graph(path, nodes, constants)
+
+
+def norm(source: str, result: str, axes: str) -> list[Any]:
+    """(x - mean) / sqrt(variance + constant) * gains."""
+    named = {part: f"{result}_{part}" for part in ("mean", "d", "s", "v", "e", "r", "q")}
+    return [
+        node("ReduceMean", [source, axes], named["mean"], keepdims=1),
+        node("Sub", [source, named["mean"]], named["d"]),
+        node("Mul", [named["d"], named["d"]], named["s"]),
+        node("ReduceMean", [named["s"], axes], named["v"], keepdims=1),
+        node("Add", [named["v"], "least"], named["e"]),
+        node("Sqrt", [named["e"]], named["r"]),
+        node("Div", [named["d"], named["r"]], named["q"]),
+        node("Mul", [named["q"], "gains"], result),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +147,7 @@ def test_only_the_ends_are_float(quantised: tuple[Artifact, Any]) -> None:
     assert record.layers["float"] == 0
     kinds = Counter(one.kind for one in model.operators)
     assert record.layers["int8"] == sum(kinds.values()) - record.layers["conversions"]
+    assert record.layers["int16"] == 0
     assert kinds["NEG"] == 0
     # What the concatenation does not read alone is rounded anew for it.
     assert kinds["QUANTIZE"] >= 2
@@ -126,8 +175,55 @@ def test_weights_have_a_scale_for_each_channel(quantised: tuple[Artifact, Any]) 
 
 
 def test_operators_without_an_integer_kernel_are_named(tmp_path: Path) -> None:
-    made = make(tmp_path, save_root)
-    with pytest.raises(CalibrationError, match="no integer kernel for 1 SQRT"):
+    made = make(tmp_path, save_exponential)
+    with pytest.raises(CalibrationError, match="no integer kernel for 1 EXP"):
+        IntegerQuantizer().quantize(made.source, made.images, tmp_path / "int8")
+    assert not (tmp_path / "int8").exists()
+
+
+@pytest.fixture(scope="module")
+def norms(tmp_path_factory: pytest.TempPathFactory) -> tuple[Made, Artifact, Any]:
+    made = make(tmp_path_factory.mktemp("norms"), save_norms)
+    folder = tmp_path_factory.mktemp("whole_norms") / "int8"
+    return (made, *IntegerQuantizer().quantize(made.source, made.images, folder))
+
+
+def test_norms_have_variances_of_16_bits(norms: tuple[Made, Artifact, Any]) -> None:
+    made, artifact, record = norms
+    model = read_tflite(artifact.folder / artifact.files[0])
+    assert [kind for kind in model.types if kind == "FLOAT32"] == ["FLOAT32"] * 2
+    source = read_tflite(made.source.folder / made.source.files[0])
+    assert "RSQRT" in {one.kind for one in source.operators}
+    roots = [one for one in model.operators if one.kind == "SQRT"]
+    assert len(roots) == 2
+    for root in roots:
+        assert {model.types[index] for index in (*root.inputs, *root.outputs)} == {"INT16"}
+    # Convolutions stay on int8.
+    assert {model.types[one.outputs[0]] for one in model.operators if one.kind == "CONV_2D"} == {
+        "INT8"
+    }
+    assert record.layers["int16"] > 0
+    assert record.layers["float"] == 0
+
+
+def test_norms_compute_what_the_float_model_does(norms: tuple[Made, Artifact, Any]) -> None:
+    made, artifact, _ = norms
+    for image in made.images:
+        expected = run_as_written(made.onnx_path, image)
+        difference = np.abs(run(artifact, image) - expected)
+        assert np.ptp(expected) > 0.2
+        assert difference.mean() < 0.02
+
+
+def test_an_image_without_variance_divides_by_no_zero(norms: tuple[Made, Artifact, Any]) -> None:
+    made, artifact, _ = norms
+    image = np.zeros_like(next(iter(made.images)))
+    assert np.isfinite(run(artifact, image)).all()
+
+
+def test_a_division_by_what_may_be_zero_is_refused(tmp_path: Path) -> None:
+    made = make(tmp_path, save_quotient)
+    with pytest.raises(CalibrationError, match="may become 0 as an integer"):
         IntegerQuantizer().quantize(made.source, made.images, tmp_path / "int8")
     assert not (tmp_path / "int8").exists()
 
