@@ -261,8 +261,11 @@ class IntegerWriter:
     def _sum_before(self, root: Any) -> Any | None:
         """What adds a constant above 0 to the variance that a root reads."""
         total = self._maker(int(root.inputs[0]))
-        if total is None or self.file.kind_of(total) not in ("ADD", "CONV_2D"):
+        kind = self.file.kind_of(total) if total is not None else ""
+        if total is None or kind not in ("ADD", "CONV_2D"):
             return None
+        if kind in LAYOUTS and self.file.constant(int(total.inputs[1])).min() < 0:
+            return None  # it may take away what the constant adds
         summand = _summand(self.file, total)
         return total if summand >= 0 and self.file.constant(summand).min() > 0 else None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,20 @@ def save_quotient(path: Path) -> Path:
         node("Sigmoid", ["q"], "y"),
     ]
     return save_sized_graph(path, nodes, {"w": pointwise(weight(0, 1, 3))})
+
+
+def save_difference(path: Path) -> Path:
+    """A root of a constant less squares."""
+    nodes = [
+        node("Conv", [INPUT, "w"], "c"),
+        node("Mul", ["c", "c"], "s"),
+        node("Conv", ["s", "minus", "b"], "e"),
+        node("Sqrt", ["e"], "r"),
+        node("Div", ["c", "r"], "q"),
+        node("Sigmoid", ["q"], "y"),
+    ]
+    constants = {"minus": pointwise([[-1e-9]]), "b": [2.0], "w": pointwise(weight(0, 1, 3))}
+    return save_sized_graph(path, nodes, constants)
 
 
 def save_norms(path: Path) -> Path:
@@ -221,8 +235,11 @@ def test_an_image_without_variance_divides_by_no_zero(norms: tuple[Made, Artifac
     assert np.isfinite(run(artifact, image)).all()
 
 
-def test_a_division_by_what_may_be_zero_is_refused(tmp_path: Path) -> None:
-    made = make(tmp_path, save_quotient)
+@pytest.mark.parametrize("save", [save_quotient, save_difference])
+def test_a_division_by_what_may_be_zero_is_refused(
+    save: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    made = make(tmp_path, save)
     with pytest.raises(CalibrationError, match="may become 0 as an integer"):
         IntegerQuantizer().quantize(made.source, made.images, tmp_path / "int8")
     assert not (tmp_path / "int8").exists()
