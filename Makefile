@@ -25,9 +25,12 @@ demo: $(INSTALLED)
 	@$(BIN)/edgeseg demo --output demo
 
 # A worker for each core, at most four: each loads torch. make test JOBS=0 runs all in one process.
+# After a crash the run ends and names the test: with a new worker, loadfile of xdist 3.8 waits for
+# ever for the last tests.
 JOBS ?= logical
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 --max-worker-restart 0 \
+		--dist loadfile --no-loadscope-reorder
 
 # Thousands of damaged and malicious inputs, which the suite above leaves out; some minutes.
 hostile: $(INSTALLED)
