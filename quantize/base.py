@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from edgeseg.errors import UsageError
 from edgeseg.options import Options
 from edgeseg.progress import SILENT, Progress
 from edgeseg.records import Artifact, QuantizationRecord
@@ -23,6 +24,24 @@ from .plan.quant_plan import QuantPlan
 @dataclass(frozen=True)
 class MethodOptions(Options):
     """Options of a method (--method-option NAME=VALUE); this base has none."""
+
+    def _require_share(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise UsageError(
+                    f"The option {name} is {value}; it is a share, from 0 to below 1. Give "
+                    f"{name}={getattr(type(self), name)}."
+                )
+
+    def _require_least(self, **least: int) -> None:
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if value < bound:
+                raise UsageError(
+                    f"The option {name} is {value}; it is at least {bound}. Give "
+                    f"{name}={getattr(type(self), name)}."
+                )
 
 
 class Method(abc.ABC):

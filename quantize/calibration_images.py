@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,28 @@ class CalibrationImages:
         """Prepared images, (1, 3, H, W)."""
         for pair in self.pairs:
             yield self.inputs.prepare(pair.read_image(self.inputs))
+
+    def divided(self, share: float) -> tuple[CalibrationImages, CalibrationImages]:
+        """Images to learn from, and a share of them, 0..1, that is held back to check with.
+
+        Raises:
+            CalibrationError: There are fewer than two.
+        """
+        if len(self) < 2:
+            raise CalibrationError(
+                f"Distillation was given {len(self)} calibration images; it learns from some and "
+                "checks on others. Raise --calibration-images, or name more images with --data."
+            )
+        held = min(max(round(share * len(self)), 1), len(self) - 1)
+        order = sorted(range(len(self)), key=lambda index: self.digests[index])
+        return self._chosen(order[:-held]), self._chosen(order[-held:])
+
+    def _chosen(self, indices: Sequence[int]) -> CalibrationImages:
+        return replace(
+            self,
+            pairs=tuple(self.pairs[index] for index in indices),
+            digests=tuple(self.digests[index] for index in indices),
+        )
 
     @property
     def input_name(self) -> str:

@@ -20,6 +20,7 @@ METHODS = Registry(
         "distill": "edgeseg.quantize.distillation.calibrator:DistillCalibrator",
         "ai-edge-quantizer": "edgeseg.quantize.litert.ptq:LiteRtQuantizer",
         "integer": "edgeseg.quantize.litert.integer.quantizer:IntegerQuantizer",
+        "integer-distill": "edgeseg.quantize.litert.integer.distilled:DistilledIntegerQuantizer",
         "nncf": "edgeseg.quantize.nncf_ptq:NncfQuantizer",
     },
     "edgeseg.quantizers",

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from edgeseg.errors import CalibrationError, UsageError
 from edgeseg.lazy import require
 from edgeseg.progress import SILENT, Progress
 
@@ -56,18 +54,8 @@ class DistillOptions(MethodOptions):
 
     def __post_init__(self) -> None:
         steps_of_bits(self.weight_bits)
-        for name in ("held_back", "drop"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(
-                    f"The option {name} is {getattr(self, name)}; it is a share, from 0 to below "
-                    f"1. Give {name}={getattr(DistillOptions, name)}."
-                )
-        for name, least in (("block_images", 1), ("batch", 1), ("block_steps", 0), ("steps", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(
-                    f"The option {name} is {getattr(self, name)}; it is at least {least}. Give "
-                    f"{name}={getattr(DistillOptions, name)}."
-                )
+        self._require_share("held_back", "drop")
+        self._require_least(block_images=1, batch=1, block_steps=0, steps=0)
 
 
 class DistillCalibrator(Calibrator):
@@ -97,8 +85,9 @@ class DistillCalibrator(Calibrator):
     ) -> QuantPlan:
         require("torch", purpose="Distillation")
         from .learner import Learner
+        from .threads import one_thread
 
-        learned, held = self._divided(images)
+        learned, held = images.divided(self.options.held_back)
         begin = MseCalibrator(
             RangeOptions(
                 bias_correction=True,
@@ -108,7 +97,7 @@ class DistillCalibrator(Calibrator):
                 weight_bits=self.options.weight_bits,
             )
         ).calibrate(onnx_path, learned, progress)
-        with _one_thread():
+        with one_thread():
             steps = steps_of_bits(self.options.weight_bits)
             learner = Learner(onnx_path, begin, list(learned), list(held), self.options.seed, steps)
             self._learn(learner, progress)
@@ -138,34 +127,3 @@ class DistillCalibrator(Calibrator):
             with progress.stage("learn from the FP32 reference", total=options.steps) as stage:
                 learner.learn_end_to_end(end_to_end, stage)
                 stage.note(learner.summary())
-
-    def _divided(self, images: CalibrationImages) -> tuple[CalibrationImages, CalibrationImages]:
-        """Images to learn from, and images that are held back, chosen by their hashes."""
-        if len(images) < 2:
-            raise CalibrationError(
-                f"Distillation was given {len(images)} calibration images; it learns from some and "
-                "checks on others. Raise --calibration-images, or name more images with --data."
-            )
-        held = min(max(round(self.options.held_back * len(images)), 1), len(images) - 1)
-        order = sorted(range(len(images)), key=lambda index: images.digests[index])
-        return _chosen(images, order[:-held]), _chosen(images, order[-held:])
-
-
-def _chosen(images: CalibrationImages, indices: list[int]) -> CalibrationImages:
-    return replace(
-        images,
-        pairs=tuple(images.pairs[index] for index in indices),
-        digests=tuple(images.digests[index] for index in indices),
-    )
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

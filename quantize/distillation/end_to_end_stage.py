@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -15,9 +15,7 @@ from edgeseg.progress import Stage
 
 from .graph import TorchGraph
 from .loss import distillation_loss
-from .rounding import Rounding
 
-VALUE_RATE, RANGE_RATE, SCALE_RATE, BIAS_RATE = 0.005, 2e-3, 2e-4, 0.005
 AVERAGING = 0.97  # of the moving average of the parameters, which is checked and kept
 
 
@@ -35,9 +33,24 @@ class EndToEndSettings:
     band_weight: float
 
 
+class Learnable(Protocol):
+    """Rounding whose grids can be learned."""
+
+    def exchange(self, name: str, value: Tensor) -> Tensor:
+        """Round an activation; see `graph.Exchange`."""
+
+    def constants(self) -> Mapping[tuple[str, str], Tensor]:
+        """(step, constant) -> what the step reads in its place; see `TorchGraph.run`."""
+
+    def parameters(self) -> list[dict[str, Any]]:
+        """What is learned, as groups of an optimizer with the rate of each, in log or real units
+        of their own.
+        """
+
+
 def distil(
     graph: TorchGraph,
-    rounding: Rounding,
+    rounding: Learnable,
     images: Sequence[Tensor],
     predictions: Sequence[Tensor],
     head: str,
@@ -59,7 +72,7 @@ def distil(
     Source: Esser et al. 2019, arXiv:1902.08153 (learned scales, with weights that move behind a
     straight-through rounding); distillation from the float network as in arXiv:2601.20088.
     """
-    groups = _parameters(rounding)
+    groups = rounding.parameters()
     values = [value for group in groups for value in group["params"]]
     for value in values:
         value.requires_grad_()
@@ -104,13 +117,3 @@ def _exchanged(values: Sequence[Tensor], others: Sequence[Tensor]) -> Iterator[N
         yield
         for value, content in zip(values, kept, strict=True):
             value.copy_(content)
-
-
-def _parameters(rounding: Rounding) -> list[dict[str, Any]]:
-    found = list(rounding.convolutions.values())
-    return [
-        {"params": [one.values for one in found], "lr": VALUE_RATE},
-        {"params": [one.log_scales for one in found], "lr": SCALE_RATE},
-        {"params": [one.bias for one in found], "lr": BIAS_RATE},
-        {"params": list(rounding.log_ranges.values()), "lr": RANGE_RATE},
-    ]

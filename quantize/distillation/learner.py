@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,14 +18,23 @@ from edgeseg.progress import Stage
 
 from ..plan.quant_plan import INT8_STEPS, QuantPlan
 from .block_stage import BlockSettings, reconstruct_blocks
-from .end_to_end_stage import EndToEndSettings, distil
-from .graph import load_graph, require_equal
+from .end_to_end_stage import EndToEndSettings, Learnable, distil
+from .graph import TorchGraph, load_graph, require_equal
 from .loss import count_flips, distillation_loss, logits_of
 from .partition import Block, cut_into_blocks
 from .rounding import Rounding
 
 CHECKS = 8  # number of checks in the second stage
 PATIENCE = 5  # checks without a better result before the second stage ends
+Plan = TypeVar("Plan")
+Made = TypeVar("Made", covariant=True)
+
+
+class Learned(Learnable, Protocol[Made]):
+    """Rounding that has been learned."""
+
+    def to_plan(self) -> Made:
+        """The plan with which a network of integers computes what is computed here."""
 
 
 @dataclass(frozen=True)
@@ -44,53 +55,42 @@ class Score:
         return bool(np.isfinite(mine).all()) and mine < others
 
 
-class Learner:
+class PlanLearner(ABC, Generic[Plan]):
     """A plan that is being learned, and the best plan so far.
 
     Args:
+        graph: The network to be rounded.
+        head: Its tensor with the logits, (1, C, H, W).
         plan: The plan to begin with.
-        images, held: Prepared images, (1, 3, H, W), to learn from and to check with.
+        images, held: What the graph takes, to learn from and to check with.
         seed: Seed of all random numbers.
-        weight_steps: Largest quantized value of a weight.
+        reference: The FP32 reference, with a tensor of that name, where it is not the graph itself.
     """
 
     def __init__(
         self,
-        onnx_path: Path,
-        plan: QuantPlan,
-        images: Sequence[NDArray[np.float32]],
-        held: Sequence[NDArray[np.float32]],
+        graph: TorchGraph,
+        head: str,
+        plan: Plan,
+        images: Sequence[Tensor],
+        held: Sequence[Tensor],
         seed: int,
-        weight_steps: int = INT8_STEPS,
+        reference: TorchGraph | None = None,
     ) -> None:
-        self.weight_steps = weight_steps
-        self.graph = load_graph(onnx_path)
-        require_equal(self.graph, onnx_path, images[0])
-        self.head = logits_of(self.graph, onnx_path.name)
-        self.images = [torch.from_numpy(image) for image in images]
-        self.held = [torch.from_numpy(image) for image in held]
+        self.graph = graph
+        self.head = head
+        self.images = images
+        self.held = held
+        self._reference = reference or graph
         self.predictions = [self._predict(image) for image in self.images]
         self.held_predictions = [self._predict(image) for image in self.held]
         self.generator = torch.Generator().manual_seed(seed)
         self.best_plan = plan
         self.begin = self.best = self._score(self._rounding())
 
-    def _rounding(self) -> Rounding:
+    @abstractmethod
+    def _rounding(self) -> Learned[Plan]:
         """The best plan, to be learned from there."""
-        return Rounding(self.graph, self.best_plan, self.weight_steps)
-
-    @cached_property
-    def blocks(self) -> list[Block]:
-        return cut_into_blocks(self.graph)
-
-    def learn_blocks(self, settings: BlockSettings, most_images: int, stage: Stage) -> None:
-        """The first stage; its result is kept only if it is better."""
-        rounding = self._rounding()
-        images = self.images[:most_images]
-        reconstruct_blocks(
-            self.graph, self.blocks, rounding, images, settings, self.generator, stage
-        )
-        self._offer(rounding)
 
     def learn_end_to_end(self, settings: EndToEndSettings, stage: Stage) -> None:
         """The second stage, from the best plan so far; the best checked state is kept."""
@@ -132,7 +132,7 @@ class Learner:
             "pixels flip"
         )
 
-    def _offer(self, rounding: Rounding) -> bool:
+    def _offer(self, rounding: Learned[Plan]) -> bool:
         """Keep the learned plan if it is better than the best so far."""
         score = self._score(rounding)
         if not score.is_better_than(self.best):
@@ -142,9 +142,9 @@ class Learner:
 
     def _predict(self, image: Tensor) -> Tensor:
         with torch.no_grad():
-            return self.graph.run({self.graph.input_name: image}, [self.head])[self.head]
+            return self._reference.run({self.graph.input_name: image}, [self.head])[self.head]
 
-    def _score(self, rounding: Rounding) -> Score:
+    def _score(self, rounding: Learned[Plan]) -> Score:
         flips, losses = [], []
         with torch.no_grad():
             constants = rounding.constants()
@@ -155,3 +155,45 @@ class Learner:
                 flips.append(count_flips(made, prediction))
                 losses.append(float(distillation_loss(made, prediction, band_weight=0.0)))
         return Score(float(np.mean(flips)), float(np.mean(losses)))
+
+
+class Learner(PlanLearner[QuantPlan]):
+    """Learns the plan of an ONNX file.
+
+    Args:
+        plan: The plan to begin with.
+        images, held: Prepared images, (1, 3, H, W), to learn from and to check with.
+        seed: Seed of all random numbers.
+        weight_steps: Largest quantized value of a weight.
+    """
+
+    def __init__(
+        self,
+        onnx_path: Path,
+        plan: QuantPlan,
+        images: Sequence[NDArray[np.float32]],
+        held: Sequence[NDArray[np.float32]],
+        seed: int,
+        weight_steps: int = INT8_STEPS,
+    ) -> None:
+        self.weight_steps = weight_steps
+        graph = load_graph(onnx_path)
+        require_equal(graph, onnx_path, images[0])
+        learned, checked = ([torch.from_numpy(one) for one in part] for part in (images, held))
+        super().__init__(graph, logits_of(graph, onnx_path.name), plan, learned, checked, seed)
+
+    def _rounding(self) -> Rounding:
+        return Rounding(self.graph, self.best_plan, self.weight_steps)
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        return cut_into_blocks(self.graph)
+
+    def learn_blocks(self, settings: BlockSettings, most_images: int, stage: Stage) -> None:
+        """The first stage; its result is kept only if it is better."""
+        rounding = self._rounding()
+        images = self.images[:most_images]
+        reconstruct_blocks(
+            self.graph, self.blocks, rounding, images, settings, self.generator, stage
+        )
+        self._offer(rounding)

@@ -14,6 +14,9 @@ from torch import Tensor
 from ..plan.quant_plan import HIGHEST_VALUE, INT8_STEPS, LOWEST_VALUE, QuantPlan, WeightGrid
 from .graph import Place, TorchGraph
 
+# Rates of learning end to end.
+VALUE_RATE, RANGE_RATE, SCALE_RATE, BIAS_RATE = 0.005, 2e-3, 2e-4, 0.005
+
 
 class _RoundActivation(torch.autograd.Function):
     """q = clip(round(x / scale) + zero point); the result is (q - zero point) * scale.
@@ -82,6 +85,16 @@ class Convolution:
         return self.bias * self.bias_unit
 
 
+def parameters_of(convolutions: Iterable[Convolution]) -> list[dict[str, Any]]:
+    """What convolutions learn, as groups of an optimizer."""
+    found = list(convolutions)
+    return [
+        {"params": [one.values for one in found], "lr": VALUE_RATE},
+        {"params": [one.log_scales for one in found], "lr": SCALE_RATE},
+        {"params": [one.bias for one in found], "lr": BIAS_RATE},
+    ]
+
+
 class Rounding:
     """A plan in the form of tensors that can be learned.
 
@@ -144,6 +157,11 @@ class Rounding:
             found[name, place.weight] = convolution.snapped_weight()
             found[name, place.bias] = convolution.real_bias()
         return found
+
+    def parameters(self) -> list[dict[str, Any]]:
+        """What is learned, as groups of an optimizer."""
+        ranges = {"params": list(self.log_ranges.values()), "lr": RANGE_RATE}
+        return [*parameters_of(self.convolutions.values()), ranges]
 
     def to_plan(self) -> QuantPlan:
         """The learned plan; an INT8 network computes with it what is computed here."""

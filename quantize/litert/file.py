@@ -58,6 +58,11 @@ class TfliteFile:
         return self._maker.get(tensor, BEFORE_ALL)
 
     @property
+    def inputs(self) -> list[int]:
+        """What the model takes."""
+        return [int(index) for index in self._graph.inputs]
+
+    @property
     def outputs(self) -> list[int]:
         """What the model gives."""
         return [int(index) for index in self._graph.outputs]
@@ -79,11 +84,14 @@ class TfliteFile:
     def is_constant(self, tensor: int) -> bool:
         return self._model.buffers[self._graph.tensors[tensor].buffer].data is not None
 
-    def constant(self, tensor: int) -> NDArray[np.float32]:
-        """The stored values of a float tensor."""
+    def constant(self, tensor: int) -> NDArray[Any]:
+        """The stored values of a tensor, which may be float, int32 or int64."""
         found = self._graph.tensors[tensor]
         content = self._model.buffers[found.buffer].data
-        return np.frombuffer(content.tobytes(), np.float32).reshape(found.shape)
+        types = self.schema.TensorType
+        kinds = {types.FLOAT32: np.float32, types.INT32: np.int32, types.INT64: np.int64}
+        shape = () if found.shape is None else found.shape
+        return np.frombuffer(content.tobytes(), kinds[found.type]).reshape(shape)
 
     def replace_constant(self, tensor: int, content: NDArray[np.float32]) -> None:
         """Store other values of the same shape in a float tensor, and in no other."""

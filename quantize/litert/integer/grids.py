@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,21 +11,22 @@ from numpy.typing import NDArray
 
 from edgeseg.formats.tflite import Operator, TfliteModel
 
-from ...plan.quant_plan import HIGHEST_VALUE, LOWEST_VALUE
+from ...plan.quant_plan import HIGHEST_VALUE, LOWEST_VALUE, WeightGrid
 from ..edit import Grid
 from ..ptq import Ranges, widen_ranges
+from .kernels import INVERSE_ROOT, JOINING, takes_int16
 
 # Kernels that take one grid for all that they read and write.
 ONE_GRID = frozenset(
     {"AVERAGE_POOL_2D", "DEPTH_TO_SPACE", "MAX_POOL_2D", "PAD", "RESHAPE", "RESIZE_BILINEAR"}
     | {"RESIZE_NEAREST_NEIGHBOR", "SLICE", "SPACE_TO_DEPTH", "SPLIT", "STRIDED_SLICE", "TRANSPOSE"}
 )
-JOINING = "CONCATENATION"
-ROOTS = frozenset({"RSQRT", "SQRT"})
+ROOTS = frozenset({INVERSE_ROOT, "SQRT"})
 # Make what a root reads from squares of differences; a convolution adds up groups of channels.
 VARIANCE = frozenset({"ADD", "CONV_2D", "MEAN", "MUL", "SUM"})
 # What kernels of tables give is fixed by the format.
 FIXED = {"LOGISTIC": Grid(1 / 256, -128), "SOFTMAX": Grid(1 / 256, -128), "TANH": Grid(1 / 128, 0)}
+FIXED_WIDE = Grid(2**-15, 0, 16)  # the same of int16
 STEPS = HIGHEST_VALUE - LOWEST_VALUE
 WIDE_STEPS = 2**15 - 1  # the largest int16
 WIDENING = 2**7  # steps of int16 in one of int8 that becomes int16: 255 of them are in reach
@@ -45,11 +46,13 @@ class Groups:
         of_tensor: Activation -> the tensor that stands for its group.
         fixed: Groups whose grid the format fixes.
         wide: Groups of int16: variances and roots of norms, most of which int8 would round to 0.
+        may_be_wide: Groups that only operators with kernels on int16 read and give.
     """
 
     of_tensor: Mapping[int, int]
     fixed: Mapping[int, Grid]
     wide: frozenset[int] = frozenset()
+    may_be_wide: frozenset[int] = frozenset()
 
 
 def group_tensors(model: TfliteModel) -> Groups:
@@ -85,9 +88,17 @@ def group_tensors(model: TfliteModel) -> Groups:
         elif operator.kind == JOINING:
             for index in filter(is_free, activations):
                 group[root(index)] = root(operator.outputs[0])
+    narrow = {
+        root(index)
+        for one in model.operators
+        if not takes_int16(one.kind)
+        for index in (*one.inputs, *one.outputs)
+        if index in group
+    }
     fixed = {root(one.outputs[0]): FIXED[one.kind] for one in model.operators if one.kind in FIXED}
+    may_be_wide = set(map(root, group)) - narrow
     wide = frozenset(map(root, _variances(model, makers))) - fixed.keys()
-    return Groups({index: root(index) for index in group}, fixed, wide)
+    return Groups({index: root(index) for index in group}, fixed, wide, frozenset(may_be_wide))
 
 
 def _variances(model: TfliteModel, makers: Mapping[int, Operator]) -> set[int]:
@@ -104,6 +115,21 @@ def _variances(model: TfliteModel, makers: Mapping[int, Operator]) -> set[int]:
                     found.add(index)
                     waiting += maker.inputs if len(set(maker.inputs)) > 1 else ()
     return found
+
+
+@dataclass(frozen=True)
+class IntegerPlan:
+    """What a model of integers holds.
+
+    Attributes:
+        grids: Activation -> its grid.
+        weights, biases: Output of a convolution -> its quantized weight in ONNX's layout,
+            (O, I/groups, kh, kw), and its bias, (O,).
+    """
+
+    grids: Mapping[int, Grid]
+    weights: Mapping[int, WeightGrid] = field(default_factory=dict)
+    biases: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -148,11 +174,31 @@ def choose_grids(groups: Groups, seen: Seen, choose: Choose) -> dict[int, Grid]:
     grids = {}
     for place, (low, high) in seen.ends.items():
         if place in groups.wide:
-            grids[place] = wide_grid(low, high)
+            grids[place] = FIXED_WIDE if place in groups.fixed else wide_grid(low, high)
         else:
             counts = seen.counts[place]
             grids[place] = groups.fixed.get(place) or grid_of(*choose(counts, low, high))
     return {index: grids[place] for index, place in groups.of_tensor.items() if place in grids}
+
+
+def plan_of(groups: Groups, seen: Seen, choose: Choose) -> IntegerPlan:
+    """The plan of those grids, with the weights and biases of the file."""
+    return IntegerPlan(choose_grids(groups, seen, choose))
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where the search for a plan begins.
+
+    Attributes:
+        content: The float file.
+        groups: Its activations.
+        plan_of: Groups, some of which may have become int16 -> a plan from the ranges seen.
+    """
+
+    content: bytes
+    groups: Groups
+    plan_of: Callable[[Groups], IntegerPlan]
 
 
 def whole_range(counts: NDArray[np.int64], low: float, high: float) -> tuple[float, float]:

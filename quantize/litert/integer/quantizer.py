@@ -31,18 +31,22 @@ from ..ptq import PURPOSE, tensors_of
 from .grids import (
     Choose,
     Groups,
+    IntegerPlan,
     Seen,
-    choose_grids,
+    Start,
     group_tensors,
     least_squares,
+    plan_of,
     see_values,
     share_of,
     whole_range,
 )
-from .writer import CONVERSIONS, IntegerWriter, require_kernels
+from .kernels import CONVERSIONS, require_kernels
+from .writer import IntegerWriter
 
 BEST = "best"
 CHECK_IMAGES = 32
+SENSED_IMAGES = 8
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,13 @@ class IntegerOptions(MethodOptions):
     Attributes:
         ranges: How ranges are chosen: min-max, percentile, mse, or best, which tries all three.
         percentile: Of the values that a range holds, in percent; as many are cut off at both ends.
+        int16: Share, 0..1, of the tensors that become int16 beside those of norms: those whose
+            rounding changes the logits the most.
     """
 
     ranges: str = BEST
     percentile: float = 99.99
+    int16: float = 0.0
 
     def __post_init__(self) -> None:
         if self.ranges not in (BEST, *self.ways()):
@@ -63,6 +70,11 @@ class IntegerOptions(MethodOptions):
             raise UsageError(
                 f"The option percentile is {self.percentile:g}; a range holds more than 50 and at "
                 "most 100 percent of the values. Give percentile=99.99."
+            )
+        if not 0 <= self.int16 <= 1:
+            raise UsageError(
+                f"The option int16 is {self.int16:g}; it is a share of the tensors, from 0 to 1. "
+                "Give int16=0.1."
             )
 
     def ways(self) -> dict[str, Choose]:
@@ -87,7 +99,7 @@ class IntegerQuantizer(Quantizer):
 
     name = "integer"
     artifact_format = "tflite"
-    packages = ("ai_edge_litert",)
+    packages: ClassVar[tuple[str, ...]] = ("ai_edge_litert",)
     options_class = IntegerOptions
     is_usual: ClassVar[bool] = False
     keeps_statistics: ClassVar[bool] = True
@@ -110,7 +122,11 @@ class IntegerQuantizer(Quantizer):
         try:
             groups = group_tensors(model)
             seen = self._see(path, model, groups, images, progress)
-            content, ranges = self._best(path, groups, seen, images, progress)
+            ranges = self._best(path, groups, seen, images, progress)
+            choose = self.options.ways()[ranges]
+            start = Start(path.read_bytes(), groups, lambda some: plan_of(some, seen, choose))
+            plan = self._plan(start, images, progress)
+            content = IntegerWriter(start.content, plan).write()
         except EdgesegError:
             raise
         except Exception as error:
@@ -126,6 +142,18 @@ class IntegerQuantizer(Quantizer):
         return artifact.quantized(folder), QuantizationRecord(
             self.name, settings, images.digests, layers
         )
+
+    def _plan(self, start: Start, images: CalibrationImages, progress: Progress) -> IntegerPlan:
+        return start.plan_of(self._widened(start, images, progress))
+
+    def _widened(self, start: Start, images: CalibrationImages, progress: Progress) -> Groups:
+        """The groups, more of which are of int16 if that is asked for."""
+        if not self.options.int16:
+            return start.groups
+        from .learning.learner import widened
+
+        with progress.stage("find the tensors that need int16"):
+            return widened(start, list(islice(images, SENSED_IMAGES)), self.options.int16)
 
     def _see(
         self,
@@ -152,31 +180,26 @@ class IntegerQuantizer(Quantizer):
         seen: Seen,
         images: CalibrationImages,
         progress: Progress,
-    ) -> tuple[bytes, str]:
-        """The model by the way that was named, or that flips the fewest pixels, and its name."""
-        ways, named = self.options.ways(), self.options.ranges
-
-        def write(way: str) -> bytes:
-            return IntegerWriter(path.read_bytes(), choose_grids(groups, seen, ways[way])).write()
-
-        if named != BEST:
-            return write(named), named
+    ) -> str:
+        """The way to choose ranges that was named, or that flips the fewest pixels."""
+        if self.options.ranges != BEST:
+            return self.options.ranges
+        ways = self.options.ways()
         shown = list(islice(images, CHECK_IMAGES))
         expected = _labels(path, shown)
-        made: dict[str, tuple[float, bytes]] = {}
+        flips: dict[str, float] = {}
         with progress.stage("try ways to choose ranges", total=len(ways)) as stage:
             with temporary_folder("integer") as name:
-                for way in ways:
-                    content = write(way)
+                for way, choose in ways.items():
                     tried = Path(name) / f"{way}.tflite"
-                    tried.write_bytes(content)
+                    plan = plan_of(groups, seen, choose)
+                    tried.write_bytes(IntegerWriter(path.read_bytes(), plan).write())
                     pairs = zip(_labels(tried, shown), expected, strict=True)
-                    flips = float(np.mean([(one != other).mean() for one, other in pairs]))
-                    made[way] = flips, content
+                    flips[way] = float(np.mean([(one != other).mean() for one, other in pairs]))
                     stage.advance()
-            best = min(made, key=lambda way: made[way][0])
+            best = min(flips, key=lambda way: flips[way])
             stage.note(f"{best} flips the fewest pixels")
-        return made[best][1], best
+        return best
 
 
 def _layers(model: TfliteModel) -> dict[str, int]:

@@ -8,10 +8,16 @@ from known_forms import form
 from support import needs
 
 from edgeseg.contract import IGNORED, OutputContract
+from edgeseg.errors import EdgesegError
 from edgeseg.pipeline.studies.limits import StudyRequest
 from edgeseg.pipeline.studies.reference.__main__ import table_lines
 from edgeseg.pipeline.studies.reference.reliability import BINS, calibration_error, count_bins
-from edgeseg.pipeline.studies.reference.study import REFERENCE, differences_of, study_forms
+from edgeseg.pipeline.studies.reference.study import (
+    REFERENCE,
+    differences_of,
+    forms_by,
+    study_forms,
+)
 
 ONE = OutputContract(("background", "lesion"), 1)
 TWO = OutputContract(("background", "lesion"), 2)
@@ -75,3 +81,21 @@ def test_the_same_network_in_fp32_differs_in_nothing() -> None:
         assert same[key] == reference[key]
     assert same["calibration_error"] == pytest.approx(reference["calibration_error"], abs=1e-4)
     assert 0 < same["calibration_error"] < 0.2
+
+
+@needs("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime")
+def test_forms_by_named_methods_are_told_with_their_options() -> None:
+    request = StudyRequest("egeunet", None, ("onnxruntime",), splits=("val",))
+    methods = ("min-max", "percentile,percentile=99")
+    _, plain, cut = study_forms(request, candidates_of=forms_by(methods))
+    assert plain["form"].startswith("onnxruntime: int8 by min-max")
+    assert cut["form"].startswith("onnxruntime: int8 by percentile")
+    assert cut["form"].endswith(", percentile=99")
+    assert plain["flips"] > 0
+
+
+@needs("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime")
+def test_an_option_that_a_method_lacks_is_named() -> None:
+    request = StudyRequest("egeunet", None, ("onnxruntime",), splits=("val",))
+    with pytest.raises(EdgesegError, match="percent"):
+        list(study_forms(request, candidates_of=forms_by(["percentile,percent=99"])))

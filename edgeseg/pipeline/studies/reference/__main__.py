@@ -1,6 +1,7 @@
 """Prints the table of every form of a network, and writes the rows as JSON.
 
 python -m edgeseg.pipeline.studies.reference OUT.json --model M --data DIR --target T [--target ...]
+    [--split NAME] [--method NAME[,OPTION=VALUE,...] ...]
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from edgeseg.metrics.quantities import WORST_DICE, WORST_FLIPS
 from edgeseg.storage.atomic import write_text
 
 from ..limits import SPLITS, StudyRequest, parser_of
-from .study import study_forms
+from .study import forms_by, study_forms
 
 COLUMNS = {
     "Dice (95 %)": ("dice_pooled", ".4f"),
@@ -58,12 +59,15 @@ def main() -> None:
     """Print the table, and write the rows as JSON after each."""
     parser = parser_of("reference")
     parser.add_argument("--split", action="append", choices=SPLITS)
+    told = "INT8 by this method, NAME[,OPTION=VALUE,...], and by no other way; may be repeated"
+    parser.add_argument("--method", action="append", help=told)
     given = parser.parse_args()
     splits = tuple(given.split or SPLITS[1:])
     request = StudyRequest(given.model, given.data, tuple(given.target), splits=splits)
+    candidates_of = forms_by(given.method) if given.method else None
     rows: list[dict[str, Any]] = []
     try:
-        for row in study_forms(request):
+        for row in study_forms(request, candidates_of=candidates_of):
             rows.append(row)
             print("\n".join(table_lines([row])[0 if len(rows) == 1 else -1 :]), flush=True)
             write_text(given.output, json.dumps(rows, indent=1) + "\n")

@@ -105,7 +105,7 @@ def study_forms(
                     row = splits[split].row_of_reference()
                     yield {**_place(request.model, REFERENCE, splits[split]), **row}
             for candidate in (candidates_of or every_form)(context, builder):
-                form = f"{target}: {candidate.name}"
+                form = f"{target}: {_label(candidate)}"
                 try:
                     backend = builder.make(candidate, builder.place("form")).backend
                 except EdgesegError as error:
@@ -129,6 +129,25 @@ def every_form(context: BuildContext, builder: Builder) -> Iterator[Candidate]:
         chosen = choose_method(context, builder, candidate.precision).candidate
         if chosen not in whole:
             yield chosen
+
+
+def forms_by(methods: Iterable[str]) -> CandidatesOf:
+    """The INT8 forms by some methods, each as "NAME" or "NAME,OPTION=VALUE,..."."""
+
+    def candidates(context: BuildContext, builder: Builder) -> Iterator[Candidate]:
+        for words in methods:
+            name, *given = words.split(",")
+            options = {
+                option: value for option, _, value in (word.partition("=") for word in given)
+            }
+            yield context.by_method(context.fixed_candidate("int8"), name, options)
+
+    return candidates
+
+
+def _label(candidate: Candidate) -> str:
+    words = (f"{name}={value}" for name, value in candidate.method_options)
+    return ", ".join((candidate.name, *words))
 
 
 def differences_of(sample: PairedSample) -> dict[str, Any]:

@@ -1,0 +1,148 @@
+"""The rounding of an integer-only model in torch, with grids that can be learned."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ....distillation.graph import Place, Step, TorchGraph
+from ....distillation.rounding import (
+    Convolution,
+    parameters_of,
+    round_activation,
+    round_straight_through,
+)
+from ....plan.quant_plan import WeightGrid
+from ....plan.weight_grids import covering_grid, grid_that_holds
+from ...edit import Grid
+from ..grids import (
+    WIDE_STEPS,
+    WIDENING,
+    Groups,
+    IntegerPlan,
+    grid_of_constant,
+    quantized,
+    with_bits,
+)
+from ..kernels import JOINING, WITH_CONSTANTS, bits_of
+
+RANGE_RATE = 1e-3  # half of that of plans, whose other operators stay in float
+
+
+class IntegerRounding:
+    """What an integer-only model computes, but for the last bit of a kernel's own sums.
+
+    Grids of int16 and those that the format fixes stay as they are; the steps of others, weights
+    and biases can be learned.
+
+    Args:
+        graph: The model, as `load_tflite_graph` gives it; its divisors are lifted already.
+        plan: What it lacks of weights and biases is taken from the graph.
+    """
+
+    def __init__(self, graph: TorchGraph, groups: Groups, plan: IntegerPlan) -> None:
+        self._graph = graph
+        self._groups = groups
+        self._plan = plan
+        self._log_scales = {
+            place: torch.tensor(math.log(plan.grids[index].scale), dtype=torch.float64)
+            for index, place in groups.of_tensor.items()
+            if index in plan.grids
+        }
+        self._learned = [
+            place
+            for place in self._log_scales
+            if place not in groups.fixed and plan.grids[place].bits == 8
+        ]
+        self._convolutions = {
+            name: self._convolution(name, place) for name, place in graph.convolutions.items()
+        }
+        self._constants = {
+            (step.name, name): torch.from_numpy(self._rounded(step, name))
+            for step in graph.steps
+            if step.kind in WITH_CONSTANTS
+            for name in step.inputs
+            if name in graph.constants and graph.constants[name].dtype == torch.float32
+        }
+
+    def exchange(self, name: str, value: Tensor) -> Tensor:
+        """Round an activation; see `graph.Exchange`."""
+        grid = self.grid_of(name)
+        if grid is None:
+            return value
+        scale = torch.exp(self._log_scales[self._groups.of_tensor[int(name)]]).float()
+        if grid.bits == 8:
+            return round_activation(value, scale, grid.zero_point)
+        return round_straight_through(value / scale).clamp(-WIDE_STEPS, WIDE_STEPS) * scale
+
+    def grid_of(self, name: str) -> Grid | None:
+        """The grid of an activation; None for what is none of the file's."""
+        return self._plan.grids.get(int(name)) if name.isdigit() else None
+
+    def constants(self) -> dict[tuple[str, str], Tensor]:
+        """(step, constant) -> what the step reads in its place."""
+        found = dict(self._constants)
+        for name, convolution in self._convolutions.items():
+            place = self._graph.convolutions[name]
+            found[name, place.weight] = convolution.snapped_weight()
+            found[name, place.bias] = convolution.real_bias()
+        return found
+
+    def parameters(self) -> list[dict[str, Any]]:
+        """What is learned, as groups of an optimizer."""
+        scales = [self._log_scales[place] for place in self._learned]
+        return [
+            *parameters_of(self._convolutions.values()),
+            {"params": scales, "lr": RANGE_RATE},
+        ]
+
+    def to_plan(self) -> IntegerPlan:
+        """The plan as it was learned."""
+        learned = frozenset(self._learned)
+        weights, biases, grids = {}, {}, {}
+        with torch.no_grad():
+            for index, grid in self._plan.grids.items():
+                place = self._groups.of_tensor[index]
+                scale = float(torch.exp(self._log_scales[place]).float())
+                grids[index] = Grid(scale, grid.zero_point) if place in learned else grid
+            for name, convolution in self._convolutions.items():
+                quantised = torch.round(convolution.clipped(convolution.values))
+                scales = torch.exp(convolution.log_scales).float().reshape(-1)
+                weights[int(name)] = WeightGrid(
+                    quantised.numpy().astype(np.int8), scales.numpy().copy()
+                )
+                biases[int(name)] = convolution.real_bias().numpy().astype(np.float32)
+        return IntegerPlan(grids, weights, biases)
+
+    def _convolution(self, name: str, place: Place) -> Convolution:
+        source, result = self._plan.grids[int(place.source)], self._plan.grids[int(place.result)]
+        weight, index = self._graph.constants[place.weight], int(name)
+        bias = self._graph.constants[place.bias]
+        if index in self._plan.biases:
+            bias = torch.from_numpy(self._plan.biases[index].copy())
+        grid = self._plan.weights.get(index)
+        grid = covering_grid(weight.numpy()) if grid is None else grid
+        if source.bits == result.bits == 8:
+            grid = grid_that_holds(grid, bias.numpy(), source.scale)
+        scales = torch.from_numpy(grid.scales.astype(np.float64))
+        unit = result.scale if result.bits == 8 else result.scale * WIDENING
+        values = torch.from_numpy(grid.values.astype(np.float32))
+        return Convolution(
+            weight, torch.log(scales).reshape(-1, 1, 1, 1), values, bias / unit, unit
+        )
+
+    def _rounded(self, step: Step, name: str) -> NDArray[np.float32]:
+        """A stored value as the integers that an operator reads."""
+        values = np.atleast_1d(self._graph.constants[name].numpy())
+        tensors = [int(one) for one in (*step.inputs, *step.outputs) if one.isdigit()]
+        bits = bits_of(step.kind, tensors, self._plan.grids)
+        grid = grid_of_constant(values, bits)
+        if step.kind == JOINING:
+            grid = with_bits(self._plan.grids[int(step.outputs[0])], bits)
+        codes = quantized(values, grid).astype(np.float64)
+        return ((codes - grid.zero_point) * grid.scale).astype(np.float32)
