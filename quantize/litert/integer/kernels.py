@@ -40,7 +40,7 @@ VERSIONS = {
     "TRANSPOSE": 2,
 }
 CONVERSIONS = {"QUANTIZE": 2, "DEQUANTIZE": 2}  # from one grid to another, too
-# The same for int16. LiteRT takes PRELU, too, but computes another function.
+# The same for int16.
 WIDE_VERSIONS = {
     "ADD": 3,
     "AVERAGE_POOL_2D": 3,
@@ -73,7 +73,8 @@ JOINING = "CONCATENATION"
 INVERSE_ROOT = "RSQRT"  # its table of int16 is wrong near 0: it becomes SQRT and DIV
 NEGATION = "NEG"  # has no int8 kernel: it becomes a product with -1
 BECOMES = {NEGATION: "MUL"}
-WITH_CONSTANTS = frozenset({"ADD", "DIV", JOINING, "MUL", "PRELU", "SUB"})
+SLOPED = "PRELU"  # what LiteRT computes for it on int16 is another function: it becomes a sum
+WITH_CONSTANTS = frozenset({"ADD", "DIV", JOINING, "MUL", SLOPED, "SUB"})
 KNOWN = frozenset({*VERSIONS, *WIDE_VERSIONS, INVERSE_ROOT, NEGATION})
 
 
@@ -109,5 +110,5 @@ def bits_of(kind: str, tensors: Iterable[int], grids: Mapping[int, Grid]) -> int
 
 
 def takes_int16(kind: str) -> bool:
-    """Whether an operator has a kernel on int16; one that becomes several has its own way."""
-    return BECOMES.get(kind, kind) in WIDE_VERSIONS
+    """Whether an operator can compute on int16, by a kernel or by several."""
+    return BECOMES.get(kind, kind) in WIDE_VERSIONS or kind == SLOPED

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...plan.weight_grids import covering_grid, grid_that_holds
 from ..edit import Grid
@@ -28,6 +29,7 @@ from .kernels import (
     INVERSE_ROOT,
     JOINING,
     NEGATION,
+    SLOPED,
     VERSIONS,
     WIDE_VERSIONS,
     WITH_CONSTANTS,
@@ -77,6 +79,9 @@ class IntegerWriter:
         bits = bits_of(kind, (*inputs, *outputs), self._grids)
         if kind == INVERSE_ROOT:
             self._become_root_and_quotient(place)
+            return
+        if kind == SLOPED and bits == 16:
+            self._become_sum(place)
             return
         if kind in LAYOUTS:
             made = self._convolution_inputs(inputs, outputs[0], kind, bits)
@@ -128,9 +133,13 @@ class IntegerWriter:
         return made
 
     def _add_codes(self, index: int, grid: Grid) -> int:
-        quantization = self.file.quantization([grid.scale], [grid.zero_point], 0)
-        self._codes[index, grid] = self.file.add_codes_like(index, quantization, grid.bits)
+        self._codes[index, grid] = self._add_like(index, grid)
         return self._codes[index, grid]
+
+    def _add_like(self, index: int, grid: Grid) -> int:
+        """A tensor of the shape of an activation, for what is computed on the way to it."""
+        quantization = self.file.quantization([grid.scale], [grid.zero_point], 0)
+        return self.file.add_codes_like(index, quantization, grid.bits)
 
     def _convolution_inputs(
         self, inputs: list[int], result: int, kind: str, bits: int
@@ -174,25 +183,56 @@ class IntegerWriter:
 
     def _become_root_and_quotient(self, place: int) -> None:
         """1 / sqrt(x) in two operators."""
-        operator, schema = self.file.operators[place], self.file.schema
+        operator = self.file.operators[place]
         source, result = int(operator.inputs[0]), int(operator.outputs[0])
         grid = with_bits(self._grids[source], 16)
-        root = self._add_codes(result, wide_grid(0, math.sqrt(WIDE_STEPS * grid.scale)))
-        quotient = schema.OperatorT()
-        quotient.opcodeIndex = self.file.opcode("DIV", WIDE_VERSIONS["DIV"])
-        quotient.builtinOptionsType = schema.BuiltinOptions.DivOptions
-        quotient.builtinOptions = schema.DivOptionsT()
-        quotient.inputs = np.array([self._one(), root], np.int32)
+        root = self._add_like(result, wide_grid(0, math.sqrt(WIDE_STEPS * grid.scale)))
         written = self._written(result, with_bits(self._grids[result], 16))
-        quotient.outputs = np.array([written], np.int32)
+        quotient = self._operator("DIV", [self._stored(np.ones(1), 16), root], written)
         self.file.insert(place, quotient)
         operator.inputs = np.array([self._codes_of(source, grid)], np.int32)
         operator.outputs = np.array([root], np.int32)
         operator.opcodeIndex = self.file.opcode("SQRT", WIDE_VERSIONS["SQRT"])
 
-    def _one(self) -> int:
-        index = self.file.add_float(np.ones((1,), np.float32))
-        return self._constant(index, self._grid_of_constant(index, 16))
+    def _become_sum(self, place: int) -> None:
+        """x + (1 - slope) relu(-x), which a PReLU is, in three operators on int16."""
+        operator = self.file.operators[place]
+        source, slope, result = (*map(int, operator.inputs), int(operator.outputs[0]))
+        grid = with_bits(self._grids[source], 16)
+        factors = 1 - self.file.constant(slope)
+        reach = float(np.float32(grid.scale * np.abs(factors).max())) or grid.scale
+        codes, negative = self._codes_of(source, grid), self._add_like(source, grid)
+        lifted = self._add_like(source, Grid(reach, 0, 16))
+        written = self._written(result, with_bits(self._grids[result], 16))
+        product = self._operator("MUL", [negative, self._stored(factors, 16)], lifted)
+        self.file.insert(place, product)
+        self.file.insert(place, self._operator("ADD", [codes, lifted], written))
+        self._turn_into(operator, "MUL", [codes, self._minus_one(16)], negative)
+        operator.builtinOptions.fusedActivationFunction = (
+            self.file.schema.ActivationFunctionType.RELU
+        )
+
+    def _operator(self, kind: str, inputs: list[int], output: int) -> Any:
+        """An arithmetic operator on int16."""
+        made = self.file.schema.OperatorT()
+        self._turn_into(made, kind, inputs, output)
+        return made
+
+    def _turn_into(self, operator: Any, kind: str, inputs: list[int], output: int) -> None:
+        schema = self.file.schema
+        options = f"{kind.capitalize()}Options"
+        operator.opcodeIndex = self.file.opcode(kind, WIDE_VERSIONS[kind])
+        operator.builtinOptionsType = getattr(schema.BuiltinOptions, options)
+        operator.builtinOptions = getattr(schema, f"{options}T")()
+        if hasattr(operator.builtinOptions, "potScaleInt16"):
+            operator.builtinOptions.potScaleInt16 = False
+        operator.inputs = np.array(inputs, np.int32)
+        operator.outputs = np.array([output], np.int32)
+
+    def _stored(self, values: NDArray[Any], bits: int) -> int:
+        """Codes of new values."""
+        index = self.file.add_float(values.astype(np.float32))
+        return self._constant(index, self._grid_of_constant(index, bits))
 
     def _conversion(self, kind: str, source: int, result: int) -> Any:
         return self.file.conversion(kind, CONVERSIONS[kind], source, result)

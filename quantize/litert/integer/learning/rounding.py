@@ -31,7 +31,9 @@ from ..grids import (
 )
 from ..kernels import JOINING, WITH_CONSTANTS, bits_of
 
-RANGE_RATE = 1e-3  # half of that of plans, whose other operators stay in float
+# Slower than plans learn, whose other operators stay in float: gradients through hundreds of
+# roundings say less.
+PACE, RANGE_RATE = 0.3, 3e-4
 
 
 class IntegerRounding:
@@ -97,7 +99,7 @@ class IntegerRounding:
         """What is learned, as groups of an optimizer."""
         scales = [self._log_scales[place] for place in self._learned]
         return [
-            *parameters_of(self._convolutions.values()),
+            *parameters_of(self._convolutions.values(), PACE),
             {"params": scales, "lr": RANGE_RATE},
         ]
 
