@@ -85,17 +85,13 @@ class Convolution:
         return self.bias * self.bias_unit
 
 
-def parameters_of(convolutions: Iterable[Convolution], pace: float = 1.0) -> list[dict[str, Any]]:
-    """What convolutions learn, as groups of an optimizer.
-
-    Args:
-        pace: Factor of the rates.
-    """
+def parameters_of(convolutions: Iterable[Convolution]) -> list[dict[str, Any]]:
+    """What convolutions learn, as groups of an optimizer."""
     found = list(convolutions)
     return [
-        {"params": [one.values for one in found], "lr": pace * VALUE_RATE},
-        {"params": [one.log_scales for one in found], "lr": pace * SCALE_RATE},
-        {"params": [one.bias for one in found], "lr": pace * BIAS_RATE},
+        {"params": [one.values for one in found], "lr": VALUE_RATE},
+        {"params": [one.log_scales for one in found], "lr": SCALE_RATE},
+        {"params": [one.bias for one in found], "lr": BIAS_RATE},
     ]
 
 

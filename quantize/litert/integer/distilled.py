@@ -25,7 +25,7 @@ class DistilledIntegerOptions(IntegerOptions):
 
     seed: int = 0
     held_back: float = 0.25
-    steps: int = 200
+    steps: int = 100
     batch: int = 2
     band_weight: float = 10.0
 
@@ -36,9 +36,9 @@ class DistilledIntegerOptions(IntegerOptions):
 
 
 class DistilledIntegerQuantizer(IntegerQuantizer):
-    """`integer` whose steps, weights and biases learn the float model's predictions.
+    """`integer` whose weights and biases learn the float model's predictions.
 
-    All operators are rounded while it learns, and all grids of int8 learn together; held-back
+    Activations are rounded afterwards, by the ranges of `integer`: see `WeightRounding`. Held-back
     images decide whether what was learned is kept. No labels are needed. It runs on one thread, so
     that equal seeds give equal files.
 
@@ -58,7 +58,7 @@ class DistilledIntegerQuantizer(IntegerQuantizer):
         learned, held = images.divided(options.held_back)
         groups = self._widened(start, learned, progress)
         settings = EndToEndSettings(options.steps, options.batch, options.band_weight)
-        with progress.stage("learn from the float model", total=options.steps) as stage:
+        with progress.stage("learn weights from the float model", total=options.steps) as stage:
             return learn(
                 replace(start, groups=groups), learned, held, settings, options.seed, stage
             )

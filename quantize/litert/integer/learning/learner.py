@@ -20,12 +20,12 @@ from ...file import TfliteFile
 from ..divisors import lift_divisors
 from ..grids import Groups, IntegerPlan, Start
 from .graph import LOGITS, load_tflite_graph
-from .rounding import IntegerRounding
+from .rounding import IntegerRounding, WeightRounding
 from .sensitivity import most_sensitive
 
 
 class IntegerLearner(PlanLearner[IntegerPlan]):
-    """Learns steps of activations, weights and biases of all operators together.
+    """Learns the weights and biases of all convolutions together.
 
     Args:
         graph: The model with lifted divisors.
@@ -39,17 +39,15 @@ class IntegerLearner(PlanLearner[IntegerPlan]):
         self,
         graph: TorchGraph,
         reference: TorchGraph,
-        groups: Groups,
         plan: IntegerPlan,
         images: Sequence[Tensor],
         held: Sequence[Tensor],
         seed: int,
     ) -> None:
-        self._groups = groups
         super().__init__(graph, LOGITS, plan, images, held, seed, reference)
 
-    def _rounding(self) -> IntegerRounding:
-        return IntegerRounding(self.graph, self._groups, self.best_plan)
+    def _rounding(self) -> WeightRounding:
+        return WeightRounding(self.graph, self.best_plan)
 
 
 def widened(start: Start, images: Iterable[NDArray[np.float32]], share: float) -> Groups:
@@ -57,7 +55,7 @@ def widened(start: Start, images: Iterable[NDArray[np.float32]], share: float) -
     plan = start.plan_of(start.groups)
     graph = _rounded_graph(start.content, plan)
     with one_thread():
-        rounding = IntegerRounding(graph, start.groups, plan)
+        rounding = IntegerRounding(graph, plan)
         found = most_sensitive(graph, start.groups, rounding, _tensors(images), share)
     return replace(start.groups, wide=start.groups.wide | found)
 
@@ -70,7 +68,7 @@ def learn(
     seed: int,
     stage: Stage,
 ) -> IntegerPlan:
-    """The plan that agrees best with the float model on the images that are held back.
+    """The plan whose weights agree best with the float model on the images that are held back.
 
     Args:
         images, held: Prepared images, (1, 3, H, W).
@@ -81,9 +79,7 @@ def learn(
     graph = _rounded_graph(start.content, plan)
     reference = load_tflite_graph(TfliteFile(start.content))
     with one_thread():
-        learner = IntegerLearner(
-            graph, reference, start.groups, plan, _tensors(images), _tensors(held), seed
-        )
+        learner = IntegerLearner(graph, reference, plan, _tensors(images), _tensors(held), seed)
         learner.learn_end_to_end(settings, stage)
     stage.note(learner.summary())
     return learner.best_plan

@@ -1,8 +1,7 @@
-"""The rounding of an integer-only model in torch, with grids that can be learned."""
+"""The rounding of an integer-only model in torch, with weights that can be learned."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from ....distillation.rounding import (
     Convolution,
     parameters_of,
     round_activation,
-    round_straight_through,
 )
 from ....plan.quant_plan import WeightGrid
 from ....plan.weight_grids import covering_grid, grid_that_holds
@@ -23,7 +21,6 @@ from ...edit import Grid
 from ..grids import (
     WIDE_STEPS,
     WIDENING,
-    Groups,
     IntegerPlan,
     grid_of_constant,
     quantized,
@@ -31,36 +28,18 @@ from ..grids import (
 )
 from ..kernels import JOINING, WITH_CONSTANTS, bits_of
 
-# Slower than plans learn, whose other operators stay in float: gradients through hundreds of
-# roundings say less.
-PACE, RANGE_RATE = 0.3, 3e-4
-
 
 class IntegerRounding:
     """What an integer-only model computes, but for the last bit of a kernel's own sums.
-
-    Grids of int16 and those that the format fixes stay as they are; the steps of others, weights
-    and biases can be learned.
 
     Args:
         graph: The model, as `load_tflite_graph` gives it; its divisors are lifted already.
         plan: What it lacks of weights and biases is taken from the graph.
     """
 
-    def __init__(self, graph: TorchGraph, groups: Groups, plan: IntegerPlan) -> None:
+    def __init__(self, graph: TorchGraph, plan: IntegerPlan) -> None:
         self._graph = graph
-        self._groups = groups
         self._plan = plan
-        self._log_scales = {
-            place: torch.tensor(math.log(plan.grids[index].scale), dtype=torch.float64)
-            for index, place in groups.of_tensor.items()
-            if index in plan.grids
-        }
-        self._learned = [
-            place
-            for place in self._log_scales
-            if place not in groups.fixed and plan.grids[place].bits == 8
-        ]
         self._convolutions = {
             name: self._convolution(name, place) for name, place in graph.convolutions.items()
         }
@@ -77,10 +56,10 @@ class IntegerRounding:
         grid = self.grid_of(name)
         if grid is None:
             return value
-        scale = torch.exp(self._log_scales[self._groups.of_tensor[int(name)]]).float()
         if grid.bits == 8:
-            return round_activation(value, scale, grid.zero_point)
-        return round_straight_through(value / scale).clamp(-WIDE_STEPS, WIDE_STEPS) * scale
+            return round_activation(value, torch.tensor(grid.scale), grid.zero_point)
+        codes = torch.round(value / grid.scale)
+        return codes.clamp(-WIDE_STEPS, WIDE_STEPS) * grid.scale
 
     def grid_of(self, name: str) -> Grid | None:
         """The grid of an activation; None for what is none of the file's."""
@@ -96,22 +75,13 @@ class IntegerRounding:
         return found
 
     def parameters(self) -> list[dict[str, Any]]:
-        """What is learned, as groups of an optimizer."""
-        scales = [self._log_scales[place] for place in self._learned]
-        return [
-            *parameters_of(self._convolutions.values(), PACE),
-            {"params": scales, "lr": RANGE_RATE},
-        ]
+        """What is learned, as groups of an optimizer: weights, their scales, and biases."""
+        return parameters_of(self._convolutions.values())
 
     def to_plan(self) -> IntegerPlan:
-        """The plan as it was learned."""
-        learned = frozenset(self._learned)
-        weights, biases, grids = {}, {}, {}
+        """The plan with the weights and biases as they were learned."""
+        weights, biases = {}, {}
         with torch.no_grad():
-            for index, grid in self._plan.grids.items():
-                place = self._groups.of_tensor[index]
-                scale = float(torch.exp(self._log_scales[place]).float())
-                grids[index] = Grid(scale, grid.zero_point) if place in learned else grid
             for name, convolution in self._convolutions.items():
                 quantised = torch.round(convolution.clipped(convolution.values))
                 scales = torch.exp(convolution.log_scales).float().reshape(-1)
@@ -119,7 +89,7 @@ class IntegerRounding:
                     quantised.numpy().astype(np.int8), scales.numpy().copy()
                 )
                 biases[int(name)] = convolution.real_bias().numpy().astype(np.float32)
-        return IntegerPlan(grids, weights, biases)
+        return IntegerPlan(self._plan.grids, weights, biases)
 
     def _convolution(self, name: str, place: Place) -> Convolution:
         source, result = self._plan.grids[int(place.source)], self._plan.grids[int(place.result)]
@@ -148,3 +118,15 @@ class IntegerRounding:
             grid = with_bits(self._plan.grids[int(step.outputs[0])], bits)
         codes = quantized(values, grid).astype(np.float64)
         return ((codes - grid.zero_point) * grid.scale).astype(np.float32)
+
+
+class WeightRounding(IntegerRounding):
+    """The same with activations that are not rounded.
+
+    Gradients through hundreds of rounded activations point nowhere: what they taught did not hold
+    on other images. Weights and biases that learn without them keep what they learned when the
+    activations are rounded afterwards.
+    """
+
+    def exchange(self, name: str, value: Tensor) -> Tensor:
+        return value

@@ -12,7 +12,8 @@ from support import needs
 from tiny_litert import Made, make
 
 from edgeseg.errors import CalibrationError, UsageError
-from edgeseg.formats.tflite import read_tflite
+from edgeseg.formats.tflite import observe_tensors, read_tflite
+from edgeseg.progress import SILENT
 from edgeseg.quantize import usual_methods
 from edgeseg.quantize.litert.integer.distilled import (
     DistilledIntegerOptions,
@@ -45,11 +46,9 @@ def test_equal_seeds_give_equal_files_of_integers(made: Made, tmp_path: Path) ->
     assert contents[0] == contents[1]
 
 
-def test_a_plan_that_clips_learns_to_agree(tmp_path: Path) -> None:
+def test_coarse_weights_learn_to_agree(tmp_path: Path) -> None:
     import torch
 
-    from edgeseg.formats.tflite import observe_tensors
-    from edgeseg.progress import SILENT
     from edgeseg.quantize.distillation.end_to_end_stage import EndToEndSettings
     from edgeseg.quantize.litert.file import TfliteFile
     from edgeseg.quantize.litert.integer.grids import (
@@ -61,6 +60,7 @@ def test_a_plan_that_clips_learns_to_agree(tmp_path: Path) -> None:
     from edgeseg.quantize.litert.integer.learning.graph import load_tflite_graph
     from edgeseg.quantize.litert.integer.learning.learner import IntegerLearner
     from edgeseg.quantize.litert.ptq import tensors_of
+    from edgeseg.quantize.plan.weight_grids import covering_grid
 
     made = make(tmp_path, save_network)
     path = made.source.folder / made.source.files[0]
@@ -69,21 +69,19 @@ def test_a_plan_that_clips_learns_to_agree(tmp_path: Path) -> None:
     wanted = tensors_of(model, model.operators)
     seen = see_values(groups, lambda: observe_tensors(path, made.images, wanted))
     plan = plan_of(groups, seen, whole_range)
-    fixed = [index for index in plan.grids if groups.of_tensor[index] in groups.fixed]
-    halved = {
-        index: grid if index in fixed else replace(grid, scale=grid.scale / 2)
-        for index, grid in plan.grids.items()
-    }
     graph = load_tflite_graph(TfliteFile(path.read_bytes()))
-    images = [
-        torch.from_numpy(np.ascontiguousarray(one.transpose(0, 2, 3, 1))) for one in made.images
-    ]
-    learner = IntegerLearner(graph, graph, groups, replace(plan, grids=halved), images, images, 0)
+    coarse = {
+        int(name): covering_grid(graph.constants[place.weight].numpy(), steps=7)
+        for name, place in graph.convolutions.items()
+    }
+    rows = (np.ascontiguousarray(one.transpose(0, 2, 3, 1)) for one in made.images)
+    images = [torch.from_numpy(one) for one in rows]
+    learner = IntegerLearner(graph, graph, replace(plan, weights=coarse), images, images, 0)
     with SILENT.stage("learn") as stage:
         learner.learn_end_to_end(EndToEndSettings(60, 1, 1.0), stage)
-    assert learner.best.is_better_than(learner.begin)
-    assert learner.best_plan.grids.keys() == plan.grids.keys()
-    assert all(learner.best_plan.grids[index] == plan.grids[index] for index in fixed)
+    assert learner.best.loss < 0.7 * learner.begin.loss
+    assert learner.best_plan.weights.keys() == coarse.keys()
+    assert learner.best_plan.grids == plan.grids
 
 
 def test_a_share_of_int16_comes_closer(made: Made, tmp_path: Path) -> None:

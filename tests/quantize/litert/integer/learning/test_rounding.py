@@ -75,7 +75,7 @@ def test_torch_rounds_as_the_file_does(
     file = TfliteFile(case.start.content)
     lift_divisors(file, case.plan.grids)
     graph = load_tflite_graph(file)
-    rounding = IntegerRounding(graph, case.start.groups, case.plan)
+    rounding = IntegerRounding(graph, case.plan)
     written = tmp_path / "written.tflite"
     written.write_bytes(IntegerWriter(case.start.content, case.plan).write())
     result = read_tflite(written).operators[-1].outputs[0]
@@ -107,7 +107,7 @@ def test_a_plan_that_nothing_was_learned_in_gives_the_same_file(
     case = case_of(tmp_path, save, wide=False)
     file = TfliteFile(case.start.content)
     lift_divisors(file, case.plan.grids)
-    plan = IntegerRounding(load_tflite_graph(file), case.start.groups, case.plan).to_plan()
+    plan = IntegerRounding(load_tflite_graph(file), case.plan).to_plan()
     assert plan.grids == case.plan.grids
     first, second = tmp_path / "first.tflite", tmp_path / "second.tflite"
     first.write_bytes(IntegerWriter(case.start.content, case.plan).write())

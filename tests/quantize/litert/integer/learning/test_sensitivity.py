@@ -36,7 +36,7 @@ def network() -> tuple[Any, Any, Any]:
     fixed = {0: Grid(1 / 256, -128)}
     groups = Groups(tensors, fixed, may_be_wide=frozenset(range(9)))
     plan = IntegerPlan(dict.fromkeys(range(9), Grid(0.02, 0)))
-    return graph, groups, IntegerRounding(graph, groups, plan)
+    return graph, groups, IntegerRounding(graph, plan)
 
 
 def images() -> list[Any]:
