@@ -74,7 +74,7 @@ class IntegerOptions(MethodOptions):
         if not 0 <= self.int16 <= 1:
             raise UsageError(
                 f"The option int16 is {self.int16:g}; it is a share of the tensors, from 0 to 1. "
-                "Give int16=0.1."
+                "Give int16=0.3."
             )
 
     def ways(self) -> dict[str, Choose]:

@@ -78,7 +78,7 @@ def test_coarse_weights_learn_to_agree(tmp_path: Path) -> None:
     images = [torch.from_numpy(one) for one in rows]
     learner = IntegerLearner(graph, graph, replace(plan, weights=coarse), images, images, 0)
     with SILENT.stage("learn") as stage:
-        learner.learn_end_to_end(EndToEndSettings(60, 1, 1.0), stage)
+        learner.learn_end_to_end(EndToEndSettings(400, 1, 1.0), stage)
     assert learner.best.loss < 0.7 * learner.begin.loss
     assert learner.best_plan.weights.keys() == coarse.keys()
     assert learner.best_plan.grids == plan.grids
