@@ -63,7 +63,7 @@ def distil(
     """Learn quantized weights, scales, ranges and biases together, in place.
 
     Args:
-        images: Prepared images, (1, 3, H, W).
+        images: Prepared images, as the graph takes them.
         predictions: Logits of the FP32 reference for each image.
         head: Name of the tensor with the logits.
         check: Called after every `interval` steps; false ends the stage.

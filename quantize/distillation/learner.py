@@ -34,7 +34,7 @@ class Learned(Learnable, Protocol[Made]):
     """Rounding that has been learned."""
 
     def to_plan(self) -> Made:
-        """The plan with which a network of integers computes what is computed here."""
+        """The plan as it was learned."""
 
 
 @dataclass(frozen=True)

@@ -85,11 +85,16 @@ class TfliteFile:
         return self._model.buffers[self._graph.tensors[tensor].buffer].data is not None
 
     def constant(self, tensor: int) -> NDArray[Any]:
-        """The stored values of a tensor, which may be float, int32 or int64."""
+        """The stored values of a tensor, which may be float, int8, int32 or int64."""
         found = self._graph.tensors[tensor]
         content = self._model.buffers[found.buffer].data
         types = self.schema.TensorType
-        kinds = {types.FLOAT32: np.float32, types.INT32: np.int32, types.INT64: np.int64}
+        kinds = {
+            types.FLOAT32: np.float32,
+            types.INT8: np.int8,
+            types.INT32: np.int32,
+            types.INT64: np.int64,
+        }
         shape = () if found.shape is None else found.shape
         return np.frombuffer(content.tobytes(), kinds[found.type]).reshape(shape)
 

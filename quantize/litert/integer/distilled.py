@@ -19,7 +19,8 @@ class DistilledIntegerOptions(IntegerOptions):
     Attributes:
         ranges, percentile, int16: See `IntegerOptions`; where learning begins.
         seed: Seed of the order of images.
-        held_back: Share of the images, 0..1, that only decides which plan is kept.
+        held_back: Share of the images, 0..1, that is not learned from and decides which plan is
+            kept; their activations are not rounded either.
         steps: Steps of learning.
         batch: Images in each step.
         band_weight: Weight of uncertain pixels in the loss.
@@ -49,6 +50,7 @@ class DistilledIntegerQuantizer(IntegerQuantizer):
 
     name = "integer-distill"
     packages = ("ai_edge_litert", "torch")
+    needs_torch = True
     options_class = DistilledIntegerOptions
     options: DistilledIntegerOptions
 

@@ -70,6 +70,7 @@ WIDE_VERSIONS = {
     "TRANSPOSE": 4,
 }
 JOINING = "CONCATENATION"
+CONVOLUTION = "CONV_2D"
 INVERSE_ROOT = "RSQRT"  # its table of int16 is wrong near 0: it becomes SQRT and DIV
 NEGATION = "NEG"  # has no int8 kernel: it becomes a product with -1
 BECOMES = {NEGATION: "MUL"}

@@ -55,8 +55,8 @@ class IntegerOptions(MethodOptions):
     Attributes:
         ranges: How ranges are chosen: min-max, percentile, mse, or best, which tries all three.
         percentile: Of the values that a range holds, in percent; as many are cut off at both ends.
-        int16: Share, 0..1, of the tensors that become int16 beside those of norms: those whose
-            rounding changes the logits the most.
+        int16: Share, 0..1, of the groups of tensors with one grid that become int16 beside those
+            of norms: those whose rounding changes the logits the most.
     """
 
     ranges: str = BEST
@@ -91,8 +91,8 @@ class IntegerQuantizer(Quantizer):
 
     Activations are int8 with one scale and zero point for each tensor, but variances and roots of
     norms are int16, and what computes on them takes and gives int16; weights are int8 and
-    symmetric, with one scale for each output channel; biases and sums are int32. Float stands at
-    the ends of the model only.
+    symmetric, with one scale for each output channel; biases and sums are int32, of operators on
+    int16 int64. Float stands at the ends of the model only.
 
     Source: Jacob et al. 2018, arXiv:1712.05877; for the ranges see `IntegerOptions.ways`.
     """
@@ -103,6 +103,7 @@ class IntegerQuantizer(Quantizer):
     options_class = IntegerOptions
     is_usual: ClassVar[bool] = False
     keeps_statistics: ClassVar[bool] = True
+    needs_torch: ClassVar[bool] = False  # besides for the option int16
     options: IntegerOptions
 
     def settings(self) -> dict[str, Any]:
@@ -119,6 +120,11 @@ class IntegerQuantizer(Quantizer):
         path = artifact.folder / artifact.files[0]
         model = read_tflite(path)
         require_kernels(Counter(one.kind for one in model.operators))
+        if self.needs_torch or self.options.int16:
+            require_installed(("torch",), purpose="What rounding does to logits")
+            from .learning.graph import require_equal
+
+            require_equal(path, next(iter(images)))
         try:
             groups = group_tensors(model)
             seen = self._see(path, model, groups, images, progress)

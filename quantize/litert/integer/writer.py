@@ -52,7 +52,7 @@ class IntegerWriter:
         self.file = TfliteFile(content)
         self._plan = plan
         self._grids = plan.grids
-        self._codes: dict[tuple[int, Grid], int] = {}  # (float tensor, grid) -> int8 tensor
+        self._codes: dict[tuple[int, Grid], int] = {}  # (float tensor, grid) -> its codes
         self._constants: dict[tuple[int, Grid], int] = {}
 
     def write(self) -> bytes:
@@ -151,8 +151,7 @@ class IntegerWriter:
         bias = self._plan.biases.get(result)
         if bias is None:
             bias = self.file.bias_of(inputs, len(grid.scales))
-        if bits == 8:
-            grid = grid_that_holds(grid, bias, source.scale)
+        grid = grid_that_holds(grid, bias, source.scale)
         return [
             self._codes_of(inputs[0], source),
             self.file.add_weight(grid, kind),

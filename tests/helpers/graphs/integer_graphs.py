@@ -44,7 +44,7 @@ def save_network(path: Path) -> Path:
     constants = {
         "w0": weight(0, CHANNELS, 3, 3, 3) / 64,
         "b0": weight(1, CHANNELS),
-        "slopes": np.full((CHANNELS, 1, 1), 0.2, np.float32),
+        "slopes": np.array([-0.5, 0.2, 1, 1.7], np.float32).reshape(CHANNELS, 1, 1),
         "w1": weight(2, CHANNELS, 1, 3, 3),
         "w2": pointwise(weight(3, CHANNELS, CHANNELS)),
         "gains": np.linspace(0.5, 2, CHANNELS, dtype=np.float32).reshape(1, CHANNELS, 1, 1),

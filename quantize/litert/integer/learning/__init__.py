@@ -1,1 +1,1 @@
-"""An integer-only model in torch: what its rounding costs, and grids that are learned."""
+"""An integer-only model in torch: what its rounding costs, and weights that are learned."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from edgeseg.errors import CalibrationError
+from edgeseg.formats.tflite import observe_tensors
 
-from ....distillation.graph import Place, Step, TorchGraph
+from ....distillation.graph import TOLERANCE, Place, Step, TorchGraph
 from ...file import TfliteFile
 from ...matching import LAYOUTS
 from ..kernels import JOINING, NEGATION
@@ -55,6 +60,28 @@ def load_tflite_graph(file: TfliteFile) -> TorchGraph:
         Step("TRANSPOSE", LOGITS, lambda inputs, options: planes(inputs[0]), (head,), (LOGITS,), {})
     )
     return TorchGraph(tuple(steps), constants, str(file.inputs[0]), (LOGITS,), convolutions)
+
+
+def require_equal(path: Path, image: NDArray[np.float32]) -> None:
+    """Refuse a file of which torch and LiteRT compute different logits.
+
+    Args:
+        image: Prepared image, (1, 3, H, W).
+
+    Raises:
+        CalibrationError: They differ on this image, or see `load_tflite_graph`.
+    """
+    graph = load_tflite_graph(TfliteFile(path.read_bytes()))
+    head = int(graph.steps[-1].inputs[0])
+    pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(0, 2, 3, 1)))
+    with torch.no_grad():
+        found = graph.run({graph.input_name: pixels}, [str(head)])[str(head)].numpy()
+    expected = next(iter(observe_tensors(path, [image], [head])))[head]
+    if np.abs(found - expected).max() > TOLERANCE * max(float(np.abs(expected).max()), 1e-6):
+        raise CalibrationError(
+            f"Torch and LiteRT compute different logits from {path.name}, so that what its "
+            f"rounding does cannot be known. {ADVICE}"
+        )
 
 
 def _head(steps: list[Step], output: str) -> str:

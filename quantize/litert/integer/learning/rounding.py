@@ -19,6 +19,7 @@ from ....plan.quant_plan import WeightGrid
 from ....plan.weight_grids import covering_grid, grid_that_holds
 from ...edit import Grid
 from ..grids import (
+    ROOTS,
     WIDE_STEPS,
     WIDENING,
     IntegerPlan,
@@ -26,7 +27,7 @@ from ..grids import (
     quantized,
     with_bits,
 )
-from ..kernels import JOINING, WITH_CONSTANTS, bits_of
+from ..kernels import CONVOLUTION, JOINING, WITH_CONSTANTS, bits_of
 
 
 class IntegerRounding:
@@ -75,14 +76,17 @@ class IntegerRounding:
         return found
 
     def parameters(self) -> list[dict[str, Any]]:
-        """What is learned, as groups of an optimizer: weights, their scales, and biases."""
-        return parameters_of(self._convolutions.values())
+        """What is learned, as groups of an optimizer: weights, their scales, and biases.
+
+        What a root reads is not: its constant keeps a divisor from 0.
+        """
+        return parameters_of(self._learned().values())
 
     def to_plan(self) -> IntegerPlan:
         """The plan with the weights and biases as they were learned."""
         weights, biases = {}, {}
         with torch.no_grad():
-            for name, convolution in self._convolutions.items():
+            for name, convolution in self._learned().items():
                 quantised = torch.round(convolution.clipped(convolution.values))
                 scales = torch.exp(convolution.log_scales).float().reshape(-1)
                 weights[int(name)] = WeightGrid(
@@ -90,6 +94,10 @@ class IntegerRounding:
                 )
                 biases[int(name)] = convolution.real_bias().numpy().astype(np.float32)
         return IntegerPlan(self._plan.grids, weights, biases)
+
+    def _learned(self) -> dict[str, Convolution]:
+        rooted = {step.inputs[0] for step in self._graph.steps if step.kind in ROOTS}
+        return {name: one for name, one in self._convolutions.items() if name not in rooted}
 
     def _convolution(self, name: str, place: Place) -> Convolution:
         source, result = self._plan.grids[int(place.source)], self._plan.grids[int(place.result)]
@@ -99,8 +107,8 @@ class IntegerRounding:
             bias = torch.from_numpy(self._plan.biases[index].copy())
         grid = self._plan.weights.get(index)
         grid = covering_grid(weight.numpy()) if grid is None else grid
-        if source.bits == result.bits == 8:
-            grid = grid_that_holds(grid, bias.numpy(), source.scale)
+        bits = bits_of(CONVOLUTION, (int(place.source), index), self._plan.grids)
+        grid = grid_that_holds(grid, bias.numpy(), with_bits(source, bits).scale)
         scales = torch.from_numpy(grid.scales.astype(np.float64))
         unit = result.scale if result.bits == 8 else result.scale * WIDENING
         values = torch.from_numpy(grid.values.astype(np.float32))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from integer_graphs import save_network, save_norms
 from support import needs
-from tiny_litert import Made, make
+from tiny_graphs import run_as_written
+from tiny_litert import Made, make, run
 
 from edgeseg.errors import CalibrationError, UsageError
 from edgeseg.formats.tflite import observe_tensors, read_tflite
@@ -59,6 +60,7 @@ def test_coarse_weights_learn_to_agree(tmp_path: Path) -> None:
     )
     from edgeseg.quantize.litert.integer.learning.graph import load_tflite_graph
     from edgeseg.quantize.litert.integer.learning.learner import IntegerLearner
+    from edgeseg.quantize.litert.integer.writer import IntegerWriter
     from edgeseg.quantize.litert.ptq import tensors_of
     from edgeseg.quantize.plan.weight_grids import covering_grid
 
@@ -82,19 +84,39 @@ def test_coarse_weights_learn_to_agree(tmp_path: Path) -> None:
     assert learner.best.loss < 0.7 * learner.begin.loss
     assert learner.best_plan.weights.keys() == coarse.keys()
     assert learner.best_plan.grids == plan.grids
+    # The file holds what was learned.
+    written = tmp_path / "learned.tflite"
+    written.write_bytes(IntegerWriter(path.read_bytes(), learner.best_plan).write())
+    file = TfliteFile(written.read_bytes())
+    stored = [
+        file.constant(int(one.inputs[1])).ravel()
+        for one in file.operators
+        if "CONV_2D" in file.kind_of(one)
+    ]
+    for grid in learner.best_plan.weights.values():
+        assert any(np.array_equal(np.sort(one), np.sort(grid.values.ravel())) for one in stored)
 
 
 def test_a_share_of_int16_comes_closer(made: Made, tmp_path: Path) -> None:
-    counts = []
+    counts, distances = [], []
     for share in (0.0, 0.3, 0.6):
         options = IntegerOptions(ranges="min-max", int16=share)
-        record = IntegerQuantizer(options).quantize(
+        artifact, record = IntegerQuantizer(options).quantize(
             made.source, made.images, tmp_path / str(share)
-        )[1]
+        )
+        distances.append(
+            np.mean(
+                [
+                    np.abs(run(artifact, one) - run_as_written(made.onnx_path, one)).mean()
+                    for one in made.images
+                ]
+            )
+        )
         assert record.settings["int16"] == share
         assert record.layers["float"] == 0
         counts.append(record.layers["int16"])
     assert counts[0] < counts[1] < counts[2]
+    assert distances[2] < 0.8 * distances[0]
 
 
 def test_one_image_is_too_few(made: Made, tmp_path: Path) -> None:

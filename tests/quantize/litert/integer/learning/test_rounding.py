@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from integer_graphs import save_network, save_norms
+from integer_graphs import save_network, save_norms, weight
 from support import needs
-from tiny_litert import Made, make
+from tiny_graphs import INPUT, node, pointwise
+from tiny_litert import Made, make, save_sized_graph
 
 from edgeseg.formats.tflite import observe_tensors, read_tflite
 
@@ -139,3 +140,35 @@ def test_all_that_can_be_is_int16_and_comes_close_to_float(tmp_path: Path) -> No
         expected = next(iter(observe_tensors(case.path, [image], [output])))[output]
         found = next(iter(observe_tensors(written, [image], [result])))[result]
         assert np.abs(found - expected).mean() < 0.004  # what int8 weights leave
+
+
+def save_dead_filter(path: Path) -> Path:
+    """A channel of zero weights, whose bias alone it gives."""
+    weights = weight(0, 4, 3, 1, 1) / 64
+    weights[2] = 0
+    nodes = [
+        node("Conv", [INPUT, "w0", "b0"], "c"),
+        node("Add", ["c", "c"], "d"),
+        node("Conv", ["d", "head"], "logits"),
+        node("Sigmoid", ["logits"], "y"),
+    ]
+    constants = {
+        "w0": weights,
+        "b0": np.full(4, 0.5, np.float32),
+        "head": pointwise([[1, 1, 1, 1]]),
+    }
+    return save_sized_graph(path, nodes, constants)
+
+
+def test_a_dead_filter_keeps_its_bias_on_int16(tmp_path: Path) -> None:
+    from edgeseg.quantize.litert.integer.writer import IntegerWriter
+
+    case = case_of(tmp_path, save_dead_filter, wide=True)
+    written = tmp_path / "written.tflite"
+    written.write_bytes(IntegerWriter(case.start.content, case.plan).write())
+    result = read_tflite(written).operators[-1].outputs[0]
+    output = read_tflite(case.path).operators[-1].outputs[0]
+    for image in case.made.images:
+        expected = next(iter(observe_tensors(case.path, [image], [output])))[output]
+        found = next(iter(observe_tensors(written, [image], [result])))[result]
+        assert np.abs(found - expected).max() < 0.01
