@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..plan.quant_plan import HIGHEST_VALUE, INT8_STEPS, LOWEST_VALUE, QuantPlan, WeightGrid
@@ -83,6 +84,14 @@ class Convolution:
 
     def real_bias(self) -> Tensor:
         return self.bias * self.bias_unit
+
+    def learned(self) -> tuple[WeightGrid, NDArray[np.float32]]:
+        """The quantized weight and the bias, as a plan holds them."""
+        with torch.no_grad():
+            quantized = torch.round(self.clipped(self.values))
+            scales = torch.exp(self.log_scales).float().reshape(-1)
+            grid = WeightGrid(quantized.numpy().astype(np.int8), scales.numpy().copy())
+            return grid, self.real_bias().numpy().astype(np.float32)
 
 
 def parameters_of(convolutions: Iterable[Convolution]) -> list[dict[str, Any]]:
@@ -168,9 +177,6 @@ class Rounding:
         weights, biases = {}, {}
         with torch.no_grad():
             for name, convolution in self.convolutions.items():
-                quantized = torch.round(convolution.clipped(convolution.values))
-                scales = torch.exp(convolution.log_scales).float().reshape(-1)
-                weights[name] = WeightGrid(quantized.numpy().astype(np.int8), scales.numpy().copy())
-                biases[name] = convolution.real_bias().numpy().astype(np.float32)
+                weights[name], biases[name] = convolution.learned()
             ranges = {name: float(torch.exp(value)) for name, value in self.log_ranges.items()}
         return replace(self.plan, ranges=ranges, weights=weights, biases=biases)

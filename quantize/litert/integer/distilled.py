@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeseg.progress import SILENT, Progress
-from edgeseg.records import Artifact, QuantizationRecord
+from edgeseg.progress import Progress
 
 from ...calibration_images import CalibrationImages
 from .grids import IntegerPlan, Start
@@ -50,19 +49,12 @@ class DistilledIntegerQuantizer(IntegerQuantizer):
 
     name = "integer-distill"
     packages = ("ai_edge_litert", "torch")
-    needs_torch = True
     options_class = DistilledIntegerOptions
     options: DistilledIntegerOptions
 
-    def quantize(
-        self,
-        artifact: Artifact,
-        images: CalibrationImages,
-        folder: Path,
-        progress: Progress = SILENT,
-    ) -> tuple[Artifact, QuantizationRecord]:
-        images.divided(self.options.held_back)  # refuses too few before anything takes time
-        return super().quantize(artifact, images, folder, progress)
+    def _require(self, path: Path, images: CalibrationImages) -> None:
+        images.divided(self.options.held_back)  # refuses too few
+        self._require_torch(path, images)
 
     def _plan(self, start: Start, images: CalibrationImages, progress: Progress) -> IntegerPlan:
         from ...distillation.end_to_end_stage import EndToEndSettings

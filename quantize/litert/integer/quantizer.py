@@ -103,7 +103,6 @@ class IntegerQuantizer(Quantizer):
     options_class = IntegerOptions
     is_usual: ClassVar[bool] = False
     keeps_statistics: ClassVar[bool] = True
-    needs_torch: ClassVar[bool] = False  # besides for the option int16
     options: IntegerOptions
 
     def settings(self) -> dict[str, Any]:
@@ -120,11 +119,7 @@ class IntegerQuantizer(Quantizer):
         path = artifact.folder / artifact.files[0]
         model = read_tflite(path)
         require_kernels(Counter(one.kind for one in model.operators))
-        if self.needs_torch or self.options.int16:
-            require_installed(("torch",), purpose="What rounding does to logits")
-            from .learning.graph import require_equal
-
-            require_equal(path, next(iter(images)))
+        self._require(path, images)
         try:
             groups = group_tensors(model)
             seen = self._see(path, model, groups, images, progress)
@@ -148,6 +143,17 @@ class IntegerQuantizer(Quantizer):
         return artifact.quantized(folder), QuantizationRecord(
             self.name, settings, images.digests, layers
         )
+
+    def _require(self, path: Path, images: CalibrationImages) -> None:
+        """Refuse what cannot be done before anything takes time."""
+        if self.options.int16:
+            self._require_torch(path, images)
+
+    def _require_torch(self, path: Path, images: CalibrationImages) -> None:
+        require_installed(("torch",), purpose="What rounding does to logits")
+        from .learning.graph import require_equal
+
+        require_equal(path, next(iter(images)))
 
     def _plan(self, start: Start, images: CalibrationImages, progress: Progress) -> IntegerPlan:
         return start.plan_of(self._widened(start, images, progress))

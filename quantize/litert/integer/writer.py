@@ -24,7 +24,6 @@ from .grids import (
     with_bits,
 )
 from .kernels import (
-    BECOMES,
     CONVERSIONS,
     INVERSE_ROOT,
     JOINING,
@@ -83,19 +82,23 @@ class IntegerWriter:
         if kind == SLOPED and bits == 16:
             self._become_sum(place)
             return
+        written = [self._written(index, self._grid_written(index, kind, bits)) for index in outputs]
+        if kind == NEGATION:
+            read = self._read(inputs[0], kind, bits, None)
+            self._turn_into(operator, "MUL", [read, self._minus_one(bits)], written[0], bits)
+            return
         if kind in LAYOUTS:
             made = self._convolution_inputs(inputs, outputs[0], kind, bits)
-        elif kind == NEGATION:
-            made = [self._read(inputs[0], kind, bits, None), self._minus_one(bits)]
-            self._become_product(operator)
         else:
             grid = with_bits(self._grids[outputs[0]], bits) if kind == JOINING else None
             made = [self._read(index, kind, bits, grid) for index in inputs]
         operator.inputs = np.array(made, np.int32)
-        written = [self._written(index, self._grid_written(index, kind, bits)) for index in outputs]
         operator.outputs = np.array(written, np.int32)
-        kernel, versions = BECOMES.get(kind, kind), WIDE_VERSIONS if bits == 16 else VERSIONS
-        operator.opcodeIndex = self.file.opcode(kernel, versions[kernel])
+        self._take_kernel(operator, kind, bits)
+
+    def _take_kernel(self, operator: Any, kind: str, bits: int) -> None:
+        versions = WIDE_VERSIONS if bits == 16 else VERSIONS
+        operator.opcodeIndex = self.file.opcode(kind, versions[kind])
         if bits == 16 and hasattr(operator.builtinOptions, "potScaleInt16"):
             operator.builtinOptions.potScaleInt16 = False  # steps are any numbers
 
@@ -175,11 +178,6 @@ class IntegerWriter:
         index = self.file.add_float(np.full((1,), -1, np.float32))
         return self._constant(index, Grid(1.0, 0, bits))
 
-    def _become_product(self, operator: Any) -> None:
-        schema = self.file.schema
-        operator.builtinOptionsType = schema.BuiltinOptions.MulOptions
-        operator.builtinOptions = schema.MulOptionsT()
-
     def _become_root_and_quotient(self, place: int) -> None:
         """1 / sqrt(x) in two operators."""
         operator = self.file.operators[place]
@@ -217,14 +215,14 @@ class IntegerWriter:
         self._turn_into(made, kind, inputs, output)
         return made
 
-    def _turn_into(self, operator: Any, kind: str, inputs: list[int], output: int) -> None:
+    def _turn_into(
+        self, operator: Any, kind: str, inputs: list[int], output: int, bits: int = 16
+    ) -> None:
         schema = self.file.schema
         options = f"{kind.capitalize()}Options"
-        operator.opcodeIndex = self.file.opcode(kind, WIDE_VERSIONS[kind])
         operator.builtinOptionsType = getattr(schema.BuiltinOptions, options)
         operator.builtinOptions = getattr(schema, f"{options}T")()
-        if hasattr(operator.builtinOptions, "potScaleInt16"):
-            operator.builtinOptions.potScaleInt16 = False
+        self._take_kernel(operator, kind, bits)
         operator.inputs = np.array(inputs, np.int32)
         operator.outputs = np.array([output], np.int32)
 

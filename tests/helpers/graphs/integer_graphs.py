@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from tiny_graphs import INPUT, node, pointwise
-from tiny_litert import save_sized_graph
+from tiny_litert import Made, save_sized_graph
+
+from edgeseg.formats.tflite import observe_tensors, read_tflite
 
 CHANNELS = 4
 
@@ -91,3 +93,22 @@ def norm(source: str, result: str, axes: str) -> list[Any]:
         node("Div", [named["d"], named["r"]], named["q"]),
         node("Mul", [named["q"], "gains"], result),
     ]
+
+
+def start_of(made: Made) -> Any:
+    """The float model, with ranges from the smallest to the largest value of its images."""
+    from edgeseg.quantize.litert.integer.grids import (
+        Start,
+        group_tensors,
+        plan_of,
+        see_values,
+        whole_range,
+    )
+    from edgeseg.quantize.litert.ptq import tensors_of
+
+    path = made.source.folder / made.source.files[0]
+    model = read_tflite(path)
+    groups = group_tensors(model)
+    wanted = tensors_of(model, model.operators)
+    seen = see_values(groups, lambda: observe_tensors(path, made.images, wanted))
+    return Start(path.read_bytes(), groups, lambda some: plan_of(some, seen, whole_range))

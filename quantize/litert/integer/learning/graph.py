@@ -62,6 +62,11 @@ def load_tflite_graph(file: TfliteFile) -> TorchGraph:
     return TorchGraph(tuple(steps), constants, str(file.inputs[0]), (LOGITS,), convolutions)
 
 
+def pixels_of(image: NDArray[np.float32]) -> Tensor:
+    """A prepared image (1, 3, H, W) as the graph takes it, (1, H, W, 3)."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(0, 2, 3, 1)))
+
+
 def require_equal(path: Path, image: NDArray[np.float32]) -> None:
     """Refuse a file of which torch and LiteRT compute different logits.
 
@@ -73,7 +78,7 @@ def require_equal(path: Path, image: NDArray[np.float32]) -> None:
     """
     graph = load_tflite_graph(TfliteFile(path.read_bytes()))
     head = int(graph.steps[-1].inputs[0])
-    pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(0, 2, 3, 1)))
+    pixels = pixels_of(image)
     with torch.no_grad():
         found = graph.run({graph.input_name: pixels}, [str(head)])[str(head)].numpy()
     expected = next(iter(observe_tensors(path, [image], [head])))[head]

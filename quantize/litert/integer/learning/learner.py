@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,7 +18,7 @@ from ....distillation.threads import one_thread
 from ...file import TfliteFile
 from ..divisors import lift_divisors
 from ..grids import Groups, IntegerPlan, Start
-from .graph import LOGITS, load_tflite_graph
+from .graph import LOGITS, load_tflite_graph, pixels_of
 from .rounding import IntegerRounding, WeightRounding
 from .sensitivity import most_sensitive
 
@@ -92,5 +91,4 @@ def _rounded_graph(content: bytes, plan: IntegerPlan) -> TorchGraph:
 
 
 def _tensors(images: Iterable[NDArray[np.float32]]) -> list[Tensor]:
-    """Prepared images as TFLite lays them out, (1, H, W, 3)."""
-    return [torch.from_numpy(np.ascontiguousarray(one.transpose(0, 2, 3, 1))) for one in images]
+    return [pixels_of(one) for one in images]

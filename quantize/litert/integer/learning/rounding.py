@@ -15,7 +15,6 @@ from ....distillation.rounding import (
     parameters_of,
     round_activation,
 )
-from ....plan.quant_plan import WeightGrid
 from ....plan.weight_grids import covering_grid, grid_that_holds
 from ...edit import Grid
 from ..grids import (
@@ -43,6 +42,10 @@ class IntegerRounding:
         self._plan = plan
         self._convolutions = {
             name: self._convolution(name, place) for name, place in graph.convolutions.items()
+        }
+        rooted = {step.inputs[0] for step in graph.steps if step.kind in ROOTS}
+        self._learned = {
+            name: one for name, one in self._convolutions.items() if name not in rooted
         }
         self._constants = {
             (step.name, name): torch.from_numpy(self._rounded(step, name))
@@ -80,24 +83,14 @@ class IntegerRounding:
 
         What a root reads is not: its constant keeps a divisor from 0.
         """
-        return parameters_of(self._learned().values())
+        return parameters_of(self._learned.values())
 
     def to_plan(self) -> IntegerPlan:
         """The plan with the weights and biases as they were learned."""
         weights, biases = {}, {}
-        with torch.no_grad():
-            for name, convolution in self._learned().items():
-                quantised = torch.round(convolution.clipped(convolution.values))
-                scales = torch.exp(convolution.log_scales).float().reshape(-1)
-                weights[int(name)] = WeightGrid(
-                    quantised.numpy().astype(np.int8), scales.numpy().copy()
-                )
-                biases[int(name)] = convolution.real_bias().numpy().astype(np.float32)
+        for name, convolution in self._learned.items():
+            weights[int(name)], biases[int(name)] = convolution.learned()
         return IntegerPlan(self._plan.grids, weights, biases)
-
-    def _learned(self) -> dict[str, Convolution]:
-        rooted = {step.inputs[0] for step in self._graph.steps if step.kind in ROOTS}
-        return {name: one for name, one in self._convolutions.items() if name not in rooted}
 
     def _convolution(self, name: str, place: Place) -> Convolution:
         source, result = self._plan.grids[int(place.source)], self._plan.grids[int(place.result)]

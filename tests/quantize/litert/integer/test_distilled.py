@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from integer_graphs import save_network, save_norms
+from integer_graphs import save_network, save_norms, start_of
 from support import needs
 from tiny_graphs import run_as_written
 from tiny_litert import Made, make, run
 
 from edgeseg.errors import CalibrationError, UsageError
-from edgeseg.formats.tflite import observe_tensors, read_tflite
+from edgeseg.formats.tflite import read_tflite
 from edgeseg.progress import SILENT
 from edgeseg.quantize import usual_methods
 from edgeseg.quantize.litert.integer.distilled import (
@@ -52,25 +52,15 @@ def test_coarse_weights_learn_to_agree(tmp_path: Path) -> None:
 
     from edgeseg.quantize.distillation.end_to_end_stage import EndToEndSettings
     from edgeseg.quantize.litert.file import TfliteFile
-    from edgeseg.quantize.litert.integer.grids import (
-        group_tensors,
-        plan_of,
-        see_values,
-        whole_range,
-    )
     from edgeseg.quantize.litert.integer.learning.graph import load_tflite_graph
     from edgeseg.quantize.litert.integer.learning.learner import IntegerLearner
     from edgeseg.quantize.litert.integer.writer import IntegerWriter
-    from edgeseg.quantize.litert.ptq import tensors_of
     from edgeseg.quantize.plan.weight_grids import covering_grid
 
     made = make(tmp_path, save_network)
     path = made.source.folder / made.source.files[0]
-    model = read_tflite(path)
-    groups = group_tensors(model)
-    wanted = tensors_of(model, model.operators)
-    seen = see_values(groups, lambda: observe_tensors(path, made.images, wanted))
-    plan = plan_of(groups, seen, whole_range)
+    start = start_of(made)
+    plan = start.plan_of(start.groups)
     graph = load_tflite_graph(TfliteFile(path.read_bytes()))
     coarse = {
         int(name): covering_grid(graph.constants[place.weight].numpy(), steps=7)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from integer_graphs import save_network, save_norms, weight
+from integer_graphs import save_network, save_norms, start_of, weight
 from support import needs
 from tiny_graphs import INPUT, node, pointwise
 from tiny_litert import Made, make, save_sized_graph
@@ -30,25 +30,12 @@ class Case(NamedTuple):
 
 
 def case_of(root: Path, save: Callable[[Path], Path], *, wide: bool) -> Case:
-    from edgeseg.quantize.litert.integer.grids import (
-        Start,
-        group_tensors,
-        plan_of,
-        see_values,
-        whole_range,
-    )
-    from edgeseg.quantize.litert.ptq import tensors_of
-
     made = make(root, save)
-    path = made.source.folder / made.source.files[0]
-    model = read_tflite(path)
-    groups = group_tensors(model)
-    wanted = tensors_of(model, model.operators)
-    seen = see_values(groups, lambda: observe_tensors(path, made.images, wanted))
+    start = start_of(made)
     if wide:
-        groups = replace(groups, wide=groups.wide | groups.may_be_wide)
-    start = Start(path.read_bytes(), groups, lambda some: plan_of(some, seen, whole_range))
-    return Case(made, start, start.plan_of(groups))
+        groups = start.groups
+        start = replace(start, groups=replace(groups, wide=groups.wide | groups.may_be_wide))
+    return Case(made, start, start.plan_of(start.groups))
 
 
 # A norm over channels that are all but 0 makes much of the last bit of int8.
